@@ -1,0 +1,42 @@
+# Every target sets up what it needs in .venv; nothing has to be installed by hand.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: demo test check bench-decompose bench-data clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.demo
+	$(PY) -m tensorpress demo
+
+test: check
+	$(PY) -m pytest -n 2
+
+check: .venv/.dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench-decompose: .venv/.bench
+	$(PY) benchmarks/decompose.py
+
+bench-data: .venv/.bench
+	$(PY) benchmarks/data.py
+
+.venv/bin/python:
+	PYTHON="$(PYTHON)" sh scripts/make_venv.sh
+
+.venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ .venv/.demo
+
+.venv/.bench: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,7 @@
+"""Images in memory: CIFAR, digits or one's own, and their augmentation in whole batches."""
+
+from tensorpress.data.augment import augment, normalise
+from tensorpress.data.image_set import Dataset, ImageSet
+from tensorpress.data.load import load_data
+
+__all__ = ["Dataset", "ImageSet", "augment", "load_data", "normalise"]

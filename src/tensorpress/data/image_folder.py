@@ -1,0 +1,114 @@
+"""One's own images, sorted into folders by class."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tensorpress.data.image_set import Dataset, ImageSet
+from tensorpress.errors import TensorpressError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+_BYTE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def load_image_folder(folder: Path) -> Dataset:
+    """Load `train/CLASS/*` and `test/CLASS/*`: images of 8 bits a channel, all of one size.
+
+    The folders in `train`, sorted, are the classes. The images become (3, H, W), or (1, H, W) if
+    all of them are grey; alpha channels are dropped. Crops are padded by an eighth of the shorter
+    side, images are flipped; mean and std are those of ImageNet, for grey images 0.5 each.
+
+    Raises:
+        TensorpressError: Pillow is not installed, a class of `train` or all of `test` has no
+            images, `test` has a class that `train` has not, or an image cannot be read or differs
+            in size; the message names it.
+    """
+    classes = tuple(_subfolders(folder / "train"))
+    if not classes:
+        raise TensorpressError(f"{folder / 'train'} has no folders: give one of images a class")
+    for name in _subfolders(folder / "test"):
+        if name not in classes:
+            raise TensorpressError(
+                f"{folder / 'test' / name} is a class that {folder / 'train'} does not have"
+            )
+    train_files, test_files = (_files(folder / part, classes) for part in ("train", "test"))
+    for number, name in enumerate(classes):
+        if not any(label == number for _, label in train_files):
+            raise TensorpressError(f"{folder / 'train' / name} holds no images")
+    if not test_files:
+        raise TensorpressError(f"{folder / 'test'} holds no images by class")
+
+    pixels = _read_all([file for file, _ in train_files + test_files])
+    labels = torch.tensor([label for _, label in train_files + test_files])
+    whole = ImageSet(torch.from_numpy(pixels), labels)
+    place = torch.arange(len(whole))
+    grey = pixels.shape[1] == 1
+    return Dataset(
+        name=folder.resolve().name,
+        train=whole.subset(place[: len(train_files)]),
+        test=whole.subset(place[len(train_files) :]),
+        classes=classes,
+        mean=(0.5,) if grey else (0.485, 0.456, 0.406),
+        std=(0.5,) if grey else (0.229, 0.224, 0.225),
+        crop_padding=min(pixels.shape[2:]) // 8,
+        flip=True,
+    )
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+
+
+def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    return [
+        (file, label)
+        for label, name in enumerate(classes)
+        for file in sorted((folder / name).rglob("*"))
+        if file.suffix.lower() in _SUFFIXES and file.name[0] != "." and file.is_file()
+    ]
+
+
+def _read_all(files: list[Path]) -> Pixels:
+    """(N, C, H, W) with one channel if all the images are grey, else three."""
+    images = [_read(file) for file in files]
+    first = images[0].shape[:2]
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != first:
+            raise TensorpressError(
+                f"{file} is {_size(image)}, but {files[0]} is {_size(images[0])}: "
+                "bring all images to one size first"
+            )
+    if any(image.shape[2] == 3 for image in images):
+        images = [np.broadcast_to(image, (*first, 3)) for image in images]
+    return np.stack(images).transpose(0, 3, 1, 2).copy()
+
+
+def _read(file: Path) -> Pixels:
+    """(H, W, 1) for a grey image, else (H, W, 3)."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise TensorpressError(
+            "a folder of images needs Pillow: pip install 'tensorpress[train]'"
+        ) from error
+    try:
+        with Image.open(file) as opened:
+            mode = opened.mode
+            pixels = np.asarray(opened.convert("L" if mode in ("1", "L", "LA") else "RGB"))
+    # Pillow answers broken files with errors of many kinds.
+    except Exception as error:
+        raise TensorpressError(f"{file} cannot be read as an image: {error}") from error
+    if mode not in _BYTE_MODES:
+        raise TensorpressError(f"{file} has more than 8 bits a channel ({mode}): convert it first")
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _size(image: Pixels) -> str:
+    height, width, _ = image.shape
+    return f"{width}x{height}"

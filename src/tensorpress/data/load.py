@@ -1,0 +1,76 @@
+"""Data by name or from a folder."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tensorpress.data.cifar import find_cifar, load_cifar
+from tensorpress.data.digits import load_digits
+from tensorpress.data.download import downloaded_cifar
+from tensorpress.data.image_folder import load_image_folder
+from tensorpress.data.image_set import Dataset
+from tensorpress.errors import TensorpressError
+
+_LOOKED_FOR = (
+    "data_batch_*.bin and test_batch.bin (CIFAR-10's binary layout), train.bin and test.bin "
+    "(CIFAR-100's), or train/CLASS/ and test/CLASS/ with images"
+)
+
+
+def load_data(
+    source: str | os.PathLike[str],
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    download: bool = True,
+) -> Dataset:
+    """Load images and labels into memory.
+
+    Parameters:
+        source: `"digits"` (scikit-learn's, 1x8x8, offline), `"cifar10"` or `"cifar100"` (downloaded
+            once into a cache folder), or a folder: CIFAR's binary layout of either kind, any number
+            of whole records a file, or images by class, `train/CLASS/*` and `test/CLASS/*`.
+        mean, std: in place of the data's own, one value a channel, for images scaled to 0 .. 1.
+        download: whether `cifar10` and `cifar100` may be downloaded.
+
+    Raises:
+        TensorpressError: nothing usable there, a broken file, `mean` or `std` that do not fit, an
+            optional dependency that is not installed, or a failed download.
+    """
+    data = _load(os.fspath(source), download)
+    return replace(
+        data,
+        mean=data.mean if mean is None else tuple(mean),
+        std=data.std if std is None else tuple(std),
+    )
+
+
+def _load(source: str, download: bool) -> Dataset:
+    if source == "digits":
+        return load_digits()
+    if source in ("cifar10", "cifar100"):
+        return load_cifar(downloaded_cifar(source, allowed=download), source)
+    folder = Path(source).expanduser()
+    if folder.is_file():
+        raise TensorpressError(
+            f"{source} is a file, not a folder; an archive has to be unpacked first"
+        )
+    if not folder.is_dir():
+        raise TensorpressError(
+            f"there is no folder {source!r}, and no data of that name: "
+            "give digits, cifar10, cifar100 or a folder"
+        )
+    files = find_cifar(folder)
+    if files is not None:
+        return load_cifar(files, folder.resolve().name)
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        return load_image_folder(folder)
+    raise TensorpressError(f"{folder} holds no data; looked for {_LOOKED_FOR}{_hint(folder)}")
+
+
+def _hint(folder: Path) -> str:
+    pickled = (folder, folder / "cifar-10-batches-py", folder / "cifar-100-python")
+    if any((at / name).is_file() for at in pickled for name in ("data_batch_1", "train")):
+        return "; this is CIFAR's Python version, which is pickled: take the binary version"
+    return ""

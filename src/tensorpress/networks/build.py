@@ -1,0 +1,51 @@
+"""A network by its name."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.networks.own_network import own_network
+from tensorpress.networks.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from tensorpress.networks.tt_conv_cnn import tt_conv_cnn
+from tensorpress.networks.vggnet import vggnet
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "tt_conv_cnn": tt_conv_cnn,
+    "vggnet": vggnet,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet44": resnet44,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+}
+
+
+def build(name: str, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
+    """Build a network of `NETWORKS` by name, or one's own from `"package.module:function"`.
+
+    >>> sum(p.numel() for p in build("resnet56").parameters())
+    853018
+
+    Parameters:
+        name: a key of `NETWORKS`, or a spec that `own_network` takes.
+        num_classes: outputs; None leaves the network's own default (10 for those of `NETWORKS`).
+        in_channels: channels of the images; None leaves the default (3 for those of `NETWORKS`).
+
+    Raises:
+        TensorpressError: for an unknown name (the message lists the names), counts under 1, or a
+            network of one's own that cannot be built.
+    """
+    counts = {"num_classes": num_classes, "in_channels": in_channels}
+    given = {key: count for key, count in counts.items() if count is not None}
+    for key, count in given.items():
+        if count < 1:
+            raise TensorpressError(f"{key} must be at least 1, got {count}")
+    if name in NETWORKS:
+        return NETWORKS[name](**given)
+    if ":" in name:
+        return own_network(name, given)
+    raise TensorpressError(
+        f"no network called {name!r}: give one of {', '.join(NETWORKS)}, "
+        "or your own as package.module:function"
+    )

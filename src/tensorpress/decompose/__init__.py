@@ -1,0 +1,18 @@
+"""Tensor decompositions: a tensor and a rank rule in, factors out. Knows no modules."""
+
+from tensorpress.decompose.balance import balance
+from tensorpress.decompose.common_ranks import tt_svd_common
+from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
+
+__all__ = [
+    "Energy",
+    "RankRule",
+    "Ranks",
+    "RelativeError",
+    "SingularSum",
+    "TensorTrain",
+    "balance",
+    "tt_svd",
+    "tt_svd_common",
+]

@@ -1,0 +1,168 @@
+"""Rank rules: how many singular values a step of TT-SVD keeps."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tensorpress.decompose.spectrum import Floats, Spectrum
+from tensorpress.errors import TensorpressError
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in the TT-SVD a rank is chosen.
+
+    Attributes:
+        index: 0 for the first truncation.
+        count: number of truncations, N - 1 for a tensor of order N.
+        energy: squared Frobenius norm of the whole tensor, in the units of the spectrum.
+    """
+
+    index: int
+    count: int
+    energy: float
+
+
+class RankRule(ABC):
+    """Chooses the rank of one truncation from its singular values.
+
+    Singular values are known up to rounding, so a rule answers twice: the rank that is enough
+    whatever the rounding did (``pessimistic``) and the one that would be enough at best. Where
+    both agree, the choice is certain; where they differ, TT-SVD computes more precisely.
+    """
+
+    @abstractmethod
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
+        """The rank, between 1 and ``len(spectrum.squares)``."""
+
+    def check_order(self, order: int) -> None:  # noqa: B027 - most rules suit every order
+        """Raise TensorpressError if the rule does not suit tensors of this order."""
+
+
+@dataclass(frozen=True)
+class Energy(RankRule):
+    """Keep more than the share ``tau`` of the energy at every step (eq. 14 of the paper).
+
+    The rank is the smallest j with ``sum_{i<=j} s_i^2 / sum_i s_i^2 > tau``, strictly.
+    ``Energy(1.0)`` keeps full rank.
+
+    >>> Energy(0.6)
+    Energy(tau=0.6)
+    """
+
+    tau: float
+
+    def __post_init__(self) -> None:
+        _check_share("Energy", self.tau)
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
+        low, high = spectrum.low, spectrum.high
+        return (
+            _first_above(low, high, self.tau) if pessimistic else _first_above(high, low, self.tau)
+        )
+
+
+@dataclass(frozen=True)
+class SingularSum(RankRule):
+    """Keep more than the share ``tau`` of the plain sum of singular values at every step.
+
+    The rank is the smallest j with ``sum_{i<=j} s_i / sum_i s_i > tau``, strictly. The parameter
+    ratios that the paper prints beside its thresholds fit this rule, not eq. 14 as printed.
+    ``SingularSum(1.0)`` keeps full rank.
+    """
+
+    tau: float
+
+    def __post_init__(self) -> None:
+        _check_share("SingularSum", self.tau)
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
+        low, high = np.sqrt(spectrum.low), np.sqrt(spectrum.high)
+        return (
+            _first_above(low, high, self.tau) if pessimistic else _first_above(high, low, self.tau)
+        )
+
+
+@dataclass(frozen=True)
+class RelativeError(RankRule):
+    """Keep what ``||W - TT||_F <= eps ||W||_F`` needs (Oseledets 2011, Theorem 2.2).
+
+    Every step discards at most ``delta = eps / sqrt(N - 1) * ||W||_F``. This is a promise on the
+    error of the whole, where :class:`Energy` is a share per step.
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.eps < 1.0:
+            raise TensorpressError(
+                f"RelativeError({self.eps}): the relative error must be at least 0 and below 1."
+            )
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
+        squares = spectrum.high if pessimistic else spectrum.low
+        allowed = self.eps**2 * step.energy / step.count
+        discarded = _sums_after(squares)
+        return max(1, int(np.argmax(discarded <= allowed)))
+
+
+@dataclass(frozen=True, init=False)
+class Ranks(RankRule):
+    """Fixed ranks (R1, ..., R_{N-1}); one over the bound of eq. 15 is clamped to it.
+
+    >>> Ranks(8, 12, 6)
+    Ranks(8, 12, 6)
+    """
+
+    values: tuple[int, ...]
+
+    def __init__(self, *values: int | Sequence[int]) -> None:
+        ranks = values[0] if len(values) == 1 and isinstance(values[0], Sequence) else values
+        for rank in ranks:
+            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+                raise TensorpressError(
+                    f"Ranks{tuple(ranks)}: every rank must be a whole number of at least 1."
+                )
+        if not ranks:
+            raise TensorpressError("Ranks(): give at least one rank, as in Ranks(8, 12, 6).")
+        object.__setattr__(self, "values", tuple(ranks))
+
+    def __repr__(self) -> str:
+        return f"Ranks({', '.join(map(str, self.values))})"
+
+    def check_order(self, order: int) -> None:
+        if len(self.values) != order - 1:
+            raise TensorpressError(
+                f"{self} gives {len(self.values)} ranks, but a tensor of order {order} "
+                f"takes {order - 1}."
+            )
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
+        return min(self.values[step.index], len(spectrum.squares))
+
+
+def _check_share(rule: str, tau: float) -> None:
+    if not (0.0 < tau <= 1.0 and math.isfinite(tau)):
+        raise TensorpressError(
+            f"{rule}({tau}): the share to keep must be above 0 and at most 1; "
+            "1 keeps everything, 0.6 is a strong compression."
+        )
+
+
+def _first_above(kept: Floats, discarded: Floats, tau: float) -> int:
+    """Smallest j with ``K_j / (K_j + D_j) > tau``; all of them where there is none.
+
+    K_j sums the first j of ``kept``, D_j the rest of ``discarded``. ``K > tau (K + D)`` is
+    compared as ``(1 - tau) K > tau D``, which stays exact where tau is near 1.
+    """
+    sums = np.cumsum(kept)
+    above = (1.0 - tau) * sums > tau * _sums_after(discarded)[1:]
+    return int(np.argmax(above)) + 1 if tau < 1.0 and above.any() else len(kept)
+
+
+def _sums_after(values: Floats) -> Floats:
+    """``[sum_{i > j} values_i for j = 0 .. n]``, each summed from its small end."""
+    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])

@@ -1,0 +1,123 @@
+"""The truncated SVD inside TT-SVD: by a Gram matrix where that is safe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensorpress.decompose.spectrum import Spectrum
+
+ChooseRank = Callable[[Spectrum, bool], int]
+"""(spectrum, pessimistic) -> rank."""
+
+ROUNDING = 8.0
+"""Error of a computed eigenvalue or singular value, in units of eps times the largest one."""
+
+EXCESS = 1e-3
+"""Energy that the Gram form may discard beyond the SVD's, as a share of what is discarded."""
+
+ORTHOGONALITY = 1e-2
+"""Largest error of the Gram form's squared singular values, as a share of the smallest kept."""
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """``matrix ~ basis @ rest`` with orthonormal columns in ``basis``.
+
+    Attributes:
+        basis: (m, R), the leading left singular vectors.
+        rest: (R, n), ``basis.T @ matrix``: singular values times right singular vectors.
+        spectrum: all min(m, n) squared singular values.
+        solver: "gram32", "gram64" or "svd".
+    """
+
+    basis: Tensor
+    rest: Tensor
+    spectrum: Spectrum
+    solver: str
+
+
+def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
+    """Truncate ``matrix``, (m, n) in float32 or float64, at the rank that ``choose`` gives.
+
+    The eigenvalues of the smaller Gram matrix are the squared singular values, for a tenth of
+    the time of an SVD. But each carries an absolute error of about ``eps * s_1^2``, so those below
+    ``sqrt(eps) * s_1`` (3e-4 s_1 in float32, 1e-8 s_1 in float64) are noise. The Gram form is
+    therefore used, in float32 for float32 matrices and then in float64, only if
+
+    1. the rank rule gives the same rank at both ends of the error bounds;
+    2. the bounds add up to less than ``EXCESS`` of the discarded energy, or nothing of a wide
+       matrix is discarded (its basis is then square, and exact whatever the eigenvalues are);
+    3. for a tall matrix, whose basis is divided by singular values, the bound is below
+       ``ORTHOGONALITY`` of the smallest kept square; what is left of the error in the
+       orthogonality is then taken out by a Newton step.
+
+    Otherwise a float64 SVD is used: for small ``RelativeError``, ``Energy`` within rounding of 1,
+    ill-conditioned matrices kept nearly whole, and exact ties with the threshold, which go to the
+    larger rank, as the strict inequality of eq. 14 asks.
+    """
+    precisions = [torch.float32, torch.float64]
+    for dtype in precisions[precisions.index(matrix.dtype) :]:
+        truncation = _by_gram(matrix, dtype, choose)
+        if truncation is not None:
+            return truncation
+    return _by_svd(matrix, choose)
+
+
+def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncation | None:
+    work = matrix.to(dtype)
+    tall = work.shape[0] > work.shape[1]
+    gram = _lower_gram(work.T if tall else work)
+    try:
+        eigenvalues, eigenvectors = torch.linalg.eigh(gram, UPLO="L")
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None
+    squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
+    bounds = np.full_like(squares, ROUNDING * torch.finfo(dtype).eps * squares[0])
+    spectrum = Spectrum(squares, bounds)
+    rank = choose(spectrum, True)
+    square = not tall and rank == len(squares)
+    if choose(spectrum, False) != rank:
+        return None
+    if not square and bounds.sum() > EXCESS * spectrum.discarded(rank):
+        return None
+    if tall and bounds[0] > ORTHOGONALITY * squares[rank - 1]:
+        return None
+    basis = eigenvectors[:, -rank:].flip(1)
+    if tall:
+        basis = work @ (basis / torch.from_numpy(np.sqrt(squares[:rank])).to(basis))
+        basis = 1.5 * basis - 0.5 * (basis @ (basis.T @ basis))
+    return Truncation(
+        basis=basis.to(matrix.dtype),
+        rest=(basis.T @ work).to(matrix.dtype),
+        spectrum=spectrum,
+        solver="gram32" if dtype == torch.float32 else "gram64",
+    )
+
+
+def _lower_gram(matrix: Tensor, block: int = 128) -> Tensor:
+    """``matrix @ matrix.T`` in its lower triangle, which is all that eigh reads."""
+    rows = matrix.shape[0]
+    if rows <= block:
+        return matrix @ matrix.T
+    gram = matrix.new_zeros(rows, rows)
+    for start in range(0, rows, block):
+        stop = min(start + block, rows)
+        torch.mm(matrix[start:stop], matrix[:stop].T, out=gram[start:stop, :stop])
+    return gram
+
+
+def _by_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
+    left, singular, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    values = singular.cpu().numpy()
+    error = ROUNDING * np.finfo(np.float64).eps * values[0]
+    spectrum = Spectrum(values**2, 2 * values * error + error**2)
+    rank = choose(spectrum, True)
+    return Truncation(
+        basis=left[:, :rank].to(matrix.dtype),
+        rest=(singular[:rank, None] * right[:rank]).to(matrix.dtype),
+        spectrum=spectrum,
+        solver="svd",
+    )

@@ -1,0 +1,78 @@
+"""Which layers can be decomposed, and why the others cannot."""
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from tensorpress.errors import TensorpressError
+
+Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+_HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether ``module`` is a convolution of any kind: transposed, lazy, or a subclass."""
+    return isinstance(module, CONVS + TRANSPOSED)
+
+
+def why_not(module: nn.Module) -> str | None:
+    """Why a convolution or linear layer stays as it is; None if it can be decomposed."""
+    if isinstance(module, TRANSPOSED):
+        return "transposed convolution"
+    if isinstance(module, CONVS) and module.groups > 1 and module.groups == module.in_channels:
+        return "depthwise: one input channel a group"
+    plain = parametrize.type_before_parametrizations(module)
+    if plain not in (*CONVS, nn.Linear) and not is_lazy(module):
+        return f"{plain.__name__} is a subclass and may compute something else"
+    return None
+
+
+def is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.lazy.LazyModuleMixin)
+
+
+def refuse_unreadable(name: str, module: nn.Module) -> None:
+    """Raise if replacing ``module`` would lose something that was attached to it.
+
+    Raises:
+        TensorpressError: naming the layer, for lazy, meta or complex weights, parametrisations
+            (weight and spectral norm, say) and hooks (pruning, the older weight norm).
+    """
+    if is_lazy(module):
+        raise TensorpressError(
+            f"layer '{name}' is lazy and has no weights yet: "
+            "run the network once on an input first."
+        )
+    if parametrize.is_parametrized(module):
+        raise TensorpressError(
+            f"layer '{name}' is parametrised, which its factors could not keep: call "
+            "torch.nn.utils.parametrize.remove_parametrizations on it, or exclude it."
+        )
+    found = [hook.strip("_") for hook in _HOOKS if getattr(module, hook, None)]
+    if found:
+        raise TensorpressError(
+            f"layer '{name}' carries {', '.join(found)}, which its factors could not keep: "
+            "remove them (prune.remove, remove_weight_norm, handle.remove()), or exclude the layer."
+        )
+    weight = module.weight
+    if weight.is_meta:
+        raise TensorpressError(
+            f"layer '{name}' is on the meta device and has no weights to decompose."
+        )
+    if weight.dtype.is_complex or not weight.dtype.is_floating_point:
+        raise TensorpressError(
+            f"layer '{name}' has {weight.dtype} weights, and only real floating point ones can be "
+            "decomposed: exclude it."
+        )

@@ -1,1 +1,31 @@
-"""tensorpress."""
+"""Make trained CNNs smaller and faster by tensor-train decomposition of their kernels (TTPWT)."""
+
+from tensorpress import networks
+from tensorpress.allocate import Budget
+from tensorpress.api import compress
+from tensorpress.artifacts import load, save
+from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import factorize
+from tensorpress.networks import load_weights
+from tensorpress.surgery import count
+from tensorpress.version import VERSION as __version__
+
+__all__ = [
+    "Budget",
+    "Energy",
+    "Ranks",
+    "RelativeError",
+    "SingularSum",
+    "TensorTrain",
+    "TensorpressError",
+    "__version__",
+    "compress",
+    "count",
+    "factorize",
+    "load",
+    "load_weights",
+    "networks",
+    "save",
+    "tt_svd",
+]

@@ -1,0 +1,212 @@
+"""The public façade: survey, ranks, decomposition and surgery put together."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
+from tensorpress.decompose import RankRule
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import METHODS, Factorized
+from tensorpress.progress import track
+from tensorpress.surgery import (
+    Account,
+    ExampleInputs,
+    LayerRow,
+    Selector,
+    Survey,
+    SurveyedLayer,
+    copy_with,
+    count,
+    describe_kernel,
+    keep_reasons,
+    match_patterns,
+    replace_layers,
+    survey,
+)
+
+NO_RULE = "no rank rule fits its name"
+
+
+def compress(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    method: str = "ttpwt",
+    rank: RankRule | Mapping[str, RankRule] | None = None,
+    budget: Budget | None = None,
+    include: Iterable[Selector] | None = None,
+    exclude: Iterable[Selector] = (),
+    skip_first: bool = True,
+    linear: bool = False,
+    balance: bool = False,
+    inplace: bool = False,
+    progress: bool | None = None,
+) -> Account:
+    """Compress a trained network: its layers become chains of small ones, made from their kernels.
+
+    Every convolution but the first in order of execution is decomposed (section 4 of the paper).
+    Depthwise and transposed convolutions stay, and so does a layer that would not get smaller in
+    parameters and MACs; the account says which and why. dtype, device, train/eval mode and
+    ``requires_grad`` are kept, and so is everything else of the network.
+
+    Args:
+        net: any module. It is not changed, unless ``inplace``.
+        example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
+            mapping. Their values do not matter, their shapes do: one image gives MACs per image.
+        method: "ttpwt".
+        rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
+            patterns to rules, of which the first that fits is taken.
+        budget: instead of ``rank``: ratios to reach, with one threshold for the whole network.
+        include: decompose these only: names, patterns such as "layer1.*", or modules.
+        exclude: leave these as they are.
+        skip_first: leave the first convolution as it is.
+        linear: also split linear layers, by SVD under the same rule.
+        balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
+        inplace: change ``net`` itself. An error leaves it as it was.
+        progress: show a progress bar; by default if standard error is a terminal.
+
+    Returns:
+        the account: ``.model``, ``.pcr``, ``.fcr``, ``.layers``; it prints as a table.
+
+    Raises:
+        TensorpressError: a network without convolutions, one that does not run on the example
+            inputs, NaN or inf in a kernel, hooks or parametrisations that would be lost, a
+            selector that fits nothing, a budget that cannot be reached.
+
+    >>> from tensorpress import Energy, compress
+    >>> net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3))
+    >>> result = compress(net, torch.zeros(1, 3, 16, 16), rank=Energy(0.5))
+    >>> [type(layer).__name__ for layer in result.model]
+    ['Conv2d', 'ReLU', 'Factorized']
+    """
+    if method not in METHODS:
+        raise TensorpressError(
+            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
+        )
+    if (rank is None) == (budget is None):
+        raise TensorpressError(
+            "give either rank=, such as rank=Energy(0.6), or budget=, such as "
+            "budget=Budget(params=4), and not both."
+        )
+    surveyed = survey(net, example_inputs)
+    _refuse_unusable(surveyed, linear=linear)
+    reasons = keep_reasons(
+        net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=linear
+    )
+    candidates = [Candidate(s, method) for s in surveyed.layers if s.name not in reasons]
+    if budget is not None:
+        choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
+    else:
+        assert rank is not None
+        rules = _rules(rank, [candidate.surveyed.name for candidate in candidates])
+        ruled = [candidate for candidate in candidates if candidate.surveyed.name in rules]
+        choices = [
+            fit_layer(candidate, rules[candidate.surveyed.name])
+            for candidate in track(ruled, "decomposing", show=progress)
+        ]
+        reasons |= {c.surveyed.name: NO_RULE for c in candidates if c.surveyed.name not in rules}
+
+    by_name = {choice.candidate.surveyed.name: choice for choice in choices}
+    replacements: dict[str, nn.Module] = {
+        name: choice.fit.to_module(choice.candidate.layer, balanced=balance)
+        for name, choice in by_name.items()
+        if choice.is_smaller
+    }
+    model = _operate(net, replacements, inplace=inplace)
+    try:
+        return _account(model, example_inputs, surveyed, by_name, reasons)
+    except TensorpressError:
+        if inplace:
+            originals = {layer.name: layer.module for layer in surveyed.layers}
+            replace_layers(net, {name: originals[name] for name in replacements})
+        raise
+
+
+def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
+    if not any(layer.is_convolution or linear for layer in surveyed.layers):
+        hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
+        raise TensorpressError(f"the network has no convolution, so nothing to decompose{hint}.")
+    for layer in surveyed.layers:
+        if isinstance(layer.module, Factorized):
+            continue
+        for kind, parameter in layer.module.named_parameters(recurse=False):
+            if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
+                raise TensorpressError(
+                    f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
+                    "training or a damaged weight file."
+                )
+
+
+def _rules(rank: RankRule | Mapping[str, RankRule], names: list[str]) -> dict[str, RankRule]:
+    if isinstance(rank, RankRule):
+        return dict.fromkeys(names, rank)
+    for pattern, rule in rank.items():
+        if not isinstance(rule, RankRule):
+            raise TensorpressError(
+                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
+            )
+    return match_patterns(names, rank, "rank pattern")
+
+
+def _operate(net: nn.Module, replacements: dict[str, nn.Module], *, inplace: bool) -> nn.Module:
+    if not inplace:
+        return copy_with(net, replacements)
+    if "" in replacements:
+        raise TensorpressError(
+            "the network is one layer, which cannot replace itself: "
+            "use inplace=False, or factorize."
+        )
+    return replace_layers(net, replacements)
+
+
+def _account(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    surveyed: Survey,
+    choices: dict[str, Choice],
+    reasons: dict[str, str],
+) -> Account:
+    after = count(model, example_inputs)
+    rows = []
+    for layer in surveyed.layers:
+        new = after.layers.get(layer.name)
+        if new is None or len(new.inputs) != len(layer.cost.inputs):
+            raise TensorpressError(
+                f"the network calls layer '{layer.name}' in a way that its replacement cannot "
+                "follow (by a reference kept elsewhere, or by its weight): exclude it."
+            )
+        choice = choices.get(layer.name)
+        made = choice if choice is not None and choice.is_smaller else None
+        rows.append(
+            LayerRow(
+                name=layer.name,
+                kernel=describe_kernel(layer.module),
+                ranks=made.fit.ranks if made else None,
+                kept_energy=made.fit.kept_energy if made else None,
+                relative_error=made.fit.relative_error if made else None,
+                params_before=layer.cost.params,
+                params_after=new.params,
+                macs_before=layer.cost.macs,
+                macs_after=new.macs,
+                decision=_decision(layer, choice, reasons),
+            )
+        )
+    before = surveyed.cost
+    return Account(model, tuple(rows), before.params, after.params, before.macs, after.macs)
+
+
+def _decision(layer: SurveyedLayer, choice: Choice | None, reasons: dict[str, str]) -> str:
+    if choice is None:
+        return f"kept: {reasons[layer.name]}"
+    if not choice.is_smaller:
+        return (
+            f"kept: would not get smaller ({choice.params:,} params, {choice.macs:,} MACs at "
+            f"ranks {' '.join(map(str, choice.fit.ranks))})"
+        )
+    return (
+        f"{choice.fit.method} (ranks clamped to their bounds)"
+        if choice.fit.clamped
+        else (choice.fit.method)
+    )

@@ -1,0 +1,26 @@
+"""A network's layers surveyed, counted and replaced."""
+
+from tensorpress.surgery.account import Account, LayerRow, describe_kernel
+from tensorpress.surgery.count import Cost, LayerCost, count
+from tensorpress.surgery.inputs import ExampleInputs
+from tensorpress.surgery.replace import copy_with, replace_layers
+from tensorpress.surgery.select import Selector, keep_reasons, match_patterns
+from tensorpress.surgery.survey import Survey, SurveyedLayer, survey
+
+__all__ = [
+    "Account",
+    "Cost",
+    "ExampleInputs",
+    "LayerCost",
+    "LayerRow",
+    "Selector",
+    "Survey",
+    "SurveyedLayer",
+    "copy_with",
+    "count",
+    "describe_kernel",
+    "keep_reasons",
+    "match_patterns",
+    "replace_layers",
+    "survey",
+]

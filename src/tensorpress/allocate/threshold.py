@@ -1,0 +1,68 @@
+"""One energy threshold for the whole network that reaches a budget."""
+
+from collections.abc import Sequence
+
+from tensorpress.allocate.budget import Budget
+from tensorpress.allocate.candidate import Candidate, Choice, fit_layer
+from tensorpress.decompose import Energy
+from tensorpress.errors import TensorpressError
+from tensorpress.progress import progress_bar
+from tensorpress.surgery import Cost
+
+HALVINGS = 14
+"""The threshold is found to 2^-14, less than the energy of one rank in most layers."""
+
+
+def fit_budget(
+    candidates: Sequence[Candidate], cost: Cost, budget: Budget, *, progress: bool | None = None
+) -> list[Choice]:
+    """The decompositions at the highest common :class:`Energy` threshold that meets ``budget``.
+
+    The highest threshold keeps the most energy, so it has the least error of those that do. Both
+    ratios fall as the threshold rises, which is searched by bisection.
+
+    Args:
+        candidates: the layers that may be decomposed.
+        cost: of the whole network before.
+        budget: the ratios to reach.
+
+    Raises:
+        TensorpressError: a ratio that even rank 1 everywhere does not reach; names the best.
+    """
+    with progress_bar(show=progress) as bar:
+        task = bar.add_task("searching the threshold", total=(HALVINGS + 2) * len(candidates))
+
+        def fit_all(tau: float) -> list[Choice]:
+            choices = []
+            for candidate in candidates:
+                choices.append(fit_layer(candidate, Energy(tau)))
+                bar.advance(task)
+            return choices
+
+        best = fit_all(1.0)
+        if budget.is_met(*ratios(best, cost)):
+            return best
+        low, high = 1e-9, 1.0
+        best = fit_all(low)
+        pcr, fcr = ratios(best, cost)
+        if not budget.is_met(pcr, fcr):
+            raise TensorpressError(
+                f"{budget} cannot be reached: with rank 1 in every layer that may be decomposed, "
+                f"PCR is {pcr:.2f} and FCR {fcr:.2f}. Ask for less, or exclude fewer layers."
+            )
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            choices = fit_all(middle)
+            if budget.is_met(*ratios(choices, cost)):
+                low, best = middle, choices
+            else:
+                high = middle
+    return best
+
+
+def ratios(choices: Sequence[Choice], cost: Cost) -> tuple[float, float]:
+    """PCR and FCR of the network with those choices that make a layer smaller."""
+    smaller = [choice for choice in choices if choice.is_smaller]
+    params = cost.params - sum(c.candidate.surveyed.cost.params - c.params for c in smaller)
+    macs = cost.macs - sum(c.candidate.surveyed.cost.macs - c.macs for c in smaller)
+    return cost.params / params, cost.macs / macs if macs else 1.0

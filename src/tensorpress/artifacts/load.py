@@ -1,0 +1,121 @@
+"""Build a compressed network from its file."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import METHODS, Factorized, Layer, build_chain, plan_chain, why_not
+from tensorpress.surgery import replace_layers
+
+
+def load(path: Path | str, *, into: nn.Module) -> nn.Module:
+    """Give a freshly built network the structure and the weights of a file. Nothing is decomposed.
+
+    Args:
+        path: a file that :func:`save` wrote.
+        into: the network as it was before compression, with any weights. It is changed, and keeps
+            its dtype and device.
+
+    Returns:
+        the network (another module only if the network was itself one layer).
+
+    Raises:
+        TensorpressError: a missing, damaged or foreign file, or one of another network. ``into``
+            is then as it was.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    modules = dict(into.named_modules())
+    plans = {
+        name: _chain_on_meta(path, name, modules.get(name), entry)
+        for name, entry in manifest.layers.items()
+    }
+    expected = _expected_shapes(into, plans)
+    tensors = _read_tensors(path, manifest, expected)
+    new: dict[str, nn.Module] = {}
+    for name, entry in manifest.layers.items():
+        layer = modules[name]
+        assert isinstance(layer, Layer)
+        new[name] = build_chain(layer, entry.method, entry.ranks)
+    model = replace_layers(into, new)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _chain_on_meta(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> Factorized:
+    if layer is None:
+        raise TensorpressError(
+            f"{path} is of another network: it has a layer '{name}', this network has none."
+        )
+    if not isinstance(layer, Layer) or why_not(layer) is not None:
+        raise TensorpressError(
+            f"{path} is of another network: '{name}' is factorised there, and a "
+            f"{type(layer).__name__} here."
+        )
+    if entry.method not in METHODS:
+        raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
+    modes = [link.mode for link in plan_chain(layer)]
+    if len(entry.ranks) != len(modes) - 1:
+        raise TensorpressError(
+            f"{path} does not fit: layer '{name}' takes {len(modes) - 1} ranks, not {entry.ranks}."
+        )
+    limit = layer.weight.numel()
+    if any(rank > limit for rank in entry.ranks):
+        raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
+    return build_chain(layer, entry.method, entry.ranks, device="meta")
+
+
+def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the state of ``net`` with the planned chains in their places."""
+    planned = {id(net.get_submodule(name)): plan for name, plan in plans.items()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    replaced: list[str] = []
+    for name, module in net.named_modules(remove_duplicate=False):
+        if id(module) in planned:
+            prefix = f"{name}." if name else ""
+            replaced.append(prefix)
+            for key, value in planned[id(module)].state_dict().items():
+                shapes[prefix + key] = tuple(value.shape)
+    for key, value in net.state_dict().items():
+        if not key.startswith(tuple(replaced)):
+            shapes[key] = tuple(value.shape)
+    return shapes
+
+
+def _read_tensors(
+    path: Path, manifest: Manifest, expected: dict[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            shapes |= {
+                a: shapes[stored] for a, stored in manifest.aliases.items() if stored in names
+            }
+            _compare(path, shapes, expected)
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
+    return tensors | {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
+
+
+def _compare(
+    path: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
+) -> None:
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    reshaped = sorted(n for n in expected.keys() & found.keys() if expected[n] != found[n])
+    parts = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in (
+            (missing, "missing"),
+            (unexpected, "unexpected"),
+            (reshaped, "of another shape"),
+        )
+        if names
+    ]
+    if parts:
+        raise TensorpressError(f"{path} is of another network: tensors {', '.join(parts)}.")

@@ -1,0 +1,103 @@
+"""The manifest: how a compressed network is built, as JSON in the metadata of its file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from tensorpress.errors import TensorpressError
+
+KEY = "tensorpress"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A factorised layer: the decomposition's name and the ranks R1, R2, ..."""
+
+    method: str
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a file says of its network.
+
+    Attributes:
+        tool: version of tensorpress that wrote it.
+        layers: factorised layers by name.
+        aliases: names of tensors that are stored under another name.
+        source: what the writer said of the network: its name, classes, normalisation, ...
+    """
+
+    tool: str
+    layers: dict[str, LayerEntry]
+    aliases: dict[str, str] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        layers = {
+            name: {"method": entry.method, "ranks": entry.ranks}
+            for name, entry in self.layers.items()
+        }
+        content = {
+            "version": VERSION,
+            "tool": self.tool,
+            "layers": layers,
+            "aliases": self.aliases,
+            "source": self.source,
+        }
+        return json.dumps(content, sort_keys=True, allow_nan=False)
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """Read the manifest of a file without reading its weights.
+
+    Raises:
+        TensorpressError: no such file, not a tensorpress file, damaged, or of a later version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TensorpressError(f"there is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TensorpressError(
+            f"{path} cannot be read as a tensorpress file ({error}): it is damaged or foreign."
+        ) from error
+    if KEY not in metadata:
+        raise TensorpressError(
+            f"{path} has no tensorpress manifest: give a file written by tensorpress (model.tp); "
+            "plain weights are read with load_weights or --weights."
+        )
+    return _parse(metadata[KEY], path)
+
+
+def _parse(text: str, path: Path) -> Manifest:
+    try:
+        content = json.loads(text)
+        version = content["version"]
+        if not isinstance(version, int) or version < 1:
+            raise ValueError("no version")
+        if version > VERSION:
+            raise TensorpressError(
+                f"{path} has format version {version}, and this tensorpress reads up to "
+                f"{VERSION}: upgrade tensorpress."
+            )
+        layers = {
+            str(name): LayerEntry(str(entry["method"]), tuple(map(_rank, entry["ranks"])))
+            for name, entry in content["layers"].items()
+        }
+        aliases = {str(name): str(stored) for name, stored in content["aliases"].items()}
+        return Manifest(str(content["tool"]), layers, aliases, dict(content["source"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
+
+
+def _rank(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"rank {value!r}")
+    return value

@@ -1,0 +1,112 @@
+"""The account of a compression: what happened to every layer, and what was saved."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer before and after.
+
+    Attributes:
+        name: its name in the network.
+        kernel: its kind and weight shape, such as "Conv2d 64x32x3x3 /2 g4" (stride, groups).
+        ranks: R1, R2, ...; None where it stays.
+        kept_energy, relative_error: of the kernel; None where it stays.
+        params_before, params_after, macs_before, macs_after: its own, bias included in params.
+        decision: "ttpwt", or why it stays.
+    """
+
+    name: str
+    kernel: str
+    ranks: tuple[int, ...] | None
+    kept_energy: float | None
+    relative_error: float | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    decision: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """A compressed network and the honest account of it; prints as an aligned table.
+
+    Attributes:
+        model: the compressed network.
+        layers: a row per convolution and linear layer, in order of execution.
+        params_before, params_after, macs_before, macs_after: of the whole network.
+    """
+
+    model: nn.Module
+    layers: tuple[LayerRow, ...]
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+
+    @property
+    def pcr(self) -> float:
+        """Parameter compression ratio: parameters before / after."""
+        return self.params_before / self.params_after if self.params_after else 1.0
+
+    @property
+    def fcr(self) -> float:
+        """FLOPs compression ratio: MACs before / after."""
+        return self.macs_before / self.macs_after if self.macs_after else 1.0
+
+    def __str__(self) -> str:
+        head = ("layer", "kernel", "ranks", "kept", "error", "params", "MACs", "decision")
+        rows = [_cells(row) for row in self.layers]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if column in (3, 4) else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (head, *rows)
+        ]
+        lines.insert(1, "-" * max(map(len, lines)))
+        return "\n".join([*lines, "", self.summary()])
+
+    def summary(self) -> str:
+        """Two lines: parameters with PCR, MACs with FCR."""
+        return (
+            f"params {self.params_before:,} -> {self.params_after:,}  PCR {self.pcr:.2f}\n"
+            f"MACs   {self.macs_before:,} -> {self.macs_after:,}  FCR {self.fcr:.2f}"
+        )
+
+
+def describe_kernel(layer: nn.Module) -> str:
+    """Kind and weight shape of a layer, with stride, dilation and groups where they are not 1."""
+    weight = getattr(layer, "weight", None)
+    shape = "x".join(map(str, weight.shape)) if weight is not None else ""
+    marks = []
+    for symbol, setting in (("/", "stride"), ("d", "dilation")):
+        values = getattr(layer, setting, ())
+        if any(value != 1 for value in values):
+            marks.append(
+                symbol + "x".join(map(str, values if len(set(values)) > 1 else values[:1]))
+            )
+    if getattr(layer, "groups", 1) > 1:
+        marks.append(f"g{layer.groups}")
+    return " ".join([type(layer).__name__, shape, *marks]).strip()
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    return (
+        row.name or "(network)",
+        row.kernel,
+        " ".join(map(str, row.ranks)) if row.ranks else "-",
+        "-" if row.kept_energy is None else f"{row.kept_energy:.3f}",
+        "-" if row.relative_error is None else f"{row.relative_error:.3f}",
+        _change(row.params_before, row.params_after),
+        _change(row.macs_before, row.macs_after),
+        row.decision,
+    )
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} -> {after:,}"

@@ -1,0 +1,134 @@
+"""Parameters and multiply-accumulates of a network, by layer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from tensorpress.layers import Factorized, is_convolution
+from tensorpress.surgery.inputs import ExampleInputs, run_examples
+
+
+@dataclass
+class LayerCost:
+    """What one layer costs in one forward pass.
+
+    Attributes:
+        params: its parameters, bias included.
+        macs: multiply-accumulates over all its calls, for the example inputs as given.
+        inputs: shape of its input at each call.
+    """
+
+    params: int
+    macs: int = 0
+    inputs: list[tuple[int, ...]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        params: all its parameters, each counted once, batch norm and biases included.
+        macs: multiply-accumulates of its convolutions and linear layers.
+        layers: cost of each convolution, linear layer and factorised layer, in order of their
+            first call; those that were never called come last, with no MACs.
+    """
+
+    params: int
+    macs: int
+    layers: dict[str, LayerCost]
+
+    def __str__(self) -> str:
+        rows = [f"{name}  {c.params:,}  {c.macs:,}" for name, c in self.layers.items()]
+        return "\n".join([*rows, f"params {self.params:,}  MACs {self.macs:,}"])
+
+
+def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
+    """Count a network's parameters and multiply-accumulates (MACs) on example inputs.
+
+    MACs are read off torch's own flop counter (``torch.utils.flop_counter``, two flops a MAC)
+    inside the convolutions and linear layers, as the operations run: groups, strides and dilation
+    are counted as they are, padding as computed. Activations, pooling, normalisation, biases and
+    products of activations (attention) are not counted. MACs are for the inputs as given: give
+    one image for MACs per image. Runs in eval mode; the network is not changed.
+
+    Raises:
+        TensorpressError: the network does not run on ``example_inputs``.
+
+    >>> import torch
+    >>> cost = count(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.zeros(1, 3, 10, 10))
+    >>> cost.params, cost.macs
+    (224, 13824)
+    """
+    layers = {name: LayerCost(_params(layer)) for name, layer in countable_layers(net).items()}
+    order: list[str] = []
+    with _counting(net, layers, order):
+        run_examples(net, example_inputs)
+    never = [name for name in layers if name not in set(order)]
+    return Cost(
+        params=_params(net),
+        macs=sum(cost.macs for cost in layers.values()),
+        layers={name: layers[name] for name in [*order, *never]},
+    )
+
+
+@contextmanager
+def _counting(net: nn.Module, costs: dict[str, LayerCost], order: list[str]) -> Iterator[None]:
+    """Fill ``costs`` while the network runs, and ``order`` with names as they are first called."""
+    flops = FlopCounterMode(display=False)
+    started: list[int] = []
+    handles: list[RemovableHandle] = []
+
+    def watch(name: str, layer: nn.Module) -> None:
+        cost = costs[name]
+
+        def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
+            started.append(flops.get_total_flops())
+
+        def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
+            if not cost.inputs:
+                order.append(name)
+            value = args[0] if args else next(iter(kwargs.values()))
+            cost.macs += (flops.get_total_flops() - started.pop()) // 2
+            cost.inputs.append(tuple(value.shape))
+
+        handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(layer.register_forward_hook(leave, with_kwargs=True))
+
+    for name, layer in countable_layers(net).items():
+        watch(name, layer)
+    try:
+        with flops:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions, linear layers and factorised ones by name, in order of registration.
+
+    What lies inside a factorised layer belongs to it. A module used in several places has the
+    first of its names.
+    """
+    layers: dict[str, nn.Module] = {}
+    inside: set[int] = set()
+    for name, module in net.named_modules():
+        if id(module) in inside:
+            continue
+        if isinstance(module, Factorized):
+            inside.update(id(child) for child in module.modules())
+        elif not (is_convolution(module) or isinstance(module, nn.Linear)):
+            continue
+        layers[name] = module
+    return layers
+
+
+def _params(module: nn.Module) -> int:
+    lazy = nn.UninitializedParameter
+    return sum(p.numel() for p in module.parameters() if not isinstance(p, lazy))

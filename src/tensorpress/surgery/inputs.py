@@ -1,0 +1,59 @@
+"""Run a network on example inputs and leave it as it was."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.errors import TensorpressError
+
+ExampleInputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+"""A tensor, positional arguments as a tuple or list, or keyword arguments as a mapping."""
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, so that no batch-norm statistic moves; restored one by one."""
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        net.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """One forward pass in eval mode without gradients.
+
+    Raises:
+        TensorpressError: the network does not take these inputs; its own error is quoted.
+    """
+    with evaluating(net), torch.no_grad():
+        try:
+            if isinstance(example_inputs, Tensor):
+                return net(example_inputs)
+            if isinstance(example_inputs, Mapping):
+                return net(**example_inputs)
+            return net(*example_inputs)
+        except TensorpressError:
+            raise
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise TensorpressError(
+                f"the network does not run on the example inputs ({describe(example_inputs)}): "
+                f"{first}"
+            ) from error
+
+
+def describe(value: Any) -> str:
+    """Shapes and dtypes of example inputs, for messages."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
+    if isinstance(value, (tuple, list)):
+        return ", ".join(describe(item) for item in value)
+    return repr(value)

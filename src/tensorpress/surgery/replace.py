@@ -1,0 +1,43 @@
+"""Put replacements where layers were."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+
+
+def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
+    """A deep copy of ``net`` in which layers, by name, are replaced wherever they are referred to.
+
+    The replaced layers themselves are not copied.
+
+    Raises:
+        TensorpressError: the network cannot be copied (it holds a non-leaf tensor or a handle).
+    """
+    modules = dict(net.named_modules())
+    memo: dict[int, Any] = {id(modules[name]): new for name, new in replacements.items()}
+    try:
+        return copy.deepcopy(net, memo)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise TensorpressError(
+            f"the network cannot be copied ({error}): give inplace=True to change it itself."
+        ) from error
+
+
+def replace_layers(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
+    """Replace layers of ``net`` by name, in every place where each one stands; gives the network.
+
+    A replacement named "" is the network itself, and is given back.
+    """
+    modules = dict(net.named_modules())
+    new = {id(modules[name]): replacement for name, replacement in replacements.items()}
+    if id(net) in new:
+        return new[id(net)]
+    for parent in list(modules.values()):
+        for child_name, child in parent._modules.items():
+            if id(child) in new:
+                parent._modules[child_name] = new[id(child)]
+    return net

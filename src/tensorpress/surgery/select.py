@@ -1,0 +1,93 @@
+"""Which layers a user meant by include and exclude."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery.survey import Survey
+
+T = TypeVar("T")
+
+Selector = str | nn.Module
+"""A layer's name, a pattern such as "layer1.*", or the module itself (with all in it)."""
+
+
+def keep_reasons(
+    net: nn.Module,
+    surveyed: Survey,
+    *,
+    include: Iterable[Selector] | None,
+    exclude: Iterable[Selector],
+    skip_first: bool,
+    linear: bool,
+) -> dict[str, str]:
+    """Why layers of the survey stay, by name; those not named are to be decomposed.
+
+    Raises:
+        TensorpressError: a selector that fits no layer.
+    """
+    names = [layer.name for layer in surveyed.layers]
+    included = None if include is None else _matches(net, names, include, "include")
+    excluded = _matches(net, names, exclude, "exclude")
+    first = surveyed.first_convolution
+    reasons: dict[str, str] = {}
+    for layer in surveyed.layers:
+        if layer.obstacle is not None:
+            reasons[layer.name] = layer.obstacle
+        elif layer.name in excluded:
+            reasons[layer.name] = "excluded"
+        elif included is not None and layer.name not in included:
+            reasons[layer.name] = "not included"
+        elif skip_first and first is not None and layer.name == first.name:
+            reasons[layer.name] = "first convolution (skip_first)"
+        elif not linear and not layer.is_convolution:
+            reasons[layer.name] = "linear layer (linear=True decomposes it)"
+    return reasons
+
+
+def match_patterns(names: Sequence[str], patterns: Mapping[str, T], what: str) -> dict[str, T]:
+    """The value of the first pattern that fits each name; names that none fits are left out.
+
+    Raises:
+        TensorpressError: a pattern that fits no name at all.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise _no_match(pattern, names, what)
+    chosen: dict[str, T] = {}
+    for name in names:
+        for pattern, value in patterns.items():
+            if fnmatchcase(name, pattern):
+                chosen[name] = value
+                break
+    return chosen
+
+
+def _matches(
+    net: nn.Module, names: Sequence[str], selectors: Iterable[Selector], what: str
+) -> set[str]:
+    if isinstance(selectors, (str, nn.Module)):
+        selectors = [selectors]
+    modules = dict(net.named_modules(remove_duplicate=False))
+    found: set[str] = set()
+    for selector in selectors:
+        if isinstance(selector, nn.Module):
+            inside = {id(module) for module in selector.modules()}
+            hits = {name for name in names if id(modules[name]) in inside}
+        else:
+            # A layer that stands in several places goes by each of its names.
+            ids = {id(module) for name, module in modules.items() if fnmatchcase(name, selector)}
+            hits = {name for name in names if id(modules[name]) in ids}
+        if not hits:
+            label = selector if isinstance(selector, str) else type(selector).__name__
+            raise _no_match(label, names, what)
+        found |= hits
+    return found
+
+
+def _no_match(pattern: str, names: Sequence[str], what: str) -> TensorpressError:
+    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return TensorpressError(f"{what} '{pattern}' fits no layer. The layers are: {some}")

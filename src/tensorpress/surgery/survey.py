@@ -1,0 +1,90 @@
+"""A survey of a network's layers: what runs, in which order, and what may change."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized, is_convolution, why_not
+from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
+from tensorpress.surgery.inputs import ExampleInputs
+
+
+@dataclass(frozen=True)
+class SurveyedLayer:
+    """One convolution or linear layer.
+
+    Attributes:
+        name: its (first) name in the network; "" where it is the network itself.
+        module: the layer.
+        cost: its parameters, MACs and input shapes.
+        obstacle: why it cannot be decomposed; None if it can.
+    """
+
+    name: str
+    module: nn.Module
+    cost: LayerCost
+    obstacle: str | None
+
+    @property
+    def is_convolution(self) -> bool:
+        return is_convolution(self.module)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All convolutions and linear layers of a network, in order of execution, and its cost."""
+
+    layers: tuple[SurveyedLayer, ...]
+    cost: Cost
+
+    @property
+    def first_convolution(self) -> SurveyedLayer | None:
+        convolutions = (
+            layer for layer in self.layers if layer.is_convolution and layer.cost.inputs
+        )
+        return next(convolutions, None)
+
+
+def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
+    """Run ``net`` once on example inputs and list its layers. It is not changed.
+
+    Raises:
+        TensorpressError: it does not run on them, or is a scripted module.
+    """
+    if isinstance(net, nn.modules.lazy.LazyModuleMixin) or any(
+        isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params()
+        for module in net.modules()
+    ):
+        raise TensorpressError(
+            "the network has lazy modules without weights: run it once on an input first."
+        )
+    cost = count(net, example_inputs)
+    modules = countable_layers(net)
+    shared = _shared_weights(net)
+    layers = [
+        SurveyedLayer(name, modules[name], layer_cost, _obstacle(modules[name], layer_cost, shared))
+        for name, layer_cost in cost.layers.items()
+    ]
+    return Survey(tuple(layers), cost)
+
+
+def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int]) -> str | None:
+    if isinstance(module, Factorized):
+        return f"already factorised ({module.method})"
+    if not cost.inputs:
+        return "not called on the example inputs"
+    reason = why_not(module)
+    if reason is None and any(id(p) in shared for p in module.parameters(recurse=False)):
+        return "shares its parameters with another module"
+    return reason
+
+
+def _shared_weights(net: nn.Module) -> set[int]:
+    """ids of the parameters that more than one module holds."""
+    seen: set[int] = set()
+    shared: set[int] = set()
+    for module in net.modules():
+        for parameter in module.parameters(recurse=False):
+            (shared if id(parameter) in seen else seen).add(id(parameter))
+    return shared

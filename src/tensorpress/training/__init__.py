@@ -1,0 +1,37 @@
+"""Train, compress and fine-tune: recipes as data, a fast loop, and runs that resume bit for bit."""
+
+from tensorpress.training.compression import Compression
+from tensorpress.training.distil import Distillation, Teacher, distillation_loss, label_loss
+from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.loop import EpochResult, Trainer, fit
+from tensorpress.training.network import Network
+from tensorpress.training.place import Place, find_place
+from tensorpress.training.recipes import PAPER, SHORT, Recipe, Recipes, recipes_for
+from tensorpress.training.scheme import finetune, run_scheme, train
+from tensorpress.training.session import Outcome, Settings
+
+__all__ = [
+    "PAPER",
+    "SHORT",
+    "Accuracy",
+    "Compression",
+    "Distillation",
+    "EpochResult",
+    "Network",
+    "Outcome",
+    "Place",
+    "Recipe",
+    "Recipes",
+    "Settings",
+    "Teacher",
+    "Trainer",
+    "distillation_loss",
+    "evaluate",
+    "find_place",
+    "finetune",
+    "fit",
+    "label_loss",
+    "recipes_for",
+    "run_scheme",
+    "train",
+]

@@ -1,0 +1,51 @@
+"""Checkpoint files: whole or refused, and read without running any code."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tensorpress.artifacts import write_atomically
+from tensorpress.errors import TensorpressError
+
+KEYS = {"phase", "epochs_done", "lr", "seed", "best", "model", "optimizer"}
+
+
+def write_checkpoint(paths: list[Path], state: dict[str, Any]) -> None:
+    """Write the same bytes to each path, aside and then renamed.
+
+    Raises:
+        TensorpressError: a file cannot be written; the one before it is as it was.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    for path in paths:
+        write_atomically(path, lambda temporary: _write(temporary, content))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in ``path``, its tensors on the CPU.
+
+    Raises:
+        TensorpressError: the file is cut short, damaged (checked by CRC) or no checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise TensorpressError(f"{path} is damaged at {damaged}.")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except TensorpressError:
+        raise
+    except Exception as error:  # torch.load raises many kinds on files that are not its own
+        raise TensorpressError(f"{path} cannot be read: it is damaged or cut short.") from error
+    if not isinstance(state, dict) or not state.keys() >= KEYS:
+        raise TensorpressError(f"{path} is no checkpoint of a tensorpress run.")
+    return state
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,238 @@
+"""The epoch loop: SGD on a data set that lives on the device, one wait for the device an epoch."""
+
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tensorpress.data import Dataset
+from tensorpress.errors import TensorpressError
+from tensorpress.training.batches import batches_of, epoch_seed
+from tensorpress.training.distil import Objective, label_loss
+from tensorpress.training.place import Place, find_place
+from tensorpress.training.recipes import Recipe
+from tensorpress.training.step import TrainStep
+
+STEPS_BETWEEN_CHECKS = 50
+STEPS_WORTH_COMPILING = 5000
+OnStep = Callable[[int, int], None]
+"""Called after each step of an epoch with the steps done and the steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochResult:
+    """One epoch: its number from 0, learning rate at its start, and means over its images."""
+
+    epoch: int
+    lr: float
+    loss: float
+    train_accuracy: float
+    seconds: float
+
+
+def fit(
+    net: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    phase: str = "train",
+    objective: Objective = label_loss,
+    place: Place | None = None,
+    freeze_bn: bool = False,
+    compiled: bool | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[EpochResult]:
+    """Train ``net`` in place by ``recipe`` and yield each epoch's result.
+
+    >>> for epoch in fit(net, data, Recipe(epochs=2)):  # doctest: +SKIP
+    ...     print(epoch.loss)
+
+    Raises:
+        TensorpressError: see `Trainer`.
+    """
+    trainer = Trainer(
+        net,
+        data,
+        recipe,
+        seed=seed,
+        phase=phase,
+        objective=objective,
+        place=place or find_place(),
+        freeze_bn=freeze_bn,
+        compiled=compiled,
+    )
+    for epoch in range(recipe.epochs):
+        yield trainer.epoch(epoch, on_step)
+
+
+class Trainer:
+    """Trains ``net`` in place, an epoch at a time, and gives and takes its state in between.
+
+    Order and augmentation of the images, and every other random number, follow from ``seed``,
+    ``phase`` and the number of the epoch. ``freeze_bn`` keeps the running statistics of batch
+    norms, and normalises by them. ``compiled`` compiles the step on a GPU; left out, it does so
+    when the phase is long enough to earn the compilation back. On the CPU the same thread count
+    gives the same bits.
+
+    Raises:
+        TensorpressError: fewer images than processes, a loss or a weight that is not finite.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Dataset,
+        recipe: Recipe,
+        *,
+        seed: int,
+        phase: str,
+        objective: Objective,
+        place: Place,
+        freeze_bn: bool = False,
+        compiled: bool | None = None,
+    ) -> None:
+        self.net = net.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe, self.seed, self.phase = recipe, seed, phase
+        self.place, self.freeze_bn = place, freeze_bn
+        self.batches = batches_of(data, recipe.batch_size, place)
+        self.optimizer = _sgd(self.net, recipe, place)
+        self.step = TrainStep(self.net, self.optimizer, objective, place)
+        steps = recipe.epochs * self.batches.steps
+        self._compiled = steps >= STEPS_WORTH_COMPILING if compiled is None else compiled
+        self._recorded = place.device.type != "cuda"
+
+    def epoch(self, number: int, on_step: OnStep | None = None) -> EpochResult:
+        """Train through epoch ``number``; ``on_step`` is called after each step."""
+        began = time.perf_counter()
+        seed = epoch_seed(self.seed, self.phase, number)
+        self._training_mode()
+        self._record_once()
+        _seed_everything(seed)
+        steps = self.batches.steps
+        losses = torch.zeros(steps, device=self.place.device)
+        correct = torch.zeros((), device=self.place.device)
+        for index, (inputs, labels) in enumerate(self.batches.epoch(seed)):
+            self.step(inputs, labels, self.recipe.lr_at(number + index / steps))
+            losses[index].copy_(self.step.loss)
+            correct += self.step.correct
+            if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
+                self._check_losses(losses[: index + 1], number)
+            if on_step is not None:
+                on_step(index + 1, steps)
+        self._average_statistics()
+        loss = self._check_losses(losses, number)
+        self._check_weights(number)
+        seen = steps * self.batches.size * self.place.world
+        right = float(self.place.total(correct))
+        return EpochResult(
+            epoch=number,
+            lr=self.recipe.lr_at(number),
+            loss=loss,
+            train_accuracy=100.0 * right / seen,
+            seconds=time.perf_counter() - began,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Weights, statistics and momenta, on the CPU; ``torch.load(weights_only=True)`` reads it.
+
+        The schedule and the random numbers are functions of the epoch and need no state.
+        """
+        momenta = {
+            name: self.optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
+            for name, parameter in self.net.named_parameters()
+            if parameter in self.optimizer.state
+        }
+        return {"model": portable_state(self.net), "optimizer": momenta}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave; the network is of the same structure."""
+        self.net.load_state_dict(state["model"])
+        for name, parameter in self.net.named_parameters():
+            if parameter in self.optimizer.state:
+                momentum = self.optimizer.state[parameter]["momentum_buffer"]
+                momentum.copy_(state["optimizer"][name])
+
+    def _training_mode(self) -> None:
+        self.net.train()
+        if self.freeze_bn:
+            for module in self.net.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def _record_once(self) -> None:
+        if not self._recorded:
+            torch.backends.cudnn.benchmark = True
+            inputs, labels = next(self.batches.epoch(seed=0))
+            self.step.record(inputs, labels, compiled=self._compiled)
+            self._recorded = True
+
+    def _average_statistics(self) -> None:
+        buffers = [buffer for buffer in self.net.buffers() if buffer.is_floating_point()]
+        self.place.average(buffers)
+
+    def _check_losses(self, losses: Tensor, epoch: int) -> float:
+        losses = losses.clone()
+        self.place.average([losses])
+        values = losses.tolist()
+        for step, loss in enumerate(values):
+            if not math.isfinite(loss):
+                raise TensorpressError(self._diverged(f"the loss became {loss}", epoch, step))
+        return math.fsum(values) / len(values)
+
+    def _check_weights(self, epoch: int) -> None:
+        tensors = [t for t in (*self.net.parameters(), *self.net.buffers()) if t.numel()]
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+            last = self.batches.steps - 1
+            raise TensorpressError(self._diverged("a weight became NaN or inf", epoch, last))
+
+    def _diverged(self, what: str, epoch: int, step: int) -> str:
+        return (
+            f"{what} in phase {self.phase!r}, epoch {epoch + 1}, step {step + 1} of "
+            f"{self.batches.steps}: lower the learning rate (it was "
+            f"{self.recipe.lr_at(epoch + step / self.batches.steps):.3g}), or look for NaN in "
+            "the weights and images."
+        )
+
+
+def portable_state(net: nn.Module) -> dict[str, Tensor]:
+    """The state dict of ``net`` on the CPU and in plain memory order, to be written to a file."""
+    return {
+        name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()
+    }
+
+
+def _sgd(net: nn.Module, recipe: Recipe, place: Place) -> torch.optim.SGD:
+    on_gpu = place.device.type == "cuda"
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise TensorpressError(
+            "no parameter of the network asks for a gradient, so there is nothing to train; "
+            "call net.requires_grad_() first."
+        )
+    optimizer = torch.optim.SGD(
+        parameters,
+        # A recorded step reads the learning rate from memory.
+        lr=torch.tensor(recipe.lr, device=place.device) if on_gpu else recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=on_gpu or None,
+    )
+    if recipe.momentum:
+        # Starting from zeros equals starting from the first gradient, and makes all steps alike.
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - a network of the user's may draw from it

@@ -1,0 +1,52 @@
+"""The metrics of a run: one JSON object a line, a line an epoch."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorpress.artifacts import write_atomically
+from tensorpress.errors import TensorpressError
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of ``path``; a line cut short by a kill is left out."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and {"phase", "epoch"} <= line.keys():
+            lines.append(line)
+    return lines
+
+
+def append_metrics(path: Path, line: dict[str, Any]) -> None:
+    """Add a line and wait until it is on the disk.
+
+    Raises:
+        TensorpressError: the file cannot be written.
+    """
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TensorpressError(
+            f"cannot write {path}: {error.strerror or error}. Free some space and start the same "
+            "command again; the last checkpoint is unchanged."
+        ) from error
+
+
+def keep_metrics(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep the lines that are ``wanted``, and no other; half lines go too."""
+    kept = "".join(json.dumps(line) + "\n" for line in read_metrics(path) if wanted(line))
+    if path.exists() and path.read_text() != kept:
+        write_atomically(path, lambda temporary: _write(temporary, kept))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)

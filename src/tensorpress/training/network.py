@@ -1,0 +1,52 @@
+"""The network that a run starts from."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.networks import load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """How to make a network: ``build`` gives it untrained, ``weights`` is a file to read into it.
+
+    ``name`` stands in tables and in the run's configuration.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    weights: Path | None = None
+
+    def make(self, seed: int) -> nn.Module:
+        """The network on the CPU, its untrained weights drawn with ``seed``.
+
+        Raises:
+            TensorpressError: the weight file does not fit.
+        """
+        torch.manual_seed(seed)
+        net = self.build()
+        return net if self.weights is None else load_weights(net, self.weights)
+
+    def fingerprint(self) -> dict[str, str | None]:
+        """Name and digest of the weight file, for the configuration of a run."""
+        digest = None if self.weights is None else file_digest(self.weights)
+        return {"name": self.name, "weights_sha256": digest}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        TensorpressError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TensorpressError(f"cannot read {path}: {error.strerror or error}.") from error

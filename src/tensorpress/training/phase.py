@@ -1,0 +1,74 @@
+"""One phase of training inside a run folder: goes on where it stopped, and keeps every epoch."""
+
+from typing import Any
+
+from torch import nn
+
+from tensorpress.training.distil import Objective, label_loss
+from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.loop import EpochResult, Trainer
+from tensorpress.training.recipes import Recipe
+from tensorpress.training.session import Session
+
+
+def train_phase(
+    session: Session, phase: str, net: nn.Module, recipe: Recipe, objective: Objective = label_loss
+) -> dict[str, Any]:
+    """Train ``net`` in place by ``recipe`` and give its accuracy on the test images.
+
+    Raises:
+        TensorpressError: the training diverged, a checkpoint is damaged or cannot be written.
+    """
+    run, data, settings = session.run, session.data, session.settings
+    split = data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
+    trainer = Trainer(
+        net,
+        split,
+        recipe,
+        seed=settings.seed,
+        phase=phase,
+        objective=objective,
+        place=session.place,
+        freeze_bn=settings.freeze_bn,
+        compiled=settings.compiled,
+    )
+    done, best = 0, None
+    state = run.start_phase(phase)
+    if state is not None:
+        trainer.restore(state)
+        done, best = state["epochs_done"], state["best"]
+        session.display.say(f"{phase}: going on after epoch {done} of {recipe.epochs}")
+    with session.display.phase(phase, recipe.epochs, done) as bar:
+        for epoch in range(done, recipe.epochs):
+            result = trainer.epoch(epoch, bar.on_step(epoch))
+            line = _line(phase, result)
+            merit = -result.loss
+            if settings.hold_back:
+                held = evaluate(net, split, place=session.place)
+                line["held_back_acc"] = merit = held.percent
+            line["test_acc"] = evaluate(net, data, place=session.place).percent
+            is_best = best is None or merit > best["merit"]
+            best = {"epoch": epoch + 1, "merit": merit} if is_best else best
+            where = {"phase": phase, "epochs_done": epoch + 1, "lr": result.lr, "best": best}
+            checkpoint = {**where, "seed": settings.seed, **trainer.state()}
+            run.record_epoch(line, checkpoint, is_best=is_best)
+            bar.epoch(line)
+    if settings.hold_back and recipe.epochs:
+        net.load_state_dict(run.best(phase)["model"])
+    return {"epochs": recipe.epochs, **accuracy_facts(evaluate(net, data, place=session.place))}
+
+
+def accuracy_facts(accuracy: Accuracy) -> dict[str, Any]:
+    """Accuracy and standard error in percent, and the number of images behind them."""
+    return {"acc": accuracy.percent, "stderr": accuracy.stderr, "images": accuracy.images}
+
+
+def _line(phase: str, result: EpochResult) -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "epoch": result.epoch + 1,
+        "lr": result.lr,
+        "loss": result.loss,
+        "train_acc": result.train_accuracy,
+        "seconds": round(result.seconds, 3),
+    }

@@ -1,0 +1,118 @@
+"""The training recipes of the paper, and short ones for any other network, as data."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from tensorpress.errors import TensorpressError
+
+Schedule = Literal["step", "cosine"]
+SCHEDULES: tuple[Schedule, ...] = ("step", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one phase of training goes: SGD with momentum and a schedule of the learning rate.
+
+    ``schedule="step"`` multiplies ``lr`` by ``factor`` at the start of each epoch (counted from
+    0) named in ``milestones``; ``"cosine"`` lets it fall to 0 along half a cosine, step by step.
+    ``weight_decay`` acts on every parameter, as in the paper. ``batch_size`` is in images, for
+    each process; the paper does not print it, 128 is ours.
+
+    Raises:
+        TensorpressError: a setting is out of its range.
+    """
+
+    epochs: int
+    lr: float = 0.1
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    schedule: Schedule = "step"
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.1
+    batch_size: int = 128
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "above 0")
+        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 up to, not with, 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
+        _require(
+            self.momentum > 0 or not self.nesterov, "nesterov", self.nesterov, "off at momentum 0"
+        )
+
+    def scaled(self, epochs: int) -> "Recipe":
+        """The same recipe in ``epochs`` epochs: the milestones move in proportion.
+
+        >>> Recipe(200, milestones=(100, 150)).scaled(8).milestones
+        (4, 6)
+        """
+        share = epochs / self.epochs if self.epochs else 0.0
+        milestones = tuple(round(milestone * share) for milestone in self.milestones)
+        return dataclasses.replace(self, epochs=epochs, milestones=milestones)
+
+    def changed(
+        self,
+        *,
+        epochs: int | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        batch_size: int | None = None,
+        schedule: Schedule | None = None,
+    ) -> "Recipe":
+        """The recipe with what is given put in place; ``epochs`` scales the milestones."""
+        given = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "batch_size": batch_size,
+            "schedule": schedule,
+        }
+        recipe = self if epochs is None else self.scaled(epochs)
+        changes = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+    def lr_at(self, epoch: float) -> float:
+        """The learning rate ``epoch`` epochs into the phase; fractions are steps in between."""
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1.0 + math.cos(math.pi * min(epoch / self.epochs, 1.0)))
+        return self.lr * self.factor ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipes:
+    """The two recipes of a network: for the dense baseline, and for fine-tuning after it."""
+
+    train: Recipe
+    finetune: Recipe
+
+
+def recipes_for(network: str) -> Recipes:
+    """The paper's recipes for ``network``, a name such as ``"resnet56"``; short ones for others."""
+    return PAPER.get(network, SHORT)
+
+
+def _require(holds: bool, name: str, given: object, allowed: str) -> None:
+    if not holds:
+        raise TensorpressError(f"{name} is {given} in the training recipe; it must be {allowed}.")
+
+
+_RESNET = Recipe(epochs=200, lr=0.1, weight_decay=1e-4, milestones=(100, 150))
+_VGG = Recipe(epochs=200, lr=0.1, weight_decay=1e-4, milestones=(80, 120))
+_TT_CONV = Recipe(epochs=100, lr=0.1, weight_decay=0.0, milestones=(20, 40, 60, 80))
+
+PAPER: Mapping[str, Recipes] = {
+    "tt_conv_cnn": Recipes(_TT_CONV, _TT_CONV),
+    "vggnet": Recipes(_VGG, dataclasses.replace(_VGG, lr=0.01, weight_decay=1e-3)),
+    **{f"resnet{depth}": Recipes(_RESNET, _RESNET) for depth in (20, 32, 44, 56, 110)},
+}
+"""The recipes that the paper prints, for the networks of its Table 1 and their smaller kin."""
+
+SHORT = Recipes(
+    Recipe(epochs=10, lr=0.05, weight_decay=5e-4, schedule="cosine"),
+    Recipe(epochs=10, lr=0.03, weight_decay=1e-4, schedule="cosine"),
+)
+"""Ours, not the paper's: for networks of one's own, and where there is little time."""

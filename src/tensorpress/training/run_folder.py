@@ -1,0 +1,238 @@
+"""A run is a folder: what was asked, what was measured, where it stands, and what came of it."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tensorpress.artifacts import write_atomically
+from tensorpress.errors import TensorpressError
+from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
+from tensorpress.training.lock import LOCK, locked
+from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
+from tensorpress.training.place import Place
+
+CONFIG, METRICS, PHASES, SUMMARY = "config.json", "metrics.jsonl", "phases.json", "summary.json"
+LAST, BEST, MODEL, CURVES = "last.pt", "best.pt", "model.tp", "curves.png"
+Json = dict[str, Any]
+
+
+@contextlib.contextmanager
+def open_run(folder: Path, config: Json, place: Place) -> Iterator["RunFolder"]:
+    """Open ``folder`` for the run that ``config`` describes, new or to go on with, and lock it.
+
+    Of several processes only the main one touches the disk.
+
+    Raises:
+        TensorpressError: the folder holds other files, a run of another configuration (the first
+            setting that differs is named), or is in use; or it cannot be written.
+    """
+    if not place.is_main:
+        with tempfile.TemporaryDirectory() as copies:
+            yield RunFolder(Path(copies), place)
+        return
+    _refuse_foreign(folder)
+    with locked(folder):
+        _remove_leftovers(folder)
+        _settle_config(folder, config)
+        yield RunFolder(folder, place)
+
+
+class RunFolder:
+    """The files of one run; made by `open_run`. In every process the answers are the same."""
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self.folder, self.place = folder, place
+
+    @property
+    def summary(self) -> Json | None:
+        """The summary of a finished run; None for one that is not finished."""
+        return self.place.share(_read_json(self.folder / SUMMARY))
+
+    @property
+    def phases(self) -> dict[str, Json]:
+        """What each finished phase found, in the order of the phases."""
+        return self.place.share(self._finished())
+
+    def start_phase(self, phase: str) -> Json | None:
+        """The checkpoint to go on from, None to start the phase; later metrics are cut off.
+
+        Raises:
+            TensorpressError: the checkpoint is damaged; the message says what there is instead.
+        """
+        return self.place.share(self._start_phase(phase) if self.place.is_main else None)
+
+    def _start_phase(self, phase: str) -> Json | None:
+        state = self._read_last() if (self.folder / LAST).exists() else None
+        if state is not None and state["phase"] != phase:
+            state = None
+        epochs_done = state["epochs_done"] if state else 0
+        finished = self._finished()
+
+        def wanted(line: Json) -> bool:
+            return line["phase"] in finished or (
+                line["phase"] == phase and line["epoch"] <= epochs_done
+            )
+
+        keep_metrics(self.folder / METRICS, wanted)
+        return state
+
+    def _finished(self) -> dict[str, Json]:
+        return _read_json(self.folder / PHASES) or {}
+
+    def record_epoch(self, line: Json, state: Json, *, is_best: bool) -> None:
+        """Add a line to the metrics, then write ``last.pt``, and ``best.pt`` where it is best."""
+        if self.place.is_main:
+            append_metrics(self.folder / METRICS, line)
+            names = [BEST, LAST] if is_best else [LAST]
+            write_checkpoint([self.folder / name for name in names], state)
+
+    def best(self, phase: str) -> Json:
+        """The checkpoint of the best epoch of ``phase``.
+
+        Raises:
+            TensorpressError: ``best.pt`` is damaged or of another phase.
+        """
+        return self.place.share(self._best(phase) if self.place.is_main else {})
+
+    def _best(self, phase: str) -> Json:
+        state = read_checkpoint(self.folder / BEST)
+        if state["phase"] != phase:
+            raise TensorpressError(
+                f"{self.folder / BEST} is of phase {state['phase']!r}, not {phase!r}; delete "
+                f"{self.folder / LAST} to train the phase again."
+            )
+        return state
+
+    def finish_phase(self, phase: str, facts: Json) -> None:
+        """Note what the phase found; it is not done again."""
+        if self.place.is_main:
+            self._write_json(PHASES, {**self._finished(), phase: facts})
+        self.place.share(None)
+
+    def finish(self, summary: Json) -> None:
+        """Write ``summary.json``, which marks the run as finished."""
+        if self.place.is_main:
+            self._write_json(SUMMARY, summary)
+        self.place.share(None)
+
+    def write(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write the file ``name`` aside, then rename it."""
+        if self.place.is_main:
+            write_atomically(self.folder / name, write)
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the run; the other processes get a copy of it."""
+        content = self.place.share(
+            (self.folder / name).read_bytes()
+            if self.place.world > 1 and self.place.is_main
+            else b""
+        )
+        path = self.folder / name
+        if not self.place.is_main:
+            path.write_bytes(content)
+        return path
+
+    @property
+    def metrics(self) -> list[Json]:
+        """Every epoch of the run so far, as the main process sees it."""
+        return read_metrics(self.folder / METRICS)
+
+    def _write_json(self, name: str, content: Json) -> None:
+        _write_json(self.folder / name, content)
+
+    def _read_last(self) -> Json:
+        last, best = self.folder / LAST, self.folder / BEST
+        try:
+            return read_checkpoint(last)
+        except TensorpressError as error:
+            raise TensorpressError(f"{error} {_way_out(last, best)}") from error
+
+
+def _way_out(last: Path, best: Path) -> str:
+    try:
+        state = read_checkpoint(best)
+    except (TensorpressError, OSError):
+        return f"Delete {last} to start its phase again."
+    return (
+        f"{best} is whole: copy it over {last.name} to go on after epoch {state['epochs_done']} "
+        f"of phase {state['phase']!r}, or delete {last.name} to start the phase again."
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise TensorpressError(f"{folder} is a file; a run needs a folder: choose another place.")
+    if not folder.exists() or (folder / CONFIG).exists():
+        return
+    others = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
+    if others:
+        raise TensorpressError(
+            f"{folder} is not empty and holds no run (it has {others[0]!r}); choose another folder."
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name == LOCK or name.startswith(f".{CONFIG}.")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """A process killed while it wrote leaves its temporary file behind."""
+    for pattern in (".*.json.*", ".*.jsonl.*", ".*.pt.*", ".*.tp.*", ".*.png.*"):
+        for leftover in folder.glob(pattern):
+            leftover.unlink(missing_ok=True)
+
+
+def _settle_config(folder: Path, config: Json) -> None:
+    asked = json.loads(json.dumps(config))
+    path = folder / CONFIG
+    held = _read_json(path)
+    if held is None:
+        _write_json(path, asked)
+        return
+    old, new = _flat(held), _flat(asked)
+    for name in [*new, *(name for name in old if name not in new)]:
+        if old.get(name) != new.get(name):
+            raise TensorpressError(
+                f"{folder} holds a run with {name} = {_shown(old, name)}, and this one asks for "
+                f"{_shown(new, name)}. Choose another folder, or the same settings to go on."
+            )
+
+
+def _flat(tree: Json, prefix: str = "") -> Json:
+    flat: Json = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _shown(flat: Json, name: str) -> str:
+    return repr(flat[name]) if name in flat else "nothing"
+
+
+def _read_json(path: Path) -> Json | None:
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TensorpressError(
+            f"{path} cannot be read ({error}); restore it, or choose another folder."
+        ) from error
+    if not isinstance(content, dict):
+        raise TensorpressError(f"{path} holds no JSON object; choose another folder.")
+    return content
+
+
+def _write_json(path: Path, content: Json) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text)
+
+    write_atomically(path, write)

@@ -1,0 +1,161 @@
+"""The paper's scheme as one resumable run, and its single steps: train, and fine-tune."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tensorpress.data import Dataset
+from tensorpress.errors import TensorpressError
+from tensorpress.training import stages
+from tensorpress.training.compression import Compression
+from tensorpress.training.distil import Distillation
+from tensorpress.training.evaluate import evaluate
+from tensorpress.training.network import Network, file_digest
+from tensorpress.training.recipes import Recipe
+from tensorpress.training.run_folder import MODEL
+from tensorpress.training.session import Outcome, Session, Settings, carry_out
+
+
+def run_scheme(
+    folder: Path,
+    network: Network,
+    data: Dataset,
+    compression: Compression,
+    *,
+    train: Recipe,
+    finetune: Recipe,
+    distillation: Distillation | None = None,
+    dense_control: bool = False,
+    settings: Settings | None = None,
+) -> Outcome:
+    """Train a baseline, compress it, fine-tune it: the whole scheme in one folder.
+
+    The baseline starts from ``network``; with weights, ``train`` adapts them, and a recipe of 0
+    epochs takes them as they are. ``distillation`` makes the baseline the teacher of fine-tuning.
+    ``dense_control`` also trains the dense baseline on by the recipe of fine-tuning, on labels,
+    and the summary then holds the difference to that as well: an undertrained baseline would
+    flatter the compressed network. Accuracies are of the last epoch, on all test images.
+
+    Called again with the same arguments it goes on where it stopped, and a finished run is only
+    read. ``folder`` then holds ``model.tp``, ``summary.json``, ``metrics.jsonl`` and more.
+
+    Raises:
+        TensorpressError: an input is wrong, the folder is of another run or in use, training
+            diverged, or a file cannot be read or written; what was reached before is kept.
+    """
+    if network.weights is None and train.epochs == 0:
+        raise TensorpressError(
+            "0 epochs of training and no weights would compress an untrained network; give "
+            "weights, or epochs to train."
+        )
+    config = {
+        "kind": "run",
+        "train": dataclasses.asdict(train),
+        "compression": compression.as_config(),
+        "finetune": dataclasses.asdict(finetune),
+        "distillation": distillation and dataclasses.asdict(distillation),
+        "dense_control": dense_control,
+    }
+
+    def phases(session: Session) -> dict[str, Any]:
+        dense = stages.baseline(session, train)
+        small = stages.compressed(session, compression)
+        teacher = stages.trained_baseline(session) if distillation else None
+        objective = stages.objective_of(session, teacher, distillation or Distillation())
+        start = session.run.file(stages.COMPRESSED)
+        tuned = stages.finetuned(session, start, finetune, objective)
+        control = stages.dense_control(session, finetune) if dense_control else None
+        return {
+            "method": compression.method,
+            "balance": compression.balance,
+            "distilled": distillation is not None,
+            "pcr": small["pcr"],
+            "fcr": small["fcr"],
+            "params_baseline": dense["params"],
+            "params": small["params"],
+            "macs_baseline": dense["macs"],
+            "macs": small["macs"],
+            "acc_baseline": dense["acc"],
+            "acc_before_finetune": small["acc"],
+            "acc": tuned["acc"],
+            "dacc": tuned["acc"] - dense["acc"],
+            "acc_dense_control": control and control["acc"],
+            "dacc_vs_control": control and tuned["acc"] - control["acc"],
+            "images": tuned["images"],
+            "stderr": tuned["stderr"],
+            "train_epochs": dense["epochs"],
+            "epochs": tuned["epochs"],
+        }
+
+    return carry_out(folder, config, network, data, settings or Settings(), phases)
+
+
+def train(
+    folder: Path,
+    network: Network,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    settings: Settings | None = None,
+) -> Outcome:
+    """Train ``network`` by ``recipe``: a run of one phase, resumed like `run_scheme`.
+
+    ``folder`` ends with ``model.tp`` and the plain weights ``baseline.pt``.
+
+    Raises:
+        TensorpressError: as `run_scheme`.
+    """
+
+    def phases(session: Session) -> dict[str, Any]:
+        facts = stages.baseline(session, recipe)
+        stages.save_model(session, MODEL, stages.trained_baseline(session))
+        return {"method": "dense", **facts}
+
+    config = {"kind": "train", "train": dataclasses.asdict(recipe)}
+    return carry_out(folder, config, network, data, settings or Settings(), phases)
+
+
+def finetune(
+    folder: Path,
+    network: Network,
+    compressed: Path,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    teacher: Network | None = None,
+    distillation: Distillation | None = None,
+    settings: Settings | None = None,
+) -> Outcome:
+    """Fine-tune the network in the file ``compressed``, of the architecture ``network`` builds.
+
+    With a ``teacher`` the network learns from it as ``distillation`` says. A run of one phase,
+    resumed like `run_scheme`; ``folder`` ends with ``model.tp``.
+
+    Raises:
+        TensorpressError: as `run_scheme`.
+    """
+    how = distillation or Distillation()
+    config = {
+        "kind": "finetune",
+        "compressed_sha256": file_digest(compressed),
+        "finetune": dataclasses.asdict(recipe),
+        "teacher": teacher and teacher.fingerprint(),
+        "distillation": teacher and dataclasses.asdict(how),
+    }
+
+    def phases(session: Session) -> dict[str, Any]:
+        start = stages.load_compressed(session, compressed)
+        before = evaluate(start, data, place=session.place)
+        session.display.say(f"{before} before fine-tuning")
+        taught = teacher.make(session.settings.seed) if teacher else None
+        objective = stages.objective_of(session, taught, how)
+        facts = stages.finetuned(session, compressed, recipe, objective)
+        return {
+            **stages.cost_of(start.cpu(), data),
+            "distilled": teacher is not None,
+            "acc_before_finetune": before.percent,
+            **facts,
+            "dacc": facts["acc"] - before.percent,
+        }
+
+    return carry_out(folder, config, network, data, settings or Settings(), phases)

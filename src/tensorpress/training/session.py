@@ -1,0 +1,143 @@
+"""A run under way: what holds for all its phases, and how it opens and ends."""
+
+import dataclasses
+import os
+import platform
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tensorpress.data import Dataset, ImageSet
+from tensorpress.training.curves import can_plot, plot_curves
+from tensorpress.training.network import Network
+from tensorpress.training.place import Place, find_place
+from tensorpress.training.progress import Display
+from tensorpress.training.run_folder import CURVES, MODEL, RunFolder, open_run
+from tensorpress.version import VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What holds for every phase of a run.
+
+    Attributes:
+        seed: of the untrained weights, the order of the images and their augmentation.
+        freeze_bn: keep the running statistics of batch norms, and normalise by them.
+        hold_back: training images put aside; a phase then ends with the weights of the epoch
+            that does best on them. With 0 it ends with its last epoch. Test images choose nothing.
+        compiled: compile the training step on a GPU; None does so in long phases.
+        device: such as "cuda" or "cpu"; None takes a GPU where there is one.
+        quiet: print nothing.
+    """
+
+    seed: int = 0
+    freeze_bn: bool = False
+    hold_back: int = 0
+    compiled: bool | None = None
+    device: str | None = None
+    quiet: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """The folder, network, data, settings, place and display of a run under way."""
+
+    run: RunFolder
+    network: Network
+    data: Dataset
+    settings: Settings
+    place: Place
+    display: Display
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run came to: its folder, its summary, and whether it was finished before."""
+
+    folder: Path
+    summary: dict[str, Any]
+    was_finished: bool
+
+    @property
+    def model_file(self) -> Path:
+        """The file of the network that the run ended with."""
+        return self.folder / MODEL
+
+
+def carry_out(
+    folder: str | os.PathLike[str],
+    config: dict[str, Any],
+    network: Network,
+    data: Dataset,
+    settings: Settings,
+    phases: Callable[[Session], dict[str, Any]],
+) -> Outcome:
+    """Open ``folder``, do the ``phases`` that are not done, plot the curves, write the summary.
+
+    ``config`` is what sets this run apart, besides network, data and settings; ``phases`` gives
+    what the summary is to hold.
+
+    Raises:
+        TensorpressError: as `open_run`, and what the phases raise.
+    """
+    place = find_place(settings.device)
+    display = Display(place, quiet=settings.quiet)
+    asked = {
+        **config,
+        "network": network.fingerprint(),
+        "data": _fingerprint(data),
+        "seed": settings.seed,
+        "freeze_bn": settings.freeze_bn,
+        "hold_back": settings.hold_back,
+        "processes": place.world,
+    }
+    path = Path(folder)
+    with open_run(path, asked, place) as run:
+        summary = run.summary
+        if summary is not None:
+            display.say(f"{path} is finished: nothing to do.")
+            return Outcome(path, summary, was_finished=True)
+        facts = phases(Session(run, network, data, settings, place, display))
+        summary = {
+            "network": network.name,
+            "data": data.name,
+            **facts,
+            "seed": settings.seed,
+            "processes": place.world,
+            "device": place.device.type,
+            "versions": _versions(),
+        }
+        if run.metrics and can_plot():
+            run.write(CURVES, lambda temporary: plot_curves(run.metrics, temporary))
+        run.finish(summary)
+    return Outcome(path, summary, was_finished=False)
+
+
+def _fingerprint(data: Dataset) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "classes": data.num_classes,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "crop_padding": data.crop_padding,
+        "flip": data.flip,
+        "train": _checksum(data.train),
+        "test": _checksum(data.test),
+    }
+
+
+def _checksum(images: ImageSet) -> str:
+    checksum = zlib.crc32(images.labels.cpu().numpy().data)
+    checksum = zlib.crc32(images.images.cpu().contiguous().numpy().data, checksum)
+    return f"{len(images)} images, crc32 {checksum:08x}"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "tensorpress": VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,130 @@
+"""The stages of the scheme; each is done once in a run folder, and leaves a file behind."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tensorpress import artifacts
+from tensorpress.data import Dataset
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import count
+from tensorpress.training.compression import Compression
+from tensorpress.training.distil import Distillation, Objective, Teacher, label_loss
+from tensorpress.training.evaluate import evaluate
+from tensorpress.training.loop import portable_state
+from tensorpress.training.phase import train_phase
+from tensorpress.training.recipes import Recipe
+from tensorpress.training.run_folder import MODEL
+from tensorpress.training.session import Session
+
+BASELINE, COMPRESS, FINETUNE, CONTROL = "baseline", "compress", "finetune", "dense_control"
+COMPRESSED = "compressed.tp"
+Facts = dict[str, Any]
+
+
+def baseline(session: Session, recipe: Recipe) -> Facts:
+    """Train the dense network of the session; leaves its weights in ``baseline.pt``."""
+    if BASELINE in session.run.phases:
+        return session.run.phases[BASELINE]
+    net = session.network.make(session.settings.seed)
+    return _train_dense(session, BASELINE, net, recipe)
+
+
+def dense_control(session: Session, recipe: Recipe) -> Facts:
+    """Train the baseline on, on labels; leaves its weights in ``dense_control.pt``."""
+    if CONTROL in session.run.phases:
+        return session.run.phases[CONTROL]
+    return _train_dense(session, CONTROL, trained_baseline(session), recipe)
+
+
+def compressed(session: Session, compression: Compression) -> Facts:
+    """Compress the baseline; leaves ``compressed.tp``."""
+    if COMPRESS in session.run.phases:
+        return session.run.phases[COMPRESS]
+    facts = session.place.share(_compress(session, compression) if session.place.is_main else {})
+    net = load_compressed(session, session.run.file(COMPRESSED))
+    accuracy = evaluate(net, session.data, place=session.place)
+    facts["acc"] = accuracy.percent
+    session.display.say(f"{accuracy} before fine-tuning")
+    session.run.finish_phase(COMPRESS, facts)
+    return facts
+
+
+def finetuned(session: Session, start: Path, recipe: Recipe, objective: Objective) -> Facts:
+    """Fine-tune the network in the file ``start``; leaves ``model.tp``."""
+    if FINETUNE in session.run.phases:
+        return session.run.phases[FINETUNE]
+    net = load_compressed(session, start)
+    facts = train_phase(session, FINETUNE, net, recipe, objective)
+    save_model(session, MODEL, net)
+    session.run.finish_phase(FINETUNE, facts)
+    return facts
+
+
+def objective_of(session: Session, teacher: nn.Module | None, how: Distillation) -> Objective:
+    """To learn from ``teacher`` where there is one, from labels otherwise."""
+    return label_loss if teacher is None else Teacher(teacher, how, session.place.device)
+
+
+def trained_baseline(session: Session) -> nn.Module:
+    """The baseline as its stage left it, on the CPU."""
+    net = session.network.build()
+    path = session.run.file(f"{BASELINE}.pt")
+    try:
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises many kinds on a damaged file
+        raise TensorpressError(
+            f"{path} cannot be read: it is damaged or cut short. Start again in another folder."
+        ) from error
+    return net
+
+
+def load_compressed(session: Session, path: Path) -> nn.Module:
+    """The compressed network in ``path``, on the CPU."""
+    return artifacts.load(path, into=session.network.build())
+
+
+def save_model(session: Session, name: str, net: nn.Module) -> None:
+    """Write ``net`` to the file ``name`` of the run, with what is needed to feed it images."""
+    net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    data = session.data
+    source = {
+        "network": session.network.name,
+        "num_classes": data.num_classes,
+        "input_shape": list(data.input_shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+    if session.place.is_main:
+        artifacts.save(net, session.run.folder / name, source=source)
+
+
+def cost_of(net: nn.Module, data: Dataset) -> Facts:
+    """Parameters, and multiply-accumulates for one image."""
+    cost = count(net, torch.zeros(1, *data.input_shape))
+    return {"params": cost.params, "macs": cost.macs}
+
+
+def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -> Facts:
+    facts = {**cost_of(net, session.data), **train_phase(session, phase, net, recipe)}
+    buffer = io.BytesIO()
+    torch.save(portable_state(net), buffer)
+    content = buffer.getvalue()
+    session.run.write(f"{phase}.pt", lambda temporary: _write(temporary, content))
+    session.run.finish_phase(phase, facts)
+    return facts
+
+
+def _compress(session: Session, compression: Compression) -> Facts:
+    hidden = False if session.settings.quiet else None
+    result = compression.apply(trained_baseline(session), session.data, progress=hidden)
+    session.display.say(str(result))
+    save_model(session, COMPRESSED, result.model)
+    return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

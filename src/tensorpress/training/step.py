@@ -1,0 +1,125 @@
+"""One step of SGD, as plain PyTorch or recorded once as CUDA graphs and replayed."""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.training.distil import Objective
+from tensorpress.training.place import Place
+
+WARM_UP_STEPS = 3
+
+
+class TrainStep:
+    """Forward, backward and update on one batch; call it with (inputs, labels, lr).
+
+    On a GPU the pass runs under bf16 autocast; ``record`` compiles it and keeps it as two CUDA
+    graphs, one up to the gradients and one for the update, between which several processes
+    average the gradients. ``loss`` and ``correct`` then hold what the last call gave, on the
+    device, so that nothing waits for them.
+    """
+
+    def __init__(
+        self, net: nn.Module, optimizer: torch.optim.SGD, objective: Objective, place: Place
+    ) -> None:
+        self.net, self.optimizer, self.objective, self.place = net, optimizer, objective, place
+        self.loss = torch.zeros((), device=place.device)
+        self.correct = torch.zeros((), device=place.device)
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = self._plain_forward
+        self._graphs: tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph] | None = None
+        self._inputs = self._labels = torch.empty(0)
+
+    def __call__(self, inputs: Tensor, labels: Tensor, lr: float) -> None:
+        self._set_lr(lr)
+        if self._graphs is None:
+            self._gradients(inputs, labels)
+            self._average_gradients()
+            self.optimizer.step()
+            return
+        self._inputs.copy_(inputs, non_blocking=True)
+        self._labels.copy_(labels, non_blocking=True)
+        self._graphs[0].replay()
+        self._average_gradients()
+        self._graphs[1].replay()
+
+    def record(self, inputs: Tensor, labels: Tensor, *, compiled: bool) -> None:
+        """Record the step for batches of this shape; weights and statistics stay as they are.
+
+        Where compiling or recording fails, a warning says so and the next plainer form is used.
+        """
+        self._inputs, self._labels = inputs.clone(), labels.clone()
+        kept = [(tensor, tensor.clone()) for tensor in self._state()]
+        for compile_it in (True, False) if compiled else (False,):
+            torch.compiler.reset()
+            self._forward = (
+                torch.compile(self._plain_forward, dynamic=False)
+                if compile_it
+                else self._plain_forward
+            )
+            try:
+                self._graphs = self._capture()
+            except Exception as error:  # any failure of a compiler or driver leaves eager mode
+                what = "torch.compile with CUDA graphs" if compile_it else "CUDA graphs"
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(f"{what} failed, going on without: {reason}", stacklevel=2)
+            with torch.no_grad():
+                for tensor, value in kept:
+                    tensor.copy_(value)
+            if self._graphs is not None:
+                return
+        self._forward = self._plain_forward
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _capture(self) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self._gradients(self._inputs, self._labels)
+                self.optimizer.step()
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimizer.zero_grad(set_to_none=True)
+        gradients, update = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(gradients, capture_error_mode="thread_local"):
+            self._gradients(self._inputs, self._labels)
+        with torch.cuda.graph(update, capture_error_mode="thread_local"):
+            self.optimizer.step()
+        return gradients, update
+
+    def _gradients(self, inputs: Tensor, labels: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss, correct = self._forward(inputs, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.loss.copy_(loss.detach())
+        self.correct.copy_(correct)
+
+    def _plain_forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.net(inputs)
+        loss = self.objective(logits.float(), inputs, labels)
+        return loss, (logits.detach().argmax(1) == labels).sum()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        if self.place.device.type != "cuda":
+            return contextlib.nullcontext()
+        # A graph must hold the casts of the weights, so no cast may be kept from before it.
+        return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
+
+    def _average_gradients(self) -> None:
+        if self.place.world > 1:
+            self.place.average([p.grad for p in self._parameters if p.grad is not None])
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    def _state(self) -> list[Tensor]:
+        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values()]
+        return [*self.net.parameters(), *self.net.buffers(), *momenta]

@@ -4,6 +4,7 @@ import os
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "model.", "net.")
+_IN_ANY_WEIGHT_FILE = ("torch.", "collections.OrderedDict")
 _SHOWN = 3
 
 
@@ -79,7 +81,10 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Opened here, because torch.load goes by the suffix of a path. Its warnings on odd pickles
+        # would stand beside the one message that says what is wrong.
+        with path.open("rb") as opened, warnings.catch_warnings(action="ignore"):
+            return torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         called = _refused_call(str(error)) or _call_in_pickle(path)
         if called is None:
@@ -94,7 +99,9 @@ def _read_torch(path: Path) -> object:
 
 
 def _unreadable(path: Path, error: Exception) -> TensorpressError:
-    reason = re.split(r"(?<=\w)[.:;] |\n", str(error).strip())[0][:100] or type(error).__name__
+    # torch puts advice before what went wrong.
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
     return TensorpressError(
         f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
     )
@@ -109,16 +116,20 @@ def _refused_call(message: str) -> str | None:
 
 
 def _call_in_pickle(path: Path) -> str | None:
-    """The first function or class that a pickle names; the pickle is parsed, not run."""
+    """The first foreign function or class that a pickle names; it is parsed, not run."""
     strings: list[str] = []
     try:
         for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
             if opcode.name in ("GLOBAL", "INST"):
-                return str(argument).replace(" ", ".")
-            if opcode.name == "STACK_GLOBAL":
-                return ".".join(strings[-2:])
-            if isinstance(argument, str):
-                strings.append(argument)
+                called = str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                called = ".".join(strings[-2:])
+            else:
+                if isinstance(argument, str):
+                    strings.append(argument)
+                continue
+            if not called.startswith(_IN_ANY_WEIGHT_FILE):
+                return called
     except (ValueError, OSError, zipfile.BadZipFile):
         return None
     return None

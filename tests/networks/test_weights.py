@@ -1,0 +1,232 @@
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.networks import load_weights, resnet20, resnet32
+
+Weights = dict[str, Tensor]
+
+
+class Trained(nn.Sequential):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Flatten())
+
+
+@pytest.fixture
+def weights() -> Weights:
+    torch.manual_seed(1)
+    net = Trained()
+    net(torch.randn(8, 3, 5, 5))
+    return net.state_dict()
+
+
+def assert_holds(net: nn.Module, weights: Weights) -> None:
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+
+
+def prefixed(weights: Weights, prefix: str) -> Weights:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+CONTENTS: dict[str, Callable[[Weights], Any]] = {
+    "plain": lambda w: w,
+    "state_dict": lambda w: {"state_dict": w, "epoch": 3, "best": 0.9},
+    "model": lambda w: {"epoch": 3, "model": w},
+    "net": lambda w: {"net": w, "acc": 93.0},
+    "model_state_dict": lambda w: {"model_state_dict": w, "optimizer_state_dict": {"state": {}}},
+    "twice": lambda w: {"model": {"state_dict": w}},
+    "data parallel": lambda w: {"state_dict": prefixed(w, "module.")},
+    "compiled": lambda w: prefixed(w, "_orig_mod."),
+    "compiled inside": lambda w: {f"{n[:2]}_orig_mod.{n[2:]}": v for n, v in w.items()},
+    "both": lambda w: prefixed(w, "_orig_mod.module."),
+    "both, turned": lambda w: prefixed(w, "module._orig_mod."),
+    "lightning": lambda w: {"state_dict": prefixed(w, "model.")},
+    "no num_batches_tracked": lambda w: {n: v for n, v in w.items() if "batches" not in n},
+}
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+@pytest.mark.parametrize("content", CONTENTS)
+def test_reads_weights_as_people_have_them(
+    content: str, old_format: bool, weights: Weights, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.anything"
+    torch.save(CONTENTS[content](weights), file, _use_new_zipfile_serialization=not old_format)
+    net = Trained()
+    assert load_weights(net, file) is net
+    if content.startswith("no num"):
+        weights["1.num_batches_tracked"] = torch.tensor(0)
+    assert_holds(net, weights)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w"])
+def test_safetensors_is_told_by_content(name: str, weights: Weights, tmp_path: Path) -> None:
+    safetensors.torch.save_file(prefixed(weights, "module."), tmp_path / name)
+    net = Trained()
+    load_weights(net, str(tmp_path / name))
+    assert_holds(net, weights)
+
+
+def test_torch_file_with_the_wrong_suffix(weights: Weights, tmp_path: Path) -> None:
+    torch.save(weights, tmp_path / "w.safetensors")
+    net = Trained()
+    load_weights(net, tmp_path / "w.safetensors")
+    assert_holds(net, weights)
+
+
+def test_wrapped_networks_take_the_same_files(weights: Weights, tmp_path: Path) -> None:
+    torch.save(weights, tmp_path / "w.pth")
+    inner = Trained()
+    load_weights(nn.DataParallel(inner), tmp_path / "w.pth")
+    assert_holds(inner, weights)
+
+
+def test_weights_take_the_dtype_of_the_network(weights: Weights, tmp_path: Path) -> None:
+    torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "w.pth")
+    net = load_weights(Trained().double(), tmp_path / "w.pth")
+    assert net[0].weight.dtype == torch.float64
+    torch.testing.assert_close(net[0].weight, weights["0.weight"].half().double())
+
+
+class RunsCode:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def write(name: str, weights: Weights, file: Path) -> None:
+    """Make the broken file `name` of the table below."""
+    bomb = RunsCode(file.with_name("exploded"))
+    torch.save(weights, file)
+    whole = file.read_bytes()
+    match name:
+        case "absent":
+            file.unlink()
+        case "folder":
+            file.unlink()
+            file.mkdir()
+        case "empty":
+            file.write_bytes(b"")
+        case "truncated":
+            file.write_bytes(whole[: len(whole) // 2])
+        case "truncated old":
+            torch.save(weights, file, _use_new_zipfile_serialization=False)
+            file.write_bytes(file.read_bytes()[:-100])
+        case "truncated safetensors":
+            safetensors.torch.save_file(weights, file)
+            file.write_bytes(file.read_bytes()[:-100])
+        case "damaged":
+            file.write_bytes(whole[:200] + bytes(200) + whole[400:])
+        case "text":
+            file.write_text("<!DOCTYPE html>\n<title>404</title>\n")
+        case "noise":
+            file.write_bytes(bytes(torch.randint(256, (5000,), dtype=torch.uint8).tolist()))
+        case "odd opcode":
+            with zipfile.ZipFile(file) as old, zipfile.ZipFile(f"{file}.new", "w") as new:
+                for name_inside in old.namelist():
+                    content = old.read(name_inside)
+                    if name_inside.endswith("data.pkl"):
+                        content = content[:-1] + b"\x82\x01."
+                    new.writestr(name_inside, content)
+            os.replace(f"{file}.new", file)
+        case "bomb":
+            torch.save({"state_dict": weights, "extra": bomb}, file)
+        case "bomb old":
+            torch.save({"extra": bomb}, file, _use_new_zipfile_serialization=False)
+        case "bomb pickle 2":
+            file.write_bytes(pickle.dumps(bomb, protocol=2))
+        case "bomb pickle 4":
+            file.write_bytes(pickle.dumps({"w": bomb}, protocol=4))
+        case "whole network":
+            torch.save(Trained(), file)
+        case "number":
+            torch.save(3, file)
+        case "list":
+            torch.save([weights], file)
+        case "no weights":
+            torch.save({"epoch": 3, "lr": 0.1}, file)
+        case "empty dict":
+            torch.save({}, file)
+        case "another network":
+            torch.save(resnet20().state_dict(), file)
+        case "missing":
+            torch.save({n: v for n, v in weights.items() if not n.startswith("1.r")}, file)
+        case "unexpected":
+            torch.save({**weights, "fc.weight": torch.ones(1)}, file)
+        case "shape":
+            torch.save(Trained(5).state_dict(), file)
+        case "no tensor":
+            torch.save({**weights, "0.bias": 3.0}, file)
+        case _:
+            raise AssertionError(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "messages"),
+    [
+        ("absent", ["there is no weight file"]),
+        ("folder", ["is a folder, not a weight file"]),
+        ("empty", ["is empty"]),
+        ("truncated", ["truncated or not a weight file"]),
+        ("truncated old", ["truncated or not a weight file"]),
+        ("truncated safetensors", ["truncated or not a weight file"]),
+        ("damaged", ["truncated or not a weight file"]),
+        ("text", ["truncated or not a weight file"]),
+        ("noise", ["truncated or not a weight file"]),
+        ("odd opcode", ["truncated or not a weight file", "Unsupported operand 130"]),
+        ("bomb", ["refused", "would run code (posix.mkdir)"]),
+        ("bomb old", ["refused", "would run code (posix.mkdir)"]),
+        ("bomb pickle 2", ["refused", "would run code (posix.mkdir)"]),
+        ("bomb pickle 4", ["refused", "would run code (posix.mkdir)"]),
+        ("whole network", ["refused", "Trained", "torch.save(net.state_dict(), file)"]),
+        ("number", ["an object of type int, not weights"]),
+        ("list", ["an object of type list, not weights"]),
+        ("no weights", ["no weights by name; found in it: epoch, lr"]),
+        ("empty dict", ["no weights by name; found in it: nothing"]),
+        ("another network", ["another network than Trained", "6 missing (0.weight, 0.bias, 1."]),
+        ("missing", ["another network", "2 missing (1.running_mean, 1.running_var)"]),
+        ("unexpected", ["another network", "1 unexpected (fc.weight)"]),
+        ("shape", ["6 of another shape (0.weight (5, 3, 3, 3), here (4, 3, 3, 3)", ", ...)"]),
+        ("no tensor", ["1 of another shape (0.bias float, here (4,))"]),
+    ],
+)
+def test_every_failure_is_one_clear_line_and_leaves_the_network(
+    name: str, messages: list[str], weights: Weights, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth"
+    write(name, weights, file)
+    net = Trained()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(TensorpressError) as caught:
+        load_weights(net, file)
+    text = str(caught.value)
+    for message in messages:
+        assert message in text
+    assert str(file) in text
+    assert "\n" not in text
+    assert not (tmp_path / "exploded").exists()
+    assert_holds(net, before)
+
+
+def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
+    torch.save({"state_dict": prefixed(resnet20().state_dict(), "module.")}, tmp_path / "20.th")
+    with pytest.raises(TensorpressError, match=r"60 missing \(layer1\.3\.conv1\.weight, .*\.\.\."):
+        load_weights(resnet32(), tmp_path / "20.th")
+
+
+@pytest.mark.skipif("TENSORPRESS_SHARED" not in os.environ, reason="needs trained weights")
+@pytest.mark.parametrize("file", ["resnet20-12fca82f.th"])
+def test_weights_trained_by_others(file: str) -> None:
+    load_weights(resnet20(), Path(os.environ["TENSORPRESS_SHARED"]) / "weights" / file)

@@ -1,0 +1,5 @@
+"""The command line: ``tensorpress COMMAND``."""
+
+from tensorpress.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,52 @@
+"""The commands put together, and what every error looks like."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tensorpress.cli import compress, demo, evaluate, train
+from tensorpress.errors import TensorpressError
+from tensorpress.version import VERSION
+
+app = typer.Typer(
+    name="tensorpress",
+    help="Make a trained CNN smaller: decompose its convolutions, fine-tune, and see what it cost.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("compress")(compress.compress)
+app.command("evaluate")(evaluate.evaluate)
+app.command("train")(train.train)
+app.command("finetune")(train.finetune)
+app.command("run")(train.run)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"tensorpress {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Make a trained CNN smaller: decompose its convolutions, fine-tune, see what it cost."""
+
+
+def main() -> None:
+    """Run the command line: exit code 0 on success, 2 with one message on a user's mistake."""
+    try:
+        app()
+    except TensorpressError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,124 @@
+"""``tensorpress compress``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from tensorpress import api, artifacts
+from tensorpress.cli import options
+from tensorpress.cli.inputs import Inputs, read_inputs
+from tensorpress.cli.output import check_output
+from tensorpress.networks import NETWORKS
+from tensorpress.surgery import Account
+from tensorpress.training import evaluate
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder for model.tp, account.txt and account.json; made if missing."
+    ),
+]
+
+
+def compress(
+    net: options.Net = None,
+    weights: options.Weights = None,
+    energy: options.EnergyShare = None,
+    singular_sum: options.SingularShare = None,
+    relative_error: options.ErrorBound = None,
+    ranks: options.FixedRanks = None,
+    budget_params: options.BudgetParams = None,
+    budget_macs: options.BudgetMacs = None,
+    method: options.Method = "ttpwt",
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    skip_first: options.SkipFirst = True,
+    linear: options.Linear = False,
+    balance: options.Balance = False,
+    data: options.Data = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    input_shape: options.InputShape = None,
+    classes: options.Classes = None,
+    output: Output = None,
+) -> None:
+    """Decompose a trained network and print the account, layer by layer.
+
+    With --data, its accuracy before and after stands below (without any fine-tuning).
+
+        tensorpress compress --net resnet56 --weights resnet56.th --energy 0.8 --data DIR -o OUT
+
+        tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
+    """
+    rule, budget = options.read_rank(
+        energy, singular_sum, relative_error, ranks, budget_params, budget_macs
+    )
+    if output is not None:
+        check_output(output)
+    inputs = read_inputs(
+        net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
+    )
+    network = inputs.load(weights)
+    result = api.compress(
+        network,
+        torch.zeros(1, *inputs.shape),
+        method=method,
+        rank=rule,
+        budget=budget,
+        include=include or None,
+        exclude=exclude or (),
+        skip_first=skip_first,
+        linear=linear,
+        balance=balance,
+    )
+    typer.echo(str(result))
+    facts: dict[str, Any] = {}
+    if inputs.data is not None:
+        before = evaluate(network, inputs.data)
+        after = evaluate(result.model, inputs.data)
+        typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
+        facts = {
+            "acc_baseline": before.percent,
+            "acc": after.percent,
+            "stderr": after.stderr,
+            "images": after.images,
+        }
+    if output is not None:
+        _write(output, result, inputs, facts)
+        typer.echo(f"written to {output / 'model.tp'}")
+    typer.echo(_advice(inputs, output, data))
+
+
+def _write(output: Path, result: Account, inputs: Inputs, facts: dict[str, Any]) -> None:
+    account = {
+        "pcr": result.pcr,
+        "fcr": result.fcr,
+        "params_before": result.params_before,
+        "params_after": result.params_after,
+        "macs_before": result.macs_before,
+        "macs_after": result.macs_after,
+        **facts,
+        "layers": [vars(row) for row in result.layers],
+    }
+    text, table = json.dumps(account, indent=1) + "\n", f"{result}\n"
+    artifacts.save(result.model, output / "model.tp", source=inputs.source())
+    artifacts.write_atomically(output / "account.json", lambda path: _text(path, text))
+    artifacts.write_atomically(output / "account.txt", lambda path: _text(path, table))
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _advice(inputs: Inputs, output: Path | None, data: str | None) -> str:
+    if output is None:
+        return "\nNothing was written: give -o OUT to keep the network."
+    own = "" if inputs.net in NETWORKS else f"--net {inputs.net} "
+    return (
+        "\nA decomposed network loses accuracy until it is fine-tuned: a few epochs win most of "
+        f"it back.\nNext: tensorpress finetune {own}--compressed {output / 'model.tp'} "
+        f"--data {data or 'DIR'} --epochs 10 -o RUN"
+    )

@@ -1,0 +1,103 @@
+"""``tensorpress demo``: the main job on data that ships with scikit-learn."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from tensorpress import artifacts
+from tensorpress.cli.inputs import read_inputs
+from tensorpress.decompose import Energy
+from tensorpress.networks import load_weights
+from tensorpress.training import Compression, Recipe, Settings, run_scheme
+
+BATCH, ROUNDS = 64, 15
+
+
+def demo(
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each phase.")] = 6,
+    energy: Annotated[float, typer.Option("--energy", help="Share of the energy to keep.")] = 0.7,
+    seed: Annotated[int, typer.Option("--seed", help="Of all randomness.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Keep the run in this folder.")
+    ] = None,
+) -> None:
+    """Train a small network on real handwritten digits, compress it and fine-tune it."""
+    rule = Energy(energy)
+    inputs = read_inputs("resnet20", data="digits", mean=None, std=None)
+    assert inputs.data is not None
+    typer.echo(f"ResNet-20 on scikit-learn's digits, threshold {energy:g}, {epochs} epochs a phase")
+    with tempfile.TemporaryDirectory(prefix="tensorpress-demo-") as temporary:
+        outcome = run_scheme(
+            output or Path(temporary) / "run",
+            inputs.as_network(None),
+            inputs.data,
+            Compression(rank=rule),
+            train=Recipe(epochs, lr=0.05, schedule="cosine"),
+            finetune=Recipe(epochs, lr=0.02, schedule="cosine"),
+            settings=Settings(seed=seed, device="cpu"),
+        )
+        dense = load_weights(inputs.build(), outcome.folder / "baseline.pt").eval()
+        small = artifacts.load(outcome.model_file, into=inputs.build()).eval()
+    images = torch.zeros(BATCH, *inputs.shape)
+    Console().print(_table(outcome.summary, _interleaved_times(dense, small, images)))
+    kept = f" The run is in {output}." if output else ""
+    typer.echo(
+        f"on {outcome.summary['images']} test images, standard error "
+        f"{outcome.summary['stderr']:.1f} points; time: batch {BATCH}, median of {ROUNDS}, "
+        f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, eager.{kept}"
+    )
+
+
+def _table(facts: dict[str, Any], times: tuple[float, float]) -> Table:
+    table = Table(title="Before and after")
+    for heading in ("", "accuracy", "params", "MACs", "time"):
+        table.add_column(heading, justify="right" if heading else "left")
+    before, after = times
+    table.add_row(
+        "baseline",
+        f"{facts['acc_baseline']:.1f} %",
+        f"{facts['params_baseline']:,}",
+        f"{facts['macs_baseline']:,}",
+        f"{before * 1e3:.1f} ms",
+    )
+    table.add_row(
+        "compressed",
+        f"{facts['acc_before_finetune']:.1f} %",
+        f"{facts['params']:,}",
+        f"{facts['macs']:,}",
+        f"{after * 1e3:.1f} ms",
+    )
+    table.add_row("+ fine-tuned", f"{facts['acc']:.1f} %", "", "", "")
+    table.add_row(
+        "change",
+        f"{facts['dacc']:+.1f} points",
+        f"{facts['pcr']:.2f} times fewer",
+        f"{facts['fcr']:.2f} times fewer",
+        f"{before / after:.2f} times faster"
+        if after <= before
+        else f"{after / before:.2f} times slower",
+        style="bold",
+    )
+    return table
+
+
+def _interleaved_times(
+    first: nn.Module, second: nn.Module, images: torch.Tensor
+) -> tuple[float, float]:
+    """Median seconds of a forward pass of each, taken in turns."""
+    times: tuple[list[float], list[float]] = ([], [])
+    with torch.inference_mode():
+        for _ in range(ROUNDS + 2):
+            for net, taken in zip((first, second), times, strict=True):
+                start = time.perf_counter()
+                net(images)
+                taken.append(time.perf_counter() - start)
+    return statistics.median(times[0][2:]), statistics.median(times[1][2:])

@@ -1,0 +1,124 @@
+"""What a command works on: the data and the network that its options name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tensorpress import artifacts
+from tensorpress.cli.options import read_channels, read_shape
+from tensorpress.data import Dataset, load_data
+from tensorpress.errors import TensorpressError
+from tensorpress.networks import NETWORKS, build, load_weights
+from tensorpress.training import Network
+
+CIFAR_SHAPE = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A network's name and shapes, and the data.
+
+    Attributes:
+        net: its name, or package.module:function.
+        shape: of an input without the batch.
+        classes: None for a network of one's own whose classes were not given.
+    """
+
+    net: str
+    shape: tuple[int, ...]
+    classes: int | None
+    data: Dataset | None
+
+    def build(self) -> nn.Module:
+        """The network with the weights that its constructor gives it."""
+        if self.net in NETWORKS:
+            return build(self.net, self.classes or 10, self.shape[0])
+        return build(self.net, self.classes, None)
+
+    def load(self, weights: Path | None) -> nn.Module:
+        """The network with trained weights, in eval mode."""
+        if weights is None and self.net in NETWORKS:
+            raise TensorpressError(
+                f"--weights is missing: {self.net} without trained weights is of no use. Give a "
+                "state_dict file, or train one with: tensorpress train"
+            )
+        net = self.build()
+        return (net if weights is None else load_weights(net, weights)).eval()
+
+    def as_network(self, weights: Path | None) -> Network:
+        """For a training run."""
+        return Network(self.net, self.build, weights)
+
+    def source(self) -> dict[str, Any]:
+        """What a saved file remembers of the network."""
+        source: dict[str, Any] = {"network": self.net, "input_shape": list(self.shape)}
+        if self.classes is not None:
+            source["num_classes"] = self.classes
+        if self.data is not None:
+            source |= {"mean": list(self.data.mean), "std": list(self.data.std)}
+        return source
+
+
+def read_inputs(
+    net: str | None,
+    *,
+    data: str | None,
+    mean: str | None,
+    std: str | None,
+    input_shape: str | None = None,
+    classes: int | None = None,
+) -> Inputs:
+    """Load the data, and settle the network's shapes from the options and the data.
+
+    Raises:
+        TensorpressError: no network, or options and data that contradict each other.
+    """
+    if net is None:
+        raise TensorpressError(
+            f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
+        )
+    shape = read_shape(input_shape)
+    dataset = None
+    if data is not None:
+        dataset = load_data(
+            data, mean=read_channels(mean, "--mean"), std=read_channels(std, "--std")
+        )
+        if shape is not None and shape != dataset.input_shape:
+            raise TensorpressError(
+                f"--input-shape {input_shape} is not that of the data, "
+                f"{','.join(map(str, dataset.input_shape))}: leave it out."
+            )
+        shape = dataset.input_shape
+        classes = classes or dataset.num_classes
+    elif mean is not None or std is not None:
+        raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
+    return Inputs(net, shape or CIFAR_SHAPE, classes, dataset)
+
+
+def read_compressed(path: Path, options: dict[str, Any]) -> tuple[Inputs, nn.Module]:
+    """A network from a file of ours; what the options leave out is taken from its manifest.
+
+    Code is never found by way of the file: a network of one's own has to be named by --net.
+
+    Raises:
+        TensorpressError: a file that cannot be read or does not fit.
+    """
+    source = artifacts.read_manifest(path).source
+    net = options["net"] or source.get("network")
+    if options["net"] is None and net not in NETWORKS:
+        raise TensorpressError(
+            f"{path} is of the network '{net}', which is not one of ours: name it with --net "
+            "package.module:function."
+        )
+    settled = dict(options, net=net)
+    if options["data"] is not None:
+        for name in ("mean", "std"):
+            if options[name] is None and source.get(name):
+                settled[name] = ",".join(map(str, source[name]))
+    elif options["input_shape"] is None and source.get("input_shape"):
+        settled["input_shape"] = ",".join(map(str, source["input_shape"]))
+    settled["classes"] = options["classes"] or source.get("num_classes")
+    inputs = read_inputs(**settled)
+    return inputs, artifacts.load(path, into=inputs.build()).eval()

@@ -65,7 +65,7 @@ class RunFolder:
         return self.place.share(self._start_phase(phase) if self.place.is_main else None)
 
     def _start_phase(self, phase: str) -> Json | None:
-        state = self._read_last() if (self.folder / LAST).exists() else None
+        state = self._read_last(phase) if (self.folder / LAST).exists() else None
         if state is not None and state["phase"] != phase:
             state = None
         epochs_done = state["epochs_done"] if state else 0
@@ -143,22 +143,25 @@ class RunFolder:
     def _write_json(self, name: str, content: Json) -> None:
         _write_json(self.folder / name, content)
 
-    def _read_last(self) -> Json:
+    def _read_last(self, phase: str) -> Json:
         last, best = self.folder / LAST, self.folder / BEST
         try:
             return read_checkpoint(last)
         except TensorpressError as error:
-            raise TensorpressError(f"{error} {_way_out(last, best)}") from error
+            raise TensorpressError(f"{error} {_way_out(last, best, phase)}") from error
 
 
-def _way_out(last: Path, best: Path) -> str:
+def _way_out(last: Path, best: Path, phase: str) -> str:
+    start_again = f"delete {last} to start phase {phase!r} again."
     try:
         state = read_checkpoint(best)
-    except (TensorpressError, OSError):
-        return f"Delete {last} to start its phase again."
+    except TensorpressError:
+        state = None
+    if state is None or state["phase"] != phase:
+        return start_again.capitalize()
     return (
         f"{best} is whole: copy it over {last.name} to go on after epoch {state['epochs_done']} "
-        f"of phase {state['phase']!r}, or delete {last.name} to start the phase again."
+        f"of phase {phase!r}, or {start_again}"
     )
 
 

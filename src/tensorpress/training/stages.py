@@ -44,7 +44,9 @@ def compressed(session: Session, compression: Compression) -> Facts:
     """Compress the baseline; leaves ``compressed.tp``."""
     if COMPRESS in session.run.phases:
         return session.run.phases[COMPRESS]
-    facts = session.place.share(_compress(session, compression) if session.place.is_main else {})
+    dense = trained_baseline(session)
+    facts = _compress(session, dense, compression) if session.place.is_main else {}
+    facts = session.place.share(facts)
     net = load_compressed(session, session.run.file(COMPRESSED))
     accuracy = evaluate(net, session.data, place=session.place)
     facts["acc"] = accuracy.percent
@@ -118,9 +120,9 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
     return facts
 
 
-def _compress(session: Session, compression: Compression) -> Facts:
+def _compress(session: Session, dense: nn.Module, compression: Compression) -> Facts:
     hidden = False if session.settings.quiet else None
-    result = compression.apply(trained_baseline(session), session.data, progress=hidden)
+    result = compression.apply(dense, session.data, progress=hidden)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model)
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}

@@ -1,0 +1,66 @@
+import pytest
+
+from tensorpress.errors import TensorpressError
+from tensorpress.training import PAPER, Recipe, recipes_for
+
+PRINTED = {  # epochs, weight decay, lr drops, (fine-tuning lr, weight decay): the paper's section 4
+    "tt_conv_cnn": (100, 0.0, (20, 40, 60, 80), (0.1, 0.0)),
+    "vggnet": (200, 1e-4, (80, 120), (0.01, 1e-3)),
+    "resnet56": (200, 1e-4, (100, 150), (0.1, 1e-4)),
+    "resnet110": (200, 1e-4, (100, 150), (0.1, 1e-4)),
+}
+
+
+@pytest.mark.parametrize("network", PRINTED)
+def test_recipes_are_the_papers(network):
+    epochs, weight_decay, drops, finetune = PRINTED[network]
+    recipes = PAPER[network]
+    assert recipes.train == Recipe(epochs, 0.1, weight_decay, 0.9, "step", drops, 0.1, 128, False)
+    assert (recipes.finetune.lr, recipes.finetune.weight_decay) == finetune
+    assert (recipes.finetune.epochs, recipes.finetune.milestones) == (epochs, drops)
+
+
+def test_lr_drops_at_each_milestone():
+    recipe = PAPER["resnet56"].train
+    rates = [recipe.lr_at(epoch) for epoch in (0, 99, 99.99, 100, 149, 150, 199)]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_cosine_falls_to_zero():
+    recipe = Recipe(10, lr=0.2, schedule="cosine")
+    assert [recipe.lr_at(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.2, 0.1, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "milestones"), [(200, (80, 120)), (20, (8, 12)), (5, (2, 3)), (0, (0, 0))]
+)
+def test_milestones_scale_with_the_epochs(epochs, milestones):
+    assert PAPER["vggnet"].train.scaled(epochs).milestones == milestones
+
+
+def test_changes_go_on_top_of_the_scaling():
+    recipe = PAPER["resnet56"].train.changed(epochs=20, lr=0.02, batch_size=64)
+    assert (recipe.epochs, recipe.milestones) == (20, (10, 15))
+    assert (recipe.lr, recipe.batch_size, recipe.weight_decay) == (0.02, 64, 1e-4)
+
+
+def test_other_networks_get_a_short_recipe():
+    assert recipes_for("my.module:net").train.epochs <= 20
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"epochs": -1},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"weight_decay": -1e-4},
+        {"momentum": 1.0},
+        {"batch_size": 0},
+        {"schedule": "linear"},
+        {"nesterov": True, "momentum": 0.0},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(setting):
+    with pytest.raises(TensorpressError, match=next(iter(setting))):
+        Recipe(**{"epochs": 1, **setting})

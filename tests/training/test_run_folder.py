@@ -1,0 +1,234 @@
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_data, tiny_net, tiny_run
+
+import tensorpress as tp
+from tensorpress.errors import TensorpressError
+from tensorpress.training import (
+    Compression,
+    Network,
+    Recipe,
+    Settings,
+    Trainer,
+    finetune,
+    run_scheme,
+    train,
+)
+from tensorpress.training.lock import locked
+
+QUIET = Settings(device="cpu", quiet=True)
+
+
+class Stop(BaseException):
+    """Ends a run early, as a kill would."""
+
+
+@pytest.fixture
+def halfway(tmp_path, monkeypatch):
+    """The folder of a run that stopped after the second epoch of fine-tuning."""
+    epoch = Trainer.epoch
+
+    def stopping(self, number, on_step=None):
+        if (self.phase, number) == ("finetune", 2):
+            raise Stop
+        return epoch(self, number, on_step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "epoch", stopping)
+        with pytest.raises(Stop):
+            tiny_run(tmp_path)
+    return tmp_path
+
+
+def test_a_checkpoint_holds_what_resuming_needs(halfway):
+    state = torch.load(halfway / "last.pt", weights_only=True)
+    assert (state["phase"], state["epochs_done"], state["seed"]) == ("finetune", 2, 3)
+    assert state["optimizer"].keys() <= state["model"].keys()
+    assert torch.load(halfway / "best.pt", weights_only=True)["phase"] == "finetune"
+
+
+def test_a_live_process_keeps_others_out(halfway):
+    code = (
+        "import sys, time; from pathlib import Path; from tensorpress.training.lock import locked\n"
+    )
+    code += "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(halfway)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(TensorpressError, match=f"in use by a live process .pid {holder.pid}"):
+            tiny_run(halfway)
+        holder.kill()
+    with locked(halfway):
+        pass
+
+
+def test_another_configuration_is_refused_by_its_first_difference(halfway):
+    with pytest.raises(TensorpressError, match=r"train.lr = 0.05, and this one asks for 0.2\."):
+        tiny_run(halfway, train=Recipe(3, lr=0.2, batch_size=16, weight_decay=0.0))
+    with pytest.raises(TensorpressError, match=r"distillation\.temperature = 4\.0"):
+        tiny_run(halfway, distillation=None)
+    with pytest.raises(TensorpressError, match="seed = 3, and this one asks for 4"):
+        tiny_run(halfway, settings=Settings(seed=4, device="cpu", quiet=True))
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(TensorpressError, match=r"not empty and holds no run.*thesis.tex"):
+        tiny_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(TensorpressError, match="is a file"):
+        tiny_run(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TensorpressError, match="cannot write"):
+        tiny_run(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("damage", ["cut short", "a flipped bit"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(halfway, damage):
+    last = halfway / "last.pt"
+    content = bytearray(last.read_bytes())
+    if damage == "cut short":
+        del content[len(content) // 2 :]
+    else:
+        weights = torch.load(last, weights_only=True)["model"]["0.weight"].numpy().tobytes()
+        content[content.index(weights)] ^= 4
+    last.write_bytes(content)
+    with pytest.raises(TensorpressError, match=r"last\.pt.*best\.pt is whole.*after epoch"):
+        tiny_run(halfway)
+    best = torch.load(halfway / "best.pt", weights_only=True)
+    shutil.copy(halfway / "best.pt", last)
+    assert not tiny_run(halfway).was_finished
+    assert best["phase"] == "finetune"
+
+
+def test_without_a_checkpoint_the_phase_starts_again(halfway, tmp_path_factory):
+    (halfway / "last.pt").unlink()
+    outcome = tiny_run(halfway)
+    straight = tiny_run(tmp_path_factory.mktemp("straight"))
+    assert outcome.model_file.read_bytes() == straight.model_file.read_bytes()
+
+
+def test_a_foreign_checkpoint_is_refused(halfway):
+    torch.save({"weights": torch.zeros(3)}, halfway / "last.pt")
+    with pytest.raises(TensorpressError, match="no checkpoint of a tensorpress run"):
+        tiny_run(halfway)
+
+
+def test_a_damaged_configuration_is_named(halfway):
+    (halfway / "config.json").write_text('{"kind": ')
+    with pytest.raises(TensorpressError, match=r"config\.json cannot be read"):
+        tiny_run(halfway)
+
+
+def test_half_lines_and_leftovers_of_a_kill_go(halfway):
+    with open(halfway / "metrics.jsonl", "a") as metrics:
+        metrics.write('{"phase": "finetune", "epoch": 3, "loss": 1.0}\n{"phase": "fine')
+    (halfway / ".last.pt.x7f3").write_bytes(b"half")
+    tiny_run(halfway)
+    lines = [json.loads(line) for line in (halfway / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 9
+    assert not (halfway / ".last.pt.x7f3").exists()
+
+
+def test_a_full_disk_keeps_the_last_good_state(halfway):
+    before = (halfway / "last.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(TensorpressError, match="cannot write"):
+            tiny_run(halfway)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (halfway / "last.pt").read_bytes() == before
+    assert not tiny_run(halfway).was_finished
+
+
+def test_a_diverged_run_keeps_the_last_good_state(tmp_path):
+    recipe = Recipe(4, lr=1e-3, milestones=(2,), factor=1e40, batch_size=16)
+    with pytest.raises(TensorpressError, match="epoch 3, step"):
+        train(tmp_path, Network("tiny", tiny_net), tiny_data(), recipe, settings=QUIET)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["epochs_done"] == 2
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_held_back_images_choose_the_epoch(tmp_path):
+    settings = Settings(device="cpu", quiet=True, hold_back=30)
+    recipe = Recipe(4, lr=0.05, batch_size=16)
+    outcome = train(tmp_path, Network("tiny", tiny_net), tiny_data(), recipe, settings=settings)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    chosen = max(lines, key=lambda line: (line["held_back_acc"], -line["epoch"]))
+    assert outcome.summary["acc"] == chosen["test_acc"]
+
+
+def test_train_then_finetune_from_its_files(tmp_path):
+    data, network = tiny_data(), Network("tiny", tiny_net)
+    trained = train(tmp_path / "dense", network, data, Recipe(2), settings=QUIET)
+    dense = Network("tiny", tiny_net, tmp_path / "dense" / "baseline.pt")
+    small = tp.compress(dense.make(0), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5)).model
+    tp.save(small, tmp_path / "small.tp")
+    tuned = finetune(
+        tmp_path / "tuned",
+        network,
+        tmp_path / "small.tp",
+        data,
+        Recipe(2, lr=0.02),
+        teacher=dense,
+        settings=QUIET,
+    )
+    assert trained.summary["params"] > tuned.summary["params"]
+    assert tuned.summary["distilled"]
+    loaded = tp.load(tuned.model_file, into=tiny_net())
+    assert sum(p.numel() for p in loaded.parameters()) == tuned.summary["params"]
+
+
+def test_weights_are_taken_as_they_are_at_no_epochs(tmp_path):
+    data, start = tiny_data(), tmp_path / "start.pt"
+    torch.save(tiny_net().state_dict(), start)
+    outcome = run_scheme(
+        tmp_path / "run",
+        Network("tiny", tiny_net, start),
+        data,
+        Compression(rank=tp.Energy(0.5)),
+        train=Recipe(0),
+        finetune=Recipe(0),
+        settings=QUIET,
+    )
+    kept = torch.load(tmp_path / "run" / "baseline.pt", weights_only=True)
+    assert all(torch.equal(v, kept[k]) for k, v in torch.load(start, weights_only=True).items())
+    assert outcome.summary["acc"] == outcome.summary["acc_before_finetune"]
+    assert outcome.summary["acc_dense_control"] is None
+
+
+def test_an_untrained_baseline_is_refused(tmp_path):
+    with pytest.raises(TensorpressError, match="untrained"):
+        tiny_run(tmp_path / "run", train=Recipe(0))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_summary_adds_up(tmp_path):
+    summary = tiny_run(tmp_path).summary
+    assert summary["dacc"] == pytest.approx(summary["acc"] - summary["acc_baseline"])
+    assert summary["dacc_vs_control"] == pytest.approx(
+        summary["acc"] - summary["acc_dense_control"]
+    )
+    assert summary["pcr"] == pytest.approx(summary["params_baseline"] / summary["params"])
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert os.path.getsize(tmp_path / "curves.png") > 1000
+    assert Path(tmp_path / "config.json").exists()

@@ -91,6 +91,15 @@ def test_a_network_with_nothing_to_train_is_refused():
         list(fit(fresh_net().requires_grad_(False), tiny_data(), Recipe(1), place=CPU))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="recording fails where there is no GPU")
+def test_where_recording_fails_training_goes_on_as_if_it_had_not_been_tried():
+    plain, tried = trainer(fresh_net(), Recipe(1)), trainer(fresh_net(), Recipe(1))
+    inputs, labels = next(tried.batches.epoch(seed=0))
+    with pytest.warns(UserWarning, match="CUDA graphs failed, going on without"):
+        tried.step.record(inputs, labels, compiled=False)
+    assert plain.epoch(0).loss == tried.epoch(0).loss
+
+
 def test_a_loss_that_is_not_finite_names_epoch_and_step():
     net = fresh_net()
     with torch.no_grad():

@@ -23,11 +23,11 @@ def plot_curves(metrics: list[dict[str, Any]], path: Path) -> None:
         lines = [line for line in metrics if line["phase"] == phase]
         epochs = [line["epoch"] for line in lines]
         colour = f"C{number}"
-        loss_axes.plot(epochs, [line["loss"] for line in lines], color=colour, label=phase)
+        loss_axes.plot(epochs, [line["loss"] for line in lines], ".-", color=colour, label=phase)
         test = [line["test_acc"] for line in lines]
-        accuracy_axes.plot(epochs, test, color=colour, label=f"{phase}, test")
+        accuracy_axes.plot(epochs, test, ".-", color=colour, label=f"{phase}, test")
         train = [line["train_acc"] for line in lines]
-        accuracy_axes.plot(epochs, train, ":", color=colour, label=f"{phase}, training")
+        accuracy_axes.plot(epochs, train, ".:", color=colour, label=f"{phase}, training")
     loss_axes.set(xlabel="epoch", ylabel="training loss")
     accuracy_axes.set(xlabel="epoch", ylabel="accuracy, %")
     for axes in (loss_axes, accuracy_axes):

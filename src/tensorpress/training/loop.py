@@ -20,7 +20,7 @@ from tensorpress.training.recipes import Recipe
 from tensorpress.training.step import TrainStep
 
 STEPS_BETWEEN_CHECKS = 50
-STEPS_WORTH_COMPILING = 5000
+STEPS_WORTH_COMPILING = 20_000
 OnStep = Callable[[int, int], None]
 """Called after each step of an epoch with the steps done and the steps in all."""
 
@@ -78,7 +78,7 @@ class Trainer:
     Order and augmentation of the images, and every other random number, follow from ``seed``,
     ``phase`` and the number of the epoch. ``freeze_bn`` keeps the running statistics of batch
     norms, and normalises by them. ``compiled`` compiles the step on a GPU; left out, it does so
-    when the phase is long enough to earn the compilation back. On the CPU the same thread count
+    when the steps to come earn the compilation back. On the CPU the same thread count
     gives the same bits.
 
     Raises:
@@ -104,8 +104,7 @@ class Trainer:
         self.batches = batches_of(data, recipe.batch_size, place)
         self.optimizer = _sgd(self.net, recipe, place)
         self.step = TrainStep(self.net, self.optimizer, objective, place)
-        steps = recipe.epochs * self.batches.steps
-        self._compiled = steps >= STEPS_WORTH_COMPILING if compiled is None else compiled
+        self.compiled = compiled
         self._recorded = place.device.type != "cuda"
 
     def epoch(self, number: int, on_step: OnStep | None = None) -> EpochResult:
@@ -113,7 +112,7 @@ class Trainer:
         began = time.perf_counter()
         seed = epoch_seed(self.seed, self.phase, number)
         self._training_mode()
-        self._record_once()
+        self._record_once(number)
         _seed_everything(seed)
         steps = self.batches.steps
         losses = torch.zeros(steps, device=self.place.device)
@@ -166,11 +165,13 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _record_once(self) -> None:
+    def _record_once(self, epoch: int) -> None:
         if not self._recorded:
+            left = (self.recipe.epochs - epoch) * self.batches.steps
+            compiled = left >= STEPS_WORTH_COMPILING if self.compiled is None else self.compiled
             torch.backends.cudnn.benchmark = True
             inputs, labels = next(self.batches.epoch(seed=0))
-            self.step.record(inputs, labels, compiled=self._compiled)
+            self.step.record(inputs, labels, compiled=compiled)
             self._recorded = True
 
     def _average_statistics(self) -> None:

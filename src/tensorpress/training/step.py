@@ -54,13 +54,8 @@ class TrainStep:
         self._inputs, self._labels = inputs.clone(), labels.clone()
         kept = [(tensor, tensor.clone()) for tensor in self._state()]
         for compile_it in (True, False) if compiled else (False,):
-            torch.compiler.reset()
-            self._forward = (
-                torch.compile(self._plain_forward, dynamic=False)
-                if compile_it
-                else self._plain_forward
-            )
             try:
+                self._forward = self._compiled() if compile_it else self._plain_forward
                 self._graphs = self._capture()
             except Exception as error:  # any failure of a compiler or driver leaves eager mode
                 what = "torch.compile with CUDA graphs" if compile_it else "CUDA graphs"
@@ -73,6 +68,10 @@ class TrainStep:
                 return
         self._forward = self._plain_forward
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _compiled(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        torch.compiler.reset()  # frees what the phase before compiled
+        return torch.compile(self._plain_forward, dynamic=False)
 
     def _capture(self) -> tuple[torch.cuda.CUDAGraph, torch.cuda.CUDAGraph]:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]

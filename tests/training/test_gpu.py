@@ -1,0 +1,61 @@
+"""What only a GPU can show; `pytest tests/training/test_gpu.py -s` prints the seconds."""
+
+import warnings
+
+import pytest
+import torch
+from tiny import tiny_data, tiny_net
+
+from tensorpress.data import Dataset, ImageSet
+from tensorpress.networks import resnet56
+from tensorpress.training import Place, Recipe, Trainer, fit, label_loss
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+GPU = Place(torch.device("cuda", 0))
+
+
+def losses(place: Place, *, compiled: bool) -> list[float]:
+    torch.manual_seed(0)
+    net = tiny_net()
+    net[5].p = 0.0
+    recipe = Recipe(3, lr=0.05, batch_size=16, schedule="cosine")
+    data = tiny_data()
+    data = Dataset(data.name, data.train, data.test, data.classes, data.mean, data.std, 0, False)
+    return [r.loss for r in fit(net, data, recipe, place=place, compiled=compiled)]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_recorded_steps_give_what_the_cpu_gives_to_bf16(compiled):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        recorded = losses(GPU, compiled=compiled)
+    assert recorded == pytest.approx(losses(Place(torch.device("cpu")), compiled=False), rel=0.03)
+
+
+def test_recording_changes_no_weight_and_the_learning_rate_is_read_anew():
+    torch.manual_seed(0)
+    recipe = Recipe(1, weight_decay=0.0, momentum=0.0, batch_size=16)
+    trainer = Trainer(
+        tiny_net(), tiny_data(), recipe, seed=0, phase="p", objective=label_loss, place=GPU
+    )
+    inputs, labels = next(trainer.batches.epoch(seed=0))
+    before = trainer.net[3].weight.detach().clone()
+    trainer.step.record(inputs, labels, compiled=False)
+    trainer.step(inputs, labels, lr=0.0)
+    assert torch.equal(trainer.net[3].weight, before)
+    trainer.step(inputs, labels, lr=0.1)
+    assert not torch.equal(trainer.net[3].weight, before)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_epoch_of_resnet56_takes_three_seconds_on_an_h100(compiled):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (50_000, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(10, (50_000,), generator=generator)
+    names = tuple("0123456789")
+    both = ImageSet(images, labels)
+    data = Dataset("noise", both, both, names, (0.5,) * 3, (0.25,) * 3, 4, True)
+    seconds = [r.seconds for r in fit(resnet56(), data, Recipe(4), place=GPU, compiled=compiled)]
+    print(f"compiled={compiled}: {torch.cuda.get_device_name()}, seconds an epoch: {seconds}")
+    if "H100" in torch.cuda.get_device_name():
+        assert min(seconds) <= 3.0

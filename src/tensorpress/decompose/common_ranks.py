@@ -12,6 +12,8 @@ from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
 
 @dataclass(frozen=True)
 class _AtLeast(RankRule):
+    """``rule``, but at least ``ranks`` at the first steps."""
+
     rule: RankRule
     ranks: tuple[int, ...]
 
@@ -20,23 +22,30 @@ class _AtLeast(RankRule):
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
         chosen = self.rule.choose(spectrum, step, pessimistic=pessimistic)
+        if step.index >= len(self.ranks):
+            return chosen
         return min(max(chosen, self.ranks[step.index]), len(spectrum.squares))
 
 
 def tt_svd_common(tensors: Sequence[Tensor], rank: RankRule) -> list[TensorTrain]:
     """Decompose tensors of one shape with the same ranks, the least that satisfy ``rank`` for all.
 
-    A step that keeps more for one tensor's sake changes the spectra that follow, so the trains
-    are made anew until none asks for more.
+    Rank by rank, in order: each is the largest that the rule asks of any tensor, the ranks before
+    it being common. A step that keeps more for one tensor's sake changes the spectra that follow,
+    so the trains are made anew once a rank is settled, until all agree.
 
     Raises:
         TensorpressError: as :func:`tt_svd`.
     """
     trains = [tt_svd(tensor, rank) for tensor in tensors]
     while len({train.ranks for train in trains}) > 1:
-        most = tuple(map(max, *(train.ranks for train in trains)))
+        by_step = list(zip(*(train.ranks for train in trains), strict=True))
+        split = next(n for n, ranks in enumerate(by_step) if len(set(ranks)) > 1)
+        settled = tuple(max(ranks) for ranks in by_step[: split + 1])
         trains = [
-            train if train.ranks == most else tt_svd(tensor, _AtLeast(rank, most))
+            train
+            if train.ranks[: split + 1] == settled
+            else tt_svd(tensor, _AtLeast(rank, settled))
             for tensor, train in zip(tensors, trains, strict=True)
         ]
     return trains

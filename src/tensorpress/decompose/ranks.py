@@ -1,9 +1,10 @@
 """Rank rules: how many singular values a step of TT-SVD keeps."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Energy(RankRule):
     tau: float
 
     def __post_init__(self) -> None:
-        _check_share("Energy", self.tau)
+        object.__setattr__(self, "tau", _share("Energy", self.tau))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
         low, high = spectrum.low, spectrum.high
@@ -77,7 +78,7 @@ class SingularSum(RankRule):
     tau: float
 
     def __post_init__(self) -> None:
-        _check_share("SingularSum", self.tau)
+        object.__setattr__(self, "tau", _share("SingularSum", self.tau))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
         low, high = np.sqrt(spectrum.low), np.sqrt(spectrum.high)
@@ -97,10 +98,12 @@ class RelativeError(RankRule):
     eps: float
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.eps < 1.0:
+        if not (_is_number(self.eps) and 0.0 <= self.eps < 1.0):
             raise TensorpressError(
-                f"RelativeError({self.eps}): the relative error must be at least 0 and below 1."
+                f"RelativeError({self.eps!r}): the relative error must be a number, "
+                "at least 0 and below 1."
             )
+        object.__setattr__(self, "eps", float(self.eps))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
         squares = spectrum.high if pessimistic else spectrum.low
@@ -120,15 +123,16 @@ class Ranks(RankRule):
     values: tuple[int, ...]
 
     def __init__(self, *values: int | Sequence[int]) -> None:
-        ranks = values[0] if len(values) == 1 and isinstance(values[0], Sequence) else values
+        listed = len(values) == 1 and isinstance(values[0], Sequence)
+        ranks: Sequence[Any] = values[0] if listed else values  # type: ignore[assignment]
         for rank in ranks:
-            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
                 raise TensorpressError(
                     f"Ranks{tuple(ranks)}: every rank must be a whole number of at least 1."
                 )
         if not ranks:
             raise TensorpressError("Ranks(): give at least one rank, as in Ranks(8, 12, 6).")
-        object.__setattr__(self, "values", tuple(ranks))
+        object.__setattr__(self, "values", tuple(int(rank) for rank in ranks))
 
     def __repr__(self) -> str:
         return f"Ranks({', '.join(map(str, self.values))})"
@@ -144,12 +148,17 @@ class Ranks(RankRule):
         return min(self.values[step.index], len(spectrum.squares))
 
 
-def _check_share(rule: str, tau: float) -> None:
-    if not (0.0 < tau <= 1.0 and math.isfinite(tau)):
+def _share(rule: str, tau: float) -> float:
+    if not (_is_number(tau) and 0.0 < tau <= 1.0):
         raise TensorpressError(
-            f"{rule}({tau}): the share to keep must be above 0 and at most 1; "
+            f"{rule}({tau!r}): the share to keep must be a number above 0 and at most 1; "
             "1 keeps everything, 0.6 is a strong compression."
         )
+    return float(tau)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _first_above(kept: Floats, discarded: Floats, tau: float) -> int:

@@ -12,6 +12,8 @@ from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.truncated_svd import ChooseRank, truncated_svd
 from tensorpress.errors import TensorpressError
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 @dataclass(frozen=True)
 class TensorTrain:
@@ -44,8 +46,9 @@ class TensorTrain:
 
     def to_tensor(self) -> Tensor:
         """The full tensor, shape (I_1, ..., I_N), in the cores' dtype."""
-        dtype = self.cores[0].dtype
-        return contract(self.cores).to(dtype)
+        cores = self.cores
+        with torch.autocast(cores[0].device.type, enabled=False):
+            return contract(cores).to(cores[0].dtype)
 
 
 def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
@@ -65,8 +68,9 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
         rank: :class:`Energy`, :class:`SingularSum`, :class:`RelativeError` or :class:`Ranks`.
 
     Raises:
-        TensorpressError: an order under 2, an empty, integer or complex tensor, NaN or inf, or
-            a number of fixed ranks that does not suit the order.
+        TensorpressError: an order under 2, an empty, integer or complex tensor, NaN or inf, cores
+            that overflow a half precision dtype, no rank rule, or a number of fixed ranks that
+            does not suit the order.
 
     >>> train = tt_svd(torch.ones(4, 3, 3, 8), Energy(0.9))
     >>> train.ranks
@@ -76,9 +80,15 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
     """
     tensor = tensor.detach()
     peak = _check(tensor, rank)
-    shape, steps = tensor.shape, tensor.dim() - 1
     if peak == 0:
         return _zero_train(tensor, rank)
+    with torch.autocast(tensor.device.type, enabled=False):
+        return _decompose(tensor, rank, peak)
+
+
+def _decompose(tensor: Tensor, rank: RankRule, peak: float) -> TensorTrain:
+    """TT-SVD of a tensor whose largest absolute entry is ``peak``, above 0."""
+    shape, steps = tensor.shape, tensor.dim() - 1
     work = tensor if tensor.dtype == torch.float64 else tensor.float()
     scale = _scale(peak)
     rest = work if scale == 1.0 else work / scale
@@ -97,6 +107,11 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
     cores.append((rest if scale == 1.0 else rest * scale).unsqueeze(2))
 
     rounded = tuple(core.to(tensor.dtype).contiguous() for core in cores)
+    if not bool(torch.isfinite(rounded[-1]).all()):
+        raise TensorpressError(
+            f"the last core, which holds the tensor's scale, overflows {tensor.dtype}: "
+            "convert the tensor to a dtype of wider range, or scale it down."
+        )
     error = math.sqrt(discarded / energy)
     if work.dtype != tensor.dtype:
         error = float((contract(rounded) - work).div(scale).norm()) / math.sqrt(energy)
@@ -124,21 +139,27 @@ def _chooser(rank: RankRule, index: int, count: int, energy: float) -> ChooseRan
 
 def _check(tensor: Tensor, rank: RankRule) -> float:
     """The largest absolute entry of a tensor that can be decomposed."""
+    if not isinstance(rank, RankRule):
+        raise TensorpressError(
+            f"rank={rank!r} is no rank rule: give one, such as Energy(0.6) or Ranks(8, 12, 6)."
+        )
     if tensor.dim() < 2:
         raise TensorpressError(
             f"a tensor of shape {tuple(tensor.shape)} has no tensor train: "
             "the order must be 2 or more."
         )
-    if not tensor.dtype.is_floating_point:
+    if tensor.dtype not in DTYPES:
         raise TensorpressError(
             f"a tensor of {tensor.dtype} cannot be decomposed: "
-            "convert it to a floating point dtype."
+            "convert it to float16, bfloat16, float32 or float64."
         )
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise TensorpressError("a tensor that is sparse or on the meta device is not decomposed.")
     if tensor.numel() == 0:
         raise TensorpressError(f"a tensor of shape {tuple(tensor.shape)} is empty.")
     low, high = torch.aminmax(tensor)  # one pass; NaN and inf both show in it
     peak = max(-float(low), float(high))
-    if not math.isfinite(peak - float(low)):
+    if not math.isfinite(peak):
         raise TensorpressError(
             "the tensor holds NaN or inf and cannot be decomposed: look for a diverged training "
             "or a damaged weight file."
@@ -149,7 +170,7 @@ def _check(tensor: Tensor, rank: RankRule) -> float:
 
 def _scale(peak: float) -> float:
     """What to divide by so that no square over- or underflows: a power of two, which is exact."""
-    return 1.0 if 1e-6 < peak < 1e6 else 2.0 ** math.frexp(peak)[1]
+    return 1.0 if 1e-6 < peak < 1e6 else 2.0 ** (math.frexp(peak)[1] - 1)
 
 
 def _zero_train(tensor: Tensor, rank: RankRule) -> TensorTrain:

@@ -12,9 +12,6 @@ from tensorpress.decompose.spectrum import Spectrum
 ChooseRank = Callable[[Spectrum, bool], int]
 """(spectrum, pessimistic) -> rank."""
 
-ROUNDING = 8.0
-"""Error of a computed eigenvalue or singular value, in units of eps times the largest one."""
-
 EXCESS = 1e-3
 """Energy that the Gram form may discard beyond the SVD's, as a share of what is discarded."""
 
@@ -45,7 +42,8 @@ def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
     The eigenvalues of the smaller Gram matrix are the squared singular values, for a tenth of
     the time of an SVD. But each carries an absolute error of about ``eps * s_1^2``, so those below
     ``sqrt(eps) * s_1`` (3e-4 s_1 in float32, 1e-8 s_1 in float64) are noise. The Gram form is
-    therefore used, in float32 for float32 matrices and then in float64, only if
+    therefore used, in float32 for float32 matrices (unless torch is set to multiply them in TF32 or
+    bfloat16) and then in float64, only if
 
     1. the rank rule gives the same rank at both ends of the error bounds;
     2. the bounds add up to less than ``EXCESS`` of the discarded energy, or nothing of a wide
@@ -58,8 +56,8 @@ def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
     ill-conditioned matrices kept nearly whole, and exact ties with the threshold, which go to the
     larger rank, as the strict inequality of eq. 14 asks.
     """
-    precisions = [torch.float32, torch.float64]
-    for dtype in precisions[precisions.index(matrix.dtype) :]:
+    fast = matrix.dtype == torch.float32 and _float32_is_full()
+    for dtype in (torch.float32, torch.float64) if fast else (torch.float64,):
         truncation = _by_gram(matrix, dtype, choose)
         if truncation is not None:
             return truncation
@@ -75,7 +73,7 @@ def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncati
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
     squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
-    bounds = np.full_like(squares, ROUNDING * torch.finfo(dtype).eps * squares[0])
+    bounds = np.full_like(squares, _rounding(matrix) * torch.finfo(dtype).eps * squares[0])
     spectrum = Spectrum(squares, bounds)
     rank = choose(spectrum, True)
     square = not tall and rank == len(squares)
@@ -97,6 +95,24 @@ def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncati
     )
 
 
+def _rounding(matrix: Tensor) -> float:
+    """Error of a computed eigenvalue or singular value, in units of eps times the largest one.
+
+    At least twice what was seen: eigh's part grows with the order of the Gram matrix, that of the
+    sums with their length, and most where all terms are equal.
+    """
+    order, length = sorted(matrix.shape)
+    return 8.0 + order / 16 + length / 128
+
+
+def _float32_is_full() -> bool:
+    """Whether torch multiplies float32 matrices in float32, not in TF32 or bfloat16."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set by torch's newer switches, backend by backend
+        return False
+
+
 def _lower_gram(matrix: Tensor, block: int = 128) -> Tensor:
     """``matrix @ matrix.T`` in its lower triangle, which is all that eigh reads."""
     rows = matrix.shape[0]
@@ -112,7 +128,7 @@ def _lower_gram(matrix: Tensor, block: int = 128) -> Tensor:
 def _by_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
     left, singular, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     values = singular.cpu().numpy()
-    error = ROUNDING * np.finfo(np.float64).eps * values[0]
+    error = _rounding(matrix) * np.finfo(np.float64).eps * values[0]
     spectrum = Spectrum(values**2, 2 * values * error + error**2)
     rank = choose(spectrum, True)
     return Truncation(

@@ -22,8 +22,8 @@ class Factorized(nn.Sequential):
         ranks: the ranks of the chain, per group: one fewer than there are children.
     """
 
-    method: str
-    ranks: tuple[int, ...]
+    method: str = ""
+    ranks: tuple[int, ...] = ()
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}, ranks={self.ranks}"

@@ -1,5 +1,7 @@
 """Which layers can be decomposed, and why the others cannot."""
 
+from collections.abc import Iterator
+
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -60,7 +62,7 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
             f"layer '{name}' is parametrised, which its factors could not keep: call "
             "torch.nn.utils.parametrize.remove_parametrizations on it, or exclude it."
         )
-    found = [hook.strip("_") for hook in _HOOKS if getattr(module, hook, None)]
+    found = list(_attached(module))
     if found:
         raise TensorpressError(
             f"layer '{name}' carries {', '.join(found)}, which its factors could not keep: "
@@ -76,3 +78,15 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
             f"layer '{name}' has {weight.dtype} weights, and only real floating point ones can be "
             "decomposed: exclude it."
         )
+
+
+def _attached(module: nn.Module) -> Iterator[str]:
+    """What a plain layer does not have and its factors would not take over."""
+    yield from (hook.strip("_") for hook in _HOOKS if getattr(module, hook, None))
+    if "forward" in vars(module):
+        yield "a forward of its own"
+    held = (*module._parameters, *module._buffers, *module._modules)
+    yield from (name for name in held if name not in ("weight", "bias"))
+    for name, parameter in module.named_parameters(recurse=False):
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            yield f"hooks on its {name}"

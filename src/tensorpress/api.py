@@ -8,10 +8,11 @@ from torch import nn
 from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import METHODS, Factorized
+from tensorpress.layers import METHODS
 from tensorpress.progress import track
 from tensorpress.surgery import (
     Account,
+    Cost,
     ExampleInputs,
     LayerRow,
     Selector,
@@ -90,6 +91,7 @@ def compress(
             "give either rank=, such as rank=Energy(0.6), or budget=, such as "
             "budget=Budget(params=4), and not both."
         )
+    _refuse_wrong_types(rank, budget)
     surveyed = survey(net, example_inputs)
     _refuse_unusable(surveyed, linear=linear)
     reasons = keep_reasons(
@@ -100,7 +102,7 @@ def compress(
         choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
     else:
         assert rank is not None
-        rules = _rules(rank, [candidate.surveyed.name for candidate in candidates])
+        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates])
         ruled = [candidate for candidate in candidates if candidate.surveyed.name in rules]
         choices = [
             fit_layer(candidate, rules[candidate.surveyed.name])
@@ -117,11 +119,28 @@ def compress(
     model = _operate(net, replacements, inplace=inplace)
     try:
         return _account(model, example_inputs, surveyed, by_name, reasons)
-    except TensorpressError:
+    except BaseException:
         if inplace:
             originals = {layer.name: layer.module for layer in surveyed.layers}
             replace_layers(net, {name: originals[name] for name in replacements})
         raise
+
+
+def _refuse_wrong_types(rank: object, budget: object) -> None:
+    if budget is not None and not isinstance(budget, Budget):
+        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(params=4).")
+    if rank is None or isinstance(rank, RankRule):
+        return
+    if not isinstance(rank, Mapping) or not rank:
+        raise TensorpressError(
+            f"rank={rank!r}: give a rank rule, such as Energy(0.6), or a mapping from layer names "
+            "or patterns to rank rules."
+        )
+    for pattern, rule in rank.items():
+        if not isinstance(rule, RankRule):
+            raise TensorpressError(
+                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
+            )
 
 
 def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
@@ -129,9 +148,7 @@ def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
         hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
         raise TensorpressError(f"the network has no convolution, so nothing to decompose{hint}.")
     for layer in surveyed.layers:
-        if isinstance(layer.module, Factorized):
-            continue
-        for kind, parameter in layer.module.named_parameters(recurse=False):
+        for kind, parameter in layer.module.named_parameters():
             if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
                 raise TensorpressError(
                     f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
@@ -139,15 +156,12 @@ def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
                 )
 
 
-def _rules(rank: RankRule | Mapping[str, RankRule], names: list[str]) -> dict[str, RankRule]:
+def _rules(
+    net: nn.Module, rank: RankRule | Mapping[str, RankRule], names: list[str]
+) -> dict[str, RankRule]:
     if isinstance(rank, RankRule):
         return dict.fromkeys(names, rank)
-    for pattern, rule in rank.items():
-        if not isinstance(rule, RankRule):
-            raise TensorpressError(
-                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
-            )
-    return match_patterns(names, rank, "rank pattern")
+    return match_patterns(net, names, rank, "rank pattern")
 
 
 def _operate(net: nn.Module, replacements: dict[str, nn.Module], *, inplace: bool) -> nn.Module:
@@ -168,14 +182,14 @@ def _account(
     choices: dict[str, Choice],
     reasons: dict[str, str],
 ) -> Account:
-    after = count(model, example_inputs)
+    after = _count_replaced(model, example_inputs)
     rows = []
     for layer in surveyed.layers:
         new = after.layers.get(layer.name)
         if new is None or len(new.inputs) != len(layer.cost.inputs):
             raise TensorpressError(
                 f"the network calls layer '{layer.name}' in a way that its replacement cannot "
-                "follow (by a reference kept elsewhere, or by its weight): exclude it."
+                "follow (by a reference kept elsewhere): exclude it, or give inplace=False."
             )
         choice = choices.get(layer.name)
         made = choice if choice is not None and choice.is_smaller else None
@@ -197,6 +211,16 @@ def _account(
     return Account(model, tuple(rows), before.params, after.params, before.macs, after.macs)
 
 
+def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:
+    try:
+        return count(model, example_inputs)
+    except TensorpressError as error:
+        raise TensorpressError(
+            f"with its layers replaced, the network no longer runs ({error.__cause__ or error}): "
+            "it reads the weight or a setting of a layer itself. Exclude that layer."
+        ) from error
+
+
 def _decision(layer: SurveyedLayer, choice: Choice | None, reasons: dict[str, str]) -> str:
     if choice is None:
         return f"kept: {reasons[layer.name]}"
@@ -205,8 +229,5 @@ def _decision(layer: SurveyedLayer, choice: Choice | None, reasons: dict[str, st
             f"kept: would not get smaller ({choice.params:,} params, {choice.macs:,} MACs at "
             f"ranks {' '.join(map(str, choice.fit.ranks))})"
         )
-    return (
-        f"{choice.fit.method} (ranks clamped to their bounds)"
-        if choice.fit.clamped
-        else (choice.fit.method)
-    )
+    clamped = " (ranks clamped to their bounds)" if choice.fit.clamped else ""
+    return choice.fit.method + clamped

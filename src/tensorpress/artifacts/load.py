@@ -7,8 +7,16 @@ from torch import Tensor, nn
 
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import METHODS, Factorized, Layer, build_chain, plan_chain, why_not
-from tensorpress.surgery import replace_layers
+from tensorpress.layers import (
+    METHODS,
+    Factorized,
+    Layer,
+    build_chain,
+    plan_chain,
+    refuse_unreadable,
+    why_not,
+)
+from tensorpress.surgery import refuse_unready, replace_layers
 
 
 def load(path: Path | str, *, into: nn.Module) -> nn.Module:
@@ -23,11 +31,13 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
         the network (another module only if the network was itself one layer).
 
     Raises:
-        TensorpressError: a missing, damaged or foreign file, or one of another network. ``into``
+        TensorpressError: a missing, damaged or foreign file, one of another network, or an
+            ``into`` without weights (lazy, meta) or with hooks on a layer to be replaced. ``into``
             is then as it was.
     """
     path = Path(path)
     manifest = read_manifest(path)
+    refuse_unready(into)
     modules = dict(into.named_modules())
     plans = {
         name: _chain_on_meta(path, name, modules.get(name), entry)
@@ -57,6 +67,7 @@ def _chain_on_meta(path: Path, name: str, layer: nn.Module | None, entry: LayerE
         )
     if entry.method not in METHODS:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
+    refuse_unreadable(name, layer)
     modes = [link.mode for link in plan_chain(layer)]
     if len(entry.ranks) != len(modes) - 1:
         raise TensorpressError(
@@ -80,6 +91,11 @@ def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, 
             for key, value in planned[id(module)].state_dict().items():
                 shapes[prefix + key] = tuple(value.shape)
     for key, value in net.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise TensorpressError(
+                f"'{key}' in the network's state is a {type(value).__name__}, not a tensor, and "
+                "no tensorpress file holds it."
+            )
         if not key.startswith(tuple(replaced)):
             shapes[key] = tuple(value.shape)
     return shapes
@@ -92,9 +108,11 @@ def _read_tensors(
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            shapes |= {
-                a: shapes[stored] for a, stored in manifest.aliases.items() if stored in names
-            }
+            if not names.issuperset(manifest.aliases.values()):
+                raise TensorpressError(
+                    f"the manifest of {path} is damaged: it names tensors that the file lacks."
+                )
+            shapes |= {alias: shapes[stored] for alias, stored in manifest.aliases.items()}
             _compare(path, shapes, expected)
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -25,7 +27,8 @@ def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None
         source: what to remember of the network, as JSON values: its name, its classes, ...
 
     Raises:
-        TensorpressError: the file cannot be written, or the network's state is not all tensors.
+        TensorpressError: the file cannot be written, the network's state is not all plain
+            tensors with values, or ``source`` is not JSON.
     """
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
@@ -36,7 +39,10 @@ def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None
                 f"'{name}' in the network's state is a {type(value).__name__}, not a tensor, and "
                 "cannot be saved safely."
             )
-        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.is_meta or value.layout is not torch.strided:
+            kind = "is on the meta device" if value.is_meta else f"has the layout {value.layout}"
+            raise TensorpressError(f"'{name}' {kind} and cannot be saved.")
+        place = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
         if value.numel() and place in stored:
             aliases[name] = stored[place]
         else:
@@ -48,6 +54,21 @@ def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None
         if isinstance(module, Factorized)
     }
     manifest = Manifest(VERSION, layers, aliases, dict(source or {}))
+    try:
+        text = manifest.to_json()
+    except (TypeError, ValueError) as error:
+        raise TensorpressError(f"source must hold JSON values only ({error}).") from error
     # One metadata key only: safetensors writes several in an order that changes between runs.
-    metadata = {KEY: manifest.to_json()}
-    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+    write_atomically(Path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        # This is how a full disk shows.
+        raise OSError(str(error)) from error
+    except KeyError as error:
+        raise TensorpressError(
+            f"the network holds tensors of {error}, which no safetensors file holds."
+        ) from error

@@ -11,7 +11,6 @@ from tensorpress.version import VERSION
 
 app = typer.Typer(
     name="tensorpress",
-    help="Make a trained CNN smaller: decompose its convolutions, fine-tune, and see what it cost.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -37,7 +36,16 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Make a trained CNN smaller: decompose its convolutions, fine-tune, see what it cost."""
+    """Make a trained CNN smaller: decompose its convolutions, fine-tune, see what it cost.
+
+    See it work, on data that is already here: tensorpress demo
+
+    Compress your network: tensorpress compress --net resnet56 --weights FILE --energy 0.8 -o OUT
+
+    Win its accuracy back: tensorpress finetune --compressed OUT/model.tp --data DIR -o RUN
+
+    Every command has its own --help.
+    """
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from tensorpress import api, artifacts
 from tensorpress.cli import options
-from tensorpress.cli.inputs import Inputs, read_inputs
+from tensorpress.cli.inputs import Inputs, read_inputs, required_net
 from tensorpress.cli.output import check_output
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -53,6 +53,7 @@ def compress(
 
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
     """
+    net = required_net(net)
     rule, budget = options.read_rank(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )

@@ -14,6 +14,7 @@ from tensorpress.networks import NETWORKS, build, load_weights
 from tensorpress.training import Network
 
 CIFAR_SHAPE = (3, 32, 32)
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,7 @@ def read_inputs(
     Raises:
         TensorpressError: no network, or options and data that contradict each other.
     """
-    if net is None:
-        raise TensorpressError(
-            f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
-        )
+    net = required_net(net)
     shape = read_shape(input_shape)
     dataset = None
     if data is not None:
@@ -97,6 +95,37 @@ def read_inputs(
     return Inputs(net, shape or CIFAR_SHAPE, classes, dataset)
 
 
+def required_net(net: str | None) -> str:
+    """The name of the network, which every command but demo needs."""
+    if net is None:
+        raise TensorpressError(
+            f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
+        )
+    return net
+
+
+def read_source(path: Path) -> dict[str, Any]:
+    """What a file of ours remembers of its network (:meth:`Inputs.source`), checked.
+
+    Raises:
+        TensorpressError: a file that cannot be read, or one whose notes make no sense.
+    """
+    source = artifacts.read_manifest(path).source
+    numbers = (int, float)
+    kinds: dict[str, tuple[type, ...]] = {"input_shape": (int,), "mean": numbers, "std": numbers}
+    for key, value in source.items():
+        sensible = True
+        if key == "network":
+            sensible = isinstance(value, str)
+        elif key == "num_classes":
+            sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
+        elif key in kinds:
+            sensible = isinstance(value, list) and all(isinstance(v, kinds[key]) for v in value)
+        if not sensible:
+            raise TensorpressError(f"the manifest of {path} is damaged: its {key} is {value!r}.")
+    return source
+
+
 def read_compressed(path: Path, options: dict[str, Any]) -> tuple[Inputs, nn.Module]:
     """A network from a file of ours; what the options leave out is taken from its manifest.
 
@@ -105,7 +134,7 @@ def read_compressed(path: Path, options: dict[str, Any]) -> tuple[Inputs, nn.Mod
     Raises:
         TensorpressError: a file that cannot be read or does not fit.
     """
-    source = artifacts.read_manifest(path).source
+    source = read_source(path)
     net = options["net"] or source.get("network")
     if options["net"] is None and net not in NETWORKS:
         raise TensorpressError(

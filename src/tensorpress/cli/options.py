@@ -47,7 +47,10 @@ InputShape = Annotated[
 Classes = Annotated[
     int | None,
     typer.Option(
-        "--classes", help="Number of classes; by default those of --data.", rich_help_panel=NETWORK
+        "--classes",
+        min=1,
+        help="Number of classes; by default those of --data, else 10.",
+        rich_help_panel=NETWORK,
     ),
 ]
 Data = Annotated[
@@ -63,7 +66,8 @@ Mean = Annotated[
     str | None,
     typer.Option(
         "--mean",
-        help="Mean of each channel for pixels in 0..1, such as 0.485,0.456,0.406.",
+        help="Mean of each channel for pixels in 0..1, such as 0.485,0.456,0.406. By default the "
+        "data's own: ImageNet's for CIFAR, as the common weight files expect.",
         rich_help_panel=DATA,
     ),
 ]
@@ -78,7 +82,7 @@ EnergyShare = Annotated[
     typer.Option(
         "--energy",
         help="Share of the energy (squared singular values) that every step keeps: eq. 14 of the "
-        "paper, in (0, 1].",
+        "paper, in (0, 1]. Less keeps less: 0.8 is a good start, 0.6 is strong.",
         rich_help_panel=RANKS,
     ),
 ]
@@ -127,7 +131,7 @@ Include = Annotated[
     list[str] | None,
     typer.Option(
         "--include",
-        help="Decompose these layers only: a name or pattern; may be repeated.",
+        help="Decompose these layers only: a name or pattern, such as 'layer1.*'; may be repeated.",
         rich_help_panel=LAYERS,
     ),
 ]
@@ -135,7 +139,8 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude",
-        help="Leave these layers as they are: a name or pattern; may be repeated.",
+        help="Leave these layers as they are: a name or pattern, such as 'layer1.*'; may be "
+        "repeated.",
         rich_help_panel=LAYERS,
     ),
 ]
@@ -216,5 +221,6 @@ def _number(text: str, kind: type[N], option: str, example: str) -> N:
         return kind(text)
     except ValueError:
         raise TensorpressError(
-            f"{option}: '{text.strip()}' is no number; write them like {example}."
+            f"{option}: '{text.strip()}' is no {'whole ' * (kind is int)}number; "
+            f"write them like {example}."
         ) from None

@@ -1,6 +1,6 @@
 """Folders that commands write to."""
 
-import os
+import tempfile
 from pathlib import Path
 
 from tensorpress.errors import TensorpressError
@@ -12,10 +12,20 @@ def check_output(folder: Path) -> None:
     Raises:
         TensorpressError: it is a file, a training run's folder, or not writable.
     """
-    if folder.exists() and not folder.is_dir():
-        raise TensorpressError(f"-o {folder} is a file: give a folder.")
-    if (folder / "metrics.jsonl").exists():
-        raise TensorpressError(f"-o {folder} is the folder of a training run: give another one.")
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise TensorpressError(f"-o {folder} cannot be written: no permission in {nearest}.")
+    try:
+        if (folder / "metrics.jsonl").exists():
+            raise TensorpressError(
+                f"-o {folder} is the folder of a training run: give another one."
+            )
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise TensorpressError(
+                f"-o {folder} cannot be written: {nearest} is a file, not a folder."
+            )
+        # Permission bits do not tell of read-only file systems, nor do they bind root.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise TensorpressError(
+            f"-o {folder} cannot be written ({error.strerror}): choose another place."
+        ) from error

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from tensorpress import training
-from tensorpress.artifacts import read_manifest
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_inputs
+from tensorpress.cli.inputs import read_inputs, read_source
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Compression, Distillation, Outcome, Settings, recipes_for
 
@@ -197,7 +196,7 @@ def finetune(
     """
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
-    source = read_manifest(compressed).source
+    source = read_source(compressed)
     inputs = read_inputs(
         net or source.get("network"),
         data=_required(data),

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from tensorpress.layers import Factorized, is_convolution
-from tensorpress.surgery.inputs import ExampleInputs, run_examples
+from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 
 @dataclass
@@ -58,13 +58,14 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     one image for MACs per image. Runs in eval mode; the network is not changed.
 
     Raises:
-        TensorpressError: the network does not run on ``example_inputs``.
+        TensorpressError: the network does not run on ``example_inputs``, is lazy or scripted.
 
     >>> import torch
     >>> cost = count(nn.Sequential(nn.Conv2d(3, 8, 3)), torch.zeros(1, 3, 10, 10))
     >>> cost.params, cost.macs
     (224, 13824)
     """
+    refuse_unready(net)
     layers = {name: LayerCost(_params(layer)) for name, layer in countable_layers(net).items()}
     order: list[str] = []
     with _counting(net, layers, order):
@@ -130,5 +131,4 @@ def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _params(module: nn.Module) -> int:
-    lazy = nn.UninitializedParameter
-    return sum(p.numel() for p in module.parameters() if not isinstance(p, lazy))
+    return sum(parameter.numel() for parameter in module.parameters())

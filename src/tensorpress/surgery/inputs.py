@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tensorpress.errors import TensorpressError
 
@@ -40,12 +41,34 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
             return net(*example_inputs)
         except TensorpressError:
             raise
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        # A network's forward may raise anything: KeyError, AssertionError, an error of its own.
+        except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise TensorpressError(
                 f"the network does not run on the example inputs ({describe(example_inputs)}): "
                 f"{first}"
             ) from error
+
+
+def refuse_unready(net: nn.Module) -> None:
+    """Raise if the layers of ``net`` cannot be seen or have no weights yet.
+
+    Raises:
+        TensorpressError: not a module, a scripted or traced one, or lazy modules.
+    """
+    if not isinstance(net, nn.Module):
+        raise TensorpressError(f"give a network, a torch.nn.Module, not a {type(net).__name__}.")
+    if isinstance(net, torch.jit.ScriptModule):
+        raise TensorpressError(
+            "the network is scripted or traced by torch.jit, which hides its layers: "
+            "compress the module that it was made from, and script that."
+        )
+    for name, value in (*net.named_parameters(), *net.named_buffers()):
+        if is_lazy(value):
+            raise TensorpressError(
+                f"the network is lazy and '{name}' has no weights yet: "
+                "run it once on an input first."
+            )
 
 
 def describe(value: Any) -> str:

@@ -21,7 +21,7 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
     memo: dict[int, Any] = {id(modules[name]): new for name, new in replacements.items()}
     try:
         return copy.deepcopy(net, memo)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except Exception as error:
         raise TensorpressError(
             f"the network cannot be copied ({error}): give inplace=True to change it itself."
         ) from error

@@ -48,19 +48,19 @@ def keep_reasons(
     return reasons
 
 
-def match_patterns(names: Sequence[str], patterns: Mapping[str, T], what: str) -> dict[str, T]:
-    """The value of the first pattern that fits each name; names that none fits are left out.
+def match_patterns(
+    net: nn.Module, names: Sequence[str], patterns: Mapping[str, T], what: str
+) -> dict[str, T]:
+    """The value of the first pattern that fits each layer; layers that none fits are left out.
 
     Raises:
-        TensorpressError: a pattern that fits no name at all.
+        TensorpressError: a pattern that fits no layer at all.
     """
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise _no_match(pattern, names, what)
+    fitting = {pattern: _matches(net, names, [pattern], what) for pattern in patterns}
     chosen: dict[str, T] = {}
     for name in names:
         for pattern, value in patterns.items():
-            if fnmatchcase(name, pattern):
+            if name in fitting[pattern]:
                 chosen[name] = value
                 break
     return chosen
@@ -77,6 +77,8 @@ def _matches(
         if isinstance(selector, nn.Module):
             inside = {id(module) for module in selector.modules()}
             hits = {name for name in names if id(modules[name]) in inside}
+        elif not isinstance(selector, str):
+            raise TensorpressError(f"{what} takes names, patterns and modules, not {selector!r}.")
         else:
             # A layer that stands in several places goes by each of its names.
             ids = {id(module) for name, module in modules.items() if fnmatchcase(name, selector)}

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, is_convolution, why_not
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
 from tensorpress.surgery.inputs import ExampleInputs
@@ -50,20 +49,20 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
     """Run ``net`` once on example inputs and list its layers. It is not changed.
 
     Raises:
-        TensorpressError: it does not run on them, or is a scripted module.
+        TensorpressError: it does not run on them, is lazy, or is a scripted module.
     """
-    if isinstance(net, nn.modules.lazy.LazyModuleMixin) or any(
-        isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params()
-        for module in net.modules()
-    ):
-        raise TensorpressError(
-            "the network has lazy modules without weights: run it once on an input first."
-        )
     cost = count(net, example_inputs)
     modules = countable_layers(net)
-    shared = _shared_weights(net)
+    shared, peeked = _shared_weights(net), _read_by_weight(net)
     layers = [
-        SurveyedLayer(name, modules[name], layer_cost, _obstacle(modules[name], layer_cost, shared))
+        SurveyedLayer(
+            name,
+            modules[name],
+            layer_cost,
+            "nn.TransformerEncoderLayer reads its weight itself"
+            if id(modules[name]) in peeked
+            else _obstacle(modules[name], layer_cost, shared),
+        )
         for name, layer_cost in cost.layers.items()
     ]
     return Survey(tuple(layers), cost)
@@ -78,6 +77,16 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int]) -> str | Non
     if reason is None and any(id(p) in shared for p in module.parameters(recurse=False)):
         return "shares its parameters with another module"
     return reason
+
+
+def _read_by_weight(net: nn.Module) -> set[int]:
+    """ids of layers whose weight PyTorch takes without calling them, in eval mode only."""
+    return {
+        id(layer)
+        for module in net.modules()
+        if isinstance(module, nn.TransformerEncoderLayer)
+        for layer in (module.linear1, module.linear2)
+    }
 
 
 def _shared_weights(net: nn.Module) -> set[int]:

@@ -29,3 +29,14 @@ def check_output(folder: Path) -> None:
         raise TensorpressError(
             f"-o {folder} cannot be written ({error.strerror}): choose another place."
         ) from error
+
+
+def required_folder(output: Path | None) -> Path:
+    """The folder of a run.
+
+    Raises:
+        TensorpressError: none was given.
+    """
+    if output is None:
+        raise TensorpressError("-o is missing: give the folder of the run.")
+    return output

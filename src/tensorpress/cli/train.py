@@ -8,6 +8,7 @@ import typer
 from tensorpress import training
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_inputs, read_source
+from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Compression, Distillation, Outcome, Settings, recipes_for
 
@@ -146,7 +147,7 @@ def train(
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.train(
-        _folder(output),
+        required_folder(output),
         inputs.as_network(weights),
         inputs.data,
         recipes_for(inputs.net).train.changed(**changes),
@@ -207,7 +208,7 @@ def finetune(
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.finetune(
-        _folder(output),
+        required_folder(output),
         inputs.as_network(None),
         compressed,
         inputs.data,
@@ -284,7 +285,7 @@ def run(
     recipes = recipes_for(inputs.net)
     common = (weight_decay, batch_size, schedule)
     outcome = training.run_scheme(
-        _folder(output),
+        required_folder(output),
         inputs.as_network(weights),
         inputs.data,
         Compression(
@@ -316,12 +317,6 @@ def _required(data: str | None) -> str:
     if data is None:
         raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
     return data
-
-
-def _folder(output: Path | None) -> Path:
-    if output is None:
-        raise TensorpressError("-o is missing: give the folder of the run.")
-    return output
 
 
 def _listed(values: list[float] | None) -> str | None:

@@ -15,8 +15,9 @@ SCHEDULES: tuple[Schedule, ...] = ("step", "cosine")
 class Recipe:
     """How one phase of training goes: SGD with momentum and a schedule of the learning rate.
 
-    ``schedule="step"`` multiplies ``lr`` by ``factor`` at the start of each epoch (counted from
-    0) named in ``milestones``; ``"cosine"`` lets it fall to 0 along half a cosine, step by step.
+    ``schedule="step"`` multiplies ``lr`` by ``factor`` at each of the ``milestones``, in epochs
+    from the start, fractions allowed; ``"cosine"`` lets it fall to 0 along half a cosine, step
+    by step.
     ``weight_decay`` acts on every parameter, as in the paper. ``batch_size`` is in images, for
     each process; the paper does not print it, 128 is ours.
 
@@ -29,7 +30,7 @@ class Recipe:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     schedule: Schedule = "step"
-    milestones: tuple[int, ...] = ()
+    milestones: tuple[float, ...] = ()
     factor: float = 0.1
     batch_size: int = 128
     nesterov: bool = False
@@ -48,11 +49,11 @@ class Recipe:
     def scaled(self, epochs: int) -> "Recipe":
         """The same recipe in ``epochs`` epochs: the milestones move in proportion.
 
-        >>> Recipe(200, milestones=(100, 150)).scaled(8).milestones
-        (4, 6)
+        >>> Recipe(200, milestones=(100, 150)).scaled(10).milestones
+        (5.0, 7.5)
         """
-        share = epochs / self.epochs if self.epochs else 0.0
-        milestones = tuple(round(milestone * share) for milestone in self.milestones)
+        whole = max(self.epochs, 1)
+        milestones = tuple(milestone * epochs / whole for milestone in self.milestones)
         return dataclasses.replace(self, epochs=epochs, milestones=milestones)
 
     def changed(

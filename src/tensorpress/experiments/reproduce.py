@@ -1,0 +1,100 @@
+"""Run the TTPWT rows of one of the paper's tables, at its ratios and at its thresholds."""
+
+import dataclasses
+from pathlib import Path
+
+from tensorpress.allocate import Budget
+from tensorpress.data import Dataset
+from tensorpress.decompose import Energy
+from tensorpress.experiments.paper import PaperRow, PaperTable
+from tensorpress.experiments.results import Result, read_results, result_of, write_results
+from tensorpress.training import (
+    Compression,
+    Distillation,
+    Network,
+    Outcome,
+    Recipe,
+    Settings,
+    recipes_for,
+    run_scheme,
+    train,
+)
+
+RESULTS = "results.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How to run a table.
+
+    Attributes:
+        folder: of all its runs, each of which resumes.
+        network, data: what to train.
+        epochs: of each phase; None takes the paper's.
+        control: also train the baseline on for as long as fine-tuning takes.
+        teacher: fine-tune with the baseline as the teacher.
+        command: stands in the rows.
+    """
+
+    folder: Path
+    network: Network
+    data: Dataset
+    epochs: int | None
+    control: bool
+    teacher: bool
+    settings: Settings
+    command: str
+
+
+def points(row: PaperRow) -> dict[str, Compression]:
+    """The compressions that a printed TTPWT row asks for, by the name of the method."""
+    if row.tau is None:
+        return {}
+    ratios = Budget(params=row.pcr, macs=row.fcr)
+    return {
+        f"TTPWT at {ratios}": Compression(budget=ratios),
+        f"TTPWT, eq. 14 at {row.tau:g}": Compression(rank=Energy(row.tau)),
+    }
+
+
+def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
+    """Train one baseline, then compress and fine-tune it for every TTPWT row of ``table``.
+
+    The control is that baseline trained on by the recipe of fine-tuning. Each finished row is added to ``results.json`` in the plan's folder; what was run before is
+    only read.
+
+    Raises:
+        TensorpressError: as `tensorpress.training.run_scheme`.
+    """
+    recipes = recipes_for(plan.network.name)
+    tuning = recipes.finetune.changed(epochs=plan.epochs)
+
+    def train_dense(name: str, network: Network, recipe: Recipe) -> Outcome:
+        folder = plan.folder / name
+        return train(folder, network, plan.data, recipe, settings=plan.settings)
+
+    baseline = train_dense("baseline", plan.network, recipes.train.changed(epochs=plan.epochs))
+    dense = dataclasses.replace(plan.network, weights=baseline.folder / "baseline.pt")
+    control = train_dense("control", dense, tuning).summary["acc"] if plan.control else None
+    path = plan.folder / RESULTS
+    for row in table.rows:
+        for method, compression in points(row).items():
+            outcome = run_scheme(
+                plan.folder / _folder_name(method),
+                dense,
+                plan.data,
+                compression,
+                train=recipes.train.scaled(0),
+                finetune=tuning,
+                distillation=Distillation() if plan.teacher else None,
+                settings=plan.settings,
+            )
+            done = [result for result in read_results(path) if result.method != method]
+            versus = control and outcome.summary["acc"] - control
+            facts = {**outcome.summary, "dacc_vs_control": versus}
+            write_results(path, [*done, result_of(facts, method, plan.command)])
+    return read_results(path)
+
+
+def _folder_name(method: str) -> str:
+    return "".join(c if c.isalnum() or c == "." else "-" for c in method).lower()

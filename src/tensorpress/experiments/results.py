@@ -1,0 +1,103 @@
+"""Measured rows: what was run, what came out, and the command that repeats it."""
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tensorpress.artifacts import write_atomically
+from tensorpress.errors import TensorpressError
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured row.
+
+    Attributes:
+        network, data, method: what was compressed, on what, how.
+        pcr, fcr: parameter and MAC ratio.
+        acc_baseline, acc: in percent on ``images`` test images, before and after the scheme.
+        dacc: ``acc - acc_baseline``, in points.
+        dacc_vs_control: ``acc`` minus the accuracy of the baseline trained on for as many epochs;
+            None where that was not run.
+        stderr: standard error of ``acc`` in points.
+        epochs: of fine-tuning.
+        seed, command, machine: what repeats it, and where it was run.
+    """
+
+    network: str
+    data: str
+    method: str
+    pcr: float
+    fcr: float
+    acc_baseline: float
+    acc: float
+    dacc: float
+    dacc_vs_control: float | None
+    images: int
+    stderr: float
+    epochs: int
+    seed: int
+    command: str
+    machine: str
+
+    @property
+    def worse_dacc(self) -> float:
+        """The one of the two differences that counts."""
+        return self.dacc if self.dacc_vs_control is None else min(self.dacc, self.dacc_vs_control)
+
+
+def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
+    """The row of a finished run, from its summary."""
+    known = {
+        field.name: summary.get(field.name)
+        for field in fields(Result)
+        if field.name not in ("method", "command", "machine")
+    }
+    return Result(**known, method=method, command=command, machine=machine(summary["device"]))  # type: ignore[arg-type]
+
+
+def machine(device: str) -> str:
+    """The machine in words: processor or GPU, threads, versions."""
+    where = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    )
+    return f"{where}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def write_results(path: Path, results: list[Result]) -> None:
+    """Write rows as a JSON list."""
+    text = json.dumps([asdict(result) for result in results], indent=1) + "\n"
+    write_atomically(path, lambda temporary: _write(temporary, text))
+
+
+def read_results(path: Path) -> list[Result]:
+    """The rows in a file that `write_results` wrote; none where there is no file.
+
+    Raises:
+        TensorpressError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

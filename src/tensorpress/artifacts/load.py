@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
+from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
     METHODS,
@@ -45,6 +47,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     }
     expected = _expected_shapes(into, plans)
     tensors = _read_tensors(path, manifest, expected)
+    _compare_sharing(path, into, tensors)
     new: dict[str, nn.Module] = {}
     for name, entry in manifest.layers.items():
         layer = modules[name]
@@ -118,6 +121,20 @@ def _read_tensors(
     except (SafetensorError, OSError, ValueError) as error:
         raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
     return tensors | {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
+
+
+def _compare_sharing(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """What is one tensor in the network must be equal in the file, or one would be lost."""
+    first: dict[tuple[object, ...], str] = {}
+    for name, value in net.state_dict().items():
+        if name not in tensors or value.is_meta or not value.numel():
+            continue
+        twin = first.setdefault(place_in_memory(value), name)
+        if tensors[twin] is not tensors[name] and not torch.equal(tensors[twin], tensors[name]):
+            raise TensorpressError(
+                f"{path} is of another network: '{twin}' and '{name}' are shared in this network, "
+                "and differ in the file."
+            )
 
 
 def _compare(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tensorpress.artifacts.atomic import write_atomically
 from tensorpress.artifacts.manifest import KEY, LayerEntry, Manifest
+from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.version import VERSION
@@ -42,7 +43,7 @@ def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None
         if value.is_meta or value.layout is not torch.strided:
             kind = "is on the meta device" if value.is_meta else f"has the layout {value.layout}"
             raise TensorpressError(f"'{name}' {kind} and cannot be saved.")
-        place = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+        place = place_in_memory(value)
         if value.numel() and place in stored:
             aliases[name] = stored[place]
         else:

@@ -1,0 +1,171 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tensorpress as tp
+from tensorpress.surgery.count import countable_layers
+
+CIFAR = (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("build", "params", "macs", "tolerance"),
+    [
+        (tp.networks.resnet56, 853_018, 125.49e6, 0.005e6 / 125.49e6),
+        (tp.networks.resnet110, 1_727_962, 252.89e6, 0.005e6 / 252.89e6),
+        (tp.networks.vggnet, 20_035_018, 398.14e6, 0.005e6 / 398.14e6),
+        (tp.networks.tt_conv_cnn, 558e3, 105e6, 0.015),
+    ],
+)
+def test_table_1(
+    build: Callable[[], nn.Module], params: float, macs: float, tolerance: float
+) -> None:
+    cost = tp.count(build(), torch.zeros(CIFAR))
+    if isinstance(params, int):
+        assert cost.params == params
+    else:
+        assert cost.params == pytest.approx(params, rel=tolerance)
+    assert cost.macs == pytest.approx(macs, rel=tolerance)
+
+
+def by_hand(layer: Any, inputs: tuple[int, ...], output: tuple[int, ...]) -> int:
+    """MACs from the definition: what each output (transposed: each input) position takes."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features * math.prod(output)
+    transposed = layer.transposed
+    per_position = math.prod(layer.kernel_size) * (
+        layer.out_channels if transposed else layer.in_channels
+    )
+    return per_position // layer.groups * math.prod(inputs if transposed else output)
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "conv2d": (nn.Conv2d(3, 8, 3), (1, 3, 9, 11)),
+    "strided": (nn.Conv2d(3, 8, (3, 5), stride=(2, 1), padding=(0, 2)), (1, 3, 9, 11)),
+    "dilated": (nn.Conv2d(3, 8, 3, dilation=(2, 3), padding="same"), (1, 3, 9, 11)),
+    "reflected": (nn.Conv2d(3, 8, 3, padding=2, padding_mode="reflect"), (1, 3, 9, 11)),
+    "groups": (nn.Conv2d(6, 8, 3, groups=2, bias=False), (1, 6, 9, 11)),
+    "depthwise": (nn.Conv2d(6, 12, 3, groups=6), (1, 6, 9, 11)),
+    "batch": (nn.Conv2d(3, 8, 3), (5, 3, 9, 11)),
+    "unbatched": (nn.Conv2d(3, 8, 3), (3, 9, 11)),
+    "conv1d": (nn.Conv1d(3, 8, 4, stride=3), (1, 3, 20)),
+    "conv3d": (nn.Conv3d(3, 8, (1, 2, 3)), (1, 3, 4, 5, 6)),
+    "transposed": (nn.ConvTranspose2d(6, 8, 3, stride=2, groups=2), (1, 6, 5, 7)),
+    "linear": (nn.Linear(6, 5), (1, 6)),
+    "linear, one row": (nn.Linear(6, 5), (6,)),
+    "linear, tokens": (nn.Linear(6, 5, bias=False), (2, 7, 6)),
+    "linear, one out": (nn.Linear(6, 1, bias=False), (3, 6)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
+def test_one_layer_by_its_definition(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    x = torch.zeros(shape)
+    cost = tp.count(layer, x)
+    with torch.no_grad():
+        output = tuple(layer(x).shape)
+    assert cost.macs == by_hand(layer, shape, output)
+    assert cost.params == sum(p.numel() for p in layer.parameters())
+    assert cost.layers[""].inputs == [shape]
+
+
+class Reused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.never = nn.Conv2d(3, 3, 3)
+        self.late = nn.Linear(4, 2)
+        self.early = nn.Conv2d(3, 3, 3, bias=False)
+        self.alias = self.early
+        self.late.weight = nn.Parameter(torch.ones(2, 4))
+        self.other = nn.Linear(4, 2)
+        self.other.weight = self.late.weight
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.early(self.alias(x)))
+        x = x.mean((2, 3))
+        return self.late(torch.cat([x, x[:, :1]], 1))
+
+
+def test_order_reuse_and_sharing() -> None:
+    cost = tp.count(Reused(), torch.zeros(1, 3, 8, 8))
+    assert list(cost.layers) == ["early", "late", "never", "other"]
+    assert cost.layers["early"].macs == 81 * (36 + 16)
+    assert cost.layers["early"].params == 81
+    assert cost.layers["early"].inputs == [(1, 3, 8, 8), (1, 3, 6, 6)]
+    assert (cost.layers["never"].macs, cost.layers["never"].inputs) == (0, [])
+    # never 84, early 81, late 8 + 2, the bias of other 2, batch norm 6
+    assert cost.params == 84 + 81 + 10 + 2 + 6
+    assert cost.macs == 81 * 52 + 8
+    assert str(cost).splitlines()[-1] == "params 183  MACs 4,220"
+
+
+def test_network_is_not_changed() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
+    net[2].eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    tp.count(net, torch.randn(2, 3, 5, 5))
+    assert [module.training for module in net.modules()] == [True, True, True, False]
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_network_is_left_clean_after_an_error() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(5, 4, 3)).train()
+    with pytest.raises(tp.TensorpressError, match=r"\(1, 3, 8, 8\)"):
+        tp.count(net, torch.zeros(1, 3, 8, 8))
+    assert net.training
+    assert net[1].training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_lazy_network_is_refused_and_stays_lazy() -> None:
+    net = nn.Sequential(nn.LazyConv2d(4, 3))
+    with pytest.raises(tp.TensorpressError, match="run it once"):
+        tp.count(net, torch.zeros(1, 3, 8, 8))
+    assert isinstance(net[0], nn.LazyConv2d)
+    assert net[0].has_uninitialized_params()
+    net(torch.zeros(1, 3, 8, 8))
+    assert tp.count(net, torch.zeros(1, 3, 8, 8)).params == 112
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripted_network_is_refused_rather_than_counted_as_free() -> None:
+    with pytest.raises(tp.TensorpressError, match="scripted"):
+        tp.count(torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3))), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (torch.zeros(1, 3, 8, 8), 2.0),
+        [torch.zeros(1, 3, 8, 8), 2.0],
+        {"scale": 2.0, "x": torch.zeros(1, 3, 8, 8)},
+    ],
+)
+def test_ways_to_give_inputs(inputs: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor, scale: float) -> Tensor:
+            return self.conv(x) * scale
+
+    assert tp.count(Net(), inputs).macs == 108 * 36
+    with pytest.raises(tp.TensorpressError, match="scale"):
+        tp.count(Net(), torch.zeros(1, 3, 8, 8))
+
+
+def test_what_is_inside_a_factorised_layer_belongs_to_it() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3))
+    model = tp.compress(net, torch.zeros(1, 3, 12, 12), rank=tp.Ranks(3, 4, 5)).model
+    assert list(countable_layers(model)) == ["0", "1", "2"]
+    cost = tp.count(model, torch.zeros(1, 3, 12, 12))
+    # section 3.4: C R1 + R1 D R2 + R2 D R3 + R3 T, each on the map that its sublayer writes
+    assert cost.layers["1"].params == 48 + 36 + 60 + 80 + 16
+    assert cost.layers["1"].macs == 48 * 100 + 36 * 80 + (60 + 80) * 64

@@ -1,0 +1,99 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import Answer, Command
+
+import tensorpress as tp
+from tensorpress.cli import main
+
+OWN = """
+import torch
+from torch import nn
+
+def make(num_classes=10):
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(),
+        nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )
+
+def gray():
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3))
+
+def broken():
+    raise RuntimeError("no luck")
+
+def nan():
+    net = make()
+    net[2].weight.data[0] = float("nan")
+    return net
+
+def inf_first():
+    net = make()
+    net[0].weight.data[0] = float("inf")
+    return net
+
+def dense():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+
+def nothing():
+    return None
+
+number = 3
+"""
+
+
+@pytest.fixture
+def tensorpress(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """``tensorpress ARGUMENTS`` in this process, in a folder that holds my_nets/own.py."""
+    (tmp_path / "my_nets").mkdir()
+    (tmp_path / "my_nets" / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["tensorpress", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code: object = 0
+        except SystemExit as stopped:
+            code = stopped.code or 0
+        out, err = capfd.readouterr()
+        assert isinstance(code, int)
+        return Answer(code, out, err)
+
+    yield call
+    for name in ("my_nets.own", "my_nets"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random images in CIFAR-10's layout, an odd number of them in every file."""
+    folder = tmp_path_factory.mktemp("cifar")
+    rng = np.random.default_rng(0)
+    for name, count in (("data_batch_1.bin", 7), ("data_batch_2.bin", 3), ("test_batch.bin", 301)):
+        records = rng.integers(0, 256, (count, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        (folder / name).write_bytes(records.tobytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of ResNet-20 as people have them."""
+    torch.manual_seed(0)
+    net = torch.nn.DataParallel(tp.networks.resnet20())
+    # Statistics of noise, so that the answers to noise differ from image to image.
+    for _ in range(20):
+        net(torch.randn(64, 3, 32, 32))
+    file = tmp_path_factory.mktemp("weights") / "resnet20.th"
+    torch.save({"state_dict": net.state_dict(), "best_prec1": 92.6}, file)
+    return file

@@ -1,0 +1,191 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command import Command
+
+import tensorpress as tp
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "demo": ("--epochs", "--energy", "--seed", "--output"),
+    "compress": (
+        *("--net", "--weights", "--energy", "--singular-sum", "--relative-error", "--ranks"),
+        *("--budget-params", "--budget-macs", "--include", "--exclude", "--no-skip-first"),
+        *("--linear", "--balance", "--data", "--mean", "--std", "--input-shape", "--output"),
+    ),
+    "evaluate": ("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
+    "train": ("--net", "--data", "--epochs", "--output"),
+    "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
+    "run": ("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
+}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(command: str, flag: str, tensorpress: Command) -> None:
+    answer = tensorpress(command, flag)
+    assert (answer.code, answer.err) == (0, "")
+    words = set(re.findall(r"--[a-z-]+", answer.out))
+    assert set(OPTIONS[command]) <= words
+    # Every option has a help text: none is followed by nothing but its type.
+    assert not re.search(r"│ --[a-z-]+ +<\w+> +│", answer.out)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_the_program_says_what_it_can_do(arguments: list[str], tensorpress: Command) -> None:
+    answer = tensorpress(*arguments)
+    assert answer.code == (0 if arguments else 2)
+    assert all(f" {command} " in answer.out + answer.err for command in OPTIONS)
+    assert "tensorpress demo" in answer.out + answer.err
+
+
+def test_version(tensorpress: Command) -> None:
+    assert tensorpress("--version").out == f"tensorpress {tp.__version__}\n"
+
+
+def accuracy(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"([\d.]+) % ±", text)]
+
+
+def test_compress_then_evaluate(
+    tensorpress: Command, weights: Path, cifar: Path, tmp_path: Path
+) -> None:
+    arguments = ["--net", "resnet20", "--weights", weights, "--data", cifar]
+    normalised = ["--mean", "0.5,0.4,0.3", "--std", "0.2,0.3,0.4"]
+    answer = tensorpress("compress", *arguments, *normalised, "--energy", "0.5", "-o", "a/b/OUT")
+    assert (answer.code, answer.err) == (0, "")
+    out = tmp_path / "a" / "b" / "OUT"
+    assert sorted(p.name for p in out.iterdir()) == ["account.json", "account.txt", "model.tp"]
+
+    facts = json.loads((out / "account.json").read_text())
+    net = tp.load_weights(tp.networks.resnet20(), weights)
+    result = tp.compress(net, torch.zeros(1, 3, 32, 32), rank=tp.Energy(0.5))
+    assert (facts["pcr"], facts["fcr"]) == (result.pcr, result.fcr)
+    assert [layer["name"] for layer in facts["layers"]] == [row.name for row in result.layers]
+    assert (out / "account.txt").read_text() == f"{result}\n"
+    assert answer.out.startswith(f"{result}\n")
+    assert facts["images"] == 301
+    before, after = accuracy(answer.out)
+    assert before == pytest.approx(facts["acc_baseline"], abs=0.01)
+    assert after == pytest.approx(facts["acc"], abs=0.01)
+    assert before != after
+    assert "on 301 test images, not fine-tuned" in answer.out
+    assert "tensorpress finetune --compressed a/b/OUT/model.tp --data" in answer.out
+
+    loaded = tp.load(out / "model.tp", into=tp.networks.resnet20())
+    expected = result.model.state_dict()
+    assert all(torch.equal(v, expected[n]) for n, v in loaded.state_dict().items())
+
+    again = tensorpress("evaluate", "--compressed", out / "model.tp", "--data", cifar)
+    assert again.code == 0
+    assert accuracy(again.out) == [after]
+    assert f"params {result.params_after:,}, MACs {result.macs_after:,} an image" in again.out
+    dense = tensorpress("evaluate", *arguments, *normalised)
+    assert accuracy(dense.out) == [before]
+    otherwise = tensorpress(
+        *("evaluate", "--compressed", out / "model.tp", "--data", cifar, "--mean", "0.9,0.9,0.9")
+    )
+    assert otherwise.code == 0
+
+    # The same command gives the same bytes.
+    first = (out / "model.tp").read_bytes()
+    tensorpress("compress", *arguments, *normalised, "--energy", "0.5", "-o", "second")
+    assert (tmp_path / "second" / "model.tp").read_bytes() == first
+
+
+def test_network_of_ones_own(tensorpress: Command, cifar: Path, tmp_path: Path) -> None:
+    own = ["--net", "my_nets.own:make"]
+    answer = tensorpress(
+        "compress", *own, "--input-shape", "3,16,16", "--energy", "0.5", "-o", "OUT"
+    )
+    assert (answer.code, answer.err) == (0, "")
+    # the maps of a 16x16 image: 7x7 after the first, 5x5 after the second
+    assert f"{16 * 16 * 9 * 25:,} -> " in answer.out
+    assert "tensorpress finetune --net my_nets.own:make --compressed OUT/model.tp" in answer.out
+    assert tp.artifacts.read_manifest(tmp_path / "OUT" / "model.tp").source == {
+        "network": "my_nets.own:make",
+        "input_shape": [3, 16, 16],
+    }
+    done = tensorpress("evaluate", *own, "--compressed", "OUT/model.tp", "--data", cifar)
+    assert done.code == 0
+    assert len(accuracy(done.out)) == 1
+
+
+def test_nothing_is_written_without_an_output(tensorpress: Command, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if "__pycache__" not in str(path)}
+    answer = tensorpress("compress", "--net", "my_nets.own:make", "--ranks", "2,3,2")
+    assert answer.code == 0
+    assert "Nothing was written: give -o OUT" in answer.out
+    assert {path for path in tmp_path.rglob("*") if "__pycache__" not in str(path)} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--energy 0.5", {"2", "4"}),
+        ("--energy 0.3 --no-skip-first", {"0", "2", "4"}),
+        ("--singular-sum 0.4", {"2", "4"}),
+        ("--relative-error 0.7", {"2", "4"}),
+        ("--ranks 2,3,2 --include 4", {"4"}),
+        ("--ranks 2,3,2 --exclude 4 --exclude nothing*", None),
+        ("--ranks 2,3,2 --exclude 4", {"2"}),
+        ("--energy 0.3 --linear --exclude 2 --balance", {"4", "7"}),
+        ("--budget-params 2 --budget-macs 1.5", {"2", "4"}),
+    ],
+)
+def test_options_reach_compress(
+    arguments: str, expected: set[str] | None, tensorpress: Command, tmp_path: Path
+) -> None:
+    answer = tensorpress(
+        "compress", "--net", "my_nets.own:make", *arguments.split(), "-o", tmp_path / "OUT"
+    )
+    if expected is None:
+        assert answer.code == 2
+        assert not (tmp_path / "OUT").exists()
+        return
+    facts = json.loads((tmp_path / "OUT" / "account.json").read_text())
+    assert {layer["name"] for layer in facts["layers"] if layer["ranks"]} == expected
+    if "budget" in arguments:
+        assert facts["pcr"] >= 2
+        assert facts["fcr"] >= 1.5
+
+
+def in_a_shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tensorpress", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef make(): return nn.Conv2d(3, 4, 3)\n"
+    )
+    done = in_a_shell("compress", "--net", "mine:make", "--energy", "0", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: Energy(0.0)")
+    assert done.stderr.count("\n") == 1
+    done = in_a_shell("compress", "--net", "mine:make", "--energy", "0.5", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kept: first convolution" in done.stdout
+
+
+def test_demo(tensorpress: Command, tmp_path: Path) -> None:
+    answer = tensorpress("demo", "--epochs", "1", "-o", tmp_path / "RUN")
+    assert answer.code == 0
+    assert "Traceback" not in answer.err
+    for words in ("Before and after", "accuracy", "params", "MACs", "time", "baseline"):
+        assert words in answer.out
+    assert re.search(r"fine-tuned .*\d+\.\d %", answer.out)
+    assert re.search(r"[\d.]+ times fewer.*[\d.]+ times fewer.*times (faster|slower)", answer.out)
+    assert "on 360 test images" in answer.out
+    summary = json.loads((tmp_path / "RUN" / "summary.json").read_text())
+    assert f"{summary['pcr']:.2f} times fewer" in answer.out
+    assert f"{summary['acc']:.1f} %" in answer.out

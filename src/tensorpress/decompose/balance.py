@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-SWEEPS = 30
+SWEEPS = 200
 
 
 def balance(cores: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -165,11 +165,15 @@ def _first_above(kept: Floats, discarded: Floats, tau: float) -> int:
     """Smallest j with ``K_j / (K_j + D_j) > tau``; all of them where there is none.
 
     K_j sums the first j of ``kept``, D_j the rest of ``discarded``. ``K > tau (K + D)`` is
-    compared as ``(1 - tau) K > tau D``, which stays exact where tau is near 1.
+    compared as ``(1 - tau) K > tau D``, which stays exact where tau is near 1. Of nothing but zeros
+    one is enough.
     """
-    sums = np.cumsum(kept)
-    above = (1.0 - tau) * sums > tau * _sums_after(discarded)[1:]
-    return int(np.argmax(above)) + 1 if tau < 1.0 and above.any() else len(kept)
+    if tau == 1.0:
+        return len(kept)
+    if not discarded.any():
+        return 1
+    above = (1.0 - tau) * np.cumsum(kept) > tau * _sums_after(discarded)[1:]
+    return int(np.argmax(above)) + 1 if above.any() else len(kept)
 
 
 def _sums_after(values: Floats) -> Floats:

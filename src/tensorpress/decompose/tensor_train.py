@@ -72,6 +72,7 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
             that overflow a half precision dtype, no rank rule, or a number of fixed ranks that
             does not suit the order.
 
+    >>> from tensorpress import Energy
     >>> train = tt_svd(torch.ones(4, 3, 3, 8), Energy(0.9))
     >>> train.ranks
     (1, 1, 1)

@@ -1,5 +1,7 @@
 """``tensorpress train``, ``finetune`` and ``run``."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from tensorpress.cli import options
 from tensorpress.cli.inputs import read_inputs, read_source
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
+from tensorpress.experiments import method_of, result_of, write_results
 from tensorpress.training import Compression, Distillation, Outcome, Settings, recipes_for
 
 RunFolder = Annotated[
@@ -284,20 +287,21 @@ def run(
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
     common = (weight_decay, batch_size, schedule)
+    compression = Compression(
+        method,
+        rule,
+        budget,
+        None if not include else tuple(include),
+        tuple(exclude or ()),
+        skip_first,
+        linear,
+        balance,
+    )
     outcome = training.run_scheme(
         required_folder(output),
         inputs.as_network(weights),
         inputs.data,
-        Compression(
-            method,
-            rule,
-            budget,
-            None if not include else tuple(include),
-            tuple(exclude or ()),
-            skip_first,
-            linear,
-            balance,
-        ),
+        compression,
         train=recipes.train.changed(**_changes(_first(train_epochs, epochs), lr, *common)),
         finetune=recipes.finetune.changed(
             **_changes(_first(finetune_epochs, epochs), finetune_lr, *common)
@@ -306,6 +310,10 @@ def run(
         dense_control=control,
         settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
     )
+    if not outcome.was_finished:
+        label = method_of(compression, distilled=teacher)
+        row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
+        write_results(outcome.folder / "results.json", [row])
     _report(outcome)
 
 

@@ -2,14 +2,25 @@
 
 from tensorpress.experiments.paper import PaperRow, PaperTable, paper_table
 from tensorpress.experiments.reproduce import Plan, reproduce
-from tensorpress.experiments.results import Result, read_results
+from tensorpress.experiments.results import (
+    Result,
+    markdown,
+    method_of,
+    read_results,
+    result_of,
+    write_results,
+)
 
 __all__ = [
     "PaperRow",
     "PaperTable",
     "Plan",
     "Result",
+    "markdown",
+    "method_of",
     "paper_table",
     "read_results",
     "reproduce",
+    "result_of",
+    "write_results",
 ]

@@ -60,8 +60,8 @@ def points(row: PaperRow) -> dict[str, Compression]:
 def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
     """Train one baseline, then compress and fine-tune it for every TTPWT row of ``table``.
 
-    The control is that baseline trained on by the recipe of fine-tuning. Each finished row is added to ``results.json`` in the plan's folder; what was run before is
-    only read.
+    The control is that baseline trained on by the recipe of fine-tuning. Each finished row is
+    added to ``results.json`` in the plan's folder; what was run before is only read.
 
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.

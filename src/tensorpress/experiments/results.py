@@ -11,6 +11,7 @@ import torch
 
 from tensorpress.artifacts import write_atomically
 from tensorpress.errors import TensorpressError
+from tensorpress.training import Compression
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,43 @@ def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
         if field.name not in ("method", "command", "machine")
     }
     return Result(**known, method=method, command=command, machine=machine(summary["device"]))  # type: ignore[arg-type]
+
+
+def method_of(compression: Compression, *, distilled: bool) -> str:
+    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced"."""
+    rule = f"at {compression.budget}" if compression.budget else f"with {compression.rank}"
+    marks = [", balanced"] * compression.balance + [", distilled"] * distilled
+    return f"{compression.method.upper()} {rule}{''.join(marks)}"
+
+
+def markdown(results: list[Result]) -> str:
+    """Rows as a Markdown table, with the commands and machines that gave them below."""
+    head = (
+        "network", "data", "method", "PCR", "FCR", "baseline", "accuracy", "dAcc",
+        "dAcc to control", "images", "epochs", "seed",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in results:
+        control = "not run" if row.dacc_vs_control is None else f"{row.dacc_vs_control:+.2f}"
+        cells = (
+            row.network,
+            row.data,
+            row.method,
+            f"{row.pcr:.2f}",
+            f"{row.fcr:.2f}",
+            f"{row.acc_baseline:.2f}",
+            f"{row.acc:.2f} ± {row.stderr:.2f}",
+            f"{row.dacc:+.2f}",
+            control,
+            f"{row.images:,}",
+            str(row.epochs),
+            str(row.seed),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    sources = [
+        f"{number}. `{row.command}`  \n   {row.machine}" for number, row in enumerate(results, 1)
+    ]
+    return "\n".join([*lines, "", "Commands and machines, row by row:", "", *sources]) + "\n"
 
 
 def machine(device: str) -> str:

@@ -12,6 +12,8 @@ Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
+# Not _load_state_dict_pre_hooks: they are about checkpoints of the layer that is replaced, and
+# removing a weight norm leaves one behind.
 _HOOKS = (
     "_forward_pre_hooks",
     "_forward_hooks",
@@ -19,7 +21,6 @@ _HOOKS = (
     "_backward_hooks",
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tensorpress.decompose import RankRule, Ranks, TensorTrain, balance, tt_svd_common
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.chain import Factorized, build_chain, fill_chain, plan_chain
-from tensorpress.layers.eligible import Layer, refuse_unreadable, why_not
+from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def factorize_layer(name: str, layer: nn.Module, method: str, rank: RankRule) ->
         raise TensorpressError(
             f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
         )
-    if not isinstance(layer, Layer):
+    if not (is_convolution(layer) or isinstance(layer, nn.Linear)):
         raise TensorpressError(
             f"layer '{name}' is a {type(layer).__name__}: Conv1d, Conv2d, Conv3d and Linear can be "
             "decomposed."
@@ -83,6 +83,7 @@ def factorize_layer(name: str, layer: nn.Module, method: str, rank: RankRule) ->
     if reason is not None:
         raise TensorpressError(f"layer '{name}' cannot be decomposed: {reason}.")
     refuse_unreadable(name, layer)
+    assert isinstance(layer, Layer)
     try:
         return METHODS[method](layer, rank)
     except TensorpressError as error:

@@ -76,13 +76,14 @@ def tensorpress(
 
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random images in CIFAR-10's layout, an odd number of them in every file."""
+    """Random coarse images in CIFAR-10's layout, an odd number of them in every file."""
     folder = tmp_path_factory.mktemp("cifar")
     rng = np.random.default_rng(0)
     for name, count in (("data_batch_1.bin", 7), ("data_batch_2.bin", 3), ("test_batch.bin", 301)):
-        records = rng.integers(0, 256, (count, 3073), dtype=np.uint8)
-        records[:, 0] %= 10
-        (folder / name).write_bytes(records.tobytes())
+        coarse = rng.integers(0, 256, (count, 3, 2, 2), dtype=np.uint8)
+        pixels = coarse.repeat(16, axis=2).repeat(16, axis=3).reshape(count, -1)
+        labels = rng.integers(0, 10, (count, 1), dtype=np.uint8)
+        (folder / name).write_bytes(np.hstack([labels, pixels]).tobytes())
     return folder
 
 
@@ -90,10 +91,14 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weight file of ResNet-20 as people have them."""
     torch.manual_seed(0)
-    net = torch.nn.DataParallel(tp.networks.resnet20())
-    # Statistics of noise, so that the answers to noise differ from image to image.
-    for _ in range(20):
-        net(torch.randn(64, 3, 32, 32))
+    net = tp.networks.resnet20()
+    # Statistics of such images and centred answers, so that the answers differ from image to image.
+    images = torch.randn(200, 3, 2, 2).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    with torch.no_grad():
+        for _ in range(20):
+            answers = net(images)
+        net.linear.bias -= answers.mean(0)
     file = tmp_path_factory.mktemp("weights") / "resnet20.th"
-    torch.save({"state_dict": net.state_dict(), "best_prec1": 92.6}, file)
+    state = torch.nn.DataParallel(net).state_dict()
+    torch.save({"state_dict": state, "best_prec1": 92.6}, file)
     return file

@@ -90,6 +90,7 @@ def test_compress_then_evaluate(
         *("evaluate", "--compressed", out / "model.tp", "--data", cifar, "--mean", "0.9,0.9,0.9")
     )
     assert otherwise.code == 0
+    assert accuracy(otherwise.out) != [after]
 
     # The same command gives the same bytes.
     first = (out / "model.tp").read_bytes()

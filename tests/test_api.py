@@ -535,3 +535,19 @@ def test_plain_modules_only() -> None:
     exported = torch.export.export(model.eval(), (image(),)).module()
     x = image()
     torch.testing.assert_close(exported(x), run(model, x))
+
+
+def test_compressing_draws_no_random_numbers() -> None:
+    net = tp.networks.resnet20()
+    state = torch.get_rng_state()
+    tp.compress(net, torch.zeros(1, 3, 32, 32), rank=tp.Energy(0.5))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_factorised_first_convolution_is_still_the_first() -> None:
+    image = torch.zeros(1, 3, 32, 32)
+    net = tp.networks.resnet20()
+    once = tp.compress(net, image, rank=tp.Energy(0.5), include=["conv1"], skip_first=False).model
+    twice = tp.compress(once, image, rank=tp.Energy(0.5), include=["layer1.0.conv1"])
+    assert twice.layers[0].decision.startswith("kept")
+    assert twice.layers[1].ranks is not None

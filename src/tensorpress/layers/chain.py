@@ -73,7 +73,8 @@ def build_chain(layer: Layer, method: str, ranks: Sequence[int], device: Any = N
     """
     links = plan_chain(layer)
     weight = layer.weight
-    options: dict[str, Any] = {"device": device or weight.device, "dtype": weight.dtype}
+    # Made on the meta device: what PyTorch draws to initialise weights would be thrown away.
+    options: dict[str, Any] = {"device": "meta", "dtype": weight.dtype}
     bounds = [links[0].mode, *ranks, links[-1].mode]
     chain = Factorized()
     for link, (inside, outside) in zip(links, _sides(links, bounds), strict=True):
@@ -90,6 +91,7 @@ def build_chain(layer: Layer, method: str, ranks: Sequence[int], device: Any = N
                 **options,
             )
         chain.add_module(link.name, sublayer)
+    chain.to_empty(device=weight.device if device is None else device)
     for parameter in chain.parameters():
         parameter.requires_grad_(weight.requires_grad)
     if layer.bias is not None:

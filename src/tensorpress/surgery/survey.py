@@ -39,8 +39,14 @@ class Survey:
 
     @property
     def first_convolution(self) -> SurveyedLayer | None:
+        """The first to run, be it factorised by now."""
         convolutions = (
-            layer for layer in self.layers if layer.is_convolution and layer.cost.inputs
+            layer
+            for layer in self.layers
+            if layer.cost.inputs
+            and (
+                layer.is_convolution or is_convolution(next(layer.module.children(), layer.module))
+            )
         )
         return next(convolutions, None)
 

@@ -22,7 +22,7 @@ BATCH, ROUNDS = 64, 15
 
 
 def demo(
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each phase.")] = 12,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each phase.")] = 10,
     energy: Annotated[float, typer.Option("--energy", help="Share of the energy to keep.")] = 0.7,
     seed: Annotated[int, typer.Option("--seed", help="Of all randomness.")] = 0,
     output: Annotated[

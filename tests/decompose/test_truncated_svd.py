@@ -98,6 +98,32 @@ def test_gaussian_kernels_go_by_the_gram_matrix_at_every_step(
     assert set(tt_svd(kernel, Energy(tau)).solvers) == {"gram64"}
 
 
+@pytest.mark.parametrize("size", [(30, 50), (50, 30)])
+@pytest.mark.parametrize("orders", [0.5, 1, 2, 3, 4, 6, 9])
+@pytest.mark.parametrize("dtype", list(EPS))
+def test_the_stated_test(size: tuple[int, int], orders: float, dtype: torch.dtype) -> None:
+    """The Gram form is used where its bounds are a thousandth of what is discarded, and only there.
+
+    At full rank, where nothing is discarded, only for wide matrices.
+    """
+    made = with_singular_values(np.logspace(0, -orders, 30), *size)
+    matrix = torch.from_numpy(made).to(dtype)
+    true = np.linalg.svd(matrix.double().numpy(), compute_uv=False) ** 2
+    for rank in range(1, 31):
+        cut = truncated_svd(matrix, fixed(rank))
+        if rank == 30:
+            assert cut.solver.startswith("gram") == (size[0] < size[1])
+            continue
+        solvers = ["gram32", "gram64", "svd"] if dtype == torch.float32 else ["gram64", "svd"]
+        for solver, eps in (("gram32", EPS[torch.float32]), ("gram64", EPS[torch.float64])):
+            bounds = 30 * (8 + 30 / 16 + 50 / 128) * eps * true[0]
+            discarded = 1e-3 * true[rank:].sum()
+            if solver in solvers and cut.solver == solver:
+                assert bounds <= 1.01 * discarded
+            elif solver in solvers and solvers.index(cut.solver) > solvers.index(solver):
+                assert bounds >= 0.99 * discarded
+
+
 @pytest.mark.parametrize("size", [(40, 60), (60, 40), (40, 40)])
 def test_ill_conditioned_matrices_do_not_go_by_the_float32_gram_matrix(
     size: tuple[int, int],

@@ -12,7 +12,7 @@ demo: .venv/.demo
 	$(PY) -m tensorpress demo
 
 test: check
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2
 
 check: .venv/.dev
 	.venv/bin/ruff check .

@@ -2,5 +2,6 @@
 
 import os
 
-# Read by OpenMP when torch is loaded, here and in the processes that tests start.
+# Read when torch and numpy are loaded, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

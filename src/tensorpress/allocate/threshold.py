@@ -30,7 +30,7 @@ def fit_budget(
         TensorpressError: a ratio that even rank 1 everywhere does not reach; names the best.
     """
     with progress_bar(show=progress) as bar:
-        task = bar.add_task("searching the threshold", total=(HALVINGS + 2) * len(candidates))
+        task = bar.add_task("searching the threshold", total=(HALVINGS + 1) * len(candidates))
 
         def fit_all(tau: float) -> list[Choice]:
             choices = []
@@ -39,9 +39,8 @@ def fit_budget(
                 bar.advance(task)
             return choices
 
-        best = fit_all(1.0)
-        if budget.is_met(*ratios(best, cost)):
-            return best
+        if budget.is_met(1.0, 1.0):
+            return fit_all(1.0)
         low, high = 1e-9, 1.0
         best = fit_all(low)
         pcr, fcr = ratios(best, cost)

@@ -236,6 +236,7 @@ def test_evaluate(
     [
         ("finetune --data digits -o R", "--compressed is missing"),
         ("finetune --compressed odd.tp --data digits -o R", "damaged: its network is"),
+        ("finetune --compressed evil.tp --data digits -o R", "'os:getcwd'.*name it with --net"),
         ("train --net resnet20 --data digits", "-o is missing"),
         ("run --net resnet20 --data digits --energy 0 -o R", r"Energy\(0.0\)"),
         ("demo --energy 0", r"Energy\(0.0\)"),

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from tensorpress import training
+from tensorpress import artifacts, training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed, read_inputs
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import count
 
@@ -41,13 +41,12 @@ def evaluate(
         raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
     if compressed is not None and weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
-    named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std}
+    named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}
     if compressed is not None:
-        inputs, network = read_compressed(
-            compressed, {**named, "input_shape": None, "classes": classes}
-        )
+        inputs = read_compressed_inputs(compressed, **named)
+        network = artifacts.load(compressed, into=inputs.build()).eval()
     else:
-        inputs = read_inputs(**named, classes=classes)
+        inputs = read_inputs(**named)
         network = inputs.load(weights)
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))

@@ -126,28 +126,37 @@ def read_source(path: Path) -> dict[str, Any]:
     return source
 
 
-def read_compressed(path: Path, options: dict[str, Any]) -> tuple[Inputs, nn.Module]:
-    """A network from a file of ours; what the options leave out is taken from its manifest.
+def read_compressed_inputs(
+    path: Path,
+    *,
+    net: str | None,
+    data: str | None,
+    mean: str | None,
+    std: str | None,
+    classes: int | None,
+) -> Inputs:
+    """As `read_inputs`; what the options leave out is taken from the manifest of a file of ours.
 
     Code is never found by way of the file: a network of one's own has to be named by --net.
 
     Raises:
-        TensorpressError: a file that cannot be read or does not fit.
+        TensorpressError: a file that cannot be read, or options that do not fit it.
     """
     source = read_source(path)
-    net = options["net"] or source.get("network")
-    if options["net"] is None and net not in NETWORKS:
+    named = source.get("network")
+    if net is None and named not in NETWORKS:
         raise TensorpressError(
-            f"{path} is of the network '{net}', which is not one of ours: name it with --net "
+            f"{path} is of the network '{named}', which is not one of ours: name it with --net "
             "package.module:function."
         )
-    settled = dict(options, net=net)
-    if options["data"] is not None:
-        for name in ("mean", "std"):
-            if options[name] is None and source.get(name):
-                settled[name] = ",".join(map(str, source[name]))
-    elif options["input_shape"] is None and source.get("input_shape"):
-        settled["input_shape"] = ",".join(map(str, source["input_shape"]))
-    settled["classes"] = options["classes"] or source.get("num_classes")
-    inputs = read_inputs(**settled)
-    return inputs, artifacts.load(path, into=inputs.build()).eval()
+    return read_inputs(
+        net or named,
+        data=data,
+        mean=mean or _listed(source.get("mean")),
+        std=std or _listed(source.get("std")),
+        classes=classes or source.get("num_classes"),
+    )
+
+
+def _listed(values: list[float] | None) -> str | None:
+    return ",".join(map(str, values)) if values else None

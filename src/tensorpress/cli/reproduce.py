@@ -60,10 +60,11 @@ def reproduce_table(
     paper = paper_table(table)
     results: list[Result] = []
     if data is not None:
+        folder = required_folder(output)
         inputs = read_inputs(paper.net, data=data, mean=mean, std=std)
         assert inputs.data is not None
         plan = Plan(
-            folder=required_folder(output),
+            folder=folder,
             network=inputs.as_network(weights),
             data=inputs.data,
             epochs=epochs,

@@ -9,7 +9,7 @@ import typer
 
 from tensorpress import training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_inputs, read_source
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
@@ -146,11 +146,12 @@ def train(
 
     tensorpress train --net resnet20 --data digits --epochs 4 -o RUN
     """
+    folder = required_folder(output)
     inputs = read_inputs(net, data=_required(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.train(
-        required_folder(output),
+        folder,
         inputs.as_network(weights),
         inputs.data,
         recipes_for(inputs.net).train.changed(**changes),
@@ -200,18 +201,14 @@ def finetune(
     """
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
-    source = read_source(compressed)
-    inputs = read_inputs(
-        net or source.get("network"),
-        data=_required(data),
-        mean=mean or _listed(source.get("mean")),
-        std=std or _listed(source.get("std")),
-        classes=classes or source.get("num_classes"),
+    folder = required_folder(output)
+    inputs = read_compressed_inputs(
+        compressed, net=net, data=_required(data), mean=mean, std=std, classes=classes
     )
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.finetune(
-        required_folder(output),
+        folder,
         inputs.as_network(None),
         compressed,
         inputs.data,
@@ -283,6 +280,7 @@ def run(
     rule, budget = options.read_rank(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )
+    folder = required_folder(output)
     inputs = read_inputs(net, data=_required(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
@@ -298,7 +296,7 @@ def run(
         balance,
     )
     outcome = training.run_scheme(
-        required_folder(output),
+        folder,
         inputs.as_network(weights),
         inputs.data,
         compression,
@@ -325,10 +323,6 @@ def _required(data: str | None) -> str:
     if data is None:
         raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
     return data
-
-
-def _listed(values: list[float] | None) -> str | None:
-    return ",".join(map(str, values)) if values else None
 
 
 def _changes(

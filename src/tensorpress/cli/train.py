@@ -357,6 +357,7 @@ def _report(outcome: Outcome) -> None:
     for key, label in (
         ("dacc", "dAcc to the baseline"),
         ("dacc_vs_control", "dAcc to the trained-on one"),
+        ("gained", "won back by fine-tuning"),
     ):
         if facts.get(key) is not None:
             typer.echo(f"{label:<28} {facts[key]:+.2f} points")

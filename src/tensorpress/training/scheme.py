@@ -155,7 +155,7 @@ def finetune(
             "distilled": teacher is not None,
             "acc_before_finetune": before.percent,
             **facts,
-            "dacc": facts["acc"] - before.percent,
+            "gained": facts["acc"] - before.percent,
         }
 
     return carry_out(folder, config, network, data, settings or Settings(), phases)

@@ -47,3 +47,21 @@ def test_no_images_are_refused():
 def test_another_number_of_classes_is_refused():
     with pytest.raises(TensorpressError, match="3 classes"):
         evaluate(Always(0, classes=10), tiny_data(), place=CPU)
+
+
+class Pair(Always):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(images), images
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (Pair(0), "gives a tuple, not a tensor"),
+        (nn.Linear(5, 3), "does not run on the example inputs"),
+        (nn.Flatten(0), "3 classes"),
+    ],
+)
+def test_answers_that_are_no_logits_are_refused(net, message):
+    with pytest.raises(TensorpressError, match=message):
+        evaluate(net, tiny_data(), place=CPU)

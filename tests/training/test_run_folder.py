@@ -87,6 +87,15 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_network_with_too_few_classes_is_refused_before_it_trains(tmp_path):
+    def two_classes() -> torch.nn.Module:
+        return torch.nn.Sequential(*tiny_net()[:-1], torch.nn.Linear(16, 2))
+
+    with pytest.raises(TensorpressError, match=r"gives \(2, 2\) for 2 images.*3 classes"):
+        train(tmp_path, Network("two", two_classes), tiny_data(), Recipe(1), settings=QUIET)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(TensorpressError, match="is a file"):

@@ -4,10 +4,11 @@ import dataclasses
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.errors import TensorpressError
+from tensorpress.surgery import run_examples
 from tensorpress.training.place import Place, find_place
 
 # On a CPU the maps of more images than this leave the cache, which halves the speed.
@@ -53,6 +54,7 @@ def evaluate(
     place = place or find_place()
     net.to(place.device)
     size = BATCH.get(place.device.type, 1000)
+    require_answers(net, data, place.device)
     was_training = net.training
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
@@ -62,11 +64,26 @@ def evaluate(
             labels = images.labels[first : first + size].to(place.device)
             inputs = normalise(batch, data.mean, data.std)
             logits = net(inputs.contiguous(memory_format=torch.channels_last))
-            if logits.shape != (len(labels), data.num_classes):
-                raise TensorpressError(
-                    f"the network gives {tuple(logits.shape)} for {len(labels)} images; "
-                    f"{data.name} has {data.num_classes} classes: build it with that many."
-                )
             correct += (logits.argmax(1) == labels).sum()
     net.train(was_training)
     return Accuracy(int(place.total(correct)), len(images))
+
+
+def require_answers(net: nn.Module, data: Dataset, device: torch.device) -> None:
+    """Try ``net``, which lies on ``device``, on two black images, before much work is done.
+
+    Raises:
+        TensorpressError: it does not take images of this shape, or gives no row of classes for
+            each.
+    """
+    logits = run_examples(net, torch.zeros(2, *data.input_shape, device=device))
+    if not isinstance(logits, Tensor):
+        raise TensorpressError(
+            f"the network gives a {type(logits).__name__}, not a tensor of logits (N, classes): "
+            "wrap it in a module that gives them alone."
+        )
+    if logits.shape != (2, data.num_classes):
+        raise TensorpressError(
+            f"the network gives {tuple(logits.shape)} for 2 images; "
+            f"{data.name} has {data.num_classes} classes: build it with that many."
+        )

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from tensorpress.training.distil import Objective, label_loss
-from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.evaluate import Accuracy, evaluate, require_answers
 from tensorpress.training.loop import EpochResult, Trainer
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.session import Session
@@ -17,9 +18,11 @@ def train_phase(
     """Train ``net`` in place by ``recipe`` and give its accuracy on the test images.
 
     Raises:
-        TensorpressError: the training diverged, a checkpoint is damaged or cannot be written.
+        TensorpressError: the network does not suit the images, the training diverged, a
+            checkpoint is damaged or cannot be written.
     """
     run, data, settings = session.run, session.data, session.settings
+    require_answers(net, data, torch.device("cpu"))
     split = data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
     trainer = Trainer(
         net,

@@ -59,7 +59,9 @@ def find_place(device: str | None = None) -> Place:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return _launched(on_cpu=wanted == "cpu")
     try:
-        return Place(torch.empty(0, device=wanted).device)
+        place = Place(torch.empty(0, device=wanted).device)
+        torch.Generator(place.device)  # which "meta" has not
+        return place
     except (RuntimeError, AssertionError) as error:
         raise TensorpressError(
             f"no device {wanted!r} here; leave the device out, or name one that torch sees."

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tensorpress.data import Dataset, ImageSet
+from tensorpress.errors import TensorpressError
 from tensorpress.training.curves import can_plot, plot_curves
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
@@ -31,6 +32,9 @@ class Settings:
         compiled: compile the training step on a GPU; None does so in long phases.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
+
+    Raises:
+        TensorpressError: a seed that torch does not take.
     """
 
     seed: int = 0
@@ -39,6 +43,10 @@ class Settings:
     compiled: bool | None = None
     device: str | None = None
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,6 +80,19 @@ def test_another_configuration_is_refused_by_its_first_difference(halfway):
         tiny_run(halfway, settings=Settings(seed=4, device="cpu", quiet=True))
 
 
+def test_a_run_that_failed_before_it_began_may_be_asked_again_otherwise(tmp_path, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise TensorpressError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "__init__", fails)
+        with pytest.raises(TensorpressError, match="a mistake"):
+            tiny_run(tmp_path, settings=Settings(seed=4, device="cpu", quiet=True))
+    assert tiny_run(tmp_path).summary["seed"] == 3
+    with pytest.raises(TensorpressError, match="seed = 3, and this one asks for 4"):
+        tiny_run(tmp_path, settings=Settings(seed=4, device="cpu", quiet=True))
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(TensorpressError, match=r"not empty and holds no run.*thesis.tex"):

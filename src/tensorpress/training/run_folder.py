@@ -192,7 +192,7 @@ def _settle_config(folder: Path, config: Json) -> None:
     asked = json.loads(json.dumps(config))
     path = folder / CONFIG
     held = _read_json(path)
-    if held is None:
+    if held is None or (held != asked and not _has_begun(folder)):
         _write_json(path, asked)
         return
     old, new = _flat(held), _flat(asked)
@@ -202,6 +202,11 @@ def _settle_config(folder: Path, config: Json) -> None:
                 f"{folder} holds a run with {name} = {_shown(old, name)}, and this one asks for "
                 f"{_shown(new, name)}. Choose another folder, or the same settings to go on."
             )
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is anything of a run to keep; a mistake seen at its start leaves nothing."""
+    return any(not _is_ours(entry.name) and entry.name != CONFIG for entry in folder.iterdir())
 
 
 def _flat(tree: Json, prefix: str = "") -> Json:

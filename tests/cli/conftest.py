@@ -21,6 +21,12 @@ def make(num_classes=10):
         nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
     )
 
+def wide(num_classes, in_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, num_classes),
+    )
+
 def gray():
     return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3))
 

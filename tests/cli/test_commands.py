@@ -118,6 +118,13 @@ def test_network_of_ones_own(tensorpress: Command, cifar: Path, tmp_path: Path) 
     assert len(accuracy(done.out)) == 1
 
 
+def test_a_network_of_ones_own_gets_the_channels_of_the_images(tensorpress: Command) -> None:
+    arguments = ("--net", "my_nets.own:wide", "--data", "digits", "--energy", "0.5")
+    answer = tensorpress("compress", *arguments)
+    assert (answer.code, answer.err) == (0, "")
+    assert "Conv2d 4x1x3x3" in answer.out
+
+
 def test_nothing_is_written_without_an_output(tensorpress: Command, tmp_path: Path) -> None:
     before = {path for path in tmp_path.rglob("*") if "__pycache__" not in str(path)}
     answer = tensorpress("compress", "--net", "my_nets.own:make", "--ranks", "2,3,2")

@@ -34,9 +34,7 @@ class Inputs:
 
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""
-        if self.net in NETWORKS:
-            return build(self.net, self.classes or 10, self.shape[0])
-        return build(self.net, self.classes, None)
+        return build(self.net, self.classes, self.shape[0])
 
     def load(self, weights: Path | None) -> nn.Module:
         """The network with trained weights, in eval mode."""

@@ -104,6 +104,7 @@ def test_nothing_to_decompose_reaches_nothing(net: nn.Module) -> None:
         ({"params": -4}, "at least 1"),
         ({"params": 4, "macs": float("nan")}, r"macs=nan\)"),
         ({"params": float("inf")}, r"params=inf\)"),
+        ({"params": "4"}, r"params='4'\)"),
     ],
 )
 def test_budgets_that_make_no_sense(arguments: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from tensorpress.errors import TensorpressError
 
@@ -22,10 +23,10 @@ class Budget:
         if self.params is None and self.macs is None:
             raise TensorpressError("Budget(): give params=, macs= or both, as in Budget(params=4).")
         for name, ratio in (("params", self.params), ("macs", self.macs)):
-            if ratio is not None and not (math.isfinite(ratio) and ratio >= 1.0):
+            if ratio is not None and not _is_ratio(ratio):
                 raise TensorpressError(
-                    f"Budget({name}={ratio}): a compression ratio must be at least 1; "
-                    "4 asks for a quarter."
+                    f"Budget({name}={ratio!r}): a compression ratio must be a number of at least "
+                    "1; 4 asks for a quarter."
                 )
 
     def is_met(self, pcr: float, fcr: float) -> bool:
@@ -34,3 +35,7 @@ class Budget:
     def __str__(self) -> str:
         parts = [("PCR", self.params), ("FCR", self.macs)]
         return " and ".join(f"{name} {ratio:g}" for name, ratio in parts if ratio is not None)
+
+
+def _is_ratio(value: object) -> bool:
+    return isinstance(value, Real) and 1 <= float(value) < math.inf

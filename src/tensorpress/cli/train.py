@@ -53,11 +53,19 @@ Lr = Annotated[
         rich_help_panel=options.TRAINING,
     ),
 ]
+TrainLr = Annotated[
+    float | None,
+    typer.Option(
+        "--lr",
+        help="Initial learning rate of the baseline, in place of the recipe's.",
+        rich_help_panel=options.TRAINING,
+    ),
+]
 FinetuneLr = Annotated[
     float | None,
     typer.Option(
         "--finetune-lr",
-        help="Initial learning rate of fine-tuning.",
+        help="Initial learning rate of fine-tuning, in place of the recipe's.",
         rich_help_panel=options.TRAINING,
     ),
 ]
@@ -242,7 +250,7 @@ def run(
     epochs: Epochs = None,
     train_epochs: TrainEpochs = None,
     finetune_epochs: FinetuneEpochs = None,
-    lr: Lr = None,
+    lr: TrainLr = None,
     finetune_lr: FinetuneLr = None,
     weight_decay: WeightDecay = None,
     batch_size: BatchSize = None,
@@ -308,10 +316,12 @@ def run(
         dense_control=control,
         settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
     )
-    if not outcome.was_finished:
+    results = outcome.folder / "results.json"
+    # A run killed right after its end has none.
+    if not results.exists():
         label = method_of(compression, distilled=teacher)
         row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
-        write_results(outcome.folder / "results.json", [row])
+        write_results(results, [row])
     _report(outcome)
 
 

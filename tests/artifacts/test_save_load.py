@@ -236,6 +236,12 @@ def test_what_cannot_be_saved(build: Callable[[], nn.Module], message: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_without_memory_takes_no_weights(tmp_path: Path) -> None:
+    tp.save(nn.Linear(3, 4), tmp_path / "net.tp")
+    with pytest.raises(tp.TensorpressError, match="'weight' of the network is on the meta device"):
+        tp.load(tmp_path / "net.tp", into=nn.Linear(3, 4, device="meta"))
+
+
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, b"bytes"])
 def test_source_must_be_json(value: Any, tmp_path: Path) -> None:
     with pytest.raises(tp.TensorpressError, match="source must hold JSON values"):

@@ -40,6 +40,12 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     path = Path(path)
     manifest = read_manifest(path)
     refuse_unready(into)
+    for name, value in into.state_dict().items():
+        if isinstance(value, Tensor) and value.is_meta:
+            raise TensorpressError(
+                f"'{name}' of the network is on the meta device, where no weights can be put: "
+                "call to_empty(device=...) on it first."
+            )
     modules = dict(into.named_modules())
     plans = {
         name: _chain_on_meta(path, name, modules.get(name), entry)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.artifacts import write_atomically
+from tensorpress.artifacts import write_atomically, write_whole
 
 
 def words(path: Path) -> None:
@@ -26,6 +26,13 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("content", ["Größe\n", b"\x00\r\n"])
+def test_writes_text_and_bytes_as_they_are(content: str | bytes, tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", content)
+    expected = content.encode("utf-8") if isinstance(content, str) else content
+    assert (tmp_path / "file").read_bytes() == expected
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,16 @@
 """A compressed network and one file."""
 
-from tensorpress.artifacts.atomic import write_atomically
+from tensorpress.artifacts.atomic import write_atomically, write_whole
 from tensorpress.artifacts.load import load
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.save import save
 
-__all__ = ["LayerEntry", "Manifest", "load", "read_manifest", "save", "write_atomically"]
+__all__ = [
+    "LayerEntry",
+    "Manifest",
+    "load",
+    "read_manifest",
+    "save",
+    "write_atomically",
+    "write_whole",
+]

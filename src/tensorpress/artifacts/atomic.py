@@ -38,6 +38,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
                 os.unlink(temporary)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """:func:`write_atomically` of text, in UTF-8, or bytes."""
+    encoded = content.encode() if isinstance(content, str) else content
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(encoded)
+
+    write_atomically(path, write)
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -104,14 +104,9 @@ def _write(output: Path, result: Account, inputs: Inputs, facts: dict[str, Any])
         **facts,
         "layers": [vars(row) for row in result.layers],
     }
-    text, table = json.dumps(account, indent=1) + "\n", f"{result}\n"
     artifacts.save(result.model, output / "model.tp", source=inputs.source())
-    artifacts.write_atomically(output / "account.json", lambda path: _text(path, text))
-    artifacts.write_atomically(output / "account.txt", lambda path: _text(path, table))
-
-
-def _text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    artifacts.write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
+    artifacts.write_whole(output / "account.txt", f"{result}\n")
 
 
 def _advice(inputs: Inputs, output: Path | None, data: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tensorpress.artifacts import write_atomically
+from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Compression
 
@@ -112,7 +112,7 @@ def machine(device: str) -> str:
 def write_results(path: Path, results: list[Result]) -> None:
     """Write rows as a JSON list."""
     text = json.dumps([asdict(result) for result in results], indent=1) + "\n"
-    write_atomically(path, lambda temporary: _write(temporary, text))
+    write_whole(path, text)
 
 
 def read_results(path: Path) -> list[Result]:
@@ -135,7 +135,3 @@ def _processor() -> str:
         return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration, IndexError):
         return platform.processor() or platform.machine()
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tensorpress.artifacts import write_atomically
+from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
 
 KEYS = {"phase", "epochs_done", "lr", "seed", "best", "model", "optimizer"}
@@ -23,7 +23,7 @@ def write_checkpoint(paths: list[Path], state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getvalue()
     for path in paths:
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_whole(path, content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -45,7 +45,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise TensorpressError(f"{path} is no checkpoint of a tensorpress run.")
     return state
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

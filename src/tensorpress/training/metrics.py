@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tensorpress.artifacts import write_atomically
+from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
 
 
@@ -45,8 +45,4 @@ def keep_metrics(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """Keep the lines that are ``wanted``, and no other; half lines go too."""
     kept = "".join(json.dumps(line) + "\n" for line in read_metrics(path) if wanted(line))
     if path.exists() and path.read_text() != kept:
-        write_atomically(path, lambda temporary: _write(temporary, kept))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+        write_whole(path, kept)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tensorpress.artifacts import write_atomically
+from tensorpress.artifacts import write_atomically, write_whole
 from tensorpress.errors import TensorpressError
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
 from tensorpress.training.lock import LOCK, locked
@@ -122,6 +122,11 @@ class RunFolder:
         """Write the file ``name`` aside, then rename it."""
         if self.place.is_main:
             write_atomically(self.folder / name, write)
+
+    def write_whole(self, name: str, content: bytes) -> None:
+        """Write ``content`` to the file ``name``, likewise."""
+        if self.place.is_main:
+            write_whole(self.folder / name, content)
 
     def file(self, name: str) -> Path:
         """The path of a file of the run; the other processes get a copy of it."""
@@ -238,9 +243,4 @@ def _read_json(path: Path) -> Json | None:
 
 
 def _write_json(path: Path, content: Json) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text)
-
-    write_atomically(path, write)
+    write_whole(path, json.dumps(content, indent=2) + "\n")

@@ -114,8 +114,7 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
     facts = {**cost_of(net, session.data), **train_phase(session, phase, net, recipe)}
     buffer = io.BytesIO()
     torch.save(portable_state(net), buffer)
-    content = buffer.getvalue()
-    session.run.write(f"{phase}.pt", lambda temporary: _write(temporary, content))
+    session.run.write_whole(f"{phase}.pt", buffer.getvalue())
     session.run.finish_phase(phase, facts)
     return facts
 
@@ -126,7 +125,3 @@ def _compress(session: Session, dense: nn.Module, compression: Compression) -> F
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model)
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

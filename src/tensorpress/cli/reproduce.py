@@ -18,7 +18,7 @@ from tensorpress.experiments.paper import NAMES, paper_counts
 from tensorpress.experiments.reproduce import RESULTS, points
 from tensorpress.networks import build
 from tensorpress.surgery import count
-from tensorpress.training import Settings
+from tensorpress.training import Settings, find_place
 
 NOT_RUN = "not run"
 
@@ -76,7 +76,9 @@ def reproduce_table(
         results = reproduce(paper, plan)
     elif output is not None:
         results = read_results(output / RESULTS)
-    Console().print(_comparison(paper, {result.method: result for result in results}))
+    Console(quiet=not find_place(device).is_main).print(
+        _comparison(paper, {result.method: result for result in results})
+    )
 
 
 def _counts() -> Table:

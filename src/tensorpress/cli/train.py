@@ -318,7 +318,7 @@ def run(
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
-    if not results.exists():
+    if outcome.is_main and not results.exists():
         label = method_of(compression, distilled=teacher)
         row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
         write_results(results, [row])
@@ -352,6 +352,8 @@ def _changes(
 
 
 def _report(outcome: Outcome) -> None:
+    if not outcome.is_main:
+        return
     facts = outcome.summary
     typer.echo("")
     if "pcr" in facts:

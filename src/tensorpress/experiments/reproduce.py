@@ -92,7 +92,8 @@ def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
             done = [result for result in read_results(path) if result.method != method]
             versus = control and outcome.summary["acc"] - control
             facts = {**outcome.summary, "dacc_vs_control": versus}
-            write_results(path, [*done, result_of(facts, method, plan.command)])
+            if outcome.is_main:
+                write_results(path, [*done, result_of(facts, method, plan.command)])
     return read_results(path)
 
 

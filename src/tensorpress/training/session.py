@@ -63,11 +63,18 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a run came to: its folder, its summary, and whether it was finished before."""
+    """What a run came to.
+
+    Attributes:
+        folder, summary: of the run.
+        was_finished: whether it was finished before.
+        is_main: whether this process is the one that writes and reports.
+    """
 
     folder: Path
     summary: dict[str, Any]
     was_finished: bool
+    is_main: bool = True
 
     @property
     def model_file(self) -> Path:
@@ -107,7 +114,7 @@ def carry_out(
         summary = run.summary
         if summary is not None:
             display.say(f"{path} is finished: nothing to do.")
-            return Outcome(path, summary, was_finished=True)
+            return Outcome(path, summary, was_finished=True, is_main=place.is_main)
         facts = phases(Session(run, network, data, settings, place, display))
         summary = {
             "network": network.name,
@@ -121,7 +128,7 @@ def carry_out(
         if run.metrics and can_plot():
             run.write(CURVES, lambda temporary: plot_curves(run.metrics, temporary))
         run.finish(summary)
-    return Outcome(path, summary, was_finished=False)
+    return Outcome(path, summary, was_finished=False, is_main=place.is_main)
 
 
 def _fingerprint(data: Dataset) -> dict[str, Any]:

@@ -146,6 +146,24 @@ def test_without_a_checkpoint_the_phase_starts_again(halfway, tmp_path_factory):
     assert outcome.model_file.read_bytes() == straight.model_file.read_bytes()
 
 
+def test_a_network_whose_code_changed_meanwhile_is_refused(tmp_path, monkeypatch):
+    def other() -> torch.nn.Module:
+        return torch.nn.Sequential(*tiny_net()[:-1], torch.nn.Linear(16, 3, bias=False))
+
+    def stopping(*_arguments, **_options):
+        raise Stop
+
+    def start(build):
+        train(tmp_path, Network("own", build), tiny_data(), Recipe(2), settings=QUIET)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tensorpress.training.progress.PhaseBar.epoch", stopping)
+        with pytest.raises(Stop):
+            start(tiny_net)
+    with pytest.raises(TensorpressError, match=r"another structure.*has changed"):
+        start(other)
+
+
 def test_a_foreign_checkpoint_is_refused(halfway):
     torch.save({"weights": torch.zeros(3)}, halfway / "last.pt")
     with pytest.raises(TensorpressError, match="no checkpoint of a tensorpress run"):

@@ -151,8 +151,18 @@ class Trainer:
         return {"model": portable_state(self.net), "optimizer": momenta}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave; the network is of the same structure."""
-        self.net.load_state_dict(state["model"])
+        """Go on from what `state` gave.
+
+        Raises:
+            TensorpressError: it is of a network of another structure.
+        """
+        try:
+            self.net.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise TensorpressError(
+                "the checkpoint is of a network of another structure: the code that builds it has "
+                "changed since. Start again in another folder."
+            ) from error
         for name, parameter in self.net.named_parameters():
             if parameter in self.optimizer.state:
                 momentum = self.optimizer.state[parameter]["momentum_buffer"]

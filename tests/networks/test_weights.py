@@ -230,3 +230,11 @@ def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["resnet20-12fca82f.th"])
 def test_weights_trained_by_others(file: str) -> None:
     load_weights(resnet20(), Path(os.environ["TENSORPRESS_SHARED"]) / "weights" / file)
+
+
+def test_a_dict_that_holds_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"epoch": 3}
+    content["model"] = {"state_dict": content}
+    torch.save(content, tmp_path / "round.pth")
+    with pytest.raises(TensorpressError, match=r"holds no weights by name.*epoch"):
+        load_weights(Trained(), tmp_path / "round.pth")

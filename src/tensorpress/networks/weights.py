@@ -144,7 +144,9 @@ def _pickle_bytes(path: Path) -> bytes:
 
 
 def _state_dict(path: Path, content: object) -> dict[str, Any]:
-    while isinstance(content, Mapping):
+    opened: set[int] = set()  # a pickle may hold a dict that holds itself
+    while isinstance(content, Mapping) and id(content) not in opened:
+        opened.add(id(content))
         nested = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not nested:
             break

@@ -6,6 +6,7 @@ from pathlib import Path
 from tensorpress.allocate import Budget
 from tensorpress.data import Dataset
 from tensorpress.decompose import Energy
+from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import PaperRow, PaperTable
 from tensorpress.experiments.results import Result, read_results, result_of, write_results
 from tensorpress.training import (
@@ -66,6 +67,10 @@ def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
+    if plan.epochs == 0 and plan.network.weights is None:
+        raise TensorpressError(
+            "0 epochs and no weights would compress an untrained network; give weights, or epochs."
+        )
     recipes = recipes_for(plan.network.name)
     tuning = recipes.finetune.changed(epochs=plan.epochs)
 

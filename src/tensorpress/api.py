@@ -102,7 +102,7 @@ def compress(
         choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
     else:
         assert rank is not None
-        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates])
+        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates], reasons)
         ruled = [candidate for candidate in candidates if candidate.surveyed.name in rules]
         choices = [
             fit_layer(candidate, rules[candidate.surveyed.name])
@@ -157,11 +157,14 @@ def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
 
 
 def _rules(
-    net: nn.Module, rank: RankRule | Mapping[str, RankRule], names: list[str]
+    net: nn.Module,
+    rank: RankRule | Mapping[str, RankRule],
+    names: list[str],
+    kept: Mapping[str, str],
 ) -> dict[str, RankRule]:
     if isinstance(rank, RankRule):
         return dict.fromkeys(names, rank)
-    return match_patterns(net, names, rank, "rank pattern")
+    return match_patterns(net, names, rank, "rank pattern", kept)
 
 
 def _operate(net: nn.Module, replacements: dict[str, nn.Module], *, inplace: bool) -> nn.Module:

@@ -43,6 +43,9 @@ def test_first_pattern_wins_and_every_pattern_must_fit() -> None:
     assert match_patterns(net, ["0", "2"], {"1.1": "a"}, "rank") == {"0": "a"}
     with pytest.raises(TensorpressError, match=r"rank '9' fits no layer\. The layers are: 0, 2$"):
         match_patterns(net, ["0", "2"], {"0": "a", "9": "b"}, "rank")
+    with pytest.raises(TensorpressError, match=r"rank '0' fits only layers that stay.*'0'.*first"):
+        match_patterns(net, ["2"], {"*": "a", "0": "b"}, "rank", {"0": "the first"})
+    assert match_patterns(net, ["2"], {"*": "a"}, "rank", {"0": "the first"}) == {"2": "a"}
 
 
 @pytest.mark.parametrize(

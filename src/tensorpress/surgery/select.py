@@ -49,14 +49,27 @@ def keep_reasons(
 
 
 def match_patterns(
-    net: nn.Module, names: Sequence[str], patterns: Mapping[str, T], what: str
+    net: nn.Module,
+    names: Sequence[str],
+    patterns: Mapping[str, T],
+    what: str,
+    kept: Mapping[str, str] | None = None,
 ) -> dict[str, T]:
-    """The value of the first pattern that fits each layer; layers that none fits are left out.
+    """The value of the first pattern that fits each name; names that none fits are left out.
 
     Raises:
-        TensorpressError: a pattern that fits no layer at all.
+        TensorpressError: a pattern that fits no layer at all, or only layers that are ``kept``,
+            for the reason given there.
     """
-    fitting = {pattern: _matches(net, names, [pattern], what) for pattern in patterns}
+    kept = kept or {}
+    fitting = {pattern: _matches(net, [*names, *kept], [pattern], what) for pattern in patterns}
+    for pattern, hits in fitting.items():
+        if hits <= kept.keys():
+            name = min(hits)
+            raise TensorpressError(
+                f"{what} '{pattern}' fits only layers that stay as they are: "
+                f"'{name}' ({kept[name]})."
+            )
     chosen: dict[str, T] = {}
     for name in names:
         for pattern, value in patterns.items():

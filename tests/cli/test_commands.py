@@ -199,3 +199,26 @@ def test_demo(tensorpress: Command, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "RUN" / "summary.json").read_text())
     assert f"{summary['pcr']:.2f} times fewer" in answer.out
     assert f"{summary['acc']:.1f} %" in answer.out
+
+
+def test_a_network_of_ones_own_may_come_trained(tensorpress: Command, cifar: Path) -> None:
+    rest = ["--data", str(cifar), "--energy", "0.5", "--train-epochs", "0"]
+    rest += ["--finetune-epochs", "1", "-o", "RUN"]
+    refused = tensorpress("run", "--net", "resnet20", *rest)
+    assert refused.code == 2
+    assert "untrained" in refused.err
+    answer = tensorpress("run", "--net", "my_nets.own:make", *rest)
+    assert (answer.code, answer.err) == (0, "")
+    assert "compressed, not fine-tuned" in answer.out
+
+
+def test_a_compressed_file_is_no_weight_file(tensorpress: Command, tmp_path: Path) -> None:
+    net = tp.networks.resnet20()
+    small = tp.compress(net, torch.zeros(1, 3, 32, 32), rank=tp.Energy(0.5)).model
+    tp.save(small, tmp_path / "small.tp")
+    tp.save(net, tmp_path / "dense.tp")
+    arguments = ("compress", "--net", "resnet20", "--energy", "0.5", "--weights")
+    answer = tensorpress(*arguments, "small.tp")
+    assert answer.code == 2
+    assert "--compressed" in answer.err
+    assert tensorpress(*arguments, "dense.tp").code == 0

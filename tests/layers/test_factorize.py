@@ -423,3 +423,13 @@ def test_cuda_layers_stay_there() -> None:
     chain = factorize(conv, rank=Energy(1.0))
     assert {parameter.device.type for parameter in chain.parameters()} == {"cuda"}
     assert relative(call(conv, inputs), call(chain, inputs)) < 1e-10
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_format_is_the_layers(channels_last: bool) -> None:
+    conv = nn.Conv2d(8, 12, 3)
+    if channels_last:
+        conv.to(memory_format=torch.channels_last)
+    chain = factorize(conv, rank=Ranks(4, 5, 6))
+    assert chain[1].weight.is_contiguous() is not channels_last
+    assert chain[1].weight.is_contiguous(memory_format=torch.channels_last) is channels_last

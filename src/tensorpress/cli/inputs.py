@@ -10,7 +10,7 @@ from tensorpress import artifacts
 from tensorpress.cli.options import read_channels, read_shape
 from tensorpress.data import Dataset, load_data
 from tensorpress.errors import TensorpressError
-from tensorpress.networks import NETWORKS, build, load_weights
+from tensorpress.networks import NETWORKS, build
 from tensorpress.training import Network
 
 CIFAR_SHAPE = (3, 32, 32)
@@ -43,12 +43,14 @@ class Inputs:
                 f"--weights is missing: {self.net} without trained weights is of no use. Give a "
                 "state_dict file, or train one with: tensorpress train"
             )
-        net = self.build()
-        return (net if weights is None else load_weights(net, weights)).eval()
+        network = self.as_network(weights)
+        return network.make(seed=0).eval()
 
     def as_network(self, weights: Path | None) -> Network:
-        """For a training run."""
-        return Network(self.net, self.build, weights)
+        """For a training run. A network of one's own may come with trained weights."""
+        if weights is not None:
+            _refuse_compressed(weights)
+        return Network(self.net, self.build, weights, built_trained=self.net not in NETWORKS)
 
     def source(self) -> dict[str, Any]:
         """What a saved file remembers of the network."""
@@ -158,3 +160,15 @@ def read_compressed_inputs(
 
 def _listed(values: list[float] | None) -> str | None:
     return ",".join(map(str, values)) if values else None
+
+
+def _refuse_compressed(weights: Path) -> None:
+    try:
+        layers = artifacts.read_manifest(weights).layers
+    except TensorpressError:
+        return  # not a file of ours; what is wrong with it, if anything, is told on reading it
+    if layers:
+        raise TensorpressError(
+            f"{weights} holds a compressed network, and the weights of a dense one are wanted: "
+            "evaluate and finetune take it as --compressed."
+        )

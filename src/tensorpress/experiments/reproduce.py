@@ -67,7 +67,7 @@ def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
-    if plan.epochs == 0 and plan.network.weights is None:
+    if plan.epochs == 0 and not plan.network.is_trained:
         raise TensorpressError(
             "0 epochs and no weights would compress an untrained network; give weights, or epochs."
         )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tensorpress.layers.eligible import Layer
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 AXES = {1: ("temporal",), 2: ("vertical", "horizontal"), 3: ("depth", "vertical", "horizontal")}
 
 
@@ -68,8 +69,8 @@ def build_chain(layer: Layer, method: str, ranks: Sequence[int], device: Any = N
     The first sublayer maps C to R1 channels; each axis with a kernel over 1 has a sublayer that
     takes its stride, dilation, padding and padding mode; the last maps to T channels and has the
     bias. An axis with kernel 1 gives its stride and padding to the first sublayer. Groups stay
-    groups, each with its own ranks. dtype, device (unless given), train/eval mode and
-    ``requires_grad`` are the layer's.
+    groups, each with its own ranks. dtype, device (unless given), memory format, train/eval mode
+    and ``requires_grad`` are the layer's.
     """
     links = plan_chain(layer)
     weight = layer.weight
@@ -92,6 +93,9 @@ def build_chain(layer: Layer, method: str, ranks: Sequence[int], device: Any = N
             )
         chain.add_module(link.name, sublayer)
     chain.to_empty(device=weight.device if device is None else device)
+    for dims, memory_format in CHANNELS_LAST.items():
+        if weight.dim() == dims and _is_only(weight, memory_format):
+            chain.to(memory_format=memory_format)  # type: ignore[call-overload]
     for parameter in chain.parameters():
         parameter.requires_grad_(weight.requires_grad)
     if layer.bias is not None:
@@ -146,6 +150,11 @@ def chain_cost(
         waiting = {other.axis for other in links} - set(done)
         macs += sum(weights * math.prod(_positions(layer, s, waiting)) for s in inputs)
     return params, macs
+
+
+def _is_only(weight: Tensor, memory_format: torch.memory_format) -> bool:
+    """Whether a weight lies in this memory format and not, as 1x1 kernels do, in the plain one."""
+    return weight.is_contiguous(memory_format=memory_format) and not weight.is_contiguous()
 
 
 def _sides(links: Sequence[Link], bounds: Sequence[int]) -> list[tuple[int, int]]:

@@ -14,14 +14,21 @@ from tensorpress.networks import load_weights
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """How to make a network: ``build`` gives it untrained, ``weights`` is a file to read into it.
+    """How to make a network: ``build`` gives it, ``weights`` is a file to read into it.
 
-    ``name`` stands in tables and in the run's configuration.
+    ``name`` stands in tables and in the run's configuration; ``built_trained`` says that ``build``
+    gives trained weights.
     """
 
     name: str
     build: Callable[[], nn.Module]
     weights: Path | None = None
+    built_trained: bool = False
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it starts from trained weights."""
+        return self.built_trained or self.weights is not None
 
     def make(self, seed: int) -> nn.Module:
         """The network on the CPU, its untrained weights drawn with ``seed``.

@@ -43,7 +43,7 @@ def run_scheme(
         TensorpressError: an input is wrong, the folder is of another run or in use, training
             diverged, or a file cannot be read or written; what was reached before is kept.
     """
-    if network.weights is None and train.epochs == 0:
+    if not network.is_trained and train.epochs == 0:
         raise TensorpressError(
             "0 epochs of training and no weights would compress an untrained network; give "
             "weights, or epochs to train."

@@ -241,6 +241,10 @@ def test_evaluate(
         ("train --net resnet20 --data gone", "-o is missing"),
         ("run --net resnet20 --data gone --energy 0.5", "-o is missing"),
         ("reproduce table2 --data gone", "-o is missing"),
+        (
+            "run --net resnet20 --data digits --energy 0.5 --alpha 1 -o R",
+            "--temperature and --alpha are of a --teacher",
+        ),
         ("reproduce table2 --data digits --epochs 0 -o R", "an untrained network"),
         ("finetune --compressed plain.tp --data gone", "-o is missing"),
         ("train --net resnet20 --data digits --device meta -o R", "no device 'meta'"),

@@ -8,7 +8,7 @@ import typer
 
 from tensorpress import artifacts, training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import count
 
@@ -37,8 +37,7 @@ def evaluate(
 
     tensorpress evaluate --net resnet56 --weights resnet56.th --data DIR
     """
-    if data is None:
-        raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
+    data = required_data(data)
     if compressed is not None and weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
     named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}

@@ -9,7 +9,7 @@ import typer
 
 from tensorpress import training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
@@ -119,14 +119,16 @@ Device = Annotated[
     ),
 ]
 Temperature = Annotated[
-    float,
-    typer.Option("--temperature", help="Of the distillation.", rich_help_panel=options.TRAINING),
+    float | None,
+    typer.Option(
+        "--temperature", help="Of the distillation; 4 by default.", rich_help_panel=options.TRAINING
+    ),
 ]
 Alpha = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--alpha",
-        help="Weight of the teacher; 1 learns without labels.",
+        help="Weight of the teacher, 0.9 by default; 1 learns without labels.",
         rich_help_panel=options.TRAINING,
     ),
 ]
@@ -155,7 +157,7 @@ def train(
     tensorpress train --net resnet20 --data digits --epochs 4 -o RUN
     """
     folder = required_folder(output)
-    inputs = read_inputs(net, data=_required(data), mean=mean, std=std, classes=classes)
+    inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.train(
@@ -195,8 +197,8 @@ def finetune(
     weight_decay: WeightDecay = None,
     batch_size: BatchSize = None,
     schedule: Schedule = None,
-    temperature: Temperature = 4.0,
-    alpha: Alpha = 0.9,
+    temperature: Temperature = None,
+    alpha: Alpha = None,
     seed: Seed = 0,
     hold_back: HoldBack = 0,
     freeze_bn: FreezeBn = False,
@@ -210,8 +212,9 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
+    distillation = _distillation(teacher is not None, temperature, alpha)
     inputs = read_compressed_inputs(
-        compressed, net=net, data=_required(data), mean=mean, std=std, classes=classes
+        compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
     )
     assert inputs.data is not None
     changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
@@ -222,7 +225,7 @@ def finetune(
         inputs.data,
         recipes_for(inputs.net).finetune.changed(**changes),
         teacher=inputs.as_network(teacher) if teacher else None,
-        distillation=Distillation(temperature, alpha),
+        distillation=distillation,
         settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
     )
     _report(outcome)
@@ -263,8 +266,8 @@ def run(
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
-    temperature: Temperature = 4.0,
-    alpha: Alpha = 0.9,
+    temperature: Temperature = None,
+    alpha: Alpha = None,
     control: Annotated[
         bool,
         typer.Option(
@@ -289,7 +292,8 @@ def run(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )
     folder = required_folder(output)
-    inputs = read_inputs(net, data=_required(data), mean=mean, std=std, classes=classes)
+    distillation = _distillation(teacher, temperature, alpha)
+    inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
     common = (weight_decay, batch_size, schedule)
@@ -312,7 +316,7 @@ def run(
         finetune=recipes.finetune.changed(
             **_changes(_first(finetune_epochs, epochs), finetune_lr, *common)
         ),
-        distillation=Distillation(temperature, alpha) if teacher else None,
+        distillation=distillation,
         dense_control=control,
         settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
     )
@@ -329,10 +333,15 @@ def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
 
 
-def _required(data: str | None) -> str:
-    if data is None:
-        raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
-    return data
+def _distillation(
+    taught: bool, temperature: float | None, alpha: float | None
+) -> Distillation | None:
+    if not taught:
+        if temperature is not None or alpha is not None:
+            raise TensorpressError("--temperature and --alpha are of a --teacher: give one too.")
+        return None
+    given = {"temperature": temperature, "alpha": alpha}
+    return Distillation(**{name: value for name, value in given.items() if value is not None})
 
 
 def _changes(

@@ -8,7 +8,7 @@ from torch import nn
 from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import METHODS
+from tensorpress.layers import require_method
 from tensorpress.progress import track
 from tensorpress.surgery import (
     Account,
@@ -82,10 +82,7 @@ def compress(
     >>> [type(layer).__name__ for layer in result.model]
     ['Conv2d', 'ReLU', 'Factorized']
     """
-    if method not in METHODS:
-        raise TensorpressError(
-            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
-        )
+    require_method(method)
     if (rank is None) == (budget is None):
         raise TensorpressError(
             "give either rank=, such as rank=Energy(0.6), or budget=, such as "

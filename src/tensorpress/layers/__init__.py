@@ -2,7 +2,13 @@
 
 from tensorpress.layers.chain import Factorized, Link, build_chain, chain_cost, plan_chain
 from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
-from tensorpress.layers.factorize import METHODS, Factorization, factorize, factorize_layer
+from tensorpress.layers.factorize import (
+    METHODS,
+    Factorization,
+    factorize,
+    factorize_layer,
+    require_method,
+)
 
 __all__ = [
     "METHODS",
@@ -17,5 +23,6 @@ __all__ = [
     "is_convolution",
     "plan_chain",
     "refuse_unreadable",
+    "require_method",
     "why_not",
 ]

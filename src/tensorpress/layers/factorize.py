@@ -70,10 +70,7 @@ def factorize(
 
 def factorize_layer(name: str, layer: nn.Module, method: str, rank: RankRule) -> Factorization:
     """Decompose a layer's kernel; ``name`` stands in error messages. See :func:`factorize`."""
-    if method not in METHODS:
-        raise TensorpressError(
-            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
-        )
+    require_method(method)
     if not (is_convolution(layer) or isinstance(layer, nn.Linear)):
         raise TensorpressError(
             f"layer '{name}' is a {type(layer).__name__}: Conv1d, Conv2d, Conv3d and Linear can be "
@@ -88,6 +85,14 @@ def factorize_layer(name: str, layer: nn.Module, method: str, rank: RankRule) ->
         return METHODS[method](layer, rank)
     except TensorpressError as error:
         raise TensorpressError(f"layer '{name}': {error}") from error
+
+
+def require_method(method: str) -> None:
+    """Raise TensorpressError if there is no decomposition of this name."""
+    if method not in METHODS:
+        raise TensorpressError(
+            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
+        )
 
 
 def ttpwt(layer: Layer, rank: RankRule) -> Factorization:

@@ -66,21 +66,23 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     (224, 13824)
     """
     refuse_unready(net)
-    layers = {name: LayerCost(_params(layer)) for name, layer in countable_layers(net).items()}
-    order: list[str] = []
-    with _counting(net, layers, order):
+    layers = countable_layers(net)
+    costs = {name: LayerCost(_params(layer)) for name, layer in layers.items()}
+    called: dict[str, LayerCost] = {}
+    with _counting(layers, costs, called):
         run_examples(net, example_inputs)
-    never = [name for name in layers if name not in set(order)]
     return Cost(
         params=_params(net),
-        macs=sum(cost.macs for cost in layers.values()),
-        layers={name: layers[name] for name in [*order, *never]},
+        macs=sum(cost.macs for cost in costs.values()),
+        layers=called | {name: cost for name, cost in costs.items() if name not in called},
     )
 
 
 @contextmanager
-def _counting(net: nn.Module, costs: dict[str, LayerCost], order: list[str]) -> Iterator[None]:
-    """Fill ``costs`` while the network runs, and ``order`` with names as they are first called."""
+def _counting(
+    layers: dict[str, nn.Module], costs: dict[str, LayerCost], called: dict[str, LayerCost]
+) -> Iterator[None]:
+    """Fill ``costs`` while the network runs, and put each into ``called`` at its first call."""
     flops = FlopCounterMode(display=False)
     started: list[int] = []
     handles: list[RemovableHandle] = []
@@ -92,8 +94,7 @@ def _counting(net: nn.Module, costs: dict[str, LayerCost], order: list[str]) -> 
             started.append(flops.get_total_flops())
 
         def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
-            if not cost.inputs:
-                order.append(name)
+            called.setdefault(name, cost)
             value = args[0] if args else next(iter(kwargs.values()))
             cost.macs += (flops.get_total_flops() - started.pop()) // 2
             cost.inputs.append(tuple(value.shape))
@@ -101,7 +102,7 @@ def _counting(net: nn.Module, costs: dict[str, LayerCost], order: list[str]) -> 
         handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
         handles.append(layer.register_forward_hook(leave, with_kwargs=True))
 
-    for name, layer in countable_layers(net).items():
+    for name, layer in layers.items():
         watch(name, layer)
     try:
         with flops:

@@ -60,21 +60,19 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
     cost = count(net, example_inputs)
     modules = countable_layers(net)
     shared, peeked = _shared_weights(net), _read_by_weight(net)
-    layers = [
-        SurveyedLayer(
-            name,
-            modules[name],
-            layer_cost,
-            "nn.TransformerEncoderLayer reads its weight itself"
-            if id(modules[name]) in peeked
-            else _obstacle(modules[name], layer_cost, shared),
+
+    def surveyed(name: str, layer_cost: LayerCost) -> SurveyedLayer:
+        module = modules[name]
+        return SurveyedLayer(
+            name, module, layer_cost, _obstacle(module, layer_cost, shared, peeked)
         )
-        for name, layer_cost in cost.layers.items()
-    ]
-    return Survey(tuple(layers), cost)
+
+    return Survey(tuple(surveyed(*item) for item in cost.layers.items()), cost)
 
 
-def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int]) -> str | None:
+def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:
+    if id(module) in peeked:
+        return "nn.TransformerEncoderLayer reads its weight itself"
     if isinstance(module, Factorized):
         return f"already factorised ({module.method})"
     if not cost.inputs:

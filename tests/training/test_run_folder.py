@@ -12,6 +12,7 @@ from tiny import tiny_data, tiny_net, tiny_run
 
 import tensorpress as tp
 from tensorpress.errors import TensorpressError
+from tensorpress.files import locked
 from tensorpress.training import (
     Compression,
     Network,
@@ -22,7 +23,6 @@ from tensorpress.training import (
     run_scheme,
     train,
 )
-from tensorpress.training.lock import locked
 
 QUIET = Settings(device="cpu", quiet=True)
 
@@ -56,9 +56,7 @@ def test_a_checkpoint_holds_what_resuming_needs(halfway):
 
 
 def test_a_live_process_keeps_others_out(halfway):
-    code = (
-        "import sys, time; from pathlib import Path; from tensorpress.training.lock import locked\n"
-    )
+    code = "import sys, time; from pathlib import Path; from tensorpress.files import locked\n"
     code += "with locked(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(halfway)], stdout=subprocess.PIPE, text=True

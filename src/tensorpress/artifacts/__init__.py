@@ -1,6 +1,5 @@
 """A compressed network and one file."""
 
-from tensorpress.artifacts.atomic import write_atomically, write_whole
 from tensorpress.artifacts.load import load
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.save import save
@@ -11,6 +10,4 @@ __all__ = [
     "load",
     "read_manifest",
     "save",
-    "write_atomically",
-    "write_whole",
 ]

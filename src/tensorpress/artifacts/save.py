@@ -9,10 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tensorpress.artifacts.atomic import write_atomically
 from tensorpress.artifacts.manifest import KEY, LayerEntry, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
+from tensorpress.files import write_atomically
 from tensorpress.layers import Factorized
 from tensorpress.version import VERSION
 

@@ -11,6 +11,7 @@ from tensorpress import api, artifacts
 from tensorpress.cli import options
 from tensorpress.cli.inputs import Inputs, read_inputs, required_net
 from tensorpress.cli.output import check_output
+from tensorpress.files import write_whole
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
 from tensorpress.training import evaluate
@@ -105,8 +106,8 @@ def _write(output: Path, result: Account, inputs: Inputs, facts: dict[str, Any])
         "layers": [vars(row) for row in result.layers],
     }
     artifacts.save(result.model, output / "model.tp", source=inputs.source())
-    artifacts.write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
-    artifacts.write_whole(output / "account.txt", f"{result}\n")
+    write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
+    write_whole(output / "account.txt", f"{result}\n")
 
 
 def _advice(inputs: Inputs, output: Path | None, data: str | None) -> str:

@@ -1,8 +1,6 @@
 """``tensorpress demo``: the main job on data that ships with scikit-learn."""
 
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +8,11 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.decompose import Energy
+from tensorpress.deploy import interleaved_seconds
 from tensorpress.networks import load_weights
 from tensorpress.training import Compression, Recipe, Settings, run_scheme
 
@@ -47,7 +45,8 @@ def demo(
         dense = load_weights(inputs.build(), outcome.folder / "baseline.pt").eval()
         small = artifacts.load(outcome.model_file, into=inputs.build()).eval()
     images = torch.zeros(BATCH, *inputs.shape)
-    Console().print(_table(outcome.summary, _interleaved_times(dense, small, images)))
+    times = interleaved_seconds([dense, small], images, rounds=ROUNDS)
+    Console().print(_table(outcome.summary, *times))
     kept = f" The run is in {output}." if output else ""
     typer.echo(
         f"on {outcome.summary['images']} test images, standard error "
@@ -56,11 +55,10 @@ def demo(
     )
 
 
-def _table(facts: dict[str, Any], times: tuple[float, float]) -> Table:
+def _table(facts: dict[str, Any], before: float, after: float) -> Table:
     table = Table(title="Before and after")
     for heading in ("", "accuracy", "params", "MACs", "time"):
         table.add_column(heading, justify="right" if heading else "left")
-    before, after = times
     table.add_row(
         "baseline",
         f"{facts['acc_baseline']:.1f} %",
@@ -87,17 +85,3 @@ def _table(facts: dict[str, Any], times: tuple[float, float]) -> Table:
         style="bold",
     )
     return table
-
-
-def _interleaved_times(
-    first: nn.Module, second: nn.Module, images: torch.Tensor
-) -> tuple[float, float]:
-    """Median seconds of a forward pass of each, taken in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    with torch.inference_mode():
-        for _ in range(ROUNDS + 2):
-            for net, taken in zip((first, second), times, strict=True):
-                start = time.perf_counter()
-                net(images)
-                taken.append(time.perf_counter() - start)
-    return statistics.median(times[0][2:]), statistics.median(times[1][2:])

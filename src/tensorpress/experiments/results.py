@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
+from tensorpress.files import write_whole
 from tensorpress.training import Compression
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
+from tensorpress.files import write_whole
 
 KEYS = {"phase", "epochs_done", "lr", "seed", "best", "model", "optimizer"}
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tensorpress.artifacts import write_whole
 from tensorpress.errors import TensorpressError
+from tensorpress.files import write_whole
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

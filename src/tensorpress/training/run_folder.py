@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tensorpress.artifacts import write_atomically, write_whole
 from tensorpress.errors import TensorpressError
+from tensorpress.files import LOCK, locked, write_atomically, write_whole
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
-from tensorpress.training.lock import LOCK, locked
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
 from tensorpress.training.place import Place
 

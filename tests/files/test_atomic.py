@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.artifacts import write_atomically, write_whole
+from tensorpress.files import write_atomically, write_whole
 
 
 def words(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One live process a run folder."""
+"""One live process a folder."""
 
 import contextlib
 import fcntl

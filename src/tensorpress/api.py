@@ -1,6 +1,8 @@
 """The public façade: survey, ranks, decomposition and surgery put together."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -89,6 +91,8 @@ def compress(
             "budget=Budget(params=4), and not both."
         )
     _refuse_wrong_types(rank, budget)
+    include = None if include is None else _as_list(include)
+    exclude = _as_list(exclude)
     surveyed = survey(net, example_inputs)
     _refuse_unusable(surveyed, linear=linear)
     reasons = keep_reasons(
@@ -115,12 +119,52 @@ def compress(
     }
     model = _operate(net, replacements, inplace=inplace)
     try:
-        return _account(model, example_inputs, surveyed, by_name, reasons)
+        account = _account(model, example_inputs, surveyed, by_name, reasons)
     except BaseException:
         if inplace:
             originals = {layer.name: layer.module for layer in surveyed.layers}
             replace_layers(net, {name: originals[name] for name in replacements})
         raise
+    request = describe_request(
+        method=method,
+        rank=rank,
+        budget=budget,
+        include=include,
+        exclude=exclude,
+        skip_first=skip_first,
+        linear=linear,
+        balance=balance,
+    )
+    return dataclasses.replace(account, request=request)
+
+
+def describe_request(
+    *,
+    rank: RankRule | Mapping[str, RankRule] | None,
+    budget: Budget | None,
+    include: Iterable[Selector] | None,
+    exclude: Iterable[Selector],
+    **settings: Any,
+) -> dict[str, Any]:
+    """The arguments of :func:`compress` as JSON values; rules and budgets stand as they print."""
+    return {
+        **settings,
+        "rank": {name: repr(rule) for name, rule in rank.items()}
+        if isinstance(rank, Mapping)
+        else rank and repr(rank),
+        "budget": budget and repr(budget),
+        "include": None if include is None else [_shown(selector) for selector in include],
+        "exclude": [_shown(selector) for selector in exclude],
+    }
+
+
+def _as_list(selectors: Iterable[Selector]) -> list[Selector]:
+    """Selectors that may come from a generator, or be a single one."""
+    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
+
+
+def _shown(selector: Selector) -> str:
+    return selector if isinstance(selector, str) else f"<{type(selector).__name__}>"
 
 
 def _refuse_wrong_types(rank: object, budget: object) -> None:

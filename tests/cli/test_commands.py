@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from command import Command
+from safetensors import safe_open
 
 import tensorpress as tp
+from tensorpress.files import locked
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "demo": ("--epochs", "--energy", "--seed", "--output"),
@@ -222,3 +224,23 @@ def test_a_compressed_file_is_no_weight_file(tensorpress: Command, tmp_path: Pat
     assert answer.code == 2
     assert "--compressed" in answer.err
     assert tensorpress(*arguments, "dense.tp").code == 0
+
+
+def test_two_commands_do_not_write_to_one_folder(tensorpress: Command, tmp_path: Path) -> None:
+    arguments = ["--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
+    with locked(tmp_path / "OUT"):
+        refused = tensorpress("compress", *arguments, "-o", "OUT")
+    assert refused.code == 2
+    assert "OUT is in use by a live process" in refused.err
+    assert [path.name for path in (tmp_path / "OUT").iterdir()] == [".lock"]
+
+
+def test_half_precision_on_request(tensorpress: Command, tmp_path: Path) -> None:
+    arguments = ["--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
+    assert tensorpress("compress", *arguments, "-o", "WHOLE").code == 0
+    assert tensorpress("compress", *arguments, "--store-as", "bfloat16", "-o", "HALF").code == 0
+    with safe_open(tmp_path / "HALF" / "model.tp", framework="pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}
+    refused = tensorpress("compress", *arguments, "--store-as", "int8", "-o", "OTHER")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--store-as int8: give float16 or bfloat16" in refused.err

@@ -7,10 +7,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from tensorpress.artifacts.recorded_account import check_account
 from tensorpress.errors import TensorpressError
 
 KEY = "tensorpress"
 VERSION = 1
+"""Goes up with a change that an older reader would misunderstand."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class Manifest:
         layers: factorised layers by name.
         aliases: names of tensors that are stored under another name.
         source: what the writer said of the network: its name, classes, normalisation, ...
+        account: what the compression did, as `Account.to_dict` gives it; None where the writer
+            had no account, and in files of tensorpress before 0.2.
     """
 
     tool: str
     layers: dict[str, LayerEntry]
     aliases: dict[str, str] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
+    account: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         layers = {
@@ -48,6 +53,7 @@ class Manifest:
             "layers": layers,
             "aliases": self.aliases,
             "source": self.source,
+            "account": self.account,
         }
         return json.dumps(content, sort_keys=True, allow_nan=False)
 
@@ -92,7 +98,10 @@ def _parse(text: str, path: Path) -> Manifest:
             for name, entry in content["layers"].items()
         }
         aliases = {str(name): str(stored) for name, stored in content["aliases"].items()}
-        return Manifest(str(content["tool"]), layers, aliases, dict(content["source"]))
+        source, account = dict(content["source"]), content.get("account")
+        if account is not None:
+            check_account(account)
+        return Manifest(str(content["tool"]), layers, aliases, source, account)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
 

@@ -14,23 +14,45 @@ from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically
 from tensorpress.layers import Factorized
+from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
+STORED_AS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None = None) -> None:
+
+def save(
+    model: nn.Module | Account,
+    path: Path | str,
+    *,
+    dtype: torch.dtype | None = None,
+    source: Mapping[str, Any] | None = None,
+    account: Mapping[str, Any] | None = None,
+) -> None:
     """Write a network, compressed or not, to a safetensors file with a manifest.
 
     The same network gives the same bytes: the file holds no time and no path. It is written
     aside and renamed, so a crash leaves an older file of that name whole.
 
     Args:
+        model: the network, or what `compress` gave, whose account is then kept in the file.
         path: the file, by custom with the suffix .tp.
+        dtype: store floating-point tensors as this one: ``torch.float16`` or ``torch.bfloat16``
+            halves a float32 file. A network that loads it keeps its own dtype.
         source: what to remember of the network, as JSON values: its name, its classes, ...
+        account: the account of another file's manifest, for the same network trained further.
 
     Raises:
         TensorpressError: the file cannot be written, the network's state is not all plain
-            tensors with values, or ``source`` is not JSON.
+            tensors with values, a value does not fit into ``dtype``, or ``source`` is not JSON.
     """
+    if isinstance(model, Account):
+        account = model.to_dict()
+        model = model.model
+    if dtype is not None and dtype not in STORED_AS:
+        raise TensorpressError(
+            f"dtype={dtype} is not one to store weights in: give one of "
+            f"{', '.join(map(str, STORED_AS))}, or none to store them as they are."
+        )
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     stored: dict[tuple[Any, ...], str] = {}
@@ -48,19 +70,34 @@ def save(model: nn.Module, path: Path | str, *, source: Mapping[str, Any] | None
             aliases[name] = stored[place]
         else:
             stored[place] = name
-            tensors[name] = value.detach().cpu().clone().contiguous()
+            tensors[name] = _as_stored(name, value, dtype)
     layers = {
         name: LayerEntry(module.method, module.ranks)
         for name, module in model.named_modules()
         if isinstance(module, Factorized)
     }
-    manifest = Manifest(VERSION, layers, aliases, dict(source or {}))
+    manifest = Manifest(
+        VERSION, layers, aliases, dict(source or {}), dict(account) if account else None
+    )
     try:
         text = manifest.to_json()
     except (TypeError, ValueError) as error:
         raise TensorpressError(f"source must hold JSON values only ({error}).") from error
     # One metadata key only: safetensors writes several in an order that changes between runs.
     write_atomically(Path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
+
+
+def _as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    value = value.detach().cpu()
+    if dtype is None or not value.is_floating_point():
+        return value.clone().contiguous()
+    stored = value.to(dtype, copy=True).contiguous()
+    if bool((value.isfinite() & ~stored.isfinite()).any()):
+        raise TensorpressError(
+            f"'{name}' holds {float(value.abs().max()):.3g}, which {dtype} cannot: store it as "
+            "torch.bfloat16 or torch.float32."
+        )
+    return stored
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:

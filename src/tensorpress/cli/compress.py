@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from torch import nn
 
 from tensorpress import api, artifacts
 from tensorpress.cli import options
-from tensorpress.cli.inputs import Inputs, read_inputs, required_net
-from tensorpress.cli.output import check_output
+from tensorpress.cli.inputs import Inputs, read_dtype, read_inputs, required_net
+from tensorpress.cli.output import output_folder
 from tensorpress.files import write_whole
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -20,6 +21,13 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", help="Folder for model.tp, account.txt and account.json; made if missing."
+    ),
+]
+StoreAs = Annotated[
+    str | None,
+    typer.Option(
+        "--store-as",
+        help="Store weights as float16 or bfloat16, half the size; by default as they are.",
     ),
 ]
 
@@ -45,6 +53,7 @@ def compress(
     input_shape: options.InputShape = None,
     classes: options.Classes = None,
     output: Output = None,
+    store_as: StoreAs = None,
 ) -> None:
     """Decompose a trained network and print the account, layer by layer.
 
@@ -58,54 +67,55 @@ def compress(
     rule, budget = options.read_rank(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )
-    if output is not None:
-        check_output(output)
-    inputs = read_inputs(
-        net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
-    )
-    network = inputs.load(weights)
-    result = api.compress(
-        network,
-        torch.zeros(1, *inputs.shape),
-        method=method,
-        rank=rule,
-        budget=budget,
-        include=include or None,
-        exclude=exclude or (),
-        skip_first=skip_first,
-        linear=linear,
-        balance=balance,
-    )
-    typer.echo(str(result))
-    facts: dict[str, Any] = {}
-    if inputs.data is not None:
-        before = evaluate(network, inputs.data)
-        after = evaluate(result.model, inputs.data)
-        typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
-        facts = {
-            "acc_baseline": before.percent,
-            "acc": after.percent,
-            "stderr": after.stderr,
-            "images": after.images,
-        }
-    if output is not None:
-        _write(output, result, inputs, facts)
-        typer.echo(f"written to {output / 'model.tp'}")
+    stored = read_dtype(store_as)
+    with output_folder(output):
+        inputs = read_inputs(
+            net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
+        )
+        network = inputs.load(weights)
+        result = api.compress(
+            network,
+            torch.zeros(1, *inputs.shape),
+            method=method,
+            rank=rule,
+            budget=budget,
+            include=include or None,
+            exclude=exclude or (),
+            skip_first=skip_first,
+            linear=linear,
+            balance=balance,
+        )
+        typer.echo(str(result))
+        facts = _accuracies(network, result.model, inputs)
+        if output is not None:
+            _write(output, result, inputs, facts, stored)
+            typer.echo(f"written to {output / 'model.tp'}")
     typer.echo(_advice(inputs, output, data))
 
 
-def _write(output: Path, result: Account, inputs: Inputs, facts: dict[str, Any]) -> None:
-    account = {
-        "pcr": result.pcr,
-        "fcr": result.fcr,
-        "params_before": result.params_before,
-        "params_after": result.params_after,
-        "macs_before": result.macs_before,
-        "macs_after": result.macs_after,
-        **facts,
-        "layers": [vars(row) for row in result.layers],
+def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:
+    if inputs.data is None:
+        return {}
+    before = evaluate(network, inputs.data)
+    after = evaluate(compressed, inputs.data)
+    typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
+    return {
+        "acc_baseline": before.percent,
+        "acc": after.percent,
+        "stderr": after.stderr,
+        "images": after.images,
     }
-    artifacts.save(result.model, output / "model.tp", source=inputs.source())
+
+
+def _write(
+    output: Path,
+    result: Account,
+    inputs: Inputs,
+    facts: dict[str, Any],
+    stored: torch.dtype | None,
+) -> None:
+    account = {**result.to_dict(), **facts}
+    artifacts.save(result, output / "model.tp", dtype=stored, source=inputs.source())
     write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
     write_whole(output / "account.txt", f"{result}\n")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tensorpress import artifacts
@@ -15,6 +16,7 @@ from tensorpress.training import Network
 
 CIFAR_SHAPE = (3, 32, 32)
 MOST_CLASSES = 1_000_000
+STORED_AS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,15 @@ def required_net(net: str | None) -> str:
             f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
         )
     return net
+
+
+def read_dtype(name: str | None) -> torch.dtype | None:
+    """The dtype to store weights in, None to store them as they are."""
+    if name is None:
+        return None
+    if name not in STORED_AS:
+        raise TensorpressError(f"--store-as {name}: give {' or '.join(STORED_AS)}.")
+    return STORED_AS[name]
 
 
 def read_source(path: Path) -> dict[str, Any]:

@@ -1,9 +1,35 @@
 """Folders that commands write to."""
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tensorpress.errors import TensorpressError
+from tensorpress.files import locked
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path | None) -> Iterator[None]:
+    """Hold ``folder`` for this process while it works; None holds nothing.
+
+    Folders that this made, and in which nothing was written, are gone again afterwards.
+
+    Raises:
+        TensorpressError: as `check_output`, or another process writes to it.
+    """
+    if folder is None:
+        yield
+        return
+    check_output(folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with locked(folder, leave_file=False):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # something is in there
+            for place in made:
+                place.rmdir()
 
 
 def check_output(folder: Path) -> None:

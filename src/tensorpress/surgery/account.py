@@ -1,6 +1,9 @@
 """The account of a compression: what happened to every layer, and what was saved."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -38,6 +41,8 @@ class Account:
         model: the compressed network.
         layers: a row per convolution and linear layer, in order of execution.
         params_before, params_after, macs_before, macs_after: of the whole network.
+        request: how it was asked for, as plain values: method, rank rule or budget, and what was
+            included and excluded.
     """
 
     model: nn.Module
@@ -46,6 +51,7 @@ class Account:
     params_after: int
     macs_before: int
     macs_after: int
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def pcr(self) -> float:
@@ -70,6 +76,22 @@ class Account:
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, "", self.summary()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The account without the model, as JSON values: what files keep of it."""
+        return {
+            "pcr": self.pcr,
+            "fcr": self.fcr,
+            "params_before": self.params_before,
+            "params_after": self.params_after,
+            "macs_before": self.macs_before,
+            "macs_after": self.macs_after,
+            "request": dict(self.request),
+            "layers": [
+                dataclasses.asdict(row) | {"ranks": row.ranks and list(row.ranks)}
+                for row in self.layers
+            ],
+        }
 
     def summary(self) -> str:
         """Two lines: parameters with PCR, MACs with FCR."""

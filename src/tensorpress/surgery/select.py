@@ -82,8 +82,6 @@ def match_patterns(
 def _matches(
     net: nn.Module, names: Sequence[str], selectors: Iterable[Selector], what: str
 ) -> set[str]:
-    if isinstance(selectors, (str, nn.Module)):
-        selectors = [selectors]
     modules = dict(net.named_modules(remove_duplicate=False))
     found: set[str] = set()
     for selector in selectors:

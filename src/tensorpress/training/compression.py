@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tensorpress.allocate import Budget
-from tensorpress.api import compress
+from tensorpress.api import compress, describe_request
 from tensorpress.data import Dataset
 from tensorpress.decompose import RankRule
 from tensorpress.surgery import Account
@@ -33,15 +33,12 @@ class Compression:
         Raises:
             TensorpressError: as `tensorpress.compress`.
         """
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return compress(net, torch.zeros(1, *data.input_shape), **given, progress=progress)
+        image = torch.zeros(1, *data.input_shape)
+        return compress(net, image, **self._arguments(), progress=progress)
 
     def as_config(self) -> dict[str, Any]:
         """Plain values for the configuration of a run; rules stand as they print."""
-        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if isinstance(self.rank, Mapping):
-            config["rank"] = {pattern: repr(rule) for pattern, rule in self.rank.items()}
-        else:
-            config["rank"] = self.rank and repr(self.rank)
-        config["budget"] = self.budget and repr(self.budget)
-        return config
+        return describe_request(**self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -1,6 +1,7 @@
 """The stages of the scheme; each is done once in a run folder, and leaves a file behind."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def finetuned(session: Session, start: Path, recipe: Recipe, objective: Objectiv
         return session.run.phases[FINETUNE]
     net = load_compressed(session, start)
     facts = train_phase(session, FINETUNE, net, recipe, objective)
-    save_model(session, MODEL, net)
+    save_model(session, MODEL, net, artifacts.read_manifest(start).account)
     session.run.finish_phase(FINETUNE, facts)
     return facts
 
@@ -89,8 +90,13 @@ def load_compressed(session: Session, path: Path) -> nn.Module:
     return artifacts.load(path, into=session.network.build())
 
 
-def save_model(session: Session, name: str, net: nn.Module) -> None:
-    """Write ``net`` to the file ``name`` of the run, with what is needed to feed it images."""
+def save_model(
+    session: Session, name: str, net: nn.Module, account: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``net`` to the file ``name`` of the run, with what is needed to feed it images.
+
+    ``account`` is that of its compression.
+    """
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     data = session.data
     source = {
@@ -101,7 +107,7 @@ def save_model(session: Session, name: str, net: nn.Module) -> None:
         "std": list(data.std),
     }
     if session.place.is_main:
-        artifacts.save(net, session.run.folder / name, source=source)
+        artifacts.save(net, session.run.folder / name, source=source, account=account)
 
 
 def cost_of(net: nn.Module, data: Dataset) -> Facts:
@@ -123,5 +129,5 @@ def _compress(session: Session, dense: nn.Module, compression: Compression) -> F
     hidden = False if session.settings.quiet else None
     result = compression.apply(dense, session.data, progress=hidden)
     session.display.say(str(result))
-    save_model(session, COMPRESSED, result.model)
+    save_model(session, COMPRESSED, result.model, result.to_dict())
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}

@@ -123,8 +123,8 @@ def test_a_dtype_that_is_none_to_store_in(dtype: Any, tmp_path: Path) -> None:
         tp.save(net(), tmp_path / "net.tp", dtype=dtype)
 
 
-def test_version_1() -> None:
-    """Written by tensorpress 0.1.0, before files kept accounts."""
+@pytest.mark.parametrize(("version", "tool"), [(1, "0.1.0"), (2, "0.1.0")])
+def test_files_of_every_version_stay_readable(version: int, tool: str) -> None:
     into = nn.Sequential(
         nn.Conv2d(3, 8, 3),
         nn.BatchNorm2d(8),
@@ -133,9 +133,11 @@ def test_version_1() -> None:
         nn.Flatten(),
         nn.Linear(72, 4),
     ).eval()
-    manifest = read_manifest(FIXTURES / "version1.tp")
-    assert (manifest.tool, manifest.account) == ("0.1.0", None)
-    known = load_file(FIXTURES / "version1.safetensors")
+    file = FIXTURES / f"version{version}.tp"
+    manifest = read_manifest(file)
+    assert (manifest.version, manifest.tool) == (version, tool)
+    assert (manifest.account is None) == (version == 1)
+    known = load_file(FIXTURES / "known.safetensors")
     with torch.no_grad():
-        outputs = tp.load(FIXTURES / "version1.tp", into=into)(known["inputs"])
+        outputs = tp.load(file, into=into)(known["inputs"])
     torch.testing.assert_close(outputs, known["outputs"], rtol=1e-5, atol=1e-6)

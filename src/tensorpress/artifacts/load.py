@@ -6,6 +6,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
@@ -126,6 +127,11 @@ def _read_tensors(
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
+    if manifest.sha256 is not None and digest(manifest.to_dict(), tensors) != manifest.sha256:
+        raise TensorpressError(
+            f"{path} is damaged: its contents do not fit the digest that was written with them. "
+            "Copy it again from where it was made."
+        )
     return tensors | {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
 
 

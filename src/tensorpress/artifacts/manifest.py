@@ -11,8 +11,9 @@ from tensorpress.artifacts.recorded_account import check_account
 from tensorpress.errors import TensorpressError
 
 KEY = "tensorpress"
-VERSION = 1
-"""Goes up with a change that an older reader would misunderstand."""
+VERSION = 2
+"""Goes up with a change that an older reader would misunderstand. Version 2 added the account and
+the digest, which version 1 does without."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Manifest:
         aliases: names of tensors that are stored under another name.
         source: what the writer said of the network: its name, classes, normalisation, ...
         account: what the compression did, as `Account.to_dict` gives it; None where the writer
-            had no account, and in files of tensorpress before 0.2.
+            had none.
+        version: of the format.
+        sha256: the :func:`digest` that the file claims; None in version 1.
     """
 
     tool: str
@@ -41,21 +44,23 @@ class Manifest:
     aliases: dict[str, str] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] | None = None
+    version: int = VERSION
+    sha256: str | None = None
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as JSON values, without the digest, which is made of them."""
         layers = {
-            name: {"method": entry.method, "ranks": entry.ranks}
+            name: {"method": entry.method, "ranks": list(entry.ranks)}
             for name, entry in self.layers.items()
         }
-        content = {
-            "version": VERSION,
+        return {
+            "version": self.version,
             "tool": self.tool,
             "layers": layers,
             "aliases": self.aliases,
             "source": self.source,
             "account": self.account,
         }
-        return json.dumps(content, sort_keys=True, allow_nan=False)
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -101,7 +106,9 @@ def _parse(text: str, path: Path) -> Manifest:
         source, account = dict(content["source"]), content.get("account")
         if account is not None:
             check_account(account)
-        return Manifest(str(content["tool"]), layers, aliases, source, account)
+        claimed = str(content["sha256"]) if version > 1 else None
+        tool = str(content["tool"])
+        return Manifest(tool, layers, aliases, source, account, version, claimed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
 

@@ -1,5 +1,6 @@
 """Write a compressed network to one file."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.manifest import KEY, LayerEntry, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
@@ -76,13 +78,16 @@ def save(
         for name, module in model.named_modules()
         if isinstance(module, Factorized)
     }
-    manifest = Manifest(
+    held = Manifest(
         VERSION, layers, aliases, dict(source or {}), dict(account) if account else None
     )
     try:
-        text = manifest.to_json()
+        # As it will be read: tuples become lists, and whole numbers as keys become texts.
+        content = json.loads(json.dumps(held.to_dict(), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise TensorpressError(f"source must hold JSON values only ({error}).") from error
+    content["sha256"] = digest(content, tensors)
+    text = json.dumps(content, sort_keys=True)
     # One metadata key only: safetensors writes several in an order that changes between runs.
     write_atomically(Path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
 

@@ -1,14 +1,14 @@
 """The public façade: survey, ranks, decomposition and surgery put together."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
-from tensorpress.decompose import RankRule
+from tensorpress.decompose import RankRule, largest_magnitude
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import require_method
 from tensorpress.progress import track
@@ -190,7 +190,7 @@ def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
         raise TensorpressError(f"the network has no convolution, so nothing to decompose{hint}.")
     for layer in surveyed.layers:
         for kind, parameter in layer.module.named_parameters():
-            if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
+            if not parameter.is_meta and not math.isfinite(largest_magnitude(parameter)):
                 raise TensorpressError(
                     f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
                     "training or a damaged weight file."

@@ -248,9 +248,12 @@ def test_eigh_that_does_not_converge_gives_way_to_the_svd(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("rows", [1, 127, 128, 129, 300])
 def test_the_gram_matrix_by_blocks(rows: int) -> None:
-    matrix = torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 40)))
+    matrix = torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 1500)))
     expected = np.tril(matrix.numpy() @ matrix.numpy().T)
-    assert relative(expected, np.tril(module._lower_gram(matrix).numpy())) < 1e-14
+    assert relative(expected, np.tril(module._lower_gram(matrix, torch.float64).numpy())) < 1e-14
+    single = matrix.float()
+    exact = np.tril(single.double().numpy() @ single.double().numpy().T)
+    assert relative(exact, np.tril(module._lower_gram(single, torch.float64).numpy())) < 1e-14
 
 
 def test_a_rule_that_sees_different_ranks_within_the_bounds_gets_a_better_spectrum() -> None:

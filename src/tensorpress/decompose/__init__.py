@@ -2,6 +2,7 @@
 
 from tensorpress.decompose.balance import balance
 from tensorpress.decompose.common_ranks import tt_svd_common
+from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
 
@@ -13,6 +14,7 @@ __all__ = [
     "SingularSum",
     "TensorTrain",
     "balance",
+    "largest_magnitude",
     "tt_svd",
     "tt_svd_common",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import RankRule, Step
 from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.truncated_svd import ChooseRank, truncated_svd
@@ -158,8 +159,7 @@ def _check(tensor: Tensor, rank: RankRule) -> float:
         raise TensorpressError("a tensor that is sparse or on the meta device is not decomposed.")
     if tensor.numel() == 0:
         raise TensorpressError(f"a tensor of shape {tuple(tensor.shape)} is empty.")
-    low, high = torch.aminmax(tensor)  # one pass; NaN and inf both show in it
-    peak = max(-float(low), float(high))
+    peak = largest_magnitude(tensor)
     if not math.isfinite(peak):
         raise TensorpressError(
             "the tensor holds NaN or inf and cannot be decomposed: look for a diverged training "

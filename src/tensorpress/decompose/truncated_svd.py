@@ -63,11 +63,10 @@ def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
 
 
 def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncation | None:
-    work = matrix.to(dtype)
-    tall = work.shape[0] > work.shape[1]
-    gram = _lower_gram(work.T if tall else work)
+    tall = matrix.shape[0] > matrix.shape[1]
+    gram = _lower_gram(matrix.T if tall else matrix, dtype)
     try:
-        eigenvalues, eigenvectors = torch.linalg.eigh(gram, UPLO="L")
+        eigenvalues, eigenvectors = _eigh_in_place(gram)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
     squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
@@ -81,14 +80,27 @@ def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncati
         return None
     basis = eigenvectors[:, -rank:].flip(1)
     if tall:
-        basis = work @ (basis / torch.from_numpy(np.sqrt(squares[:rank])).to(basis))
+        basis = matrix.to(dtype) @ (basis / torch.from_numpy(np.sqrt(squares[:rank])).to(basis))
         basis = 1.5 * basis - 0.5 * (basis @ (basis.T @ basis))
+    basis = basis.to(matrix.dtype)
     return Truncation(
-        basis=basis.to(matrix.dtype),
-        rest=(basis.T @ work).to(matrix.dtype),
+        basis=basis,
+        rest=basis.T @ matrix,
         spectrum=spectrum,
         solver="gram32" if dtype == torch.float32 else "gram64",
     )
+
+
+def _eigh_in_place(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors, which take the place of ``gram`` in memory.
+
+    LAPACK works on columns: in the transpose, the lower triangle is the upper one, and lies as it
+    wants it. On large kernels this saves a quarter of the memory.
+    """
+    columns = gram.T
+    eigenvalues = gram.new_empty(gram.shape[0])
+    torch.linalg.eigh(columns, UPLO="U", out=(eigenvalues, columns))
+    return eigenvalues, columns
 
 
 def _rounding(matrix: Tensor) -> float:
@@ -110,15 +122,17 @@ def _float32_is_full() -> bool:
         return False
 
 
-def _lower_gram(matrix: Tensor, block: int = 128) -> Tensor:
-    """``matrix @ matrix.T`` in its lower triangle, which is all that eigh reads."""
-    rows = matrix.shape[0]
-    if rows <= block:
-        return matrix @ matrix.T
-    gram = matrix.new_zeros(rows, rows)
-    for start in range(0, rows, block):
-        stop = min(start + block, rows)
-        torch.mm(matrix[start:stop], matrix[:stop].T, out=gram[start:stop, :stop])
+def _lower_gram(matrix: Tensor, dtype: torch.dtype, block: int = 128) -> Tensor:
+    """``matrix @ matrix.T`` in ``dtype``, in its lower triangle, which is all that eigh reads."""
+    rows, columns = matrix.shape
+    gram = matrix.new_zeros(rows, rows, dtype=dtype)
+    # A part at a time, so that a large matrix is never held in float64 as a whole.
+    width = columns if dtype == matrix.dtype else 1024
+    for left in range(0, columns, width):
+        part = matrix[:, left : left + width].to(dtype)
+        for start in range(0, rows, block):
+            stop = min(start + block, rows)
+            gram[start:stop, :stop].addmm_(part[start:stop], part[:stop].T)
     return gram
 
 

@@ -177,11 +177,11 @@ def test_a_damaged_configuration_is_named(halfway):
 def test_half_lines_and_leftovers_of_a_kill_go(halfway):
     with open(halfway / "metrics.jsonl", "a") as metrics:
         metrics.write('{"phase": "finetune", "epoch": 3, "loss": 1.0}\n{"phase": "fine')
-    (halfway / ".last.pt.x7f3").write_bytes(b"half")
+    (halfway / ".last.pt.x7f3.partial").write_bytes(b"half")
     tiny_run(halfway)
     lines = [json.loads(line) for line in (halfway / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 9
-    assert not (halfway / ".last.pt.x7f3").exists()
+    assert not (halfway / ".last.pt.x7f3.partial").exists()
 
 
 def test_a_full_disk_keeps_the_last_good_state(halfway):

@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import typer
+
 from tensorpress.errors import TensorpressError
-from tensorpress.files import locked
+from tensorpress.files import locked, remove_leftovers
 
 
 @contextlib.contextmanager
@@ -25,6 +27,13 @@ def output_folder(folder: Path | None) -> Iterator[None]:
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with locked(folder, leave_file=False):
+            found = remove_leftovers(folder)
+            if found:
+                typer.echo(
+                    f"{folder} held {found} unfinished file{'s' * (found > 1)} of an interrupted "
+                    "command: removed.",
+                    err=True,
+                )
             yield
     finally:
         with contextlib.suppress(OSError):  # something is in there

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tensorpress.errors import TensorpressError
 
+PARTIAL = ".partial"
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write`` on a temporary file beside ``path``, flush it to disk, rename it to ``path``.
@@ -18,7 +20,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL
+        )
         os.close(handle)
         write(Path(temporary))
         with open(temporary, "rb") as written:
@@ -36,6 +40,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove what processes killed in the middle of a write left in ``folder``; gives the number.
+
+    The caller holds the folder's lock, so that no other process is writing.
+    """
+    leftovers = list(folder.glob(f".*{PARTIAL}"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -80,6 +80,7 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
+    _refuse_altered(path)
     try:
         # Opened here, because torch.load goes by the suffix of a path. Its warnings on odd pickles
         # would stand beside the one message that says what is wrong.
@@ -96,6 +97,23 @@ def _read_torch(path: Path) -> object:
     # torch.load answers foreign bytes with errors of many kinds.
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _refuse_altered(path: Path) -> None:
+    """The new format is a zip file, whose checksums torch.load does not look at."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+    # What is wrong with a zip file shows as errors of many kinds.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if altered is not None:
+        raise TensorpressError(
+            f"{path} is damaged: '{altered}' in it does not fit its checksum. Copy it again from "
+            "where it was made"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> TensorpressError:

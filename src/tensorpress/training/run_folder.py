@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import LOCK, locked, write_atomically, write_whole
+from tensorpress.files import LOCK, locked, remove_leftovers, write_atomically, write_whole
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
 from tensorpress.training.place import Place
@@ -34,7 +34,7 @@ def open_run(folder: Path, config: Json, place: Place) -> Iterator["RunFolder"]:
         return
     _refuse_foreign(folder)
     with locked(folder):
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
         _settle_config(folder, config)
         yield RunFolder(folder, place)
 
@@ -183,13 +183,6 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _is_ours(name: str) -> bool:
     return name == LOCK or name.startswith(f".{CONFIG}.")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """A process killed while it wrote leaves its temporary file behind."""
-    for pattern in (".*.json.*", ".*.jsonl.*", ".*.pt.*", ".*.tp.*", ".*.png.*"):
-        for leftover in folder.glob(pattern):
-            leftover.unlink(missing_ok=True)
 
 
 def _settle_config(folder: Path, config: Json) -> None:

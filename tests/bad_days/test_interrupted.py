@@ -1,0 +1,141 @@
+"""Killed, stopped and out of disk: what was there stays, and nothing half-written is left."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import tensorpress as tp
+
+SAVE_FOR_EVER = """
+import sys, torch, tensorpress as tp
+from torch import nn
+nets = [nn.Conv2d(64, 64, 3), nn.Conv2d(64, 64, 3)]
+for value, net in enumerate(nets):
+    nn.init.constant_(net.weight, float(value))
+    nn.init.constant_(net.bias, float(value))
+print("ready", flush=True)
+while True:
+    for net in nets:
+        tp.save(net, sys.argv[1])
+"""
+
+COMPRESS = (
+    *("-m", "tensorpress", "compress", "--net", "vggnet", "--weights", "vggnet.safetensors"),
+    *("--energy", "0.6", "-o", "OUT"),
+)
+
+
+def killed_while_saving(folder: Path, seed: int) -> str:
+    """Kill a process that writes one of two networks over and over; what there is afterwards."""
+    file = folder / "net.tp"
+    command = [sys.executable, "-c", SAVE_FOR_EVER, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05 + 0.1 * random.Random(seed).random())
+        process.kill()
+    if not file.exists():
+        return "nothing yet"
+    loaded = tp.load(file, into=nn.Conv2d(64, 64, 3))
+    values = {float(value) for p in loaded.parameters() for value in p.detach().unique()}
+    return "whole" if values in ({0.0}, {1.0}) else "lost"
+
+
+def test_killed_while_saving(tmp_path: Path) -> None:
+    found = [killed_while_saving(tmp_path, seed) for seed in range(3)]
+    assert found[-1] == "whole"
+    assert "lost" not in found
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    tp.save(tp.networks.vggnet(), folder / "vggnet.safetensors")
+    return folder / "vggnet.safetensors"
+
+
+@pytest.fixture
+def place(weights: Path, tmp_path: Path) -> Path:
+    """A folder with the weights, and with a result that must not be lost."""
+    (tmp_path / weights.name).symlink_to(weights)
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / "OUT" / "model.tp").write_text("the old one")
+    return tmp_path
+
+
+def started(place: Path, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *COMPRESS],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+
+
+def wait_until_at_work(place: Path) -> None:
+    until = time.monotonic() + 120
+    while not (place / "OUT" / ".lock").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
+)
+def test_stopped_while_compressing(number: int, code: int, place: Path) -> None:
+    with started(place) as process:
+        wait_until_at_work(place)
+        process.send_signal(number)
+        _out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert (place / "OUT" / "model.tp").read_text() == "the old one"
+    left = {path.name for path in (place / "OUT").iterdir()}
+    if number == signal.SIGINT:
+        assert err.splitlines()[-1] == "stopped."
+        assert left == {"model.tp"}
+    assert left <= {"model.tp", ".lock"}
+
+
+def test_a_full_disk_while_compressing(place: Path) -> None:
+    def disk_of_100_kb() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    with started(place, disk_of_100_kb) as process:
+        _out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("error: cannot write OUT/model.tp: ")
+    assert "Traceback" not in err
+    assert [path.name for path in (place / "OUT").iterdir()] == ["model.tp"]
+    assert (place / "OUT" / "model.tp").read_text() == "the old one"
+
+
+def test_the_next_start_says_what_it_found(place: Path) -> None:
+    (place / "OUT" / ".model.tp.abc.partial").write_text("half")
+    (place / "OUT" / ".lock").write_text("12345")
+    with started(place) as process:
+        _out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "OUT held 1 unfinished file of an interrupted command: removed." in err
+    assert sorted(path.name for path in (place / "OUT").iterdir()) == [
+        "account.json",
+        "account.txt",
+        "model.tp",
+    ]

@@ -1,5 +1,6 @@
 """Build a compressed network from its file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -93,11 +94,11 @@ def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, 
     """Shapes of the state of ``net`` with the planned chains in their places."""
     planned = {id(net.get_submodule(name)): plan for name, plan in plans.items()}
     shapes: dict[str, tuple[int, ...]] = {}
-    replaced: list[str] = []
+    replaced: set[str] = set()
     for name, module in net.named_modules(remove_duplicate=False):
         if id(module) in planned:
+            replaced.add(name)
             prefix = f"{name}." if name else ""
-            replaced.append(prefix)
             for key, value in planned[id(module)].state_dict().items():
                 shapes[prefix + key] = tuple(value.shape)
     for key, value in net.state_dict().items():
@@ -106,9 +107,17 @@ def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, 
                 f"'{key}' in the network's state is a {type(value).__name__}, not a tensor, and "
                 "no tensorpress file holds it."
             )
-        if not key.startswith(tuple(replaced)):
+        if replaced.isdisjoint(_holders(key)):
             shapes[key] = tuple(value.shape)
     return shapes
+
+
+def _holders(key: str) -> Iterator[str]:
+    """The names of the modules that hold a tensor, from the network itself, "", inwards."""
+    yield ""
+    for position, letter in enumerate(key):
+        if letter == ".":
+            yield key[:position]
 
 
 def _read_tensors(

@@ -1,0 +1,16 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import size
+
+
+def test_a_network_of_1000_layers(tmp_path: Path) -> None:
+    assert set(size.deep_seconds(1000, tmp_path / "net.tp")) == {"compress", "save", "load"}
+
+
+def test_a_large_kernel_takes_at_most_three_times_its_memory() -> None:
+    """1024x1024x3x3 here; ``make bench-bad-days`` takes 2048 channels."""
+    command = [sys.executable, size.__file__, "1024", "0.6"]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert 0.5 < float(answer.stdout) <= 3.0

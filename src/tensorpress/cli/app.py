@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tensorpress.cli import compress, demo, evaluate, reproduce, train
+from tensorpress.cli import compress, demo, evaluate, report, reproduce, train
 from tensorpress.errors import TensorpressError
 from tensorpress.version import VERSION
 
@@ -22,6 +22,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("finetune")(train.finetune)
 app.command("run")(train.run)
+app.command("report")(report.report)
 app.command("reproduce")(reproduce.reproduce_table)
 
 

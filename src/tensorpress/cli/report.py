@@ -1,0 +1,123 @@
+"""``tensorpress report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tensorpress import report as pages
+from tensorpress.cli import options
+from tensorpress.cli.inputs import Inputs, read_inputs, read_source
+from tensorpress.cli.output import output_folder
+from tensorpress.errors import TensorpressError
+from tensorpress.experiments.results import machine
+from tensorpress.networks import NETWORKS
+from tensorpress.report import Findings, Material
+from tensorpress.report.write import PAGE
+from tensorpress.training.curves import can_plot
+
+BATCH = 8
+
+
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="The folder of a run, the -o folder of compress, or a model.tp.",
+            show_default=False,
+        ),
+    ],
+    net: options.Net = None,
+    weights: options.Weights = None,
+    input_shape: options.InputShape = None,
+    classes: options.Classes = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            help="The layer whose spectra are shown first and drawn as PNG; by default the "
+            "largest that was decomposed.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Inputs at a time where time is measured.")
+    ] = BATCH,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Measure milliseconds on this machine.")
+    ] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the report; by default RUN/report.", metavar="DIR"
+        ),
+    ] = None,
+) -> None:
+    """A page to look at: what a compression cost and brought, with charts by layer.
+
+    DIR gets index.html, one file that needs no network; its numbers as CSV; its figures as PNG.
+    The spectra need the dense weights: a run has them, otherwise give --weights.
+
+        tensorpress report RUN
+
+        tensorpress report OUT --weights resnet56.th -o PAGE
+    """
+    material = pages.read_material(run)
+    folder = output or _beside(run)
+    with output_folder(folder):
+        findings = _findings(material, net, weights, input_shape, classes, batch, timed)
+        files = pages.write_report(folder, material, findings, layer=layer)
+    for note in findings.notes:
+        typer.echo(note)
+    if not can_plot():
+        typer.echo("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
+    typer.echo(f"written to {folder / PAGE}, with {', '.join(files[1:]) or 'nothing'} beside it")
+
+
+def _beside(run: Path) -> Path:
+    return run / "report" if run.is_dir() else run.with_name(f"{run.stem}-report")
+
+
+def _findings(
+    material: Material,
+    net: str | None,
+    weights: Path | None,
+    input_shape: str | None,
+    classes: int | None,
+    batch: int,
+    timed: bool,
+) -> Findings:
+    if material.model_file is None:
+        return pages.known_without_networks(material, "There is no model.tp yet.")
+    try:
+        inputs = _inputs(material.model_file, net, input_shape, classes)
+        network = inputs.as_network(weights or material.dense_weights)
+        return pages.examine(
+            material, network, inputs.shape, batch=batch, machine=machine("cpu"), timed=timed
+        )
+    except TensorpressError as error:
+        # What the user asked for must work; what only the files name may be out of reach.
+        if net is not None or weights is not None or input_shape is not None:
+            raise
+        return pages.known_without_networks(material, str(error))
+
+
+def _inputs(
+    model: Path, net: str | None, input_shape: str | None, classes: int | None
+) -> Inputs:
+    """As `tensorpress.cli.inputs.read_compressed_inputs`, without data."""
+    source = read_source(model)
+    named = net or source.get("network")
+    if named is None or (net is None and named not in NETWORKS):
+        raise TensorpressError(
+            f"The network '{named}' is not one of ours: name it with --net package.module:function."
+        )
+    sizes = source.get("input_shape")
+    return read_inputs(
+        named,
+        data=None,
+        mean=None,
+        std=None,
+        input_shape=input_shape or (",".join(map(str, sizes)) if sizes else None),
+        classes=classes or source.get("num_classes"),
+    )

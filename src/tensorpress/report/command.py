@@ -1,0 +1,180 @@
+"""The command that repeats a run or a compression, made from what was recorded of it."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum
+from tensorpress.errors import TensorpressError
+from tensorpress.report.rules import read_budget, read_rule
+from tensorpress.training import Distillation, Recipe, recipes_for
+
+NAMED_DATA = ("digits", "cifar10", "cifar100")
+LAYER_RULES = (
+    "The compression had a rule for each of several layers or patterns, which only Python takes."
+)
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line.
+
+    Attributes:
+        text: as it is typed into a shell.
+        recorded: whether it is the one that was typed; otherwise it asks for the same settings.
+        caveats: what has to be filled in, and what no command line says.
+    """
+
+    text: str
+    recorded: bool = False
+    caveats: tuple[str, ...] = ()
+
+
+def repeat_run(config: Json, kind: str) -> Command | None:
+    """The command for the configuration of a run of this kind; None where it makes no sense."""
+    words, caveats = ["tensorpress", kind], list[str]()
+    try:
+        if kind == "finetune":
+            _finetune(config, words, caveats)
+        else:
+            _dense_or_whole(config, kind, words, caveats)
+        _data(config["data"], words, caveats)
+        words += ["--seed", str(int(config["seed"]))]
+        words += ["--hold-back", str(int(config["hold_back"]))] * bool(config["hold_back"])
+        words += ["--freeze-bn"] * bool(config["freeze_bn"])
+        if int(config["processes"]) > 1:
+            caveats.append(
+                f"It ran on {int(config['processes'])} processes: start it under accelerate launch."
+            )
+        return Command(shlex.join([*words, "-o", "RUN"]), caveats=tuple(caveats))
+    except (KeyError, TypeError, ValueError, AttributeError, TensorpressError):
+        return None
+
+
+def repeat_compress(request: Json, source: Json) -> Command | None:
+    """The command that asks ``compress`` for the same; None where it makes no sense."""
+    words, caveats = ["tensorpress", "compress"], list[str]()
+    try:
+        words += ["--net", str(source["network"]), "--weights", "FILE"]
+        caveats.append("FILE stands for the weights that it was compressed from.")
+        words += ["--input-shape", ",".join(str(int(size)) for size in source["input_shape"])]
+        if "num_classes" in source:
+            words += ["--classes", str(int(source["num_classes"]))]
+        _compression(request, words, caveats)
+        return Command(shlex.join([*words, "-o", "OUT"]), caveats=tuple(caveats))
+    except (KeyError, TypeError, ValueError, AttributeError, TensorpressError):
+        return None
+
+
+def _dense_or_whole(config: Json, kind: str, words: list[str], caveats: list[str]) -> None:
+    network = config["network"]
+    words += ["--net", str(network["name"])]
+    _weights("--weights", network["weights_sha256"], words, caveats)
+    recipes = recipes_for(network["name"])
+    if kind == "train":
+        _recipes([(_recipe(config["train"]), recipes.train, "", "--lr")], words, caveats)
+        return
+    _compression(config["compression"], words, caveats)
+    phases = [
+        (_recipe(config["train"]), recipes.train, "train-", "--lr"),
+        (_recipe(config["finetune"]), recipes.finetune, "finetune-", "--finetune-lr"),
+    ]
+    _recipes(phases, words, caveats)
+    _distillation(config["distillation"], words, ["--teacher"])
+    words += ["--control"] * bool(config["dense_control"])
+
+
+def _finetune(config: Json, words: list[str], caveats: list[str]) -> None:
+    name = config["network"]["name"]
+    words += ["--net", str(name)]
+    _weights("--compressed", config["compressed_sha256"], words, caveats, "COMPRESSED")
+    if config["teacher"]:
+        words += ["--teacher", "TEACHER"]
+        digest = config["teacher"]["weights_sha256"]
+        caveats.append(f"TEACHER stands for the weights with the SHA-256 {digest}.")
+        _distillation(config["distillation"], words, [])
+    tuned = _recipe(config["finetune"])
+    _recipes([(tuned, recipes_for(name).finetune, "", "--lr")], words, caveats)
+
+
+def _weights(
+    option: str, digest: Any, words: list[str], caveats: list[str], stand_in: str = "FILE"
+) -> None:
+    if digest is not None:
+        words += [option, stand_in]
+        caveats.append(f"{stand_in} stands for the file with the SHA-256 {digest}.")
+
+
+def _recipe(config: Json) -> Recipe:
+    return Recipe(**{**config, "milestones": tuple(config["milestones"])})
+
+
+def _recipes(
+    phases: list[tuple[Recipe, Recipe, str, str]], words: list[str], caveats: list[str]
+) -> None:
+    """Options for (recipe, the network's own, prefix of --epochs, option for the rate)."""
+    common: dict[str, Any] = {}
+    for option in ("weight_decay", "batch_size", "schedule"):
+        asked = {getattr(recipe, option) for recipe, _, _, _ in phases}
+        if any(getattr(recipe, option) != getattr(own, option) for recipe, own, _, _ in phases):
+            common[option] = next(iter(asked)) if len(asked) == 1 else None
+    for recipe, own, prefix, rate in phases:
+        words += [f"--{prefix}epochs", str(recipe.epochs)]
+        if recipe.lr != own.lr:
+            words += [rate, repr(recipe.lr)]
+    for option, value in common.items():
+        if value is not None:
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    given = {option: value for option, value in common.items() if value is not None}
+    for recipe, own, _, _ in phases:
+        reached = asdict(own.changed(epochs=recipe.epochs, lr=recipe.lr, **given))
+        other = [key for key, value in asdict(recipe).items() if value != reached[key]]
+        if other:
+            shown = ", ".join(f"{key} = {getattr(recipe, key)}" for key in other)
+            caveats.append(f"No option sets {shown}: that was asked for in Python.")
+
+
+def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
+    rule, budget = read_rule(request["rank"]), read_budget(request["budget"])
+    if isinstance(rule, Energy):
+        words += ["--energy", repr(rule.tau)]
+    elif isinstance(rule, SingularSum):
+        words += ["--singular-sum", repr(rule.tau)]
+    elif isinstance(rule, RelativeError):
+        words += ["--relative-error", repr(rule.eps)]
+    elif isinstance(rule, Ranks):
+        words += ["--ranks", ",".join(map(str, rule.values))]
+    elif budget is not None:
+        for option, ratio in (("--budget-params", budget.params), ("--budget-macs", budget.macs)):
+            if ratio is not None:
+                words += [option, repr(ratio)]
+    else:
+        caveats.append(LAYER_RULES)
+    words += ["--method", str(request["method"])] * (request["method"] != "ttpwt")
+    for option in ("include", "exclude"):
+        for pattern in request[option] or ():
+            words += [f"--{option}", str(pattern)]
+    words += ["--no-skip-first"] * (not request["skip_first"])
+    words += ["--linear"] * bool(request["linear"]) + ["--balance"] * bool(request["balance"])
+
+
+def _distillation(config: Json | None, words: list[str], start: list[str]) -> None:
+    if not config:
+        return
+    words += start
+    given, usual = Distillation(**config), Distillation()
+    if given.temperature != usual.temperature:
+        words += ["--temperature", repr(given.temperature)]
+    if given.alpha != usual.alpha:
+        words += ["--alpha", repr(given.alpha)]
+
+
+def _data(data: Json, words: list[str], caveats: list[str]) -> None:
+    name = str(data["name"])
+    words += ["--data", name]
+    if name not in NAMED_DATA:
+        caveats.append(f"--data {name}: give the path of the folder of that name.")
+    for option in ("mean", "std"):
+        words += [f"--{option}", ",".join(repr(float(value)) for value in data[option])]

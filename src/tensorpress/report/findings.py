@@ -1,0 +1,169 @@
+"""What only the networks themselves tell: time, spectra, and an account where none is recorded."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tensorpress import artifacts
+from tensorpress.deploy import interleaved_seconds
+from tensorpress.errors import TensorpressError
+from tensorpress.report.account import AccountRecord, count_account
+from tensorpress.report.material import Material
+from tensorpress.report.spectra import LayerSpectra, read_spectra
+from tensorpress.surgery import count
+from tensorpress.training import Network
+
+Costs = tuple[tuple[int, int] | None, tuple[int, int] | None]
+"""(params, MACs) of the dense network, and of the compressed one."""
+
+ROUNDS = 15
+MOST_NUMBERS = 2**28
+SAME_ENERGY = 0.005
+"""How far the kept energy may be from the recorded one; half precision moves it by less."""
+
+NO_NETWORK = "The network was not built, so nothing was measured and there are no spectra."
+NO_WEIGHTS = (
+    "The spectra need the weights that were compressed, and no file here holds them: give them "
+    "with --weights FILE."
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median seconds of a forward pass of a batch, taken in turns, on the CPU.
+
+    ``after`` is None where there is no compressed network.
+    """
+
+    before: float
+    after: float | None
+    batch: int
+    machine: str
+    rounds: int = ROUNDS
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the networks tell; ``notes`` says what they did not, and why."""
+
+    account: AccountRecord | None = None
+    costs: Costs = (None, None)
+    spectra: Mapping[str, LayerSpectra] = field(default_factory=dict)
+    timing: Timing | None = None
+    notes: tuple[str, ...] = ()
+
+
+def examine(
+    material: Material,
+    network: Network,
+    shape: tuple[int, ...],
+    *,
+    batch: int,
+    machine: str,
+    timed: bool = True,
+) -> Findings:
+    """Build the networks of ``material`` and look at them; ``network`` builds the dense one.
+
+    Its ``weights``, if it has any, are those that were compressed. ``machine`` says in words
+    where this runs.
+
+    Raises:
+        TensorpressError: the network does not fit the files, or does not run on inputs of
+            ``shape``.
+    """
+    notes: list[str] = []
+    dense = network.make(seed=0).eval()
+    spectra: Mapping[str, LayerSpectra] = {}
+    if material.layers and network.is_trained:
+        spectra = _spectra(material, dense, network.weights, notes)
+    elif material.layers:
+        notes.append(NO_WEIGHTS)
+    model, small = material.model_file, None
+    if model is not None:
+        small = artifacts.load(model, into=network.build()).eval()
+    is_compressed = small is not None and bool(material.layers)
+    account = material.account
+    if account is None and small is not None and is_compressed:
+        fits = {name: (layer.kept_energy, layer.relative_error) for name, layer in spectra.items()}
+        account = count_account(dense, small, _inputs(1, shape), fits, material.request)
+    timing = None
+    if timed:
+        timing = _time(dense, small if is_compressed else None, shape, batch, machine)
+    costs = _costs(material, account, dense, shape)
+    return Findings(account, costs, spectra, timing, tuple(notes))
+
+
+def known_without_networks(material: Material, *notes: str) -> Findings:
+    """What is left where the networks cannot be built; ``notes`` say why."""
+    account, costs = material.account, material.costs
+    if account is not None:
+        costs = _costs_of(account)
+    return Findings(account, costs, notes=(NO_NETWORK, *notes))
+
+
+def _spectra(
+    material: Material, dense: nn.Module, weights: Path | None, notes: list[str]
+) -> Mapping[str, LayerSpectra]:
+    spectra = read_spectra(dense, material.layers, material.request)
+    for row in material.account.layers if material.account else ():
+        found = spectra.get(row.name)
+        if found is None or row.kept_energy is None:
+            continue
+        if abs(found.kept_energy - row.kept_energy) > SAME_ENERGY:
+            wrong = (
+                f"{weights or 'the network as it is built'} is not what was compressed: at these "
+                f"ranks layer '{row.name}' keeps {found.kept_energy:.3f} of its energy, and "
+                f"{row.kept_energy:.3f} is recorded"
+            )
+            if weights is not None:
+                raise TensorpressError(f"{wrong}. Give the weights that were compressed.")
+            notes.append(f"No spectra are shown: {wrong}. {NO_WEIGHTS}")
+            return {}
+    return spectra
+
+
+def _time(
+    dense: nn.Module, small: nn.Module | None, shape: tuple[int, ...], batch: int, machine: str
+) -> Timing:
+    nets = [dense] if small is None else [dense, small]
+    for net in nets:
+        count(net, _inputs(1, shape))  # a network that does not run is refused in words
+    try:
+        seconds = interleaved_seconds(nets, _inputs(batch, shape), rounds=ROUNDS)
+    except (RuntimeError, MemoryError) as error:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        raise TensorpressError(
+            f"the network runs on one input, but not on a batch of {batch} ({first}): give a "
+            "smaller --batch."
+        ) from error
+    return Timing(seconds[0], seconds[1] if len(seconds) > 1 else None, batch, machine)
+
+
+def _inputs(batch: int, shape: tuple[int, ...]) -> torch.Tensor:
+    if batch * math.prod(shape) > MOST_NUMBERS:
+        raise TensorpressError(
+            f"a batch of {batch} inputs of shape {'x'.join(map(str, shape))} is too large to try: "
+            "give the right --input-shape, or a smaller --batch."
+        )
+    return torch.zeros(batch, *shape)
+
+
+def _costs(
+    material: Material, account: AccountRecord | None, dense: nn.Module, shape: tuple[int, ...]
+) -> Costs:
+    if account is not None:
+        return _costs_of(account)
+    before, after = material.costs
+    if before is None:
+        cost = count(dense, _inputs(1, shape))
+        before = (cost.params, cost.macs)
+    return before, after
+
+
+def _costs_of(account: AccountRecord) -> Costs:
+    before = (account.params_before, account.macs_before)
+    return before, (account.params_after, account.macs_after)

@@ -1,0 +1,201 @@
+"""The first screen: what it cost and what it brought, in a sentence and four cards."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tensorpress.report import plot
+from tensorpress.report.findings import Findings, Timing
+from tensorpress.report.markup import Markup, tag
+from tensorpress.report.material import Material, Score
+from tensorpress.report.quantity import TIMES, count, milliseconds, percent, points, short, times
+
+HEIGHT = 8
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One of the values that a card compares: what it is, how it is written, and its length."""
+
+    label: str
+    text: str
+    value: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A number in large, and the values behind it.
+
+    Attributes:
+        title: the heading.
+        number, unit: in large, and below it.
+        bars: values to compare.
+        lines: below, in words.
+        whole: the value of a full bar; by default the largest.
+        worse: whether it is bad news, which is said and not only coloured.
+    """
+
+    title: str
+    number: str
+    unit: str
+    bars: tuple[Bar, ...] = ()
+    lines: tuple[str, ...] = ()
+    whole: float | None = None
+    worse: bool = False
+
+
+def cards(material: Material, findings: Findings) -> Markup:
+    """The cards of what is known."""
+    before, after = findings.costs
+    found = [
+        before and _cost_card("Parameters", "PCR", before[0], after and after[0]),
+        before and _cost_card("MACs", "FCR", before[1], after and after[1]),
+        findings.timing and _time_card(findings.timing),
+        _accuracy_card(material),
+    ]
+    return tag("ul", *(_drawn(card) for card in found if card), class_="cards", role="list")
+
+
+def verdict(material: Material, findings: Findings) -> Markup:
+    """The same in sentences, good and bad alike."""
+    before, after = findings.costs
+    said = []
+    if before and after:
+        said.append(
+            f"{count(after[0])} parameters instead of {count(before[0])}, "
+            f"{short(after[1])} multiply-accumulates an input instead of {short(before[1])}."
+        )
+    elif before:
+        said.append(f"{count(before[0])} parameters, {short(before[1])} MACs an input.")
+    last, first = material.after or material.untuned, material.before
+    if last and first:
+        said.append(
+            f"It gets {last.percent:.2f} % of the test images right, the dense network "
+            f"{first.percent:.2f} %: {points(last.percent - first.percent)}."
+        )
+    elif last or first:
+        only = last or first
+        assert only is not None
+        said.append(f"It gets {only.percent:.2f} % of the test images right.")
+    if last and last is material.untuned:
+        said.append("It is not fine-tuned yet; fine-tuning wins most of the loss back.")
+    if material.control and last:
+        gap = last.percent - material.control.percent
+        said.append(
+            f"The dense network trained on for as long gets {material.control.percent:.2f} %: "
+            f"{points(gap)} to that one."
+        )
+    timing = findings.timing
+    if timing and timing.after:
+        said.append(
+            f"Here, a batch of {timing.batch} takes {_ratio(timing)}: "
+            f"{milliseconds(timing.before)} before, {milliseconds(timing.after)} after."
+        )
+    return tag("p", " ".join(said), class_="lead") if said else Markup("")
+
+
+def _cost_card(title: str, ratio: str, before: int, after: int | None) -> Card:
+    unit = "parameters" if title == "Parameters" else "multiply-accumulates"
+    if after is None:
+        return Card(title, short(before), unit, lines=(f"{count(before)} {unit}",))
+    number, words = _in_large(times(before, after, f"fewer {unit}", f"more {unit}"))
+    value = before / after if after else 1.0
+    bars = _before_after(before, after, count)
+    return Card(title, number, words, bars, (f"{ratio} {value:.2f}",), worse=after > before)
+
+
+def _time_card(timing: Timing) -> Card:
+    how = (
+        f"Batch of {timing.batch}, median of {timing.rounds} rounds in turns, on the CPU, eager.",
+        f"{timing.machine}.",
+    )
+    if timing.after is None:
+        return Card("Time here", milliseconds(timing.before), "a batch", lines=how)
+    number, words = _in_large(times(timing.before, timing.after, "faster", "slower"))
+    bars = _before_after(timing.before, timing.after, milliseconds)
+    worse = timing.after > timing.before
+    return Card("Time here", number, words, bars, how, worse=worse)
+
+
+def _accuracy_card(material: Material) -> Card | None:
+    known = (material.before, material.untuned, material.after, material.control)
+    dense = (material.before, material.control)
+    last = material.after or material.untuned or material.before
+    if last is None:
+        return None
+    first = material.before
+    change = last.percent - first.percent if first and first is not last else None
+    unit = f"{points(change)} to the baseline" if change is not None else last.label
+    if change is not None and material.control:
+        gap = last.percent - material.control.percent
+        unit += f", {points(gap)} to the one trained on"
+        change = min(change, gap)
+    images = f"{count(last.images)} test images" if last.images else "test images"
+    return Card(
+        "Accuracy",
+        f"{last.percent:.2f} %",
+        unit,
+        tuple(
+            Bar(score.label, _scored(score), score.percent, "before" if score in dense else "after")
+            for score in known
+            if score
+        ),
+        (f"On {images}, ± standard error.",),
+        whole=100.0,
+        worse=change is not None and change < 0,
+    )
+
+
+def _before_after(before: float, after: float, text: Callable[[float], str]) -> tuple[Bar, ...]:
+    return (
+        Bar("before", text(before), before, "before"),
+        Bar("after", text(after), after, "after"),
+    )
+
+
+def _in_large(ratio: str) -> tuple[str, str]:
+    """ "4.06 times fewer parameters" as the number with its sign, and the rest."""
+    number, _, words = ratio.partition(" times ")
+    return (f"{number}{TIMES}", words) if words else (number, "")
+
+
+def _drawn(card: Card) -> Markup:
+    whole = card.whole or max([bar.value for bar in card.bars], default=1.0) or 1.0
+    return tag(
+        "li",
+        tag("h3", card.title, *((" ", tag("span", "worse", class_="worse")) if card.worse else ())),
+        tag("p", tag("b", card.number), tag("span", card.unit), class_="number"),
+        tag("ul", *(_bar(bar, whole) for bar in card.bars), class_="bars", role="list")
+        if card.bars
+        else None,
+        *(tag("p", line, class_="small") for line in card.lines),
+        class_="card",
+    )
+
+
+def _bar(bar: Bar, whole: float) -> Markup:
+    length = plot.percent(min(bar.value / whole, 1.0))
+    drawing = tag(
+        "svg",
+        tag("rect", class_=bar.kind, width=length, height=HEIGHT, rx=2),
+        aria_hidden="true",
+        width="100%",
+        height=HEIGHT,
+    )
+    return tag("li", tag("span", bar.label), " ", tag("span", bar.text), drawing)
+
+
+def _scored(score: Score) -> str:
+    spread = "" if score.stderr is None else f" ± {score.stderr:.2f}"
+    return f"{score.percent:.2f}{spread} %"
+
+
+def _ratio(timing: Timing) -> str:
+    assert timing.after is not None
+    if timing.after == timing.before:
+        return "as long as before"
+    ratio = times(timing.before, timing.after, "faster", "slower")
+    number, _, words = ratio.partition(" times ")
+    if words == "slower":
+        return f"{number} times as long, so it is slower and not faster"
+    return f"{percent(timing.after, timing.before)} of the time, {number} times faster"

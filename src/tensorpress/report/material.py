@@ -1,0 +1,250 @@
+"""What a run, the output of ``compress`` or a file says of itself, read without its weights."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tensorpress import artifacts
+from tensorpress.artifacts import LayerEntry
+from tensorpress.errors import TensorpressError
+from tensorpress.report.account import AccountRecord, read_account
+from tensorpress.report.command import Command, repeat_compress, repeat_run
+from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
+from tensorpress.training.metrics import read_metrics
+from tensorpress.training.run_folder import CONFIG, METRICS, MODEL, PHASES, SUMMARY
+from tensorpress.training.stages import BASELINE, COMPRESS, COMPRESSED, CONTROL, FINETUNE
+
+ACCOUNT, RESULTS = "account.json", "results.json"
+EXPECTED = {
+    "run": (BASELINE, COMPRESS, FINETUNE),
+    "train": (BASELINE,),
+    "finetune": (FINETUNE,),
+}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """An accuracy in percent, and the number of images behind it where that is known."""
+
+    label: str
+    percent: float
+    images: int | None
+
+    @property
+    def stderr(self) -> float | None:
+        """Standard error sqrt(p (1 - p) / n), in points."""
+        if not self.images:
+            return None
+        part = min(max(self.percent / 100, 0.0), 1.0)
+        return 100 * math.sqrt(part * (1 - part) / self.images)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of the metrics; what it lacks is None."""
+
+    phase: str
+    epoch: int
+    lr: float | None
+    loss: float | None
+    train_acc: float | None
+    test_acc: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that is recorded.
+
+    Attributes:
+        path: what was given.
+        kind: "run", "train", "finetune", "compress" or "file".
+        network, data: their names; None where they are not recorded.
+        unfinished: what is still to come, in words; None for what is finished.
+        before, after: accuracy of the dense network and of the last one.
+        untuned: accuracy right after compression; control: of the baseline trained on as long.
+        costs: (params, MACs) of the dense network, and of the compressed one.
+        account: as recorded; None where no file holds it.
+        request: how the compression was asked for.
+        layers: the factorised layers of ``model_file``.
+        epochs: every epoch so far, in order.
+        model_file: the network that came of it so far; None where there is none yet.
+        dense_weights: weights of the baseline; None where there are none.
+        command: what repeats it; None where that cannot be told.
+        config: what was asked, flat, for people to read.
+        versions: of what made it.
+    """
+
+    path: Path
+    kind: str
+    network: str | None = None
+    data: str | None = None
+    unfinished: str | None = None
+    before: Score | None = None
+    untuned: Score | None = None
+    after: Score | None = None
+    control: Score | None = None
+    costs: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
+    account: AccountRecord | None = None
+    request: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, LayerEntry] = field(default_factory=dict)
+    epochs: tuple[Epoch, ...] = ()
+    model_file: Path | None = None
+    dense_weights: Path | None = None
+    command: Command | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_material(path: Path) -> Material:
+    """Read the folder of a run, the output folder of ``compress``, or a model.tp.
+
+    Raises:
+        TensorpressError: there is nothing, something else, or a damaged file.
+    """
+    if path.is_file():
+        return _of_file(path, "file")
+    if not path.exists():
+        raise TensorpressError(
+            f"there is no {path}: give the folder of a run, the -o folder of compress, or a "
+            "model.tp."
+        )
+    config = read_object(path / CONFIG)
+    if config is not None:
+        kind = config.get("kind")
+        if not isinstance(kind, str) or kind not in EXPECTED:
+            raise TensorpressError(
+                f"{path / CONFIG} is of no run of tensorpress: its kind is {kind!r:.40}."
+            )
+        return _of_run(path, config, kind)
+    if (path / MODEL).is_file():
+        return _of_file(path / MODEL, "compress", path)
+    raise TensorpressError(
+        f"{path} holds neither a run (config.json) nor a compressed network (model.tp): give the "
+        "folder of a run, the -o folder of compress, or a model.tp."
+    )
+
+
+def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
+    manifest = artifacts.read_manifest(model)
+    written = folder and folder / ACCOUNT
+    facts = (read_object(written) if written else None) or {}
+    account = _account(manifest, model)
+    if account is None and written and facts:
+        account = read_account(facts, written)
+    images = whole(facts.get("images"))
+    request = account.request if account else {}
+    network = manifest.source.get("network")
+    return Material(
+        path=folder or model,
+        kind=kind,
+        network=network if isinstance(network, str) else None,
+        before=_score("dense", facts.get("acc_baseline"), images),
+        untuned=_score("compressed, not fine-tuned", facts.get("acc"), images),
+        account=account,
+        request=request,
+        layers=manifest.layers,
+        model_file=model,
+        command=repeat_compress(request, manifest.source) if request and folder else None,
+        config=_flat({"request": dict(request), "source": manifest.source}),
+        versions={"tensorpress": manifest.tool},
+    )
+
+
+def _of_run(folder: Path, config: Json, kind: str) -> Material:
+    phases = read_object(folder / PHASES) or {}
+    summary = read_object(folder / SUMMARY)
+    model = next((folder / n for n in (MODEL, COMPRESSED) if (folder / n).is_file()), None)
+    manifest = artifacts.read_manifest(model) if model else None
+    images = whole(inside(phases, BASELINE, "images")) or whole(inside(phases, FINETUNE, "images"))
+    untuned = inside(phases, COMPRESS, "acc") or inside(summary, "acc_before_finetune")
+    request = inside(config, "compression")
+    rows = read_rows(folder / RESULTS) if kind == "run" else []
+    recorded = rows[0].get("command") if rows else None
+    dense = folder / f"{BASELINE}.pt"
+    versions = inside(summary, "versions")
+    if not isinstance(versions, dict):
+        versions = {"tensorpress": manifest.tool} if manifest else {}
+    account = _account(manifest, model) if manifest and model else None
+    return Material(
+        path=folder,
+        kind=kind,
+        network=_text(inside(config, "network", "name")),
+        data=_text(inside(config, "data", "name")),
+        unfinished=None if summary else _unfinished(folder, config, kind, phases),
+        before=_score("baseline", inside(phases, BASELINE, "acc"), images),
+        untuned=_score("compressed, not fine-tuned", untuned, images),
+        after=_score("compressed and fine-tuned", inside(phases, FINETUNE, "acc"), images),
+        control=_score("baseline trained on as long", inside(phases, CONTROL, "acc"), images),
+        costs=(
+            _cost(inside(phases, BASELINE)),
+            _cost(inside(phases, COMPRESS)) or (_cost(summary) if kind == "finetune" else None),
+        ),
+        account=account,
+        request=request if isinstance(request, dict) else account.request if account else {},
+        layers=manifest.layers if manifest else {},
+        epochs=_epochs(folder / METRICS),
+        model_file=model,
+        dense_weights=dense if dense.is_file() else None,
+        command=Command(recorded, recorded=True)
+        if isinstance(recorded, str)
+        else repeat_run(config, kind),
+        config=_flat(config),
+        versions={str(name): str(version) for name, version in versions.items()},
+    )
+
+
+def _account(manifest: artifacts.Manifest, path: Path) -> AccountRecord | None:
+    return None if manifest.account is None else read_account(manifest.account, path)
+
+
+def _unfinished(folder: Path, config: Json, kind: str, phases: Json) -> str:
+    expected = EXPECTED[kind] + ((CONTROL,) if config.get("dense_control") is True else ())
+    waiting = [phase for phase in expected if phase not in phases]
+    if not waiting:
+        return "Every phase is done; only its summary is not written yet."
+    done = sum(epoch.phase == waiting[0] for epoch in _epochs(folder / METRICS))
+    planned = inside(config, "train" if waiting[0] == BASELINE else "finetune", "epochs")
+    where = f" ({done} of {planned} epochs done)" if waiting[0] != COMPRESS else ""
+    others = f", then {' and '.join(waiting[1:])}" if waiting[1:] else ""
+    return f"Still to do: {waiting[0]}{where}{others}."
+
+
+def _epochs(path: Path) -> tuple[Epoch, ...]:
+    try:
+        lines = read_metrics(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
+    numbers = ("lr", "loss", "train_acc", "test_acc", "seconds")
+    return tuple(
+        Epoch(line["phase"], epoch, *(number(line.get(key)) for key in numbers))
+        for line in lines
+        if isinstance(line["phase"], str) and (epoch := whole(line["epoch"])) is not None
+    )
+
+
+def _score(label: str, percent: Any, images: int | None) -> Score | None:
+    value = number(percent)
+    return None if value is None else Score(label, value, images)
+
+
+def _cost(facts: Any) -> tuple[int, int] | None:
+    params, macs = whole(inside(facts, "params")), whole(inside(facts, "macs"))
+    return None if params is None or macs is None else (params, macs)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,82 @@
+"""Axes: where a value stands, and round numbers to write beside it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST_NAME = 12
+ROOM = 0.14
+"""Of the width of a chart on a phone, what a name on its axis takes."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear axis from ``low`` to ``high`` with ticks at round numbers."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def share(self, value: float) -> float:
+        """Where ``value`` stands, 0 at ``low`` and 1 at ``high``."""
+        return (value - self.low) / (self.high - self.low)
+
+
+def round_scale(low: float, high: float, steps: int = 5) -> Scale:
+    """The least axis with round ticks that holds ``low`` and ``high``.
+
+    >>> round_scale(0, 37).ticks
+    (0.0, 10.0, 20.0, 30.0, 40.0)
+    """
+    span = (high - low) or abs(high) or 1.0
+    size: float = 10.0 ** math.floor(math.log10(span / steps))
+    size *= next(factor for factor in (1, 2, 2.5, 5, 10) if size * factor * steps >= span * 0.999)
+    first, last = math.floor(low / size + 1e-9), math.ceil(high / size - 1e-9)
+    last = max(last, first + 1)
+    ticks = tuple(round(index * size, 12) for index in range(first, last + 1))
+    return Scale(ticks[0], ticks[-1], ticks)
+
+
+def layer_ticks(names: Sequence[str]) -> list[tuple[float, str]]:
+    """(position, text) for layers side by side: the names of their blocks, or their numbers.
+
+    A block is what stands before the first dot. Its name stands in its middle; the larger blocks
+    come first where there is no room for all.
+    """
+    blocks = block_spans(names)
+    if not 2 <= len(blocks) <= 12:
+        return number_ticks(len(names))
+    placed: list[tuple[float, str]] = []
+    for name, first, last in sorted(blocks, key=lambda block: block[1] - block[2]):
+        middle = (first + last) / 2 / len(names)
+        half = ROOM / 2 <= middle <= 1 - ROOM / 2
+        if half and all(abs(middle - other) >= ROOM for other, _ in placed):
+            placed.append((middle, shortened(name)))
+    return sorted(placed)
+
+
+def block_spans(names: Sequence[str]) -> list[tuple[str, int, int]]:
+    """(block, first layer, one past its last layer), in order."""
+    spans: list[tuple[str, int, int]] = []
+    for index, name in enumerate(names):
+        block = name.partition(".")[0]
+        if spans and spans[-1][0] == block:
+            spans[-1] = (block, spans[-1][1], index + 1)
+        else:
+            spans.append((block, index, index + 1))
+    return spans
+
+
+def number_ticks(count: int) -> list[tuple[float, str]]:
+    """(position, text) of round numbers from 1 to ``count``."""
+    step = next(step for step in _STEPS if count / step <= 6)
+    numbers = [1, *range(step, count + 1, step)] if step > 1 else range(1, count + 1)
+    return [((number - 0.5) / count, str(number)) for number in numbers]
+
+
+def shortened(name: str) -> str:
+    """A name that fits on an axis."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+_STEPS = [factor * 10**power for power in range(12) for factor in (1, 2, 5)]

@@ -1,0 +1,105 @@
+"""The report as files: the page, its numbers as CSV, and its figures as PNG."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from tensorpress.errors import TensorpressError
+from tensorpress.files import write_atomically, write_whole
+from tensorpress.report.figures import FIGURES, draw_figures
+from tensorpress.report.findings import Findings
+from tensorpress.report.markup import printable
+from tensorpress.report.material import Epoch, Material
+from tensorpress.report.page import GENERATOR, build_page, ranked_layers
+from tensorpress.surgery import LayerRow
+from tensorpress.training.curves import can_plot
+
+PAGE, LAYERS, CURVES, SPECTRA = "index.html", "layers.csv", "curves.csv", "spectra.csv"
+
+
+def write_report(
+    folder: Path, material: Material, findings: Findings, *, layer: str | None = None
+) -> list[str]:
+    """Write the report into ``folder`` and give the names of its files.
+
+    ``layer`` is the one whose spectra are shown first; by default the largest that was decomposed.
+    Figures need matplotlib; without it they are left out. Figures of an earlier report in the
+    folder that this one does not have are removed.
+
+    Raises:
+        TensorpressError: no spectra of ``layer``, a page in the folder that is no report, or the
+            folder cannot be written.
+    """
+    _refuse_foreign(folder / PAGE)
+    opened = _opened(findings, layer)
+    files = {PAGE: build_page(material, findings, opened), **_csv_files(material, findings)}
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    drawn = []
+    if can_plot():
+        for name, save in draw_figures(material, findings, opened):
+            write_atomically(folder / name, save)
+            drawn.append(name)
+    for name in (LAYERS, CURVES, SPECTRA, *FIGURES):
+        if name not in files and name not in drawn:
+            (folder / name).unlink(missing_ok=True)
+    return [*files, *drawn]
+
+
+def _opened(findings: Findings, layer: str | None) -> str | None:
+    if layer is not None and layer not in findings.spectra:
+        known = ", ".join(list(findings.spectra)[:5]) or "none, see the notes of the report"
+        raise TensorpressError(f"there are no spectra of a layer '{layer}'; there are: {known}.")
+    if layer is not None or not findings.spectra:
+        return layer
+    rows = findings.account.layers if findings.account else ()
+    sizes = {row.name: row.params_before for row in rows if row.name in findings.spectra}
+    return max(sizes, key=sizes.__getitem__) if sizes else next(iter(findings.spectra))
+
+
+def _csv_files(material: Material, findings: Findings) -> dict[str, str]:
+    files = {}
+    if findings.account is not None:
+        names = [field.name for field in fields(LayerRow)]
+        files[LAYERS] = _csv(names, map(_layer_cells, findings.account.layers))
+    elif ranked := ranked_layers(material, findings):
+        rows = [(name, " ".join(map(str, ranks or ()))) for name, ranks in ranked]
+        files[LAYERS] = _csv(["name", "ranks"], rows)
+    if material.epochs:
+        files[CURVES] = _csv([f.name for f in fields(Epoch)], map(astuple, material.epochs))
+    steps = [
+        (layer.name, number, rank, kept, rank == step.rank, step.threshold)
+        for layer in findings.spectra.values()
+        for number, step in enumerate(layer.steps, 1)
+        for rank, kept in enumerate(step.kept, 1)
+    ]
+    if steps:
+        head = ["layer", "step", "rank", "kept_energy", "taken", "threshold"]
+        files[SPECTRA] = _csv(head, steps)
+    return files
+
+
+def _layer_cells(row: LayerRow) -> list[object]:
+    cells = {field.name: getattr(row, field.name) for field in fields(row)}
+    return list((cells | {"ranks": " ".join(map(str, row.ranks or ()))}).values())
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """None as an empty cell; floats in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(
+        [printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
+    return text.getvalue()
+
+
+def _refuse_foreign(page: Path) -> None:
+    if not page.is_file():
+        return
+    with page.open("rb") as file:
+        if GENERATOR.encode() not in file.read(2000):
+            raise TensorpressError(f"{page} is a page of something else: choose another folder.")

@@ -1,0 +1,110 @@
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import tensorpress as tp
+from tensorpress.cli import main
+from tensorpress.data import load_data
+from tensorpress.training import Compression, Network, Recipe, Settings, run_scheme
+
+NETS = """
+import torch
+from torch import nn
+
+def tiny(num_classes=10, in_channels=1):
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 12, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, groups=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )
+"""
+NET = "report_nets:tiny"
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on Python's path that holds report_nets.py."""
+    folder = tmp_path_factory.mktemp("nets")
+    (folder / "report_nets.py").write_text(NETS)
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    sys.modules.pop("report_nets", None)
+
+
+@pytest.fixture
+def tensorpress(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], nets: Path, tmp_path: Path
+) -> Callable[..., Answer]:
+    """``tensorpress ARGUMENTS`` in this process, in an empty folder."""
+    assert nets
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["tensorpress", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code: object = 0
+        except SystemExit as stopped:
+            code = stopped.code or 0
+        out, err = capfd.readouterr()
+        assert isinstance(code, int)
+        return Answer(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def run(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three phases on digits. Not to be changed: copy it."""
+    from report_nets import tiny
+
+    assert nets
+    folder = tmp_path_factory.mktemp("runs") / "RUN"
+    run_scheme(
+        folder,
+        Network(NET, tiny, built_trained=True),
+        load_data("digits"),
+        Compression(rank=tp.Energy(0.6)),
+        train=Recipe(2, lr=0.05),
+        finetune=Recipe(3, lr=0.02, schedule="cosine"),
+        dense_control=True,
+        settings=Settings(seed=1, device="cpu", quiet=True),
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a ResNet-20 that was never trained."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "resnet20.th"
+    torch.save(tp.networks.resnet20().state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def compressed(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``tensorpress compress --net resnet20 --energy 0.6 -o OUT`` writes: copy it."""
+    folder = tmp_path_factory.mktemp("compressed") / "OUT"
+    arguments = f"compress --net resnet20 --weights {weights} --energy 0.6 -o {folder}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tensorpress", *arguments.split()])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code
+    return folder

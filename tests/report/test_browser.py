@@ -1,0 +1,95 @@
+"""The page in a browser; what a parser cannot see."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Tab, browser, find_chromium
+from conftest import NET, Answer
+
+Command = Callable[..., Answer]
+pytestmark = pytest.mark.skipif(find_chromium() is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browser(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(tensorpress: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tensorpress.report.write.can_plot", lambda: False)
+    answer = tensorpress("report", run, "--net", NET, "--no-time", "-o", "PAGE")
+    assert (answer.code, answer.err) == (0, "")
+    return Path("PAGE/index.html")
+
+
+def complaints(tab: Tab) -> list[dict[str, Any]]:
+    methods = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+    return [event for event in tab.events if event.get("method") in methods]
+
+
+def requests(tab: Tab) -> list[str]:
+    return [
+        event["params"]["request"]["url"]
+        for event in tab.events
+        if event.get("method") == "Network.requestWillBeSent"
+    ]
+
+
+def test_it_fits_every_screen_in_both_modes(tab: Tab, page: Path) -> None:
+    grounds = set()
+    for width in (360, 1280):
+        for scheme in ("light", "dark"):
+            tab.open(page, width=width, scheme=scheme)
+            assert tab.evaluate("innerWidth") == width
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            grounds.add(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert complaints(tab) == []
+            assert requests(tab) == [page.resolve().as_uri()]
+    assert len(grounds) == 2
+
+
+def test_a_layer_is_chosen_with_and_without_javascript(tab: Tab, page: Path) -> None:
+    shown = "[...document.querySelectorAll('#spectra details')].map(e => [e.hidden, e.open])"
+    tab.open(page, width=1280, scheme="light")
+    assert tab.evaluate("document.getElementById('pick').hidden") is False
+    assert tab.evaluate(shown) == [[False, True], [True, False]]
+    tab.evaluate("document.getElementById('pick-next').click()")
+    assert tab.evaluate(shown) == [[True, False], [False, True]]
+    tab.evaluate("document.getElementById('pick-next').click()")
+    assert tab.evaluate(shown) == [[False, True], [True, False]]
+    assert complaints(tab) == []
+
+    tab.open(page, width=1280, scheme="light", scripts=False)
+    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
+    folds = [node["name"]["value"] for node in tree if role(node).startswith("Disclosure")]
+    assert len([name for name in folds if "ranks" in name]) == 2
+    assert not [node for node in tree if role(node) == "combobox"]
+
+
+def test_what_a_screen_reader_is_told(tab: Tab, page: Path) -> None:
+    tab.open(page, width=1280, scheme="light")
+    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [role(node) for node in tree]
+    for landmark in ("banner", "navigation", "main", "contentinfo"):
+        assert roles.count(landmark) == 1
+    pictures = [node["name"]["value"] for node in tree if role(node) == "image"]
+    assert any(name.startswith("Ranks of 2 decomposed layers; R1") for name in pictures)
+    assert any(name.startswith("Accuracy on test images") for name in pictures)
+    assert all(pictures)
+    assert "graphics-symbol" not in roles
+
+
+def test_code_smuggled_into_the_page_does_not_run(tab: Tab, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    smuggled = "<img src=x onerror='window.ran=1'><script>window.ran=2</script>"
+    page.write_text(text.replace("<main", f"{smuggled}<main"), encoding="utf-8")
+    tab.open(page, width=1280, scheme="light")
+    assert tab.evaluate("window.ran === undefined") is True
+
+
+def role(node: dict[str, Any]) -> str:
+    return str(node.get("role", {}).get("value")) if not node.get("ignored") else ""

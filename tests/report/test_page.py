@@ -1,0 +1,256 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import NET, Answer
+from html_check import Element, check_page
+
+import tensorpress as tp
+from tensorpress.artifacts import read_manifest
+from tensorpress.report import build_page, known_without_networks, read_material
+from tensorpress.report.quantity import DASH, MINUS, TIMES
+
+Command = Callable[..., Answer]
+HOSTILE = "</script><script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x00\x1b\ud800"
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take a second a report, and test_write looks at them."""
+    monkeypatch.setattr("tensorpress.report.write.can_plot", lambda: False)
+
+
+def report_of(tensorpress: Command, path: Path, *options: object) -> Element:
+    answer = tensorpress("report", path, *options, "-o", "PAGE")
+    assert (answer.code, answer.err) == (0, "")
+    return check_page(Path("PAGE/index.html").read_text(encoding="utf-8"))
+
+
+def rows(page: Element, caption: str) -> list[list[str]]:
+    table = next(t for t in page.all("table") if caption in t.children[0].words)
+    return [[cell.words for cell in row.children] for row in table.all("tr")]
+
+
+def test_the_numbers_of_a_run_are_on_its_page(tensorpress: Command, run: Path) -> None:
+    page = report_of(tensorpress, run, "--net", NET, "--batch", "2")
+    facts = json.loads((run / "summary.json").read_text())
+    cards = {
+        card.all("h3")[0].words.removesuffix(" worse"): card
+        for card in page.all("li")[:20]
+        if card.all("h3")
+    }
+    assert f"{facts['pcr']:.2f}{TIMES}" in cards["Parameters"].words
+    assert f"{facts['params_baseline']:,}" in cards["Parameters"].words
+    assert f"{facts['params']:,}" in cards["Parameters"].words
+    assert f"PCR {facts['pcr']:.2f}" in cards["Parameters"].words
+    assert f"{facts['macs_baseline']:,}" in cards["MACs"].words
+    assert f"{facts['macs']:,}" in cards["MACs"].words
+    assert f"FCR {facts['fcr']:.2f}" in cards["MACs"].words
+    accuracy = cards["Accuracy"].words
+    for key in ("acc_baseline", "acc_before_finetune", "acc", "acc_dense_control"):
+        assert f"{facts[key]:.2f}" in accuracy
+    assert f"{facts['acc']:.2f} ± {facts['stderr']:.2f} %" in accuracy
+    assert f"On {facts['images']} test images" in accuracy
+    time = cards["Time here"].words
+    assert re.search(r"\d ms .* \d+\.?\d* ms", time)
+    assert "Batch of 2" in time
+    assert "threads, torch" in time
+    assert "slower" in time or "faster" in time
+
+
+def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: Path) -> None:
+    page = report_of(tensorpress, run, "--net", NET, "--no-time")
+    account = read_manifest(run / "model.tp").account
+    assert account is not None
+    body = rows(page, "Every layer before and after")[1:]
+    assert [row[0] for row in body[: len(account["layers"])]] == [
+        layer["name"] for layer in account["layers"]
+    ]
+    for shown, layer in zip(body, account["layers"], strict=False):
+        assert shown[2].split() == ([str(r) for r in layer["ranks"]] if layer["ranks"] else [DASH])
+        assert shown[5] == f"{layer['params_before']:,}"
+        assert shown[8] == f"{layer['macs_after']:,}"
+        assert shown[9] == layer["decision"]
+    assert body[-1][5:9] == [
+        f"{account[key]:,}"
+        for key in ("params_before", "params_after", "macs_before", "macs_after")
+    ]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    epochs = rows(page, "Every epoch")[1:]
+    assert [(row[0], row[1], row[5]) for row in epochs] == [
+        (line["phase"], str(line["epoch"]), f"{line['test_acc']:.2f}") for line in lines
+    ]
+
+
+def test_spectra_of_every_decomposed_layer(tensorpress: Command, run: Path) -> None:
+    page = report_of(tensorpress, run, "--net", NET, "--no-time", "--layer", "5")
+    manifest = read_manifest(run / "model.tp")
+    folds = [fold for fold in page.all("details") if fold.attributes.get("name") == "spectra"]
+    assert [fold.all("b")[0].words for fold in folds] == list(manifest.layers)
+    assert [fold.all("b")[0].words for fold in folds if "open" in fold.attributes] == ["5"]
+    for fold, entry in zip(folds, manifest.layers.values(), strict=True):
+        table = [[cell.words for cell in row.children] for row in fold.all("tr")][1:]
+        assert [int(row[1]) for row in table] == list(entry.ranks)
+        assert all(float(row[3]) > 0.6 for row in table)
+        assert {row[4] for row in table} == {"0.600"}
+        charts = [svg for svg in fold.all("svg") if svg.attributes.get("role") == "img"]
+        assert len(charts) == len(entry.ranks)
+        assert all("threshold 0.6" in chart.words for chart in charts)
+
+
+def test_compress_output_needs_weights_for_its_spectra(
+    tensorpress: Command, compressed: Path, weights: Path
+) -> None:
+    page = report_of(tensorpress, compressed, "--no-time")
+    assert "give them with --weights FILE" in page.words
+    assert not [fold for fold in page.all("details") if fold.attributes.get("name")]
+    assert "tensorpress compress --net resnet20 --weights FILE" in page.all("pre")[0].words
+    page = report_of(tensorpress, compressed, "--no-time", "--weights", weights)
+    assert "give them with --weights FILE" not in page.words
+    assert [fold for fold in page.all("details") if fold.attributes.get("name")]
+
+
+def test_accuracies_of_compress(tensorpress: Command, compressed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(compressed, tmp_path / "OUT")
+    facts = json.loads((folder / "account.json").read_text())
+    facts |= {"acc_baseline": 93.43, "acc": 15.11, "stderr": 1.3, "images": 761}
+    (folder / "account.json").write_text(json.dumps(facts))
+    page = report_of(tensorpress, folder, "--no-time")
+    assert "15.11 ± 1.30 %" in page.words
+    assert f"{MINUS}78.32 points" in page.words
+    assert "not fine-tuned" in page.words
+
+
+def test_a_file_alone(tensorpress: Command, compressed: Path) -> None:
+    page = report_of(tensorpress, compressed / "model.tp", "--no-time")
+    assert page.all("h1")[0].words == "resnet20"
+    assert rows(page, "Every layer")
+
+
+def test_a_file_without_an_account(tensorpress: Command, tmp_path: Path) -> None:
+    from report_nets import tiny
+
+    model = tp.compress(tiny(), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.6)).model
+    source = {"network": NET, "input_shape": [1, 8, 8], "num_classes": 10}
+    tp.save(model, tmp_path / "old.tp", source=source)
+    page = report_of(tensorpress, tmp_path / "old.tp")
+    assert "An account by layer is not recorded" in page.words
+    assert "The network was not built" in page.words
+    assert "name it with --net" in page.words
+    assert [row[0] for row in rows(page, "The decomposed layers")[1:]] == ["2", "5"]
+    page = report_of(tensorpress, tmp_path / "old.tp", "--net", NET, "--no-time")
+    assert "counted for the report" in page.words
+    assert [row[0] for row in rows(page, "Every layer")[1:-2]] == ["0", "2", "5", "9"]
+
+
+def test_an_unfinished_run_says_so(tensorpress: Command, run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "RUN")
+    (folder / "summary.json").unlink()
+    phases = json.loads((folder / "phases.json").read_text())
+    assert list(phases) == ["baseline", "compress", "finetune", "dense_control"]
+    stops = {
+        "dense_control": "dense_control (3 of 3 epochs done).",
+        "finetune": "finetune (3 of 3 epochs done), then dense_control.",
+        "compress": "compress, then finetune and dense_control.",
+        "baseline": "baseline (2 of 2 epochs done), then compress and finetune and dense_control.",
+    }
+    for phase, waiting in stops.items():
+        del phases[phase]
+        (folder / "phases.json").write_text(json.dumps(phases))
+        if phase == "finetune":
+            (folder / "model.tp").unlink()
+        if phase == "compress":
+            (folder / "compressed.tp").unlink()
+        page = report_of(tensorpress, folder, "--no-time", "--net", NET)
+        assert f"This run is not finished. Still to do: {waiting}" in page.words
+    (folder / "metrics.jsonl").unlink()
+    (folder / "phases.json").unlink()
+    page = report_of(tensorpress, folder, "--no-time")
+    assert "baseline (0 of 2 epochs done)" in page.words
+
+
+def test_hostile_files_stay_text(tensorpress: Command, run: Path, tmp_path: Path) -> None:
+    from report_nets import tiny
+
+    folder = shutil.copytree(run, tmp_path / "RUN")
+
+    def spoil(value: object) -> object:
+        if isinstance(value, dict):
+            return {
+                key if key in KEYS else key + HOSTILE: spoil(inner) if key != "kind" else inner
+                for key, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [spoil(inner) for inner in value]
+        return value + HOSTILE if isinstance(value, str) else value
+
+    for name in ("config.json", "phases.json", "summary.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(spoil(content)))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(spoil(x)) + "\n" for x in lines))
+    (folder / "results.json").write_text(json.dumps([{"command": "tensorpress " + HOSTILE}]))
+    model = tp.load(folder / "model.tp", into=tiny())
+    account = spoil(read_manifest(folder / "model.tp").account)
+    clean = json.loads(json.dumps(account).replace("\\ud800", ""))
+    tp.save(model, folder / "model.tp", source={"network": HOSTILE[:-1]}, account=clean)
+
+    page = report_of(tensorpress, folder)
+    scripts = page.all("script")
+    assert len(scripts) == 1
+    assert "alert(1)" in page.words
+    assert "alert(1)" in page.all("h1")[0].words
+    assert not page.all("img")
+
+
+KEYS = (
+    *("kind", "train", "compression", "finetune", "distillation", "dense_control", "network"),
+    *("name", "weights_sha256", "data", "seed", "epochs", "acc", "stderr", "images", "params"),
+    *("macs", "pcr", "fcr", "phase", "epoch", "loss", "test_acc", "train_acc", "baseline"),
+    *("compress", "versions", "request", "rank", "budget", "layers", "kernel", "ranks"),
+    *("kept_energy", "relative_error", "decision", "params_before", "params_after"),
+    *("macs_before", "macs_after", "lr", "seconds"),
+)
+
+
+def test_the_policy_of_the_page_lets_only_its_own_script_run(compressed: Path) -> None:
+    material = read_material(compressed)
+    text = build_page(material, known_without_networks(material))
+    policy = next(
+        meta.attributes["content"]
+        for meta in check_page(text).all("meta")
+        if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_contrast_is_aa(mode: int) -> None:
+    style = resources.files("tensorpress.report").joinpath("style.css").read_text()
+    block = re.findall(r":root \{(.*?)\}", style, re.S)[mode]
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", block))
+    for ground in ("page", "sheet"):
+        for text in ("ink", "soft", "accent", "bad"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        for drawn in ("s1", "s2", "s3", "s4", "before", "after"):
+            assert contrast(colours[drawn], colours[ground]) >= 3.0, (drawn, ground)
+    assert contrast(colours["notice-ink"], colours["notice"]) >= 4.5

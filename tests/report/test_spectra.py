@@ -1,0 +1,107 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import tensorpress as tp
+from tensorpress.artifacts import LayerEntry
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized
+from tensorpress.report.spectra import StepSpectrum, read_spectra
+
+
+def conv(groups: int = 1) -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(12, 18, 3, groups=groups))
+
+
+def entries(net: nn.Module, rank: tp.Energy | tp.Ranks | tp.RelativeError) -> dict[str, LayerEntry]:
+    layer = tp.factorize(net[0], rank=rank)
+    assert isinstance(layer, Factorized)
+    return {"0": LayerEntry(layer.method, layer.ranks)}
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_the_first_step_is_the_spectrum_of_the_first_unfolding(groups: int) -> None:
+    net = conv(groups)
+    found = read_spectra(net, entries(net, tp.Ranks(3, 5, 4)), {})["0"]
+    squares = 0
+    for kernel in net[0].weight.detach().double().chunk(groups):
+        unfolding = kernel.permute(1, 2, 3, 0).reshape(12 // groups, -1)
+        squares = squares + torch.linalg.svdvals(unfolding) ** 2
+    expected = squares.cumsum(0) / squares.sum()
+    assert found.steps[0].kept == pytest.approx(expected.tolist(), rel=1e-5)
+    assert [step.rank for step in found.steps] == [3, 5, 4]
+
+
+@pytest.mark.parametrize("tau", [0.3, 0.6, 0.9])
+def test_the_ranks_are_the_first_above_the_threshold(tau: float) -> None:
+    net = conv()
+    found = read_spectra(net, entries(net, tp.Energy(tau)), {"rank": repr(tp.Energy(tau))})["0"]
+    product = 1.0
+    for step in found.steps:
+        assert step.threshold == tau
+        assert step.kept[step.rank - 1] > tau
+        assert step.rank == 1 or step.kept[step.rank - 2] <= tau
+        product *= step.kept[step.rank - 1]
+    assert found.kept_energy == pytest.approx(product, rel=1e-5)
+
+
+@pytest.mark.parametrize("eps", [0.2, 0.5])
+def test_an_error_bound_is_a_threshold_too(eps: float) -> None:
+    net = conv()
+    rule = tp.RelativeError(eps)
+    found = read_spectra(net, entries(net, rule), {"rank": repr(rule)})["0"]
+    for step in found.steps:
+        assert step.threshold is not None
+        assert step.kept[step.rank - 1] >= step.threshold - 1e-6
+        assert step.rank == 1 or step.kept[step.rank - 2] < step.threshold + 1e-6
+
+
+def test_rules_by_pattern_and_rules_without_a_threshold() -> None:
+    net = conv()
+    ranks = entries(net, tp.Energy(0.6))
+    for recorded, expected in (
+        ({"0": "Energy(tau=0.6)", "*": "Energy(tau=0.1)"}, 0.6),
+        ({"nothing": "Energy(tau=0.6)"}, None),
+        ("SingularSum(tau=0.6)", None),
+        ("Energy(tau=7)", None),
+        ("__import__('os').getcwd()", None),
+        (None, None),
+    ):
+        found = read_spectra(net, ranks, {"rank": recorded})["0"]
+        assert {step.threshold for step in found.steps} == {expected}
+
+
+def test_a_kernel_of_zeros_has_no_spectra() -> None:
+    net = conv()
+    nn.init.zeros_(net[0].weight)
+    assert read_spectra(net, {"0": LayerEntry("ttpwt", (1, 1, 1))}, {})["0"].steps == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"9": LayerEntry("ttpwt", (1, 1, 1))},
+        {"0": LayerEntry("ttpwt", (1, 1))},
+        {"0": LayerEntry("ttpwt", (10**6, 1, 1))},
+        {"0": LayerEntry("magic", (1, 1, 1))},
+    ],
+)
+def test_entries_of_another_network_are_refused(wrong: dict[str, LayerEntry]) -> None:
+    with pytest.raises(TensorpressError):
+        read_spectra(conv(), wrong, {})
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_the_rank_that_a_share_needs(sizes: list[float], share: float) -> None:
+    total, kept, so_far = sum(sizes), [], 0.0
+    for size in sizes:
+        so_far += size
+        kept.append(min(so_far / total, 1.0))
+    need = StepSpectrum(tuple(kept), 1, None).needs(share)
+    assert 1 <= need <= len(kept)
+    assert need == len(kept) or kept[need - 1] >= share
+    assert need == 1 or kept[need - 2] < share

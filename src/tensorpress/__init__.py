@@ -5,6 +5,7 @@ from tensorpress.allocate import Budget
 from tensorpress.api import compress
 from tensorpress.artifacts import load, save
 from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
+from tensorpress.deploy import export
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import factorize
 from tensorpress.networks import load_weights
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "compress",
     "count",
+    "export",
     "factorize",
     "load",
     "load_weights",

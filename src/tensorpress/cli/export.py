@@ -1,0 +1,126 @@
+"""``tensorpress export``."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from tensorpress import artifacts, deploy
+from tensorpress.cli import options
+from tensorpress.cli.evaluate import Compressed
+from tensorpress.cli.inputs import Inputs, read_compressed_inputs, read_inputs, read_source
+from tensorpress.data import normalise
+from tensorpress.errors import TensorpressError
+
+IMAGES = 64
+
+FileFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="onnx, pt2 (torch.export) or openvino; by default what the name after -o ends in.",
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch", min=1, help="Fix the batch size; by default it stays free."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="A file that ends in .onnx, .pt2 or .xml (its weights are then in the .bin beside "
+        "it), or a folder for model.onnx, model.pt2 or model.xml.",
+    ),
+]
+
+
+def export(
+    net: options.Net = None,
+    weights: options.Weights = None,
+    compressed: Compressed = None,
+    file_format: FileFormat = None,
+    batch: Batch = None,
+    data: options.Data = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    input_shape: options.InputShape = None,
+    classes: options.Classes = None,
+    output: Output = None,
+) -> None:
+    """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
+
+    The file is run in its runtime and compared with PyTorch before it takes its place, on random
+    inputs and, with --data, on test images.
+
+        tensorpress export --compressed RUN/model.tp --format onnx --data DIR -o OUT
+
+        tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
+    """
+    path = _place(output, file_format)
+    if compressed is not None and weights is not None:
+        raise TensorpressError("--weights and --compressed were both given: give one of them.")
+    named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}
+    if compressed is not None:
+        inputs = _with_shape(read_compressed_inputs(compressed, **named), input_shape, compressed)
+        network: nn.Module = artifacts.load(compressed, into=inputs.build()).eval()
+    else:
+        inputs = read_inputs(**named, input_shape=input_shape)
+        network = inputs.load(weights)
+    report = deploy.export(
+        network,
+        path,
+        torch.zeros(batch or 1, *inputs.shape),
+        format=file_format,
+        dynamic_batch=batch is None,
+        check_inputs=_images(inputs, batch or IMAGES),
+    )
+    typer.echo(str(report))
+
+
+def _place(output: Path | None, file_format: str | None) -> Path:
+    """The file to write, for -o a file or a folder."""
+    if output is None:
+        raise TensorpressError("-o is missing: give a file, such as model.onnx, or a folder.")
+    if file_format is not None and file_format not in deploy.FORMATS:
+        raise TensorpressError(f"no --format {file_format}; there is: {', '.join(deploy.FORMATS)}.")
+    suffixes = [kind.suffix for kind in deploy.FORMATS.values()]
+    if output.suffix in suffixes:
+        deploy.find_format(output, file_format)
+        return output
+    if file_format is None:
+        raise TensorpressError(
+            f"--format is missing: give {', '.join(deploy.FORMATS)}, or end -o in "
+            f"{', '.join(suffixes)}."
+        )
+    return output / f"model{deploy.FORMATS[file_format].suffix}"
+
+
+def _with_shape(inputs: Inputs, given: str | None, compressed: Path) -> Inputs:
+    """The shape that --input-shape gives, else that of the data, else what the file remembers."""
+    shape = options.read_shape(given)
+    if inputs.data is not None:
+        if shape not in (None, inputs.shape):
+            raise TensorpressError(
+                f"--input-shape {given} is not that of the data, "
+                f"{','.join(map(str, inputs.shape))}: leave it out."
+            )
+        return inputs
+    remembered = read_source(compressed).get("input_shape")
+    if shape is None and remembered is not None:
+        if not remembered or min(remembered) < 1:
+            raise TensorpressError(
+                f"the manifest of {compressed} is damaged: its input_shape is {remembered}."
+            )
+        shape = tuple(remembered)
+    return inputs if shape is None else dataclasses.replace(inputs, shape=shape)
+
+
+def _images(inputs: Inputs, count: int) -> Tensor | None:
+    if inputs.data is None:
+        return None
+    return normalise(inputs.data.test.images[:count], inputs.data.mean, inputs.data.std)

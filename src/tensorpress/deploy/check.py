@@ -1,0 +1,77 @@
+"""A written file held against the network that it was made from."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from tensorpress.deploy.cause import first_cause
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats import Run
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import run_examples
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of a file with its network.
+
+    Attributes:
+        inputs: "random" or "given".
+        shapes: of the inputs.
+        difference: see :func:`relative_difference`.
+    """
+
+    inputs: str
+    shapes: tuple[tuple[int, ...], ...]
+    difference: float
+
+
+def check(net: nn.Module, run: Run, feed: Feed, inputs: str) -> Check:
+    """Run both on ``feed``.
+
+    Raises:
+        TensorpressError: the file does not run, or is not equal to the network to `TOLERANCE`.
+    """
+    shapes = tuple(tuple(tensor.shape) for tensor in feed.tensors)
+    where = f"on {inputs} inputs of {', '.join(map(str, shapes))}"
+    expected = tree_leaves(run_examples(net, feed.args if feed.names is None else feed.kwargs))
+    if not all(isinstance(e, Tensor) and bool(torch.isfinite(e).all()) for e in expected):
+        raise TensorpressError(
+            f"the network gives something else than finite tensors {where}, so its export cannot "
+            "be checked: look for a diverged training, or make it return tensors only."
+        )
+    try:
+        found = run(feed)
+    except Exception as error:
+        raise TensorpressError(
+            f"the exported file does not run {where} ({first_cause(error)}); nothing was written."
+        ) from error
+    difference = relative_difference(expected, found)
+    if not difference <= TOLERANCE:
+        raise TensorpressError(
+            f"the exported file is not equal to the network: {where} they differ by "
+            f"{difference:.1e} of the largest output, more than {TOLERANCE:.0e}; nothing was "
+            "written. Does the network draw random numbers, or change in eval mode?"
+        )
+    return Check(inputs, shapes, difference)
+
+
+def relative_difference(expected: list[Tensor], found: list[Tensor]) -> float:
+    """Worst over the outputs: max |found - expected| / max |expected| (1 if that is 0), in float64.
+
+    Infinite for NaN, and for outputs of another number or shape.
+    """
+    if [e.shape for e in expected] != [f.shape for f in found]:
+        return float("inf")
+    worst = 0.0
+    for reference, value in zip(expected, found, strict=True):
+        if not reference.numel():
+            continue
+        difference = float((value.double() - reference.double()).abs().max())
+        largest = float(reference.double().abs().max()) or 1.0
+        worst = max(worst, difference / largest if difference == difference else float("inf"))
+    return worst

@@ -1,0 +1,158 @@
+"""A network as a file for another runtime, checked against the network itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tensorpress.deploy.cause import first_cause
+from tensorpress.deploy.check import Check, check
+from tensorpress.deploy.export_report import ExportReport
+from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.formats import FORMATS, Format, Run
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.staging import staged
+from tensorpress.deploy.trace import copy_for_export, trace
+from tensorpress.errors import TensorpressError
+from tensorpress.progress import progress_bar
+from tensorpress.surgery import ExampleInputs, run_examples
+
+CHECKED_BATCHES = (1, 3)
+
+
+def export(
+    model: nn.Module,
+    path: Path | str,
+    example_inputs: ExampleInputs,
+    *,
+    format: str | None = None,
+    dynamic_batch: bool = True,
+    check_inputs: ExampleInputs | None = None,
+    progress: bool | None = None,
+) -> ExportReport:
+    """Write a network, compressed or not, for ONNX Runtime, OpenVINO or ``torch.export.load``.
+
+    What is written is a copy in eval mode on the CPU; the model stays as it is. Before the file
+    takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
+    on random inputs at batch sizes 1 and 3, and on ``check_inputs`` at batch size 1 and all at
+    once. Equal means: for every output, the largest absolute difference is at most 1e-4 times the
+    largest absolute value that PyTorch gives. The file is written aside and renamed.
+
+    Args:
+        model: any network that ``torch.export`` takes; float32 for ONNX and OpenVINO.
+        path: ends in .onnx, .pt2 or .xml, and an .xml has its weights in a .bin beside it. An
+            .onnx holds its weights unless they are over 1.9 GB, then they lie in an .onnx.data.
+        example_inputs: tensors as the network takes them, as in ``compress``.
+        format: "onnx", "pt2" or "openvino"; by default what the path ends in.
+        dynamic_batch: leave the first dimension free, of the first input and of all others as
+            long as that. False fixes it to that of the example inputs.
+        check_inputs: real inputs to compare on, of the example inputs' shapes but for the batch.
+        progress: show a progress bar; by default if standard error is a terminal.
+
+    Raises:
+        TensorpressError: a runtime that is not installed, a layer that cannot be exported, a file
+            that is not equal to the network or cannot be written. Nothing is then left, and an
+            older file of that name is unchanged.
+    """
+    path = Path(path)
+    kind = find_format(path, format)
+    feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
+    real = None
+    if check_inputs is not None:
+        real = read_feed(check_inputs, dynamic_batch=dynamic_batch, named="check_inputs")
+        _refuse_other_shapes(feed, real)
+    with quiet():
+        versions = kind.prepare()
+    net = copy_for_export(model)
+    if kind.float32_only:
+        _refuse_other_precision(net, feed, kind)
+    run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    with staged(path) as place, progress_bar(show=progress) as bar:
+        step = bar.add_task(f"{kind.name} export: tracing", total=3)
+        with quiet():
+            program = trace(net, feed.resized(2) if feed.batch == 1 else feed)
+        bar.update(step, advance=1, description=f"{kind.name} export: writing")
+        with quiet():
+            run = _write(program, place, kind)
+        bar.update(step, advance=1, description=f"{kind.name} export: checking")
+        with quiet():
+            checks = tuple(_checks(net, run, feed, real))
+        size = sum(file.stat().st_size for file in place.parent.iterdir())
+    return ExportReport(path, kind.name, size, checks, versions | {"torch": torch.__version__})
+
+
+def find_format(path: Path, name: str | None = None) -> Format:
+    """The format of that name, or the one that ``path`` ends in.
+
+    Raises:
+        TensorpressError: neither is known, or they contradict each other.
+    """
+    allowed = ", ".join(f"{kind.suffix} ({kind.name})" for kind in FORMATS.values())
+    if name is not None and name not in FORMATS:
+        raise TensorpressError(f"no format '{name}'; there is: {', '.join(FORMATS)}.")
+    by_suffix = {kind.suffix: kind for kind in FORMATS.values()}
+    found = by_suffix.get(path.suffix)
+    if found is None:
+        raise TensorpressError(f"{path}: the name of an exported file ends in one of {allowed}.")
+    if name is not None and found.name != name:
+        raise TensorpressError(
+            f"{path} is no file of the format '{name}': end its name in {FORMATS[name].suffix}, "
+            "or leave the format out."
+        )
+    return found
+
+
+def _write(program: torch.export.ExportedProgram, place: Path, kind: Format) -> Run:
+    try:
+        kind.write(program, place)
+        return kind.read(place)
+    except OSError:
+        raise
+    except Exception as error:
+        raise TensorpressError(
+            f"the network cannot be written as {kind.name} ({first_cause(error)}); try another of "
+            f"the formats {', '.join(FORMATS)}."
+        ) from error
+
+
+def _checks(net: nn.Module, run: Run, feed: Feed, real: Feed | None) -> Iterator[Check]:
+    sizes = CHECKED_BATCHES if feed.batch else (0,)
+    for seed, size in enumerate(sizes):
+        yield check(net, run, feed.resized(size).randomised(seed), "random")
+    if real is not None:
+        for size in sorted({1, real.batch} if real.batch else {0}):
+            yield check(net, run, real.resized(size), "given")
+
+
+def _refuse_other_shapes(feed: Feed, real: Feed) -> None:
+    def shapes(inputs: Feed) -> list[tuple[object, ...]]:
+        return [
+            (*(("batch", *t.shape[1:]) if b else t.shape), t.dtype)
+            for t, b in zip(inputs.tensors, inputs.batched, strict=True)
+        ]
+
+    if real.names != feed.names or shapes(real) != shapes(feed):
+        raise TensorpressError(
+            f"check_inputs are {_listed(real)} and the example inputs {_listed(feed)}: they must "
+            "be alike, but for the batch size if that is dynamic."
+        )
+
+
+def _refuse_other_precision(net: nn.Module, feed: Feed, kind: Format) -> None:
+    held = {"the network": [*net.parameters(), *net.buffers()], "an input": [*feed.tensors]}
+    for holder, tensors in held.items():
+        for tensor in tensors:
+            if tensor.is_floating_point() and tensor.dtype is not torch.float32:
+                raise TensorpressError(
+                    f"{holder} is in {tensor.dtype}, and {kind.name} files are written and "
+                    "checked in torch.float32: convert it with .float(), or write a .pt2."
+                )
+
+
+def _listed(feed: Feed) -> str:
+    names = feed.names or [""] * len(feed.tensors)
+    return ", ".join(
+        f"{name} {tuple(tensor.shape)} {tensor.dtype}".strip()
+        for name, tensor in zip(names, feed.tensors, strict=True)
+    )

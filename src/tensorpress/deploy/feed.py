@@ -1,0 +1,83 @@
+"""The inputs of a network, for an export and its check."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import ExampleInputs
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """What one call of a network takes.
+
+    Attributes:
+        tensors: the inputs in order, on the CPU.
+        names: their keywords; None if they are positional.
+        batched: for each, whether its first dimension is the batch.
+    """
+
+    tensors: tuple[Tensor, ...]
+    names: tuple[str, ...] | None
+    batched: tuple[bool, ...]
+
+    @property
+    def args(self) -> tuple[Tensor, ...]:
+        return self.tensors if self.names is None else ()
+
+    @property
+    def kwargs(self) -> dict[str, Tensor]:
+        return {} if self.names is None else dict(zip(self.names, self.tensors, strict=True))
+
+    @property
+    def batch(self) -> int:
+        """The batch size; 0 where nothing is batched."""
+        return next((len(t) for t, b in zip(self.tensors, self.batched, strict=True) if b), 0)
+
+    def resized(self, batch: int) -> "Feed":
+        """The same at another batch size: the rows from the start, and again if there are few."""
+        resized = (
+            tensor[torch.arange(batch) % len(tensor)] if is_batched else tensor
+            for tensor, is_batched in zip(self.tensors, self.batched, strict=True)
+        )
+        return replace(self, tensors=tuple(resized))
+
+    def randomised(self, seed: int) -> "Feed":
+        """The same with normal random numbers, where they are no whole numbers."""
+        generator = torch.Generator().manual_seed(seed)
+        tensors = (
+            torch.randn(t.shape, generator=generator).to(t.dtype) if t.is_floating_point() else t
+            for t in self.tensors
+        )
+        return replace(self, tensors=tuple(tensors))
+
+
+def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "example_inputs") -> Feed:
+    """The tensors of example inputs. Batched are those as long as the first one.
+
+    Raises:
+        TensorpressError: there is none, an empty one, or something else than a tensor.
+    """
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(given, (Mapping, tuple, list)) or not len(given):
+        raise TensorpressError(
+            f"{named}: give a tensor, several as a tuple, or keyword arguments as a mapping, "
+            f"not {inputs!r}."
+        )
+    items = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
+    for key, value in items.items():
+        if not isinstance(value, Tensor):
+            raise TensorpressError(
+                f"{named}[{key!r}] is {value!r}, and an exported file takes tensors only: leave "
+                "it out, and make it a default of the network's forward."
+            )
+        if not value.numel():
+            raise TensorpressError(f"{named}[{key!r}] is empty: give at least one input.")
+    tensors = tuple(value.detach().cpu() for value in items.values())
+    size = tensors[0].shape[:1]
+    batched = tuple(dynamic_batch and bool(size) and t.shape[:1] == size for t in tensors)
+    names = tuple(map(str, items)) if isinstance(given, Mapping) else None
+    return Feed(tensors, names, batched)

@@ -1,0 +1,70 @@
+"""What every file format has, and how its runtime is found."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.errors import TensorpressError
+
+Run = Callable[[Feed], list[Tensor]]
+"""A file loaded into its runtime: called on inputs, it gives the network's outputs in order."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a network becomes a file, and how the file runs.
+
+    Attributes:
+        name: "onnx", ...; also pip's extra that installs what it needs.
+        suffix: of the file, with the dot.
+        float32_only: whether it holds float32 networks only.
+        prepare: imports what it needs and gives the versions by package name.
+        write: writes a program to a file of that suffix, and perhaps others beside it.
+        read: loads a file as its users would.
+    """
+
+    name: str
+    suffix: str
+    float32_only: bool
+    prepare: Callable[[], dict[str, str]]
+    write: Callable[[ExportedProgram, Path], None]
+    read: Callable[[Path], Run]
+
+
+def import_runtimes(extra: str, names: Sequence[str]) -> dict[str, Any]:
+    """The modules of these names, which pip's extra ``extra`` installs.
+
+    Raises:
+        TensorpressError: one of them cannot be imported.
+    """
+    modules = {}
+    for name in names:
+        try:
+            modules[name] = importlib.import_module(name)
+        except ImportError as error:
+            raise TensorpressError(
+                f"{extra} export needs {name}, which cannot be imported ({error}): "
+                f"pip install 'tensorpress[{extra}]'"
+            ) from error
+    return modules
+
+
+def output_names(program: ExportedProgram) -> list[str]:
+    """ "output", or "output_0", "output_1", ... for several."""
+    count = len(program.graph_signature.user_outputs)
+    return ["output"] if count == 1 else [f"output_{number}" for number in range(count)]
+
+
+def input_shapes(program: ExportedProgram) -> list[list[int | None]]:
+    """The shape of each input, None where it is free."""
+    found = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+    return [
+        [size if isinstance(size, int) else None for size in found[name].shape]
+        for name in map(str, program.graph_signature.user_inputs)
+    ]

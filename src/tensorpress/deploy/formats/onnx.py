@@ -1,0 +1,59 @@
+"""ONNX, checked in ONNX Runtime."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import (
+    Format,
+    Run,
+    import_runtimes,
+    input_shapes,
+    output_names,
+)
+
+# Protobuf ends at 2 GB, which the graph shares.
+MOST_BYTES_OF_WEIGHTS = 1_900_000_000
+
+
+def _prepare() -> dict[str, str]:
+    modules = import_runtimes("onnx", ("onnx", "onnxscript", "onnxruntime"))
+    return {name: modules[name].__version__ for name in ("onnx", "onnxruntime")}
+
+
+def _write(program: ExportedProgram, path: Path) -> None:
+    axes = [
+        {axis: "batch" for axis, size in enumerate(shape) if size is None} or None
+        for shape in input_shapes(program)
+    ]
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=axes,
+        output_names=output_names(program),
+    )
+    assert exported is not None
+    for node in exported.model.graph:
+        node.metadata_props.clear()  # where each node comes from: a quarter of a small file
+    weights = sum(value.nbytes for value in program.state_dict.values())
+    exported.save(path, external_data=weights > MOST_BYTES_OF_WEIGHTS)
+
+
+def _read(path: Path) -> Run:
+    onnxruntime = import_runtimes("onnx", ("onnxruntime",))["onnxruntime"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+
+    def run(feed: Feed) -> list[Tensor]:
+        arrays = [tensor.numpy() for tensor in feed.tensors]
+        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
+        return [torch.from_numpy(output) for output in outputs]
+
+    return run
+
+
+ONNX = Format("onnx", ".onnx", True, _prepare, _write, _read)

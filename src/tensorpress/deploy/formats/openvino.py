@@ -1,0 +1,67 @@
+"""OpenVINO's intermediate representation: NAME.xml, and its weights in NAME.bin."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import (
+    Format,
+    Run,
+    import_runtimes,
+    input_shapes,
+    output_names,
+)
+
+TELEMETRY = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """The module ``openvino``, kept from reporting every import and conversion to a server.
+
+    Raises:
+        TensorpressError: it is not installed.
+    """
+    silenced = "openvino" not in sys.modules and TELEMETRY not in sys.modules
+    if silenced:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        return import_runtimes("openvino", ("openvino",))["openvino"]
+    finally:
+        if silenced:
+            del sys.modules[TELEMETRY]
+
+
+def _prepare() -> dict[str, str]:
+    return {"openvino": import_openvino().__version__.split("-")[0]}
+
+
+def _write(program: ExportedProgram, path: Path) -> None:
+    # From the program: by way of ONNX it fails on circular padding.
+    openvino = import_openvino()
+    model = openvino.convert_model(program)
+    # The conversion forgets the sizes of the inputs but bakes them in where padding uses them.
+    shapes = [[-1 if size is None else size for size in shape] for shape in input_shapes(program)]
+    model.reshape(dict(enumerate(map(openvino.PartialShape, shapes))))
+    for output, name in zip(model.outputs, output_names(program), strict=True):
+        output.get_tensor().set_names({name})
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _read(path: Path) -> Run:
+    # Without the hint, a processor with bfloat16 units may compute in bfloat16.
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = import_openvino().compile_model(path, "CPU", precise)
+
+    def run(feed: Feed) -> list[Tensor]:
+        outputs = compiled([tensor.numpy() for tensor in feed.tensors])
+        return [torch.from_numpy(outputs[output].copy()) for output in compiled.outputs]
+
+    return run
+
+
+OPENVINO = Format("openvino", ".xml", True, _prepare, _write, _read)

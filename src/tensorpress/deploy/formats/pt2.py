@@ -1,0 +1,32 @@
+"""PyTorch's own exported programs, for ``torch.export.load``."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import Format, Run
+
+
+def _prepare() -> dict[str, str]:
+    return {"torch": torch.__version__}
+
+
+def _write(program: ExportedProgram, path: Path) -> None:
+    torch.export.save(program, path)
+
+
+def _read(path: Path) -> Run:
+    module = torch.export.load(path).module()
+
+    def run(feed: Feed) -> list[Tensor]:
+        with torch.no_grad():
+            return list(tree_leaves(module(*feed.args, **feed.kwargs)))
+
+    return run
+
+
+PT2 = Format("pt2", ".pt2", False, _prepare, _write, _read)

@@ -1,0 +1,63 @@
+"""Files that belong together, written aside and put in their place when all are whole."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tensorpress.errors import TensorpressError
+
+
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A place to write ``path`` to, and others beside it; all are moved when the block ends well.
+
+    If it ends with an error nothing is left, and what was there before is unchanged. A crash never
+    leaves a new file beside an old one that belongs to another network.
+
+    Raises:
+        TensorpressError: the folder cannot be written, or the disk is full.
+    """
+    made: list[Path] = []
+    try:
+        if path.is_dir():
+            raise TensorpressError(f"{path} is a folder: give the name of a file in it.")
+        made = [folder for folder in path.absolute().parents if not folder.exists()]
+        nearest = path.absolute().parents[len(made)]
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file, not a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tensorpress.") as folder:
+            yield Path(folder) / path.name
+            _move(Path(folder), path)
+        made = []
+    except OSError as error:
+        raise TensorpressError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another "
+            "place; what was there before is unchanged."
+        ) from error
+    finally:
+        for empty in made:
+            with contextlib.suppress(OSError):
+                empty.rmdir()
+
+
+def _move(folder: Path, path: Path) -> None:
+    """One file replaces the old one at once. Of several, the old ones all go before any comes."""
+    files = list(folder.iterdir())
+    for file in files:
+        with open(file, "rb") as written:
+            os.fsync(written.fileno())
+    with tempfile.TemporaryDirectory(dir=folder) as aside, contextlib.ExitStack() as undo:
+        for file in files if len(files) > 1 else []:
+            place = path.parent / file.name
+            if place.exists():
+                os.replace(place, Path(aside) / file.name)
+                undo.callback(os.replace, Path(aside) / file.name, place)
+        for file in files:
+            place = path.parent / file.name
+            os.replace(file, place)
+            undo.callback(place.unlink)
+        undo.pop_all()

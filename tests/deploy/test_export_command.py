@@ -1,0 +1,121 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from runtimes import run_file
+
+import tensorpress as tp
+from tensorpress.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+NET = """
+from torch import nn
+
+def make(num_classes=10, in_channels=3):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )
+"""
+
+
+@pytest.fixture
+def tensorpress(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """``tensorpress export ARGUMENTS`` in a folder with small.tp and the net that it is of."""
+    (tmp_path / "export_nets.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "export_nets", raising=False)
+    torch.manual_seed(0)
+    net = tp.networks.build("export_nets:make", 10, 1)
+    small = tp.compress(net, torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5)).model
+    source = {"network": "export_nets:make", "input_shape": [1, 8, 8]}
+    tp.save(small, tmp_path / "small.tp", source=source)
+    tp.save(small, tmp_path / "odd.tp", source=source | {"input_shape": []})
+    torch.save(net.state_dict(), tmp_path / "dense.pth")
+
+    def call(arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tensorpress", "export", *arguments.split()])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code or 0
+        assert isinstance(code, int)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+OWN = "--net export_nets:make"
+SMALL = f"{OWN} --compressed small.tp"
+
+
+def test_a_compressed_network_into_a_folder_checked_on_images(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    code, out, err = tensorpress(f"{SMALL} --format pt2 --data digits -o OUT")
+    assert (code, err) == (0, "")
+    assert out.startswith("file     OUT/model.pt2\nformat   pt2\n")
+    assert "given   64x1x8x8  differ by" in out
+    net = tp.load("small.tp", into=tp.networks.build("export_nets:make", 10, 1))
+    images = torch.randn(7, 1, 8, 8)
+    (found,) = run_file(tmp_path / "OUT" / "model.pt2", images)
+    torch.testing.assert_close(found, net.eval()(images))
+
+
+def test_the_shape_is_what_the_file_remembers_or_the_option_says(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    for option, size in (("", 8), ("--input-shape 1,9,9", 9)):
+        assert tensorpress(f"{SMALL} {option} --batch 2 -o net.pt2")[0] == 0
+        (found,) = run_file(tmp_path / "net.pt2", torch.zeros(2, 1, size, size))
+        assert found.shape == (2, 10)
+    with pytest.raises(RuntimeError):
+        run_file(tmp_path / "net.pt2", torch.zeros(3, 1, 9, 9))
+
+
+def test_a_dense_network(tensorpress: Command, tmp_path: Path) -> None:
+    code, out, err = tensorpress(f"{OWN} --weights dense.pth --input-shape 1,8,8 -o net.onnx")
+    assert (code, err) == (0, "")
+    assert "onnxruntime" in out
+    net = tp.load_weights(tp.networks.build("export_nets:make", 10, 1), "dense.pth").eval()
+    images = torch.randn(2, 1, 8, 8)
+    (found,) = run_file(tmp_path / "net.onnx", images)
+    torch.testing.assert_close(found, net(images))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (f"{SMALL}", "-o is missing: give a file, such as model.onnx, or a folder"),
+        (f"{SMALL} -o OUT", "--format is missing: give onnx, pt2, openvino, or end -o in .onnx"),
+        (f"{SMALL} --format tflite -o OUT", "no --format tflite; there is: onnx, pt2, openvino"),
+        (f"{SMALL} --format onnx -o net.pt2", "net.pt2 is no file of the format 'onnx'"),
+        (f"{SMALL} --weights dense.pth -o net.pt2", "both given"),
+        ("--compressed small.tp -o net.pt2", "name it with --net"),
+        (f"{OWN} --compressed gone.tp -o net.pt2", "there is no file gone.tp"),
+        (f"{OWN} --compressed odd.tp -o net.pt2", "damaged: its input_shape is []"),
+        (f"{OWN} --weights gone.pth -o net.pt2", "no weight file gone.pth"),
+        ("-o net.pt2", "--net is missing"),
+        ("--net resnet20 -o net.pt2", "--weights is missing"),
+        (f"{SMALL} --input-shape 1,x -o net.pt2", "'x' is no whole number"),
+        (f"{SMALL} --input-shape 1,9,9 --data digits -o net.pt2", "not that of the data, 1,8,8"),
+        (f"{SMALL} --input-shape 1,2,2 -o net.pt2", "does not run on the example inputs"),
+        (f"{SMALL} -o small.tp/net.pt2", "small.tp is a file, not a folder"),
+        (f"{SMALL} --batch 2000 --data digits -o net.pt2", "check_inputs are"),
+    ],
+)
+def test_bad_input(arguments: str, message: str, tensorpress: Command, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    code, out, err = tensorpress(arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert [f for f in sorted(tmp_path.iterdir()) if f.name != "__pycache__"] == before

@@ -1,0 +1,76 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tensorpress.deploy.staging import staged
+from tensorpress.errors import TensorpressError
+
+
+def write_pair(place: Path, content: str) -> None:
+    place.write_text(content)
+    place.with_suffix(".bin").write_text(f"{content} weights")
+
+
+def write_and_fail(path: Path) -> None:
+    with staged(path) as place:
+        write_pair(place, "new")
+        raise ZeroDivisionError
+
+
+def read_pair(path: Path) -> tuple[str, str]:
+    return path.read_text(), path.with_suffix(".bin").read_text()
+
+
+def test_all_files_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "net.xml"
+    for content in ("first", "second"):
+        with staged(path) as place:
+            write_pair(place, content)
+            assert place.parent.parent == path.parent
+    assert read_pair(path) == ("second", "second weights")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["net.bin", "net.xml"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    write_pair(tmp_path / "net.xml", "old")
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail(tmp_path / "net.xml")
+    assert read_pair(tmp_path / "net.xml") == ("old", "old weights")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_folders_made_for_nothing_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail(tmp_path / "a" / "b" / "net.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_at_every_step_of_the_move_an_error_undoes_it_and_a_crash_mixes_nothing(
+    failing: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.xml"
+    write_pair(path, "old")
+    moves = 0
+    seen: list[set[str]] = []
+    replace = os.replace
+
+    def replace_some(source: Path, target: Path) -> None:
+        nonlocal moves
+        seen.append(
+            {f.read_text().split()[0] for f in (path, path.with_suffix(".bin")) if f.exists()}
+        )
+        moves += 1
+        if moves == failing + 1:
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_some)
+    with pytest.raises(TensorpressError, match="Input/output error"), staged(path) as place:
+        write_pair(place, "new")
+    assert moves > failing
+    # With both in place they are of one network; a lone .bin is no model.
+    assert all(len(pair) <= 1 for pair in seen)
+    assert read_pair(path) == ("old", "old weights")
+    assert len(list(tmp_path.iterdir())) == 2

@@ -1,37 +1,15 @@
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from reporting import NET, NETS, Answer, Command
 
 import tensorpress as tp
 from tensorpress.cli import main
 from tensorpress.data import load_data
 from tensorpress.training import Compression, Network, Recipe, Settings, run_scheme
-
-NETS = """
-import torch
-from torch import nn
-
-def tiny(num_classes=10, in_channels=1):
-    torch.manual_seed(7)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, 12, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1, groups=2), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
-    )
-"""
-NET = "report_nets:tiny"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +26,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def tensorpress(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], nets: Path, tmp_path: Path
-) -> Callable[..., Answer]:
+) -> Command:
     """``tensorpress ARGUMENTS`` in this process, in an empty folder."""
     assert nets
     monkeypatch.chdir(tmp_path)

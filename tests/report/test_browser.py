@@ -1,14 +1,19 @@
 """The page in a browser; what a parser cannot see."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import Tab, browser, find_chromium
-from conftest import NET, Answer
+from reporting import NET, Command
 
-Command = Callable[..., Answer]
+from tensorpress.report import Findings, build_page, read_material
+from tensorpress.report.command import Command as CommandLine
+from tensorpress.report.findings import Timing
+from tensorpress.report.spectra import LayerSpectra, StepSpectrum
+
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="chromium is not installed")
 
 
@@ -89,6 +94,26 @@ def test_code_smuggled_into_the_page_does_not_run(tab: Tab, page: Path) -> None:
     page.write_text(text.replace("<main", f"{smuggled}<main"), encoding="utf-8")
     tab.open(page, width=1280, scheme="light")
     assert tab.evaluate("window.ran === undefined") is True
+
+
+def test_long_names_do_not_widen_it(tab: Tab, run: Path, tmp_path: Path) -> None:
+    material = read_material(run)
+    assert material.account is not None
+    long = "a_name_without_any_space_" * 20
+    rows = [replace(row, name=long, decision=long) for row in material.account.layers]
+    account = replace(material.account, layers=tuple(rows))
+    layer = LayerSpectra(long, (StepSpectrum((0.5, 1.0), 1, 0.4),), 0.5, 0.7)
+    spectra = {long: layer, f"{long}2": replace(layer, name=f"{long}2")}
+    findings = Findings(account, ((9, 9), (8, 8)), spectra, Timing(1.0, 2.0, 1, long), (long,))
+    epochs = tuple(replace(epoch, phase=long) for epoch in material.epochs)
+    command = CommandLine(long, caveats=(long,))
+    wide = replace(
+        material, network=long, data=long, unfinished=long, epochs=epochs, command=command
+    )
+    (tmp_path / "index.html").write_text(build_page(wide, findings), encoding="utf-8")
+    for scripts in (True, False):
+        tab.open(tmp_path / "index.html", width=360, scheme="light", scripts=scripts)
+        assert tab.call("Page.getLayoutMetrics")["cssContentSize"]["width"] == 360
 
 
 def role(node: dict[str, Any]) -> str:

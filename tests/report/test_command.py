@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Answer
+from reporting import Command
 
 import tensorpress as tp
 from tensorpress.cli import main
@@ -111,9 +111,7 @@ def test_a_configuration_that_makes_no_sense_gives_no_command(
     assert repeat_run(config, "run") is None
 
 
-def test_the_command_of_compress_asks_for_the_same(
-    tensorpress: Callable[..., Answer], weights: Path
-) -> None:
+def test_the_command_of_compress_asks_for_the_same(tensorpress: Command, weights: Path) -> None:
     line = "compress --net resnet20 --energy 0.55 --exclude 'layer1.*' --linear --balance"
     first = tensorpress(*shlex.split(line), "--weights", weights, "-o", "OUT")
     assert first.code == 0

@@ -1,21 +1,21 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import NET, Answer
 from html_check import Element, check_page
+from reporting import NET, Command
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
+from tensorpress.data import load_data
 from tensorpress.report import build_page, known_without_networks, read_material
 from tensorpress.report.quantity import DASH, MINUS, TIMES
+from tensorpress.training import Network, Recipe, Settings, finetune, train
 
-Command = Callable[..., Answer]
 HOSTILE = "</script><script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\x00\x1b\ud800"
 
 
@@ -103,6 +103,34 @@ def test_spectra_of_every_decomposed_layer(tensorpress: Command, run: Path) -> N
         assert all("threshold 0.6" in chart.words for chart in charts)
 
 
+def test_training_alone_and_fine_tuning_alone(
+    tensorpress: Command, run: Path, tmp_path: Path
+) -> None:
+    from report_nets import tiny
+
+    common = {"settings": Settings(device="cpu", quiet=True)}
+    network, data = Network(NET, tiny, built_trained=True), load_data("digits")
+    train(tmp_path / "T", network, data, Recipe(1, lr=0.1), **common)
+    page = report_of(tensorpress, tmp_path / "T", "--net", NET, "--batch", "1")
+    facts = json.loads((tmp_path / "T/summary.json").read_text())
+    for text in (f"{facts['params']:,} parameters", f"{facts['acc']:.2f}", "Batch of 1"):
+        assert text in page.words
+    assert "Ranks" not in page.words
+    assert "tensorpress train --net report_nets:tiny" in page.all("pre")[0].words
+
+    finetune(tmp_path / "F", network, run / "model.tp", data, Recipe(1, lr=0.1), **common)
+    page = report_of(tensorpress, tmp_path / "F", "--net", NET, "--no-time")
+    facts = json.loads((tmp_path / "F/summary.json").read_text())
+    for text in (
+        f"{facts['params']:,}",
+        f"{facts['acc']:.2f}",
+        f"{facts['acc_before_finetune']:.2f}",
+    ):
+        assert text in page.words
+    assert "Ranks along the network" in page.words
+    assert "tensorpress finetune" in page.all("pre")[0].words
+
+
 def test_compress_output_needs_weights_for_its_spectra(
     tensorpress: Command, compressed: Path, weights: Path
 ) -> None:
@@ -124,6 +152,21 @@ def test_accuracies_of_compress(tensorpress: Command, compressed: Path, tmp_path
     assert "15.11 ± 1.30 %" in page.words
     assert f"{MINUS}78.32 points" in page.words
     assert "not fine-tuned" in page.words
+
+
+def test_an_account_json_of_an_older_version(
+    tensorpress: Command, compressed: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(compressed, tmp_path / "OUT")
+    facts = json.loads((folder / "account.json").read_text())
+    del facts["request"]
+    (folder / "account.json").write_text(json.dumps(facts))
+    model = tp.load(folder / "model.tp", into=tp.networks.resnet20())
+    tp.save(model, folder / "model.tp", source={"network": "resnet20"})
+    page = report_of(tensorpress, folder, "--no-time")
+    assert len(rows(page, "Every layer")) == len(facts["layers"]) + 3
+    assert f"PCR {facts['pcr']:.2f}" in page.words
+    assert "No command line is recorded." in page.words
 
 
 def test_a_file_alone(tensorpress: Command, compressed: Path) -> None:

@@ -1,15 +1,12 @@
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import NET, Answer
+from reporting import NET, Answer, Command
 
 import tensorpress as tp
-
-Command = Callable[..., Answer]
 
 
 @pytest.fixture(autouse=True)

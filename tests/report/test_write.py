@@ -1,15 +1,13 @@
 import csv
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import NET, Answer
+from reporting import NET, Command
 
 from tensorpress.artifacts import read_manifest
 from tensorpress.report import known_without_networks, read_material, write_report
 
-Command = Callable[..., Answer]
 FIGURES = ["curves.png", "energy.png", "macs.png", "params.png", "ranks.png", "spectra.png"]
 TABLES = ["curves.csv", "layers.csv", "spectra.csv"]
 

@@ -37,7 +37,7 @@ def spectrum_chart(step: StepSpectrum, number: int) -> Markup:
     label = f"Step {number}: rank {step.rank} of {full} keeps {taken:.3f} of the energy" + (
         "." if step.threshold is None else f"; the threshold is {step.threshold:.3g}."
     )
-    ticks = [tick for tick in round_scale(0, full).ticks if 0 < tick <= full]
+    ticks = [tick for tick in round_scale(0, full).ticks if 0 < tick <= full and tick % 1 == 0]
     return plot.plot(
         label,
         SHARES,

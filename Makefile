@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench-decompose bench-data clean
+.PHONY: demo test check bench-bad-days bench-artifacts bench-decompose bench-data clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -22,6 +22,9 @@ check: .venv/.dev
 
 bench-decompose: .venv/.bench
 	$(PY) benchmarks/decompose.py
+
+bench-artifacts: .venv/.dev
+	$(PY) benchmarks/artifacts.py
 
 bench-data: .venv/.bench
 	$(PY) benchmarks/data.py
@@ -40,6 +43,9 @@ bench-data: .venv/.bench
 .venv/.bench: pyproject.toml constraints.txt | .venv/bin/python
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $@
+
+bench-bad-days: .venv/.dev
+	$(PY) benchmarks/bad_days.py
 
 clean:
 	rm -rf .venv

@@ -45,8 +45,11 @@ def deep_seconds(layers: int, file: Path) -> dict[str, float]:
 
 def peak() -> float:
     """The largest memory this process had, in MiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    # On Linux getrusage answers for the parent too, where that was larger when it forked.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def weights_above_the_model(channels: int, tau: float) -> float:

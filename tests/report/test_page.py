@@ -12,7 +12,7 @@ from reporting import NET, Command
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
 from tensorpress.data import load_data
-from tensorpress.report import build_page, known_without_networks, read_material
+from tensorpress.report import build_page, examine, known_without_networks, read_material
 from tensorpress.report.quantity import DASH, MINUS, TIMES
 from tensorpress.training import Network, Recipe, Settings, finetune, train
 
@@ -189,6 +189,23 @@ def test_a_file_without_an_account(tensorpress: Command, tmp_path: Path) -> None
     page = report_of(tensorpress, tmp_path / "old.tp", "--net", NET, "--no-time")
     assert "counted for the report" in page.words
     assert [row[0] for row in rows(page, "Every layer")[1:-2]] == ["0", "2", "5", "9"]
+
+
+def test_a_network_built_with_other_weights_shows_no_spectra(run: Path) -> None:
+    def other() -> torch.nn.Module:
+        from report_nets import tiny
+
+        net = tiny()
+        torch.nn.init.normal_(net[2].weight)
+        return net
+
+    network = Network(NET, other, built_trained=True)
+    material = read_material(run)
+    findings = examine(material, network, (1, 8, 8), batch=1, machine="", timed=False)
+    assert not findings.spectra
+    assert "the network as it is built is not what was compressed" in findings.notes[0]
+    page = check_page(build_page(material, findings))
+    assert "There are none on this page" in page.words
 
 
 def test_an_unfinished_run_says_so(tensorpress: Command, run: Path, tmp_path: Path) -> None:

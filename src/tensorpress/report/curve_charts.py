@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tensorpress.report import plot
-from tensorpress.report.markup import Markup, join, tag
+from tensorpress.report.markup import Markup, tag
 from tensorpress.report.material import Epoch, Material
 from tensorpress.report.scale import Scale, round_scale
 from tensorpress.training.stages import BASELINE, CONTROL, FINETUNE
@@ -138,4 +138,4 @@ def _chart(
     ticks = [(x.share(tick), f"{tick:g}") for tick in x.ticks]
     chart = plot.plot(label, y, drawn, height=HEIGHT, x_ticks=ticks)
     axis = tag("p", "epochs", class_="axis")
-    return tag("div", join([plot.legend(entries), chart, axis]), class_="chart")
+    return tag("div", plot.legend(entries), chart, axis, class_="chart")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from tensorpress.report import plot
-from tensorpress.report.markup import Markup, join, tag
+from tensorpress.report.markup import Markup, tag
 from tensorpress.report.quantity import count, layer_name, percent, share, short
 from tensorpress.report.scale import Scale, block_spans, layer_ticks, round_scale
 from tensorpress.surgery import LayerRow
@@ -122,9 +122,8 @@ def cost_chart(rows: Sequence[LayerRow], what: str) -> Markup:
 def cost_finding(rows: Sequence[LayerRow], what: str) -> str:
     """Which block cost most, and what became of it."""
     names = [row.name for row in rows]
-    blocks = block_spans(names)
-    if len(blocks) == 1 or len(blocks) == len(rows):
-        blocks = [(row.name, i, i + 1) for i, row in enumerate(rows)]
+    alone = [(layer_name(name), i, i + 1) for i, name in enumerate(names)]
+    blocks = block_spans(names) or alone
     before, after = (
         [0, *accumulate(getattr(row, f"{what}_{when}") for row in rows)] for when in _WHEN
     )
@@ -150,9 +149,8 @@ def _with_legend(
     names: Sequence[str],
     y_texts: Sequence[str] | None = None,
 ) -> Markup:
-    dividers = [plot.divider(first / len(names), HEIGHT) for _, first, _ in block_spans(names)[1:]]
-    if len(dividers) > 12:
-        dividers = []
+    blocks = block_spans(names)
+    dividers = [plot.divider(first / len(names), HEIGHT) for _, first, _ in blocks[1:]]
     chart = plot.plot(
         label,
         y,
@@ -161,7 +159,8 @@ def _with_legend(
         x_ticks=layer_ticks(names),
         y_texts=y_texts,
     )
-    return tag("div", join([plot.legend(entries), chart]), class_="chart")
+    axis = None if blocks else tag("p", "layers in order", class_="axis")
+    return tag("div", plot.legend(entries), chart, axis, class_="chart")
 
 
 def _middle(index: int, names: Sequence[str]) -> float:

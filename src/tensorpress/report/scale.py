@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_NAME = 12
+MOST_BLOCKS = 12
 ROOM = 0.14
 """Of the width of a chart on a phone, what a name on its axis takes."""
 
@@ -44,7 +45,7 @@ def layer_ticks(names: Sequence[str]) -> list[tuple[float, str]]:
     come first where there is no room for all.
     """
     blocks = block_spans(names)
-    if not 2 <= len(blocks) <= 12:
+    if not blocks:
         return number_ticks(len(names))
     placed: list[tuple[float, str]] = []
     for name, first, last in sorted(blocks, key=lambda block: block[1] - block[2]):
@@ -56,7 +57,10 @@ def layer_ticks(names: Sequence[str]) -> list[tuple[float, str]]:
 
 
 def block_spans(names: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(block, first layer, one past its last layer), in order."""
+    """(block, first layer, one past its last layer), in order.
+
+    None where blocks tell little: one holds nearly all layers, or they are too many to name.
+    """
     spans: list[tuple[str, int, int]] = []
     for index, name in enumerate(names):
         block = name.partition(".")[0]
@@ -64,7 +68,8 @@ def block_spans(names: Sequence[str]) -> list[tuple[str, int, int]]:
             spans[-1] = (block, spans[-1][1], index + 1)
         else:
             spans.append((block, index, index + 1))
-    return spans
+    largest = max((end - start for _, start, end in spans), default=0)
+    return spans if len(spans) <= MOST_BLOCKS and largest <= 0.8 * len(names) else []
 
 
 def number_ticks(count: int) -> list[tuple[float, str]]:

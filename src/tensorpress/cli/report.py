@@ -102,9 +102,7 @@ def _findings(
         return pages.known_without_networks(material, str(error))
 
 
-def _inputs(
-    model: Path, net: str | None, input_shape: str | None, classes: int | None
-) -> Inputs:
+def _inputs(model: Path, net: str | None, input_shape: str | None, classes: int | None) -> Inputs:
     """As `tensorpress.cli.inputs.read_compressed_inputs`, without data."""
     source = read_source(model)
     named = net or source.get("network")

@@ -78,7 +78,7 @@ def verdict(material: Material, findings: Findings) -> Markup:
         assert only is not None
         said.append(f"It gets {only.percent:.2f} % of the test images right.")
     if last and last is material.untuned:
-        said.append("It is not fine-tuned yet; fine-tuning wins most of the loss back.")
+        said.append("It is not fine-tuned.")
     if material.control and last:
         gap = last.percent - material.control.percent
         said.append(

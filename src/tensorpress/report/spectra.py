@@ -97,7 +97,7 @@ class _Watched(RankRule):
         None for a kernel of zeros.
         """
         steps = []
-        for n, (step, _) in self.trains[0].items():
+        for n, (step, _) in self.trains[0].items() if self.trains else ():
             asked = [train[n] for train in self.trains]
             energy = sum(step.energy for step, _ in asked)
             if energy > 0:

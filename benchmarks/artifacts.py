@@ -21,11 +21,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
 import tensorpress as tp
+from tensorpress.progress import track
 
 ENERGIES = {"resnet56": 0.8, "vggnet": 0.6}
 FORMATS = {"ONNX Runtime": "model.onnx", "OpenVINO": "model.xml", "torch.export": "model.pt2"}
@@ -114,7 +114,7 @@ def measure(
     """Bytes, median milliseconds of saving and loading, and whether all loads were exact."""
     times: list[tuple[float, float]] = []
     exact = True
-    for _ in track(range(rounds), name, console=Console(stderr=True), transient=True):
+    for _ in track(range(rounds), name):
         net = tp.networks.build(name).eval()
         start = time.perf_counter()
         save(path)

@@ -3,11 +3,10 @@ import re
 from pathlib import Path
 
 import onnx
-import openvino
 import pytest
 import torch
 from nets import NETS, tiny
-from runtimes import run_file
+from runtimes import openvino, run_file
 from torch import Tensor, nn
 
 import tensorpress as tp

@@ -54,8 +54,7 @@ def export(
 ) -> None:
     """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
 
-    The file is run in its runtime and compared with PyTorch before it takes its place, on random
-    inputs and, with --data, on test images.
+    It is run there on random inputs, with --data on test images too, before it takes its place.
 
         tensorpress export --compressed RUN/model.tp --format onnx --data DIR -o OUT
 

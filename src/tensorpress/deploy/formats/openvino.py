@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import (
     Format,
@@ -49,7 +50,11 @@ def _write(program: ExportedProgram, path: Path) -> None:
     model.reshape(dict(enumerate(map(openvino.PartialShape, shapes))))
     for output, name in zip(model.outputs, output_names(program), strict=True):
         output.get_tensor().set_names({name})
-    openvino.save_model(model, path, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        # This is how a full disk shows.
+        raise OSError(first_cause(error)) from error
 
 
 def _read(path: Path) -> Run:

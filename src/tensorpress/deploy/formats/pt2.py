@@ -1,5 +1,6 @@
 """PyTorch's own exported programs, for ``torch.export.load``."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -16,7 +17,9 @@ def _prepare() -> dict[str, str]:
 
 
 def _write(program: ExportedProgram, path: Path) -> None:
-    torch.export.save(program, path)
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())  # by itself it aborts the process on a full disk
 
 
 def _read(path: Path) -> Run:

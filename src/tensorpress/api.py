@@ -78,6 +78,7 @@ def compress(
             inputs, NaN or inf in a kernel, hooks or parametrisations that would be lost, a
             selector that fits nothing, a budget that cannot be reached.
 
+    >>> import torch
     >>> from tensorpress import Energy, compress
     >>> net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3))
     >>> result = compress(net, torch.zeros(1, 3, 16, 16), rank=Energy(0.5))

@@ -9,6 +9,9 @@ from tensorpress.cli import compress, demo, evaluate, export, report, reproduce,
 from tensorpress.errors import TensorpressError
 from tensorpress.version import VERSION
 
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     name="tensorpress",
     no_args_is_help=True,
@@ -58,6 +61,7 @@ def main() -> None:
     except TensorpressError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
+            print("stopped.", file=sys.stderr)
+        raise

@@ -3,10 +3,10 @@
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tensorpress.deploy.aside import REPLACED, folder_aside
 from tensorpress.errors import TensorpressError
 
 
@@ -15,7 +15,8 @@ def staged(path: Path) -> Iterator[Path]:
     """A place to write ``path`` to, and others beside it; all are moved when the block ends well.
 
     If it ends with an error nothing is left, and what was there before is unchanged. A crash never
-    leaves a new file beside an old one that belongs to another network.
+    leaves a new file beside an old one that belongs to another network; what it leaves aside, the
+    next call for a file in that folder removes.
 
     Raises:
         TensorpressError: the folder cannot be written, or the disk is full.
@@ -29,9 +30,9 @@ def staged(path: Path) -> Iterator[Path]:
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file, not a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tensorpress.") as folder:
-            yield Path(folder) / path.name
-            _move(Path(folder), path)
+        with folder_aside(path.parent) as folder:
+            yield folder / path.name
+            _move(folder, path)
         made = []
     except OSError as error:
         raise TensorpressError(
@@ -50,12 +51,14 @@ def _move(folder: Path, path: Path) -> None:
     for file in files:
         with open(file, "rb") as written:
             os.fsync(written.fileno())
-    with tempfile.TemporaryDirectory(dir=folder) as aside, contextlib.ExitStack() as undo:
+    aside = folder / REPLACED
+    aside.mkdir()
+    with contextlib.ExitStack() as undo:
         for file in files if len(files) > 1 else []:
             place = path.parent / file.name
             if place.exists():
-                os.replace(place, Path(aside) / file.name)
-                undo.callback(os.replace, Path(aside) / file.name, place)
+                os.replace(place, aside / file.name)
+                undo.callback(os.replace, aside / file.name, place)
         for file in files:
             place = path.parent / file.name
             os.replace(file, place)

@@ -38,6 +38,9 @@ def write_inputs(folder: Path, weights: Path, cifar: Path) -> None:
     tp.save(tp.networks.resnet20(), folder / "evil.tp", source={"network": "os:getcwd"})
     tp.save(tp.networks.resnet20(), folder / "odd.tp", source={"network": ["resnet20"]})
     tp.save(tp.networks.resnet20(), folder / "mean.tp", source={"network": "resnet20", "mean": 3})
+    for name, shape in (("shape", [3, True, 32]), ("empty", [])):
+        source = {"network": "resnet20", "input_shape": shape}
+        tp.save(tp.networks.resnet20(), folder / f"{name}.tp", source=source)
     tp.save(
         tp.networks.resnet20(),
         folder / "many.tp",
@@ -206,10 +209,12 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "model for weights": (f"{R20} --weights cut.tp --data DATA", "truncated or not a weight file"),
     "of another network": ("--compressed plain.tp --net vggnet --data DATA", "another network"),
     "other classes": ("--compressed plain.tp --classes 7 --data DATA", "another network"),
-    "no name": ("--compressed nameless.tp --data DATA", "name it with --net"),
+    "no name": ("--compressed nameless.tp --data DATA", "does not say.*name it with --net"),
     "code by name": ("--compressed evil.tp --data DATA", "'os:getcwd'.*name it with --net"),
     "name of a kind": ("--compressed odd.tp --data DATA", "damaged: its network is"),
     "mean of a kind": ("--compressed mean.tp --data DATA", "damaged: its mean is 3"),
+    "input shape of a kind": ("--compressed shape.tp --data DATA", "damaged: its input_shape is"),
+    "no input shape": ("--compressed empty.tp --data DATA", "damaged: its input_shape is"),
     "absurd classes": ("--compressed many.tp --data DATA", "damaged: its num_classes is"),
     "data broken": (f"{R20} --weights good.th --data broken", "no whole number of records"),
 }

@@ -10,6 +10,7 @@ from command import Command
 from safetensors import safe_open
 
 import tensorpress as tp
+from tensorpress.cli.app import app
 from tensorpress.files import locked
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -23,7 +24,23 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "train": ("--net", "--data", "--epochs", "--output"),
     "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
     "run": ("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
+    "export": (
+        *("--net", "--weights", "--compressed", "--format", "--batch", "--data", "--mean", "--std"),
+        *("--input-shape", "--classes", "--output"),
+    ),
+    "report": (
+        *("--net", "--weights", "--input-shape", "--classes", "--layer", "--batch", "--no-time"),
+        "--output",
+    ),
+    "reproduce": (
+        *("--data", "--weights", "--mean", "--std", "--epochs", "--teacher", "--no-control"),
+        *("--seed", "--device", "--output"),
+    ),
 }
+
+
+def test_every_command_is_looked_at() -> None:
+    assert set(OPTIONS) == {command.name for command in app.registered_commands}
 
 
 @pytest.mark.parametrize("command", OPTIONS)
@@ -222,7 +239,9 @@ def test_a_compressed_file_is_no_weight_file(tensorpress: Command, tmp_path: Pat
     arguments = ("compress", "--net", "resnet20", "--energy", "0.5", "--weights")
     answer = tensorpress(*arguments, "small.tp")
     assert answer.code == 2
-    assert "--compressed" in answer.err
+    assert "evaluate, export and finetune take it as --compressed, report as RUN" in answer.err
+    report = tensorpress("report", "small.tp", "--net", "resnet20", "--weights", "small.tp")
+    assert "report as RUN" in report.err
     assert tensorpress(*arguments, "dense.tp").code == 0
 
 

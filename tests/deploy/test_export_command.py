@@ -90,6 +90,17 @@ def test_a_dense_network(tensorpress: Command, tmp_path: Path) -> None:
     torch.testing.assert_close(found, net(images))
 
 
+def test_a_file_that_remembers_a_normalisation_needs_no_data(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    small = tp.load("small.tp", into=tp.networks.build("export_nets:make", 10, 1))
+    source = {"input_shape": [1, 8, 8], "mean": [0.3], "std": [0.4]}
+    tp.save(small, tmp_path / "trained.tp", source=source)
+    code, out, err = tensorpress(f"{OWN} --compressed trained.tp -o net.pt2")
+    assert (code, err) == (0, "")
+    assert "random  1x1x8x8" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -103,6 +114,7 @@ def test_a_dense_network(tensorpress: Command, tmp_path: Path) -> None:
         (f"{OWN} --compressed odd.tp -o net.pt2", "damaged: its input_shape is []"),
         (f"{OWN} --weights gone.pth -o net.pt2", "no weight file gone.pth"),
         ("-o net.pt2", "--net is missing"),
+        (f"{SMALL} --mean 0.5 -o net.pt2", "give --data too"),
         ("--net resnet20 -o net.pt2", "--weights is missing"),
         (f"{SMALL} --input-shape 1,x -o net.pt2", "'x' is no whole number"),
         (f"{SMALL} --input-shape 1,9,9 --data digits -o net.pt2", "not that of the data, 1,8,8"),

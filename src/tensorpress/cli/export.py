@@ -1,6 +1,5 @@
 """``tensorpress export``."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from tensorpress import artifacts, deploy
 from tensorpress.cli import options
 from tensorpress.cli.evaluate import Compressed
-from tensorpress.cli.inputs import Inputs, read_compressed_inputs, read_inputs, read_source
+from tensorpress.cli.inputs import Inputs, read_compressed_inputs, read_inputs
 from tensorpress.data import normalise
 from tensorpress.errors import TensorpressError
 
@@ -64,11 +63,12 @@ def export(
     if compressed is not None and weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
     named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}
+    named["input_shape"] = input_shape
     if compressed is not None:
-        inputs = _with_shape(read_compressed_inputs(compressed, **named), input_shape, compressed)
+        inputs = read_compressed_inputs(compressed, **named)
         network: nn.Module = artifacts.load(compressed, into=inputs.build()).eval()
     else:
-        inputs = read_inputs(**named, input_shape=input_shape)
+        inputs = read_inputs(**named)
         network = inputs.load(weights)
     report = deploy.export(
         network,
@@ -97,26 +97,6 @@ def _place(output: Path | None, file_format: str | None) -> Path:
             f"{', '.join(suffixes)}."
         )
     return output / f"model{deploy.FORMATS[file_format].suffix}"
-
-
-def _with_shape(inputs: Inputs, given: str | None, compressed: Path) -> Inputs:
-    """The shape that --input-shape gives, else that of the data, else what the file remembers."""
-    shape = options.read_shape(given)
-    if inputs.data is not None:
-        if shape not in (None, inputs.shape):
-            raise TensorpressError(
-                f"--input-shape {given} is not that of the data, "
-                f"{','.join(map(str, inputs.shape))}: leave it out."
-            )
-        return inputs
-    remembered = read_source(compressed).get("input_shape")
-    if shape is None and remembered is not None:
-        if not remembered or min(remembered) < 1:
-            raise TensorpressError(
-                f"the manifest of {compressed} is damaged: its input_shape is {remembered}."
-            )
-        shape = tuple(remembered)
-    return inputs if shape is None else dataclasses.replace(inputs, shape=shape)
 
 
 def _images(inputs: Inputs, count: int) -> Tensor | None:

@@ -1,5 +1,6 @@
 """What a command works on: the data and the network that its options name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,9 @@ def read_source(path: Path) -> dict[str, Any]:
         elif key == "num_classes":
             sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
         elif key in kinds:
-            sensible = isinstance(value, list) and all(isinstance(v, kinds[key]) for v in value)
+            sensible = isinstance(value, list) and all(type(v) in kinds[key] for v in value)
+            if key == "input_shape" and sensible:
+                sensible = min(value, default=0) > 0
         if not sensible:
             raise TensorpressError(f"the manifest of {path} is damaged: its {key} is {value!r}.")
     return source
@@ -151,11 +154,14 @@ def read_compressed_inputs(
     data: str | None,
     mean: str | None,
     std: str | None,
-    classes: int | None,
+    input_shape: str | None = None,
+    classes: int | None = None,
 ) -> Inputs:
     """As `read_inputs`; what the options leave out is taken from the manifest of a file of ours.
 
-    Code is never found by way of the file: a network of one's own has to be named by --net.
+    The file's mean and std are taken for images only, its input shape where there are none: the
+    images' own may be another. Code is never found by way of the file: a network of one's own has
+    to be named by --net.
 
     Raises:
         TensorpressError: a file that cannot be read, or options that do not fit it.
@@ -163,20 +169,27 @@ def read_compressed_inputs(
     source = read_source(path)
     named = source.get("network")
     if net is None and named not in NETWORKS:
-        raise TensorpressError(
-            f"{path} is of the network '{named}', which is not one of ours: name it with --net "
-            "package.module:function."
+        whose = (
+            f"is of the network '{named}', which is not one of ours"
+            if named
+            else "does not say of what network it is"
         )
+        raise TensorpressError(f"{path} {whose}: name it with --net package.module:function.")
+    if data is None:
+        input_shape = input_shape or _listed(source.get("input_shape"))
+    else:
+        mean, std = mean or _listed(source.get("mean")), std or _listed(source.get("std"))
     return read_inputs(
         net or named,
         data=data,
-        mean=mean or _listed(source.get("mean")),
-        std=std or _listed(source.get("std")),
+        mean=mean,
+        std=std,
+        input_shape=input_shape,
         classes=classes or source.get("num_classes"),
     )
 
 
-def _listed(values: list[float] | None) -> str | None:
+def _listed(values: Sequence[float] | None) -> str | None:
     return ",".join(map(str, values)) if values else None
 
 
@@ -188,5 +201,5 @@ def _refuse_compressed(weights: Path) -> None:
     if layers:
         raise TensorpressError(
             f"{weights} holds a compressed network, and the weights of a dense one are wanted: "
-            "evaluate and finetune take it as --compressed."
+            "evaluate, export and finetune take it as --compressed, report as RUN."
         )

@@ -7,11 +7,10 @@ import typer
 
 from tensorpress import report as pages
 from tensorpress.cli import options
-from tensorpress.cli.inputs import Inputs, read_inputs, read_source
+from tensorpress.cli.inputs import read_compressed_inputs
 from tensorpress.cli.output import output_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.results import machine
-from tensorpress.networks import NETWORKS
 from tensorpress.report import Findings, Material
 from tensorpress.report.write import PAGE
 from tensorpress.training.curves import can_plot
@@ -90,7 +89,15 @@ def _findings(
     if material.model_file is None:
         return pages.known_without_networks(material, "There is no model.tp yet.")
     try:
-        inputs = _inputs(material.model_file, net, input_shape, classes)
+        inputs = read_compressed_inputs(
+            material.model_file,
+            net=net,
+            data=None,
+            mean=None,
+            std=None,
+            input_shape=input_shape,
+            classes=classes,
+        )
         network = inputs.as_network(weights or material.dense_weights)
         return pages.examine(
             material, network, inputs.shape, batch=batch, machine=machine("cpu"), timed=timed
@@ -100,22 +107,3 @@ def _findings(
         if net is not None or weights is not None or input_shape is not None:
             raise
         return pages.known_without_networks(material, str(error))
-
-
-def _inputs(model: Path, net: str | None, input_shape: str | None, classes: int | None) -> Inputs:
-    """As `tensorpress.cli.inputs.read_compressed_inputs`, without data."""
-    source = read_source(model)
-    named = net or source.get("network")
-    if named is None or (net is None and named not in NETWORKS):
-        raise TensorpressError(
-            f"The network '{named}' is not one of ours: name it with --net package.module:function."
-        )
-    sizes = source.get("input_shape")
-    return read_inputs(
-        named,
-        data=None,
-        mean=None,
-        std=None,
-        input_shape=input_shape or (",".join(map(str, sizes)) if sizes else None),
-        classes=classes or source.get("num_classes"),
-    )

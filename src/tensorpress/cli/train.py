@@ -3,135 +3,17 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tensorpress import training
-from tensorpress.cli import options
+from tensorpress.cli import options, training_options
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
-from tensorpress.training import Compression, Distillation, Outcome, Settings, recipes_for
-
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", help="The run's folder. The same command again goes on where it stopped."
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        "--epochs",
-        help="Epochs of each phase; the recipe's milestones scale with it.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-TrainEpochs = Annotated[
-    int | None,
-    typer.Option(
-        "--train-epochs",
-        help="Epochs of the baseline alone; 0 takes --weights as they are.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-FinetuneEpochs = Annotated[
-    int | None,
-    typer.Option(
-        "--finetune-epochs",
-        help="Epochs of fine-tuning alone.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-Lr = Annotated[
-    float | None,
-    typer.Option(
-        "--lr",
-        help="Initial learning rate, in place of the recipe's.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-TrainLr = Annotated[
-    float | None,
-    typer.Option(
-        "--lr",
-        help="Initial learning rate of the baseline, in place of the recipe's.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-FinetuneLr = Annotated[
-    float | None,
-    typer.Option(
-        "--finetune-lr",
-        help="Initial learning rate of fine-tuning, in place of the recipe's.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-WeightDecay = Annotated[
-    float | None,
-    typer.Option(
-        "--weight-decay",
-        help="Weight decay, in place of the recipe's.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        help="Images a step, for each process.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-Schedule = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule", help="step (the paper's) or cosine.", rich_help_panel=options.TRAINING
-    ),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", help="Of all randomness.", rich_help_panel=options.TRAINING)
-]
-HoldBack = Annotated[
-    int,
-    typer.Option(
-        "--hold-back",
-        help="Training images put aside to choose the best epoch; 0 takes the last.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-FreezeBn = Annotated[
-    bool,
-    typer.Option(
-        "--freeze-bn",
-        help="Keep batch-norm statistics as they are.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="cpu, cuda, ...; by default a GPU if there is one.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        "--temperature", help="Of the distillation; 4 by default.", rich_help_panel=options.TRAINING
-    ),
-]
-Alpha = Annotated[
-    float | None,
-    typer.Option(
-        "--alpha",
-        help="Weight of the teacher, 0.9 by default; 1 learns without labels.",
-        rich_help_panel=options.TRAINING,
-    ),
-]
+from tensorpress.training import Compression, Outcome, Settings, recipes_for
 
 
 def train(
@@ -141,16 +23,16 @@ def train(
     mean: options.Mean = None,
     std: options.Std = None,
     classes: options.Classes = None,
-    epochs: Epochs = None,
-    lr: Lr = None,
-    weight_decay: WeightDecay = None,
-    batch_size: BatchSize = None,
-    schedule: Schedule = None,
-    seed: Seed = 0,
-    hold_back: HoldBack = 0,
-    freeze_bn: FreezeBn = False,
-    device: Device = None,
-    output: RunFolder = None,
+    epochs: training_options.Epochs = None,
+    lr: training_options.Lr = None,
+    weight_decay: training_options.WeightDecay = None,
+    batch_size: training_options.BatchSize = None,
+    schedule: training_options.Schedule = None,
+    seed: training_options.Seed = 0,
+    hold_back: training_options.HoldBack = 0,
+    freeze_bn: training_options.FreezeBn = False,
+    device: training_options.Device = None,
+    output: training_options.RunFolder = None,
 ) -> None:
     """Train a network by its recipe, or train weights on.
 
@@ -159,7 +41,7 @@ def train(
     folder = required_folder(output)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
-    changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
+    changes = training_options.recipe_changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.train(
         folder,
         inputs.as_network(weights),
@@ -192,18 +74,18 @@ def finetune(
     mean: options.Mean = None,
     std: options.Std = None,
     classes: options.Classes = None,
-    epochs: Epochs = None,
-    lr: Lr = None,
-    weight_decay: WeightDecay = None,
-    batch_size: BatchSize = None,
-    schedule: Schedule = None,
-    temperature: Temperature = None,
-    alpha: Alpha = None,
-    seed: Seed = 0,
-    hold_back: HoldBack = 0,
-    freeze_bn: FreezeBn = False,
-    device: Device = None,
-    output: RunFolder = None,
+    epochs: training_options.Epochs = None,
+    lr: training_options.Lr = None,
+    weight_decay: training_options.WeightDecay = None,
+    batch_size: training_options.BatchSize = None,
+    schedule: training_options.Schedule = None,
+    temperature: training_options.Temperature = None,
+    alpha: training_options.Alpha = None,
+    seed: training_options.Seed = 0,
+    hold_back: training_options.HoldBack = 0,
+    freeze_bn: training_options.FreezeBn = False,
+    device: training_options.Device = None,
+    output: training_options.RunFolder = None,
 ) -> None:
     """Fine-tune a compressed network.
 
@@ -212,12 +94,12 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
-    distillation = _distillation(teacher is not None, temperature, alpha)
+    distillation = training_options.read_distillation(teacher is not None, temperature, alpha)
     inputs = read_compressed_inputs(
         compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
     )
     assert inputs.data is not None
-    changes = _changes(epochs, lr, weight_decay, batch_size, schedule)
+    changes = training_options.recipe_changes(epochs, lr, weight_decay, batch_size, schedule)
     outcome = training.finetune(
         folder,
         inputs.as_network(None),
@@ -250,14 +132,14 @@ def run(
     mean: options.Mean = None,
     std: options.Std = None,
     classes: options.Classes = None,
-    epochs: Epochs = None,
-    train_epochs: TrainEpochs = None,
-    finetune_epochs: FinetuneEpochs = None,
-    lr: TrainLr = None,
-    finetune_lr: FinetuneLr = None,
-    weight_decay: WeightDecay = None,
-    batch_size: BatchSize = None,
-    schedule: Schedule = None,
+    epochs: training_options.Epochs = None,
+    train_epochs: training_options.TrainEpochs = None,
+    finetune_epochs: training_options.FinetuneEpochs = None,
+    lr: training_options.TrainLr = None,
+    finetune_lr: training_options.FinetuneLr = None,
+    weight_decay: training_options.WeightDecay = None,
+    batch_size: training_options.BatchSize = None,
+    schedule: training_options.Schedule = None,
     teacher: Annotated[
         bool,
         typer.Option(
@@ -266,8 +148,8 @@ def run(
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
-    temperature: Temperature = None,
-    alpha: Alpha = None,
+    temperature: training_options.Temperature = None,
+    alpha: training_options.Alpha = None,
     control: Annotated[
         bool,
         typer.Option(
@@ -276,11 +158,11 @@ def run(
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
-    seed: Seed = 0,
-    hold_back: HoldBack = 0,
-    freeze_bn: FreezeBn = False,
-    device: Device = None,
-    output: RunFolder = None,
+    seed: training_options.Seed = 0,
+    hold_back: training_options.HoldBack = 0,
+    freeze_bn: training_options.FreezeBn = False,
+    device: training_options.Device = None,
+    output: training_options.RunFolder = None,
 ) -> None:
     """The whole scheme: train a baseline, compress it, fine-tune it.
 
@@ -292,7 +174,7 @@ def run(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )
     folder = required_folder(output)
-    distillation = _distillation(teacher, temperature, alpha)
+    distillation = training_options.read_distillation(teacher, temperature, alpha)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
@@ -312,9 +194,15 @@ def run(
         inputs.as_network(weights),
         inputs.data,
         compression,
-        train=recipes.train.changed(**_changes(_first(train_epochs, epochs), lr, *common)),
+        train=recipes.train.changed(
+            **training_options.recipe_changes(
+                training_options.first_given(train_epochs, epochs), lr, *common
+            )
+        ),
         finetune=recipes.finetune.changed(
-            **_changes(_first(finetune_epochs, epochs), finetune_lr, *common)
+            **training_options.recipe_changes(
+                training_options.first_given(finetune_epochs, epochs), finetune_lr, *common
+            )
         ),
         distillation=distillation,
         dense_control=control,
@@ -327,37 +215,6 @@ def run(
         row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
         write_results(results, [row])
     _report(outcome)
-
-
-def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _distillation(
-    taught: bool, temperature: float | None, alpha: float | None
-) -> Distillation | None:
-    if not taught:
-        if temperature is not None or alpha is not None:
-            raise TensorpressError("--temperature and --alpha are of a --teacher: give one too.")
-        return None
-    given = {"temperature": temperature, "alpha": alpha}
-    return Distillation(**{name: value for name, value in given.items() if value is not None})
-
-
-def _changes(
-    epochs: int | None,
-    lr: float | None,
-    weight_decay: float | None,
-    batch_size: int | None,
-    schedule: str | None,
-) -> dict[str, Any]:
-    return {
-        "epochs": epochs,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "schedule": schedule,
-    }
 
 
 def _report(outcome: Outcome) -> None:

@@ -1,0 +1,162 @@
+"""Options of the commands that train, and what they mean."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tensorpress.cli.options import TRAINING
+from tensorpress.errors import TensorpressError
+from tensorpress.training import Distillation
+
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The run's folder. The same command again goes on where it stopped."
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        help="Epochs of each phase; the recipe's milestones scale with it.",
+        rich_help_panel=TRAINING,
+    ),
+]
+TrainEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--train-epochs",
+        help="Epochs of the baseline alone; 0 takes --weights as they are.",
+        rich_help_panel=TRAINING,
+    ),
+]
+FinetuneEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--finetune-epochs",
+        help="Epochs of fine-tuning alone.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Lr = Annotated[
+    float | None,
+    typer.Option(
+        "--lr",
+        help="Initial learning rate, in place of the recipe's.",
+        rich_help_panel=TRAINING,
+    ),
+]
+TrainLr = Annotated[
+    float | None,
+    typer.Option(
+        "--lr",
+        help="Initial learning rate of the baseline, in place of the recipe's.",
+        rich_help_panel=TRAINING,
+    ),
+]
+FinetuneLr = Annotated[
+    float | None,
+    typer.Option(
+        "--finetune-lr",
+        help="Initial learning rate of fine-tuning, in place of the recipe's.",
+        rich_help_panel=TRAINING,
+    ),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(
+        "--weight-decay",
+        help="Weight decay, in place of the recipe's.",
+        rich_help_panel=TRAINING,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        help="Images a step, for each process.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option("--schedule", help="step (the paper's) or cosine.", rich_help_panel=TRAINING),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of all randomness.", rich_help_panel=TRAINING)]
+HoldBack = Annotated[
+    int,
+    typer.Option(
+        "--hold-back",
+        help="Training images put aside to choose the best epoch; 0 takes the last.",
+        rich_help_panel=TRAINING,
+    ),
+]
+FreezeBn = Annotated[
+    bool,
+    typer.Option(
+        "--freeze-bn",
+        help="Keep batch-norm statistics as they are.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, ...; by default a GPU if there is one.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", help="Of the distillation; 4 by default.", rich_help_panel=TRAINING
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha",
+        help="Weight of the teacher, 0.9 by default; 1 learns without labels.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
+
+def read_distillation(
+    taught: bool, temperature: float | None, alpha: float | None
+) -> Distillation | None:
+    """How to learn from a teacher, if there is one.
+
+    Raises:
+        TensorpressError: a temperature or a weight for a teacher that was not given.
+    """
+    if not taught:
+        if temperature is not None or alpha is not None:
+            raise TensorpressError("--temperature and --alpha are of a --teacher: give one too.")
+        return None
+    given = {"temperature": temperature, "alpha": alpha}
+    return Distillation(**{name: value for name, value in given.items() if value is not None})
+
+
+def recipe_changes(
+    epochs: int | None,
+    lr: float | None,
+    weight_decay: float | None,
+    batch_size: int | None,
+    schedule: str | None,
+) -> dict[str, Any]:
+    """What :meth:`Recipe.changed` takes; None leaves what the recipe says."""
+    return {
+        "epochs": epochs,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "schedule": schedule,
+    }
+
+
+def first_given(*values: int | None) -> int | None:
+    """The first of the values that is not None."""
+    return next((value for value in values if value is not None), None)

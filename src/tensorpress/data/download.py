@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import DownloadColumn
 
 from tensorpress.data.cifar import CifarFiles, find_cifar
 from tensorpress.errors import TensorpressError
+from tensorpress.progress import progress_bar
 
 SITE = "https://www.cs.toronto.edu/~kriz"
 CACHE_VARIABLE = "TENSORPRESS_DATA"
@@ -129,17 +123,10 @@ def _unpack(file: Path, folder: str, cache: Path) -> None:
 
 
 class _DownloadBar:
-    """rich's progress bar with the four names that pooch asks of one."""
+    """The progress bar with the four names that pooch asks of one."""
 
     def __init__(self, title: str) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._progress = progress_bar(DownloadColumn())
         self._task = self._progress.add_task(title, total=None)
 
     def __enter__(self) -> "_DownloadBar":

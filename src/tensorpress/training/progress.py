@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from tensorpress.progress import progress_bar
 from tensorpress.training.loop import OnStep
 from tensorpress.training.place import Place
 
@@ -24,21 +25,12 @@ class Display:
     @contextlib.contextmanager
     def phase(self, name: str, epochs: int, done: int) -> Iterator["PhaseBar"]:
         """A bar for the epochs of a phase, of which ``done`` lie behind; only on a terminal."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
+        measures = (
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
         )
-        with Progress(
-            *columns,
-            console=self.console,
-            transient=True,
-            speed_estimate_period=600,
-            disable=not self.console.is_terminal,
-        ) as progress:
+        with progress_bar(*measures, console=self.console, estimate_over=600) as progress:
             yield PhaseBar(self, progress, name, epochs, done)
 
 

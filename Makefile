@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check bench-bad-days bench-artifacts bench-decompose bench-data clean
+.PHONY: demo test check docs bench-bad-days bench-artifacts bench-decompose bench-data clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -19,6 +19,9 @@ check: .venv/.dev
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: .venv/.dev
+	$(PY) scripts/make_api_docs.py
 
 bench-decompose: .venv/.bench
 	$(PY) benchmarks/decompose.py

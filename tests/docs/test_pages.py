@@ -1,0 +1,120 @@
+"""Every code block of every page runs, from top to bottom in one folder, as a reader would do it.
+
+Commands of blocks that need data or weights that the tests do not have are parsed instead. Blocks
+of kind "text" are output.
+"""
+
+import doctest
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import check, command_lines, hurried, parse
+from pages import ONLY_PARSED, PAGES, ROOT, Block, blocks_of, name_of
+
+import tensorpress as tp
+from tensorpress.cli import main
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("tensorpress.report.write.can_plot", lambda: False)
+    known = set(sys.modules)
+    torch.manual_seed(0)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_runs(
+    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(words: list[str]) -> None:
+        monkeypatch.setattr(sys, "argv", ["tensorpress", *hurried(words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, capsys.readouterr().err
+
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks_of(page):
+        run_block(block, place, names, call)
+    if page == ROOT / "README.md":
+        assert "PCR" in capsys.readouterr().out
+
+
+def run_block(block: Block, place: Path, names: dict[str, Any], call: Any) -> None:
+    if block.kind == "python":
+        write_named(block, place)
+        exec(compile(block.text, str(block), "exec"), names)
+    elif block.kind == "pycon":
+        run_examples(block)
+    elif block.kind == "console":
+        parsed = block.note.startswith(ONLY_PARSED)
+        for words in command_lines(block.text):
+            try:
+                check(words, parse if parsed else call)
+            except Exception as error:
+                raise AssertionError(f"{block}: {' '.join(words)}: {error}") from error
+    else:
+        assert block.kind == "text", f"{block}: nothing is known of '{block.kind}'"
+
+
+def write_named(block: Block, place: Path) -> None:
+    """A block that begins with the name of a file is that file."""
+    named = re.match(r"# (\w+\.py)\n", block.text)
+    if named:
+        (place / named[1]).write_text(block.text, encoding="utf-8")
+
+
+def run_examples(block: Block) -> None:
+    """Examples of docstrings, which know tensorpress's names, ``torch`` and ``nn``."""
+    names = {**vars(tp.networks), **vars(tp), "torch": torch, "nn": torch.nn}
+    test = doctest.DocTestParser().get_doctest(
+        block.text, names, str(block), str(block.page), block.line
+    )
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=said.append).failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["tensorpress compress --nett x", "tensorpress squeeze", "make coffee", "pip install .[tea]"],
+)
+def test_what_does_not_exist_is_noticed(line: str) -> None:
+    with pytest.raises(AssertionError):
+        check(line.split(), parse)
+
+
+def test_most_blocks_are_run() -> None:
+    blocks = [block for page in PAGES for block in blocks_of(page)]
+    console = [block for block in blocks if block.kind == "console"]
+    assert any(block.kind == "python" for block in blocks_of(ROOT / "README.md"))
+    assert sum(block.kind == "python" for block in blocks) >= 10
+    assert sum(not block.note.startswith(ONLY_PARSED) for block in console) >= 5
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_fence_is_of_a_block(page: Path) -> None:
+    fences = re.findall(r"^ *(?:```|~~~)", page.read_text(encoding="utf-8"), re.M)
+    assert len(fences) == 2 * len(blocks_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert page.name == "README.md" or f"]({page.name})" in index

@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path[:0] = [str(TESTS / "bad_days"), str(TESTS / "training")]
@@ -53,13 +52,18 @@ def main() -> int:
             *altered_files(folder, times(10_000), times(2_000)),
             *kills(folder, times(30), times(10)),
         ]
-        table = Table("tried", "times", "refused", "survived", "lost")
-        for what, counts in rows:
-            found = (counts.total(), counts["refused"], counts["survived"], counts["lost"])
-            table.add_row(what, *map(str, found))
-        Console().print(table)
+        print_table(rows)
         print_sizes(folder)
     return int(any(counts["lost"] for _, counts in rows))
+
+
+def print_table(rows: Iterable[Row]) -> None:
+    """In Markdown, as it stands in docs/robustness.md."""
+    print("| tried | times | refused | survived | lost |\n|---|---|---|---|---|")
+    for what, counts in rows:
+        found = (counts.total(), counts["refused"], counts["survived"], counts["lost"])
+        print(f"| {what} | {' | '.join(f'{number:,}' for number in found)} |")
+    print()
 
 
 def networks(folder: Path, journeys: int, exports: int) -> Iterable[Row]:

@@ -4,6 +4,7 @@ from tensorpress import networks
 from tensorpress.allocate import Budget
 from tensorpress.api import compress
 from tensorpress.artifacts import load, save
+from tensorpress.calibrate import Recovery
 from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
 from tensorpress.deploy import export
 from tensorpress.errors import TensorpressError
@@ -16,6 +17,7 @@ __all__ = [
     "Budget",
     "Energy",
     "Ranks",
+    "Recovery",
     "RelativeError",
     "SingularSum",
     "TensorTrain",

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
+from tensorpress.calibrate import CalibrationImages, Recovery, read_images, read_recovery
+from tensorpress.calibrated import Calibrated
 from tensorpress.decompose import RankRule, largest_magnitude
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import require_method
@@ -30,6 +32,7 @@ from tensorpress.surgery import (
 )
 
 NO_RULE = "no rank rule fits its name"
+NOT_NEEDED = "costs the answers more than it saves"
 
 
 def compress(
@@ -45,6 +48,8 @@ def compress(
     linear: bool = False,
     balance: bool = False,
     inplace: bool = False,
+    calibration: CalibrationImages | None = None,
+    recover: bool | Recovery = True,
     progress: bool | None = None,
 ) -> Account:
     """Compress a trained network: its layers become chains of small ones, made from their kernels.
@@ -53,6 +58,12 @@ def compress(
     Depthwise and transposed convolutions stay, and so does a layer that would not get smaller in
     parameters and MACs; the account says which and why. dtype, device, train/eval mode and
     ``requires_grad`` are kept, and so is everything else of the network.
+
+    With ``calibration`` images, a few hundred without labels, most of the accuracy is kept before
+    any fine-tuning: kernels are decomposed under the metric of what their layers are fed, a budget
+    is spread by what each layer does to the network's answers, each layer is fitted to the original
+    with those before it compressed, batch norms take their statistics again, and the network is
+    distilled on the images. The errors in the account are then those of the layers' outputs.
 
     Args:
         net: any module. It is not changed, unless ``inplace``.
@@ -67,7 +78,11 @@ def compress(
         skip_first: leave the first convolution as it is.
         linear: also split linear layers, by SVD under the same rule.
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
-        inplace: change ``net`` itself. An error leaves it as it was.
+        inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
+        calibration: inputs as the network takes them, (N, ...), or batches of them such as a
+            DataLoader gives; labels are not looked at.
+        recover: False for the steps of calibration in closed form alone, without distillation; a
+            :class:`Recovery` says which.
         progress: show a progress bar; by default if standard error is a terminal.
 
     Returns:
@@ -92,6 +107,11 @@ def compress(
             "budget=Budget(params=4), and not both."
         )
     _refuse_wrong_types(rank, budget)
+    if inplace and calibration is not None:
+        raise TensorpressError(
+            "inplace=True does not go with calibration, which needs the network as it was: "
+            "leave it out."
+        )
     include = None if include is None else _as_list(include)
     exclude = _as_list(exclude)
     surveyed = survey(net, example_inputs)
@@ -100,17 +120,25 @@ def compress(
         net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=linear
     )
     candidates = [Candidate(s, method) for s in surveyed.layers if s.name not in reasons]
-    if budget is not None:
+    rules = None
+    if rank is not None:
+        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates], reasons)
+        reasons |= {c.surveyed.name: NO_RULE for c in candidates if c.surveyed.name not in rules}
+    calibrated = None
+    if calibration is not None:
+        recovery = read_recovery(recover)
+        calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
+        choices = calibrated.choices(candidates, surveyed.cost, rules, budget)
+        reasons = {c.surveyed.name: NOT_NEEDED for c in candidates} | reasons
+    elif budget is not None:
         choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
     else:
-        assert rank is not None
-        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates], reasons)
+        assert rules is not None
         ruled = [candidate for candidate in candidates if candidate.surveyed.name in rules]
         choices = [
             fit_layer(candidate, rules[candidate.surveyed.name])
             for candidate in track(ruled, "decomposing", show=progress)
         ]
-        reasons |= {c.surveyed.name: NO_RULE for c in candidates if c.surveyed.name not in rules}
 
     by_name = {choice.candidate.surveyed.name: choice for choice in choices}
     replacements: dict[str, nn.Module] = {
@@ -126,6 +154,8 @@ def compress(
             originals = {layer.name: layer.module for layer in surveyed.layers}
             replace_layers(net, {name: originals[name] for name in replacements})
         raise
+    if calibrated is not None:
+        calibrated.finish(model)
     request = describe_request(
         method=method,
         rank=rank,
@@ -135,6 +165,7 @@ def compress(
         skip_first=skip_first,
         linear=linear,
         balance=balance,
+        calibration=calibrated and calibrated.as_request(),
     )
     return dataclasses.replace(account, request=request)
 

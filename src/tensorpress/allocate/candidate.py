@@ -47,7 +47,12 @@ def fit_layer(candidate: Candidate, rule: RankRule) -> Choice:
     Raises:
         TensorpressError: naming the layer, for a kernel or rule that does not suit it.
     """
+    name, layer = candidate.surveyed.name, candidate.layer
+    return choice_of(candidate, factorize_layer(name, layer, candidate.method, rule))
+
+
+def choice_of(candidate: Candidate, fit: Factorization) -> Choice:
+    """A decomposition of a candidate with what it costs."""
     layer = candidate.layer
-    fit = factorize_layer(candidate.surveyed.name, layer, candidate.method, rule)
     params, macs = chain_cost(layer, fit.ranks, candidate.surveyed.cost.inputs)
     return Choice(candidate, fit, params, macs)

@@ -10,7 +10,7 @@ from torch import nn
 
 from tensorpress import api, artifacts
 from tensorpress.cli import options
-from tensorpress.cli.inputs import Inputs, read_dtype, read_inputs, required_net
+from tensorpress.cli.inputs import Inputs, read_calibration, read_dtype, read_inputs, required_net
 from tensorpress.cli.output import output_folder
 from tensorpress.files import write_whole
 from tensorpress.networks import NETWORKS
@@ -52,6 +52,9 @@ def compress(
     std: options.Std = None,
     input_shape: options.InputShape = None,
     classes: options.Classes = None,
+    calibrate: options.Calibrate = None,
+    calibration_images: options.CalibrationImages = 2000,
+    recover: options.Recover = True,
     output: Output = None,
     store_as: StoreAs = None,
 ) -> None:
@@ -60,6 +63,8 @@ def compress(
     With --data, its accuracy before and after stands below (without any fine-tuning).
 
         tensorpress compress --net resnet56 --weights resnet56.th --energy 0.8 --data DIR -o OUT
+
+        tensorpress compress --net resnet56 --weights resnet56.th --budget-macs 4 --calibrate DIR
 
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
     """
@@ -73,6 +78,7 @@ def compress(
             net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
         )
         network = inputs.load(weights)
+        images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)
         result = api.compress(
             network,
             torch.zeros(1, *inputs.shape),
@@ -84,6 +90,8 @@ def compress(
             skip_first=skip_first,
             linear=linear,
             balance=balance,
+            calibration=images,
+            recover=recover,
         )
         typer.echo(str(result))
         facts = _accuracies(network, result.model, inputs)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress import artifacts
 from tensorpress.cli.options import read_channels, read_shape
-from tensorpress.data import Dataset, load_data
+from tensorpress.data import Dataset, load_data, load_unlabelled
 from tensorpress.errors import TensorpressError
 from tensorpress.networks import NETWORKS, build
 from tensorpress.training import Network
@@ -112,6 +112,29 @@ def required_net(net: str | None) -> str:
             f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
         )
     return net
+
+
+def read_calibration(
+    source: str | None, most: int, inputs: Inputs, *, mean: str | None, std: str | None
+) -> Tensor | None:
+    """Images to calibrate on, None without --calibrate.
+
+    Raises:
+        TensorpressError: as `load_unlabelled`, or images of another shape than the network takes.
+    """
+    if source is None:
+        return None
+    told = (read_channels(mean, "--mean"), read_channels(std, "--std"))
+    if inputs.data is not None:
+        told = (inputs.data.mean, inputs.data.std)
+    images = load_unlabelled(source, most=most, mean=told[0], std=told[1])
+    if tuple(images.shape[1:]) != inputs.shape:
+        raise TensorpressError(
+            f"--calibrate {source} has images of shape {','.join(map(str, images.shape[1:]))}, and "
+            f"the network takes {','.join(map(str, inputs.shape))}: give --input-shape, or images "
+            "of that size."
+        )
+    return images
 
 
 def read_dtype(name: str | None) -> torch.dtype | None:

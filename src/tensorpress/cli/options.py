@@ -14,6 +14,7 @@ N = TypeVar("N", int, float)
 NETWORK = "Network"
 RANKS = "How much to keep (one of these)"
 LAYERS = "Which layers"
+CALIBRATION = "Accuracy from unlabelled images"
 DATA = "Data"
 TRAINING = "Training"
 
@@ -161,6 +162,33 @@ Balance = Annotated[
         "--balance/--no-balance",
         help="Spread each layer's scale over its factors; the function stays the same.",
         rich_help_panel=LAYERS,
+    ),
+]
+
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        "--calibrate",
+        help="Keep accuracy with unlabelled images: data as --data takes it, whose training "
+        "images are used, or a folder with images in it.",
+        rich_help_panel=CALIBRATION,
+    ),
+]
+CalibrationImages = Annotated[
+    int,
+    typer.Option(
+        "--calibration-images",
+        min=16,
+        help="How many of them at most.",
+        rich_help_panel=CALIBRATION,
+    ),
+]
+Recover = Annotated[
+    bool,
+    typer.Option(
+        "--recover/--no-recover",
+        help="Also distil the network on the images; off, only what has a closed form.",
+        rich_help_panel=CALIBRATION,
     ),
 ]
 

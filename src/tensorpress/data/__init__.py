@@ -3,5 +3,14 @@
 from tensorpress.data.augment import augment, normalise
 from tensorpress.data.image_set import Dataset, ImageSet
 from tensorpress.data.load import load_data
+from tensorpress.data.unlabelled import load_unlabelled, unlabelled_of
 
-__all__ = ["Dataset", "ImageSet", "augment", "load_data", "normalise"]
+__all__ = [
+    "Dataset",
+    "ImageSet",
+    "augment",
+    "load_data",
+    "load_unlabelled",
+    "normalise",
+    "unlabelled_of",
+]

@@ -46,15 +46,39 @@ def load_image_folder(folder: Path) -> Dataset:
     labels = torch.tensor([label for _, label in train_files + test_files])
     whole = ImageSet(torch.from_numpy(pixels), labels)
     place = torch.arange(len(whole))
-    grey = pixels.shape[1] == 1
+    count = len(train_files)
+    return _dataset(folder, whole.subset(place[:count]), whole.subset(place[count:]), classes)
+
+
+def load_flat_images(folder: Path, most: int | None = None) -> Dataset:
+    """Load the images that stand in ``folder`` or anywhere below it, in the order of their names.
+
+    They are the training images of a data set of one class, without test images; all else as
+    :func:`load_image_folder`.
+
+    Raises:
+        TensorpressError: there are none, or as :func:`load_image_folder`.
+    """
+    files = [file for file, _ in _files(folder.parent, (folder.name,))]
+    if not files:
+        raise TensorpressError(
+            f"{folder} holds no images: looked for files that end in {', '.join(_SUFFIXES)}"
+        )
+    pixels = torch.from_numpy(_read_all(files[:most]))
+    everything = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.long))
+    return _dataset(folder, everything, everything.subset(torch.arange(0)), (folder.name,))
+
+
+def _dataset(folder: Path, train: ImageSet, test: ImageSet, classes: tuple[str, ...]) -> Dataset:
+    grey = train.images.shape[1] == 1
     return Dataset(
         name=folder.resolve().name,
-        train=whole.subset(place[: len(train_files)]),
-        test=whole.subset(place[len(train_files) :]),
+        train=train,
+        test=test,
         classes=classes,
         mean=(0.5,) if grey else (0.485, 0.456, 0.406),
         std=(0.5,) if grey else (0.229, 0.224, 0.225),
-        crop_padding=min(pixels.shape[2:]) // 8,
+        crop_padding=min(train.images.shape[2:]) // 8,
         flip=True,
     )
 

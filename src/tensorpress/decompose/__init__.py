@@ -2,11 +2,13 @@
 
 from tensorpress.decompose.balance import balance
 from tensorpress.decompose.common_ranks import tt_svd_common
+from tensorpress.decompose.data_aware import DataAwareTrain, data_aware_tt
 from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
 
 __all__ = [
+    "DataAwareTrain",
     "Energy",
     "RankRule",
     "Ranks",
@@ -14,6 +16,7 @@ __all__ = [
     "SingularSum",
     "TensorTrain",
     "balance",
+    "data_aware_tt",
     "largest_magnitude",
     "tt_svd",
     "tt_svd_common",

@@ -66,6 +66,8 @@ def method_of(compression: Compression, *, distilled: bool) -> str:
     """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced"."""
     rule = f"at {compression.budget}" if compression.budget else f"with {compression.rank}"
     marks = [", balanced"] * compression.balance + [", distilled"] * distilled
+    if compression.calibration_images:
+        marks.insert(0, f", calibrated on {compression.calibration_images:,} images")
     return f"{compression.method.upper()} {rule}{''.join(marks)}"
 
 

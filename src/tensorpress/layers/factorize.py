@@ -23,6 +23,7 @@ class Factorization:
         kept_energy: ``||W_TT||^2 / ||W||^2`` over the whole kernel.
         relative_error: ``||W - W_TT|| / ||W||`` over the whole kernel.
         clamped: whether ranks given by hand were over their bounds.
+        bias: in place of the layer's own, where the decomposition came with another.
     """
 
     method: str
@@ -31,11 +32,16 @@ class Factorization:
     kept_energy: float
     relative_error: float
     clamped: bool
+    bias: Tensor | None = None
 
     def to_module(self, layer: Layer, *, balanced: bool = False) -> Factorized:
         """The chain that replaces ``layer``; ``balanced`` spreads the scale over the cores."""
         chain = build_chain(layer, self.method, self.ranks)
         fill_chain(chain, layer, [balance(c) for c in self.cores] if balanced else self.cores)
+        if self.bias is not None:
+            bias = chain[-1].bias
+            assert isinstance(bias, Tensor)
+            bias.data.copy_(self.bias)
         return chain
 
 

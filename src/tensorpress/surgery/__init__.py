@@ -2,7 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
+from tensorpress.surgery.inputs import ExampleInputs, evaluating, refuse_unready, run_examples
 from tensorpress.surgery.replace import copy_with, replace_layers
 from tensorpress.surgery.select import Selector, keep_reasons, match_patterns
 from tensorpress.surgery.survey import Survey, SurveyedLayer, survey
@@ -19,6 +19,7 @@ __all__ = [
     "copy_with",
     "count",
     "describe_kernel",
+    "evaluating",
     "keep_reasons",
     "match_patterns",
     "refuse_unready",

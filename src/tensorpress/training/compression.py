@@ -9,14 +9,17 @@ from torch import nn
 
 from tensorpress.allocate import Budget
 from tensorpress.api import compress, describe_request
-from tensorpress.data import Dataset
+from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.decompose import RankRule
 from tensorpress.surgery import Account
 
 
 @dataclasses.dataclass(frozen=True)
 class Compression:
-    """The arguments of `tensorpress.compress` that a run takes, and what they mean there."""
+    """The arguments of `tensorpress.compress` that a run takes, and what they mean there.
+
+    ``calibration_images`` of the training images, without their labels, calibrate; 0 is without.
+    """
 
     method: str = "ttpwt"
     rank: RankRule | Mapping[str, RankRule] | None = None
@@ -26,6 +29,8 @@ class Compression:
     skip_first: bool = True
     linear: bool = False
     balance: bool = False
+    calibration_images: int = 0
+    recover: bool = True
 
     def apply(self, net: nn.Module, data: Dataset, *, progress: bool | None = None) -> Account:
         """The compressed copy of ``net`` and its account, per image of ``data``.
@@ -34,11 +39,19 @@ class Compression:
             TensorpressError: as `tensorpress.compress`.
         """
         image = torch.zeros(1, *data.input_shape)
-        return compress(net, image, **self._arguments(), progress=progress)
+        given = self._arguments()
+        if self.calibration_images:
+            images = unlabelled_of(data, most=self.calibration_images)
+            given |= {"calibration": images, "recover": self.recover}
+        return compress(net, image, **given, progress=progress)
 
     def as_config(self) -> dict[str, Any]:
         """Plain values for the configuration of a run; rules stand as they print."""
-        return describe_request(**self._arguments())
+        calibration = {"images": self.calibration_images, "recover": self.recover}
+        asked = {"calibration": calibration if self.calibration_images else None}
+        return describe_request(**self._arguments()) | asked
 
     def _arguments(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        own = ("calibration_images", "recover")
+        names = [field.name for field in dataclasses.fields(self) if field.name not in own]
+        return {name: getattr(self, name) for name in names}

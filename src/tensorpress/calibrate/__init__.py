@@ -1,0 +1,27 @@
+"""A network and images in, what compression needs to know of them out: metrics, losses, fits."""
+
+from tensorpress.calibrate.distil import distil
+from tensorpress.calibrate.divergence import divergence
+from tensorpress.calibrate.images import CalibrationImages, batches, outputs, read_images
+from tensorpress.calibrate.moments import input_moments, samplers
+from tensorpress.calibrate.reconstruct import reconstruct
+from tensorpress.calibrate.recovery import Recovery, read_recovery
+from tensorpress.calibrate.sensitivity import answers_on_batch_statistics, layer_losses
+from tensorpress.calibrate.statistics import reestimate_batch_norm
+
+__all__ = [
+    "CalibrationImages",
+    "Recovery",
+    "answers_on_batch_statistics",
+    "batches",
+    "distil",
+    "divergence",
+    "input_moments",
+    "layer_losses",
+    "outputs",
+    "read_images",
+    "read_recovery",
+    "reconstruct",
+    "reestimate_batch_norm",
+    "samplers",
+]

@@ -1,0 +1,137 @@
+"""Label-free distillation: the compressed network learns to answer as the original does."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tensorpress.calibrate.divergence import divergence
+from tensorpress.calibrate.images import outputs
+from tensorpress.calibrate.statistics import reestimate_batch_norm
+from tensorpress.progress import progress_bar
+
+BATCH = 128
+HELD_BACK = 0.1
+LEARNING_RATES = (2e-3, 3e-4)
+WARM_UP = 0.1
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> None:
+    """Train ``student``, in place, on the answers of ``teacher`` to images without labels.
+
+    The loss is the mean squared difference of the answers (of logits less their mean), a share of
+    their variance. Adam, one cycle; images are flipped and shifted at random, and both networks
+    see the same. A tenth of the images is held back: if the divergence on those has not fallen, a
+    smaller learning rate is tried, and if that does not help either, the student stays as it was.
+
+    Args:
+        images: (N, C, H, W) or of another shape; only images are flipped and shifted.
+        epochs: over the images that are not held back.
+    """
+    held, used = _split(images, seed)
+    wanted = outputs(teacher, torch.split(held, BATCH))
+    start = copy.deepcopy(student.state_dict())
+    before = float(divergence(outputs(student, torch.split(held, BATCH)), wanted))
+    trained = [(p, p.requires_grad) for p in student.parameters()]
+    try:
+        for parameter, _ in trained:
+            parameter.requires_grad_(parameter.is_floating_point())
+        for rate in LEARNING_RATES:
+            _train(student, teacher, used, epochs, rate, seed, progress)
+            reestimate_batch_norm(student, torch.split(used, 2 * BATCH))
+            if float(divergence(outputs(student, torch.split(held, BATCH)), wanted)) < before:
+                return
+            student.load_state_dict(start)
+    finally:
+        for parameter, wanted_grad in trained:
+            parameter.requires_grad_(wanted_grad)
+            parameter.grad = None
+
+
+def _split(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    count = max(1, round(HELD_BACK * len(images)))
+    return images[order[:count]], images[order[count:]]
+
+
+def _train(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    epochs: int,
+    rate: float,
+    seed: int,
+    progress: bool | None,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    batch = min(BATCH, len(images))
+    steps = epochs * (len(images) // batch)
+    optimiser = torch.optim.Adam(student.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
+    )
+    modes = [(module, module.training) for module in (*student.modules(), *teacher.modules())]
+    try:
+        teacher.eval()
+        student.train()
+        with progress_bar(show=progress) as bar:
+            task = bar.add_task("distilling", total=steps)
+            for _ in range(epochs):
+                for part in _shuffled(images, batch, generator):
+                    part = jittered(part, generator)
+                    with torch.no_grad():
+                        wanted = teacher(part)
+                    optimiser.zero_grad()
+                    torch.autograd.backward(_distance(student(part), wanted))
+                    optimiser.step()
+                    schedule.step()
+                    bar.advance(task)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _shuffled(images: Tensor, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Whole batches in random order; what is left over waits for another epoch."""
+    order = torch.randperm(len(images), generator=generator)
+    for start in range(0, len(images) - batch + 1, batch):
+        yield images[order[start : start + batch]]
+
+
+def _distance(answers: Tensor, wanted: Tensor) -> Tensor:
+    if wanted.dim() == 2 and wanted.shape[1] > 1:
+        answers = answers - answers.mean(1, keepdim=True)
+        wanted = wanted - wanted.mean(1, keepdim=True)
+    return F.mse_loss(answers, wanted) / wanted.var().clamp(min=1e-12)
+
+
+def jittered(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W) flipped left to right at random and shifted by up to an eighth.
+
+    Others come back as they are. Each image has its own draw.
+    """
+    if images.dim() != 4 or min(images.shape[2:]) < 8:
+        return images
+    count, (height, width) = len(images), images.shape[2:]
+    flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+    images = torch.where(flips[:, None, None, None], images.flip(3), images)
+    far = max(1, min(height, width) // 8)
+    padded = F.pad(images, (far, far, far, far))
+    down = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+    right = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.arange(width, device=images.device)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )

@@ -1,0 +1,127 @@
+"""The images that a network is calibrated on: a few hundred, without labels."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import evaluating
+
+FEWEST = 16
+BATCH = 128
+
+CalibrationImages = Tensor | Iterable[Any]
+"""Inputs as the network takes them, (N, ...): a tensor, or batches such as a DataLoader gives."""
+
+
+def read_images(given: CalibrationImages, *, most: int | None = None) -> Tensor:
+    """All calibration images as one tensor, (N, ...); labels beside them are dropped.
+
+    Args:
+        given: a tensor, or an iterable of batches: tensors, or tuples, lists or mappings whose
+            first entry is the images.
+        most: read no more than so many.
+
+    Raises:
+        TensorpressError: something else, fewer than 16 images, sizes that differ, NaN or inf.
+    """
+    images = given if isinstance(given, Tensor) else _joined(given, most)
+    images = images[:most]
+    if images.dim() < 2:
+        raise TensorpressError(
+            f"calibration images have shape {tuple(images.shape)}: give them as a batch, "
+            "(N, channels, height, width)."
+        )
+    if len(images) < FEWEST:
+        raise TensorpressError(
+            f"calibration takes at least {FEWEST} images, and {len(images)} were given; a few "
+            "hundred are better."
+        )
+    if not images.is_floating_point():
+        raise TensorpressError(
+            f"calibration images are {images.dtype}: give them as the network takes them, as "
+            "normalised floating-point values."
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise TensorpressError("the calibration images hold NaN or inf.")
+    return images.detach()
+
+
+def _joined(batches: Any, most: int | None) -> Tensor:
+    found: list[Tensor] = []
+    count = 0
+    try:
+        for batch in batches:
+            images = _first(batch)
+            if found and images.shape[1:] != found[0].shape[1:]:
+                raise TensorpressError(
+                    f"calibration images differ in size: {tuple(found[0].shape[1:])} and "
+                    f"{tuple(images.shape[1:])}. Bring them to one size."
+                )
+            found.append(images)
+            count += len(images)
+            if most is not None and count >= most:
+                break
+    except TypeError as error:
+        raise TensorpressError(
+            f"calibration={type(batches).__name__}: give a tensor of images or batches of them, "
+            "such as a DataLoader."
+        ) from error
+    if not found:
+        raise TensorpressError("calibration: there are no images.")
+    return torch.cat(found)
+
+
+def _first(batch: Any) -> Tensor:
+    while not isinstance(batch, Tensor):
+        if isinstance(batch, Mapping) and batch:
+            batch = next(iter(batch.values()))
+        elif isinstance(batch, (tuple, list)) and batch:
+            batch = batch[0]
+        else:
+            raise TensorpressError(
+                f"a calibration batch is a {type(batch).__name__}: give tensors of images, alone "
+                "or first in a tuple."
+            )
+    return batch
+
+
+def batches(images: Tensor, net: nn.Module, size: int = BATCH) -> list[Tensor]:
+    """``images`` in batches, on the device and in the dtype of the network's first parameter."""
+    like = next((p for p in net.parameters() if p.is_floating_point()), None)
+    moved = images if like is None else images.to(like.device, like.dtype)
+    return list(torch.split(moved, size))
+
+
+def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Tensor:
+    """What the network answers in eval mode, (N, ...).
+
+    Raises:
+        TensorpressError: it does not take the images, or answers with NaN, inf or no tensor.
+    """
+    answers = []
+    with evaluating(net), torch.no_grad():
+        for part in parts:
+            try:
+                answer = net(part)
+            except Exception as error:  # a forward may raise anything
+                first = (str(error).strip() or repr(error)).splitlines()[0]
+                raise TensorpressError(
+                    f"the network does not run on calibration images of shape "
+                    f"{tuple(part.shape[1:])}: {first}"
+                ) from error
+            if not isinstance(answer, Tensor):
+                raise TensorpressError(
+                    f"calibration compares outputs, and the network gives a "
+                    f"{type(answer).__name__}: wrap it so that it gives one tensor."
+                )
+            answers.append(answer)
+    joined = torch.cat(answers).float()
+    if not bool(torch.isfinite(joined).all()):
+        raise TensorpressError(
+            "the network answers calibration images with NaN or inf: look for images that are "
+            "not normalised, or a diverged training."
+        )
+    return joined

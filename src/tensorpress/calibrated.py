@@ -1,0 +1,134 @@
+"""Compression with calibration images: their steps in order."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from tensorpress.allocate import Budget, Candidate, Choice, choice_of, fit_budget, fit_layer
+from tensorpress.allocate.by_loss import ranks_by_loss
+from tensorpress.calibrate import (
+    Recovery,
+    batches,
+    distil,
+    input_moments,
+    outputs,
+    reconstruct,
+    reestimate_batch_norm,
+    samplers,
+)
+from tensorpress.decompose import RankRule, Ranks
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import ttpwt_data_aware
+from tensorpress.progress import track
+from tensorpress.surgery import Cost
+
+IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
+"""Images that layers' losses are measured on, and that layers are fitted on."""
+
+
+class Calibrated:
+    """One compression with images; first the choices, then the compressed network is finished."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        images: Tensor,
+        recovery: Recovery,
+        *,
+        progress: bool | None = None,
+    ) -> None:
+        for name, parameter in net.named_parameters():
+            if parameter.dtype.itemsize < 4 and parameter.is_floating_point():
+                raise TensorpressError(
+                    f"calibration works in float32, and '{name}' is {parameter.dtype}: call "
+                    "net.float() first, and convert the compressed network."
+                )
+        self.net, self.images, self.recovery, self.progress = net, images, recovery, progress
+        self.parts = batches(images[:IMAGES_TO_FIT], net)
+        outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
+
+    def as_request(self) -> dict[str, Any]:
+        """How it was asked for, as JSON values."""
+        return {"images": len(self.images), **dataclasses.asdict(self.recovery)}
+
+    def choices(
+        self,
+        candidates: Sequence[Candidate],
+        cost: Cost,
+        rules: Mapping[str, RankRule] | None,
+        budget: Budget | None,
+    ) -> list[Choice]:
+        """Decompositions of the candidates by rules, or as a budget asks."""
+        recovery = self.recovery
+        layers = {candidate.surveyed.name: candidate.layer for candidate in candidates}
+        moments = {}
+        if recovery.data_aware or recovery.allocate:
+            wanted = samplers(layers, sum(map(len, self.parts)), recovery.seed)
+            moments = input_moments(self.net, wanted, self.parts)
+        ranks = self._ranks(candidates, cost, rules, budget, moments)
+        chosen = [c for c in candidates if c.surveyed.name in ranks]
+        if recovery.reconstruct:
+            fits = reconstruct(
+                self.net,
+                {c.surveyed.name: ranks[c.surveyed.name] for c in chosen},
+                self.parts,
+                sweeps=recovery.sweeps,
+                seed=recovery.seed,
+                progress=self.progress,
+            )
+            return [choice_of(c, fits[c.surveyed.name]) for c in chosen]
+        made = []
+        for candidate in track(chosen, "decomposing", show=self.progress):
+            name = candidate.surveyed.name
+            rule = Ranks(*ranks[name])
+            if not recovery.data_aware:
+                made.append(fit_layer(candidate, rule))
+                continue
+            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=recovery.sweeps)
+            made.append(choice_of(candidate, fit))
+        return made
+
+    def finish(self, model: nn.Module) -> None:
+        """Statistics and distillation, on the compressed network itself."""
+        recovery = self.recovery
+        if recovery.statistics:
+            reestimate_batch_norm(model, batches(self.images, model, 256))
+        if recovery.distil_epochs:
+            (images,) = batches(self.images, model, len(self.images))
+            distil(
+                model,
+                self.net,
+                images,
+                epochs=recovery.distil_epochs,
+                seed=recovery.seed,
+                progress=self.progress,
+            )
+
+    def _ranks(
+        self,
+        candidates: Sequence[Candidate],
+        cost: Cost,
+        rules: Mapping[str, RankRule] | None,
+        budget: Budget | None,
+        moments: Mapping[str, Tensor],
+    ) -> dict[str, tuple[int, ...]]:
+        recovery = self.recovery
+        if budget is not None and recovery.allocate:
+            measured = batches(self.images[:IMAGES_TO_MEASURE], self.net)
+            return ranks_by_loss(
+                self.net, candidates, cost, budget, moments, measured, progress=self.progress
+            )
+        if budget is not None:
+            fitted = fit_budget(candidates, cost, budget, progress=self.progress)
+        else:
+            assert rules is not None
+            fitted = [
+                choice_of(c, ttpwt_data_aware(c.layer, rule, moments[c.surveyed.name], sweeps=0))
+                if recovery.data_aware
+                else fit_layer(c, rule)
+                for c in candidates
+                if (rule := rules.get(c.surveyed.name)) is not None
+            ]
+        return {c.candidate.surveyed.name: c.fit.ranks for c in fitted if c.is_smaller}

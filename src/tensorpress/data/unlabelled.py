@@ -1,0 +1,48 @@
+"""Images alone, as calibration takes them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tensorpress.data.augment import normalise
+from tensorpress.data.cifar import find_cifar
+from tensorpress.data.image_folder import load_flat_images
+from tensorpress.data.image_set import Dataset
+from tensorpress.data.load import load_data
+
+
+def load_unlabelled(
+    source: str | os.PathLike[str],
+    *,
+    most: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """At most ``most`` images as a network takes them: (N, C, H, W), float32, normalised.
+
+    Args:
+        source: what :func:`load_data` takes, of which the training images are used, or a folder
+            that holds images in any arrangement. ``most`` of them are drawn with ``seed``.
+
+    Raises:
+        TensorpressError: as :func:`load_data`.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir() and find_cifar(folder) is None and not (folder / "train").is_dir():
+        data = load_flat_images(folder)
+        data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
+    else:
+        data = load_data(source, mean=mean, std=std)
+    return unlabelled_of(data, most=most, seed=seed)
+
+
+def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
+    """At most ``most`` training images of ``data``, normalised, without their labels."""
+    images = data.train.images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return normalise(images[order[:most]], data.mean, data.std)

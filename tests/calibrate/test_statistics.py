@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from nets import branched, images
+from torch import nn
+
+from tensorpress.calibrate import reestimate_batch_norm
+from tensorpress.calibrate.statistics import batch_statistics
+
+
+def test_statistics_are_the_averages_over_batches() -> None:
+    norm = nn.BatchNorm2d(3).eval()
+    parts = [images(20, seed=s) for s in range(3)]
+    reestimate_batch_norm(norm, parts)
+    arrays = [part.double().numpy() for part in parts]
+    mean = np.mean([a.mean((0, 2, 3)) for a in arrays], axis=0)
+    var = np.mean([a.var((0, 2, 3), ddof=1) for a in arrays], axis=0)
+    np.testing.assert_allclose(norm.running_mean, mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(norm.running_var, var, rtol=1e-4)
+    first = norm.running_mean.clone()
+    reestimate_batch_norm(norm, parts[::-1])
+    torch.testing.assert_close(norm.running_mean, first)
+
+
+def test_nothing_but_statistics_changes() -> None:
+    net = branched().train()
+    net.norm.momentum = 0.3
+    weights = {name: p.clone() for name, p in net.named_parameters()}
+    reestimate_batch_norm(net, [images(32)])
+    assert net.norm.momentum == 0.3
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(p, weights[name]) for name, p in net.named_parameters())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_batch_statistics_leave_no_trace(fails: bool) -> None:
+    net = branched()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    try:
+        with batch_statistics(net):
+            answers = net(images(32))
+            if fails:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    after = net.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    assert net.norm.momentum == 0.1
+    assert not net.norm.training
+    assert not torch.equal(answers, net(images(32)))

@@ -12,7 +12,7 @@ from tensorpress.calibrate.images import outputs
 from tensorpress.calibrate.statistics import reestimate_batch_norm
 from tensorpress.progress import progress_bar
 
-BATCH = 128
+BATCH = 64
 HELD_BACK = 0.1
 LEARNING_RATES = (2e-3, 3e-4)
 WARM_UP = 0.1

@@ -128,6 +128,17 @@ def run(
     skip_first: options.SkipFirst = True,
     linear: options.Linear = False,
     balance: options.Balance = False,
+    calibration_images: Annotated[
+        int,
+        typer.Option(
+            "--calibration-images",
+            min=0,
+            help="Compress with so many training images, without their labels: more accuracy to "
+            "fine-tune from. 2000 is a good number, 0 is the paper's method.",
+            rich_help_panel=options.CALIBRATION,
+        ),
+    ] = 0,
+    recover: options.Recover = True,
     data: options.Data = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -188,6 +199,8 @@ def run(
         skip_first,
         linear,
         balance,
+        calibration_images,
+        recover,
     )
     outcome = training.run_scheme(
         folder,

@@ -158,6 +158,18 @@ def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
             words += [f"--{option}", str(pattern)]
     words += ["--no-skip-first"] * (not request["skip_first"])
     words += ["--linear"] * bool(request["linear"]) + ["--balance"] * bool(request["balance"])
+    _calibration(request.get("calibration"), words, caveats)
+
+
+def _calibration(calibration: Json | None, words: list[str], caveats: list[str]) -> None:
+    if not calibration:
+        return
+    if "recover" not in calibration:  # of compress, whose images are not those of a run
+        words += ["--calibrate", "DIR"]
+        caveats.append("The images that it was calibrated on are not recorded: name them for DIR.")
+    words += ["--calibration-images", str(calibration["images"])]
+    recovered = calibration.get("recover", calibration.get("distil_epochs"))
+    words += ["--no-recover"] * (not recovered)
 
 
 def _distillation(config: Json | None, words: list[str], start: list[str]) -> None:

@@ -8,6 +8,7 @@ from tensorpress.calibrate import Recovery
 from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
 from tensorpress.deploy import export
 from tensorpress.errors import TensorpressError
+from tensorpress.exploration import explore
 from tensorpress.layers import factorize
 from tensorpress.networks import load_weights
 from tensorpress.surgery import count
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "compress",
     "count",
+    "explore",
     "export",
     "factorize",
     "load",

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tensorpress.allocate import Budget, Candidate, Choice, choice_of, fit_budget, fit_layer
-from tensorpress.allocate.by_loss import ranks_by_loss
+from tensorpress.allocate.by_loss import MeasuredLayer, measure_layers, ranks_by_loss
 from tensorpress.calibrate import (
     Recovery,
     batches,
@@ -62,23 +62,29 @@ class Calibrated:
     ) -> list[Choice]:
         """Decompositions of the candidates by rules, or as a budget asks."""
         recovery = self.recovery
-        layers = {candidate.surveyed.name: candidate.layer for candidate in candidates}
-        moments = {}
-        if recovery.data_aware or recovery.allocate:
-            wanted = samplers(layers, sum(map(len, self.parts)), recovery.seed)
-            moments = input_moments(self.net, wanted, self.parts)
-        ranks = self._ranks(candidates, cost, rules, budget, moments)
-        chosen = [c for c in candidates if c.surveyed.name in ranks]
+        needs_moments = recovery.data_aware or (recovery.allocate and budget is not None)
+        moments = self.moments(candidates) if needs_moments else {}
+        return self.fit(candidates, self._ranks(candidates, cost, rules, budget, moments), moments)
+
+    def fit(
+        self,
+        candidates: Sequence[Candidate],
+        ranks: Mapping[str, tuple[int, ...]],
+        moments: Mapping[str, Tensor],
+    ) -> list[Choice]:
+        """Decompositions of the candidates that have ranks, in order of execution."""
+        recovery = self.recovery
+        chosen = [candidate for candidate in candidates if candidate.surveyed.name in ranks]
         if recovery.reconstruct:
             fits = reconstruct(
                 self.net,
-                {c.surveyed.name: ranks[c.surveyed.name] for c in chosen},
+                {candidate.surveyed.name: ranks[candidate.surveyed.name] for candidate in chosen},
                 self.parts,
                 sweeps=recovery.sweeps,
                 seed=recovery.seed,
                 progress=self.progress,
             )
-            return [choice_of(c, fits[c.surveyed.name]) for c in chosen]
+            return [choice_of(candidate, fits[candidate.surveyed.name]) for candidate in chosen]
         made = []
         for candidate in track(chosen, "decomposing", show=self.progress):
             name = candidate.surveyed.name
@@ -89,6 +95,19 @@ class Calibrated:
             fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=recovery.sweeps)
             made.append(choice_of(candidate, fit))
         return made
+
+    def measured(
+        self, candidates: Sequence[Candidate], moments: Mapping[str, Tensor]
+    ) -> list[MeasuredLayer]:
+        """What each candidate costs and loses, at many ranks."""
+        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
+        return measure_layers(self.net, candidates, moments, parts, progress=self.progress)
+
+    def moments(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
+        """Second moments of what each candidate is fed, (groups, P, P)."""
+        layers = {candidate.surveyed.name: candidate.layer for candidate in candidates}
+        wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
+        return input_moments(self.net, wanted, self.parts)
 
     def finish(self, model: nn.Module) -> None:
         """Statistics and distillation, on the compressed network itself."""
@@ -116,10 +135,7 @@ class Calibrated:
     ) -> dict[str, tuple[int, ...]]:
         recovery = self.recovery
         if budget is not None and recovery.allocate:
-            measured = batches(self.images[:IMAGES_TO_MEASURE], self.net)
-            return ranks_by_loss(
-                self.net, candidates, cost, budget, moments, measured, progress=self.progress
-            )
+            return ranks_by_loss(self.measured(candidates, moments), cost, budget)
         if budget is not None:
             fitted = fit_budget(candidates, cost, budget, progress=self.progress)
         else:

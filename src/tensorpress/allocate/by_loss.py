@@ -1,6 +1,7 @@
 """Ranks for every layer of its own, by what decomposing it does to the network's answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from tensorpress.allocate.candidate import Candidate, choice_of
 from tensorpress.allocate.least_loss import Option, choose_least_loss
 from tensorpress.calibrate import answers_on_batch_statistics, layer_losses
 from tensorpress.decompose import Energy
-from tensorpress.layers import Factorization, chain_cost, ttpwt_data_aware
+from tensorpress.layers import Factorization, ttpwt_data_aware
 from tensorpress.progress import track
 from tensorpress.surgery import Cost
 
@@ -18,50 +19,79 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.75, 0.8, 0.85, 0.89, 0.92, 0.95,
 """Energy thresholds, in the whitened metric, that are considered for each layer."""
 
 
-def ranks_by_loss(
+@dataclass(frozen=True)
+class MeasuredLayer:
+    """What can be done with one layer.
+
+    Attributes:
+        ranks: R1, R2, ... of each option; None for the first, which leaves the layer as it is.
+        options: parameters, MACs, and the divergence of the network's answers with this layer
+            alone decomposed, in nats for a classifier.
+    """
+
+    candidate: Candidate
+    ranks: tuple[tuple[int, ...] | None, ...]
+    options: tuple[Option, ...]
+
+    @property
+    def name(self) -> str:
+        return self.candidate.surveyed.name
+
+
+def measure_layers(
     net: nn.Module,
     candidates: Sequence[Candidate],
-    cost: Cost,
-    budget: Budget,
     moments: Mapping[str, Tensor],
     parts: Sequence[Tensor],
     *,
     progress: bool | None = None,
-) -> dict[str, tuple[int, ...]]:
-    """Ranks of the layers to decompose, by name, in order of execution; layers left out stay.
+) -> list[MeasuredLayer]:
+    """Decompose each candidate at many thresholds and see what it does to the answers.
 
-    The model of the loss is that what single layers do to the network's answers adds up
-    (:func:`tensorpress.calibrate.layer_losses`). Its sum is made least under the budget
-    (:func:`choose_least_loss`).
+    See :func:`tensorpress.calibrate.layer_losses`. Decompositions that would not be smaller than
+    the layer are left out.
 
     Args:
         net: the network, in which layers are replaced for a moment and put back.
-        cost: of the whole network before.
         moments: of each candidate's input patches, (groups, P, P).
-        parts: batches of calibration images to measure the losses on.
+        parts: batches of calibration images to measure on.
+    """
+    original = answers_on_batch_statistics(net, parts)
+    measured = []
+    for candidate in track(list(candidates), "measuring layers", show=progress):
+        name, cost = candidate.surveyed.name, candidate.surveyed.cost
+        fits = _distinct(candidate, moments[name])
+        losses = layer_losses(net, name, fits, parts, original) if fits else []
+        made = [choice_of(candidate, fit) for fit in fits]
+        options = [Option(c.params, c.macs, x) for c, x in zip(made, losses, strict=True)]
+        measured.append(
+            MeasuredLayer(
+                candidate,
+                (None, *(fit.ranks for fit in fits)),
+                (Option(cost.params, cost.macs, 0.0), *options),
+            )
+        )
+    return measured
+
+
+def ranks_by_loss(
+    layers: Sequence[MeasuredLayer], cost: Cost, budget: Budget
+) -> dict[str, tuple[int, ...]]:
+    """Ranks of the layers to decompose, by name, in order of execution; layers left out stay.
+
+    The model of the loss is that what single layers do to the network's answers adds up. Its sum is
+    made least under the budget (:func:`choose_least_loss`).
+
+    Args:
+        cost: of the whole network before.
 
     Raises:
         TensorpressError: a budget that cannot be reached.
     """
-    original = answers_on_batch_statistics(net, parts)
-    fits: list[list[Factorization]] = []
-    options: list[list[Option]] = []
-    for candidate in track(list(candidates), "measuring layers", show=progress):
-        name, layer = candidate.surveyed.name, candidate.layer
-        found = _distinct(candidate, moments[name])
-        losses = layer_losses(net, name, found, parts, original) if found else []
-        own = candidate.surveyed.cost
-        row = [Option(own.params, own.macs, 0.0)]
-        for fit, loss in zip(found, losses, strict=True):
-            row.append(Option(*chain_cost(layer, fit.ranks, own.inputs), loss))
-        fits.append(found)
-        options.append(row)
+    options = [layer.options for layer in layers]
     chosen = choose_least_loss(options, (cost.params, cost.macs), budget)
-    return {
-        candidate.surveyed.name: found[index - 1].ranks
-        for candidate, found, index in zip(candidates, fits, chosen, strict=True)
-        if index
-    }
+    found = {layer.name: layer.ranks[index] for layer, index in zip(layers, chosen, strict=True)}
+    return {name: ranks for name, ranks in found.items() if ranks is not None}
 
 
 @torch.no_grad()

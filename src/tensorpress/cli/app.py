@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tensorpress.cli import compress, demo, evaluate, export, report, reproduce, train
+from tensorpress.cli import compress, demo, evaluate, explore, export, report, reproduce, train
 from tensorpress.errors import TensorpressError
 from tensorpress.version import VERSION
 
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("compress")(compress.compress)
+app.command("explore")(explore.explore)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("train")(train.train)

@@ -244,6 +244,11 @@ def read_channels(text: str | None, option: str) -> tuple[float, ...] | None:
     return tuple(_number(part, float, option, "0.485,0.456,0.406") for part in text.split(","))
 
 
+def read_numbers(text: str, option: str, example: str) -> list[float]:
+    """ "2,4,8" as numbers."""
+    return [_number(part, float, option, example) for part in text.split(",")]
+
+
 def _number(text: str, kind: type[N], option: str, example: str) -> N:
     try:
         return kind(text)

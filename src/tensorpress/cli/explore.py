@@ -1,0 +1,138 @@
+"""``tensorpress explore``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from tensorpress.cli import options
+from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
+from tensorpress.cli.output import output_folder
+from tensorpress.errors import TensorpressError
+from tensorpress.exploration import RATIOS, Exploration
+from tensorpress.exploration import explore as explore_network
+from tensorpress.files import write_atomically, write_whole
+from tensorpress.training import evaluate
+from tensorpress.training.curves import can_plot
+
+USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
+
+
+def explore(
+    net: options.Net = None,
+    weights: options.Weights = None,
+    calibrate: options.Calibrate = None,
+    calibration_images: options.CalibrationImages = 1000,
+    ratios: Annotated[
+        str, typer.Option("--ratios", help="PCR and FCR to look at, both at once.")
+    ] = USUAL_RATIOS,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    skip_first: options.SkipFirst = True,
+    data: options.Data = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    input_shape: options.InputShape = None,
+    classes: options.Classes = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for explore.json, explore.txt, explore.png."),
+    ] = None,
+) -> None:
+    """What each layer would lose at which rank, and the network at which budget.
+
+    With --data, each budget's network is also evaluated, after the steps in closed form.
+
+        tensorpress explore --net resnet20 --weights resnet20.th --calibrate DIR --data DIR -o OUT
+    """
+    net = required_net(net)
+    asked = options.read_numbers(ratios, "--ratios", "2,4,8")
+    if min(asked) < 1:
+        raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
+    with output_folder(output):
+        inputs = read_inputs(
+            net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
+        )
+        network = inputs.load(weights)
+        images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)
+        if images is None:
+            raise TensorpressError(
+                "--calibrate is missing: give images without labels, as a folder or by name."
+            )
+        tested = inputs.data
+
+        def accuracy(model: nn.Module) -> float:
+            assert tested is not None
+            return evaluate(model, tested).percent
+
+        found = explore_network(
+            network,
+            torch.zeros(1, *inputs.shape),
+            images,
+            ratios=asked,
+            include=include or None,
+            exclude=exclude or (),
+            skip_first=skip_first,
+            score=None if tested is None else accuracy,
+        )
+        typer.echo(str(found))
+        if tested is not None:
+            typer.echo(f"\nscore: accuracy on {len(tested.test)} test images, in percent")
+        if output is not None:
+            _write(output, found)
+
+
+def _write(output: Path, found: Exploration) -> None:
+    layers: dict[str, Any] = {
+        layer.name: [
+            {"ranks": ranks and list(ranks), **asdict(option)}
+            for ranks, option in zip(layer.ranks, layer.options, strict=True)
+        ]
+        for layer in found.layers
+    }
+    content = {"layers": layers, "points": [asdict(point) for point in found.points]}
+    write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
+    write_whole(output / "explore.txt", f"{found}\n")
+    if can_plot():
+        write_atomically(output / "explore.png", lambda path: plot(found, path))
+    typer.echo(f"written to {output}")
+
+
+def plot(found: Exploration, path: Path) -> None:
+    """Draw the layers' losses over their parameters, and the network over its ratios, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, layer in enumerate(found.layers):
+        whole = layer.options[0].params
+        points = sorted((o.params / whole, o.loss) for o in layer.options[1:])
+        left.plot(*zip(*points, strict=True), color=_colour(number, len(found.layers)), lw=1)
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="share of the layer's parameters",
+        ylabel="divergence with it alone decomposed",
+        title=f"{len(found.layers)} layers, first (dark) to last (light)",
+    )
+    ratios = [point.pcr for point in found.points]
+    right.plot(ratios, [point.loss for point in found.points], "o-", color="C0")
+    right.set(xlabel="PCR and FCR", yscale="log", title="the network")
+    right.set_ylabel("sum of the layers' divergences", color="C0")
+    scores = [(p.pcr, p.score) for p in found.points if p.score is not None]
+    if scores:
+        other = right.twinx()
+        other.plot(*zip(*scores, strict=True), "s--", color="C1")
+        other.set_ylabel("score", color="C1")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _colour(number: int, count: int) -> tuple[float, float, float]:
+    place = number / max(count - 1, 1)
+    return (0.1 + 0.8 * place, 0.1 + 0.6 * place, 0.4 + 0.1 * place)

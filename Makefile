@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check docs bench-bad-days bench-artifacts bench-decompose bench-data clean
+.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -49,6 +49,11 @@ bench-data: .venv/.bench
 
 bench-bad-days: .venv/.dev
 	$(PY) benchmarks/bad_days.py
+
+# NET=resnet20 for another network, ARGS='--params 3 --macs 3' for more options.
+NET ?= resnet56
+bench-calibrate: .venv/.dev
+	$(PY) benchmarks/calibrate.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
 
 clean:
 	rm -rf .venv

@@ -62,6 +62,11 @@ class Calibrated:
     ) -> list[Choice]:
         """Decompositions of the candidates by rules, or as a budget asks."""
         recovery = self.recovery
+        if any(not candidate.surveyed.name for candidate in candidates):
+            raise TensorpressError(
+                "the network is one layer, and calibration looks at layers in a network: put it "
+                "into nn.Sequential."
+            )
         needs_moments = recovery.data_aware or (recovery.allocate and budget is not None)
         moments = self.moments(candidates) if needs_moments else {}
         return self.fit(candidates, self._ranks(candidates, cost, rules, budget, moments), moments)

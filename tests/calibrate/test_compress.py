@@ -137,6 +137,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "channels": ({"calibration": images(20)[:, :2]}, "does not run on calibration images"),
     "in place": ({"inplace": True}, "inplace=True does not go with calibration"),
     "recover": ({"recover": "yes"}, "recover='yes'"),
+    "nothing to recover with": ({"calibration": None, "recover": False}, "recover=False says what"),
     "out of reach": ({"budget": tp.Budget(params=99)}, "PCR 99 cannot be reached"),
 }
 
@@ -156,6 +157,17 @@ def test_networks_that_answer_nonsense_or_are_half_precision() -> None:
         compressed(overflowing(branched()))
     with pytest.raises(tp.TensorpressError, match=r"works in float32, and 'stem\.weight' is"):
         tp.compress(branched().half(), IMAGE.half(), budget=BUDGET, calibration=images(20).half())
+
+
+def test_a_network_that_is_one_layer() -> None:
+    with pytest.raises(tp.TensorpressError, match="is one layer.*put it into nn.Sequential"):
+        tp.compress(
+            nn.Conv2d(3, 24, 3),
+            IMAGE,
+            rank=tp.Energy(0.5),
+            calibration=images(20),
+            skip_first=False,
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_points_keep_their_budgets_and_lose_more_the_smaller_they_are() -> None:
         scored.append(sum(p.numel() for p in model.parameters()))
         return float(len(scored))
 
-    found = tp.explore(net, IMAGE, images(64), ratios=(1.2, 1.5, 2.0, 99.0), score=score)
+    found = tp.explore(net, IMAGE, images(64), ratios=(1.5, 99.0, 1.2, 2.0), score=score)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [layer.name for layer in found.layers] == ["a", "b", "twice"]
     assert len(found.points) == 3
@@ -66,3 +66,12 @@ def test_a_layer_alone_loses_what_is_measured() -> None:
 def test_nothing_to_explore() -> None:
     with pytest.raises(tp.TensorpressError, match="no layer to explore"):
         tp.explore(torch.nn.Conv2d(3, 4, 3), IMAGE, images(64))
+
+
+@pytest.mark.parametrize("ratio", [0.5, float("nan"), float("inf")])
+def test_odd_ratios_are_told_before_anything_is_measured(
+    ratio: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorpress.exploration.survey", None)
+    with pytest.raises(tp.TensorpressError, match="a compression ratio must be"):
+        tp.explore(branched(), IMAGE, images(64), ratios=(2, ratio))

@@ -1,10 +1,12 @@
 import copy
 
+import pytest
 import torch
 from nets import branched, images
 from torch import nn
 
 from tensorpress.calibrate import reconstruct, reestimate_batch_norm
+from tensorpress.calibrate.reconstruct import _followed_by_batch_norm
 from tensorpress.decompose import Ranks
 from tensorpress.layers import factorize_layer
 from tensorpress.surgery import copy_with
@@ -56,3 +58,13 @@ def test_it_answers_closer_to_the_original_than_the_plain_method() -> None:
         ratios.append(distance(net, fitted) / distance(net, plain))
     assert max(ratios) < 1.0
     assert sum(ratios) / len(ratios) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("between", "found"),
+    [([], {"0"}), ([nn.ReLU()], set()), ([nn.ReLU(inplace=True)], set()), ([nn.Identity()], {"0"})],
+)
+def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[str]) -> None:
+    """A ReLU that works in place hands on the tensor it was given, and not its values."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), *between, nn.BatchNorm2d(4)).eval()
+    assert _followed_by_batch_norm(net, {"0": net[0]}, images(4)) == found

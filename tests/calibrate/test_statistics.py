@@ -4,7 +4,8 @@ import torch
 from nets import branched, images
 from torch import nn
 
-from tensorpress.calibrate import reestimate_batch_norm
+import tensorpress as tp
+from tensorpress.calibrate import batches, even_batches, reestimate_batch_norm
 from tensorpress.calibrate.statistics import batch_statistics
 
 
@@ -49,3 +50,35 @@ def test_batch_statistics_leave_no_trace(fails: bool) -> None:
     assert net.norm.momentum == 0.1
     assert not net.norm.training
     assert not torch.equal(answers, net(images(32)))
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 257, 1000])
+def test_batches_are_of_nearly_one_size(count: int) -> None:
+    parts = even_batches(torch.arange(count), 128)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) <= 128
+    assert max(sizes) - min(sizes) <= 1
+    assert torch.equal(torch.cat(parts), torch.arange(count))
+
+
+def test_no_batch_of_one_image_weighs_as_much_as_one_of_many() -> None:
+    norm, x = nn.BatchNorm2d(3).eval(), images(257)
+    x[-1] += 100.0
+    reestimate_batch_norm(norm, batches(x, norm, 256))
+    torch.testing.assert_close(norm.running_mean, x.mean((0, 2, 3)), atol=0.02, rtol=0)
+
+
+def test_batch_norm_of_vectors_is_never_given_a_single_one() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1)),
+        *(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 4)),
+    ).eval()
+    result = tp.compress(
+        net,
+        torch.zeros(1, 3, 12, 12),
+        budget=tp.Budget(params=1.5),
+        calibration=images(129),
+        recover=tp.Recovery(distil_epochs=1),
+    )
+    assert result.pcr >= 1.5

@@ -2,7 +2,14 @@
 
 from tensorpress.calibrate.distil import distil
 from tensorpress.calibrate.divergence import divergence
-from tensorpress.calibrate.images import CalibrationImages, batches, outputs, read_images
+from tensorpress.calibrate.images import (
+    FEWEST,
+    CalibrationImages,
+    batches,
+    even_batches,
+    outputs,
+    read_images,
+)
 from tensorpress.calibrate.moments import input_moments, samplers
 from tensorpress.calibrate.reconstruct import reconstruct
 from tensorpress.calibrate.recovery import Recovery, read_recovery
@@ -10,12 +17,14 @@ from tensorpress.calibrate.sensitivity import answers_on_batch_statistics, layer
 from tensorpress.calibrate.statistics import reestimate_batch_norm
 
 __all__ = [
+    "FEWEST",
     "CalibrationImages",
     "Recovery",
     "answers_on_batch_statistics",
     "batches",
     "distil",
     "divergence",
+    "even_batches",
     "input_moments",
     "layer_losses",
     "outputs",

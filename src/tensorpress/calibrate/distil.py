@@ -1,6 +1,7 @@
 """Label-free distillation: the compressed network learns to answer as the original does."""
 
 import copy
+import math
 from collections.abc import Iterator
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tensorpress.calibrate.divergence import divergence
-from tensorpress.calibrate.images import outputs
+from tensorpress.calibrate.images import even_batches, outputs
 from tensorpress.calibrate.statistics import reestimate_batch_norm
+from tensorpress.errors import TensorpressError
 from tensorpress.progress import progress_bar
 
 BATCH = 64
@@ -39,23 +41,32 @@ def distil(
         epochs: over the images that are not held back.
     """
     held, used = _split(images, seed)
-    wanted = outputs(teacher, torch.split(held, BATCH))
+    held_parts, used_parts = even_batches(held, BATCH), even_batches(used, 2 * BATCH)
+    wanted = outputs(teacher, held_parts)
     start = copy.deepcopy(student.state_dict())
-    before = float(divergence(outputs(student, torch.split(held, BATCH)), wanted))
+    before = float(divergence(outputs(student, held_parts), wanted))
     trained = [(p, p.requires_grad) for p in student.parameters()]
     try:
         for parameter, _ in trained:
             parameter.requires_grad_(parameter.is_floating_point())
         for rate in LEARNING_RATES:
             _train(student, teacher, used, epochs, rate, seed, progress)
-            reestimate_batch_norm(student, torch.split(used, 2 * BATCH))
-            if float(divergence(outputs(student, torch.split(held, BATCH)), wanted)) < before:
+            reestimate_batch_norm(student, used_parts)
+            if _divergence_or_inf(student, held_parts, wanted) < before:
                 return
             student.load_state_dict(start)
     finally:
         for parameter, wanted_grad in trained:
             parameter.requires_grad_(wanted_grad)
             parameter.grad = None
+
+
+def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) -> float:
+    """Infinity where training has diverged, so that the student answers with NaN."""
+    try:
+        return float(divergence(outputs(student, parts), wanted))
+    except TensorpressError:
+        return math.inf
 
 
 def _split(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -78,7 +89,11 @@ def _train(
     steps = epochs * (len(images) // batch)
     optimiser = torch.optim.Adam(student.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=rate, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
+        optimiser,
+        max_lr=rate,
+        total_steps=steps + 1,
+        pct_start=(WARM_UP * steps + 1) / (steps + 1),  # PyTorch counts from the step before
+        cycle_momentum=False,
     )
     modes = [(module, module.training) for module in (*student.modules(), *teacher.modules())]
     try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tensorpress.calibrate.moments import samplers
 from tensorpress.calibrate.patches import Sampler
 from tensorpress.calibrate.statistics import batch_norms, batch_statistics
-from tensorpress.decompose import Ranks
+from tensorpress.decompose import Ranks, contract
 from tensorpress.layers import Factorization, Layer, shifted_kernels, ttpwt_data_aware
 from tensorpress.progress import track
 from tensorpress.surgery import evaluating, replace_layers
@@ -112,13 +112,8 @@ def _fit_layer(
 
 def _multiplied_out(fit: Factorization) -> Tensor:
     """The kernels of a decomposition, unfolded: (groups, P, T/groups)."""
-    products = []
-    for cores in fit.cores:
-        full = cores[0].double().flatten(0, 1)
-        for core in cores[1:]:
-            full = (full @ core.double().flatten(1)).reshape(-1, core.shape[2])
-        products.append(full.reshape(-1, cores[-1].shape[1]))
-    return torch.stack(products)
+    kernels = [contract(tuple(core.double() for core in cores)) for cores in fit.cores]
+    return torch.stack([kernel.flatten(0, -2) for kernel in kernels])
 
 
 @torch.no_grad()
@@ -177,18 +172,20 @@ def _followed_by_batch_norm(
     net: nn.Module, layers: Mapping[str, Layer], images: Tensor
 ) -> set[str]:
     """Layers whose output goes into a batch norm, which takes out any constant."""
-    given: dict[int, tuple[str, Tensor]] = {}
+    given: dict[int, tuple[str, Tensor, int]] = {}
     found: set[str] = set()
 
     def gives(name: str) -> Callable[..., None]:
         def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            given[id(output)] = (name, output)  # the tensor is kept, so that its id stays its own
+            # The tensor is kept, so that its id stays its own.
+            given[id(output)] = (name, output, output._version)
 
         return leave
 
     def takes(_module: nn.Module, args: Any) -> None:
-        if args and id(args[0]) in given:
-            found.add(given[id(args[0])][0])
+        name, output, version = given.get(id(args[0]) if args else 0, ("", None, 0))
+        if output is not None and output._version == version:  # not changed in place meanwhile
+            found.add(name)
 
     handles = [layer.register_forward_hook(gives(name)) for name, layer in layers.items()]
     handles += [norm.register_forward_pre_hook(takes) for norm in batch_norms(net)]

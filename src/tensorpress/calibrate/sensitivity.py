@@ -35,10 +35,8 @@ def layer_losses(
         original: its answers to them, with the batch norms on the statistics of the batches.
     """
     errors = np.array([max(fit.relative_error**2, 1e-12) for fit in fits])
-    order = np.argsort(errors)
-    tried = sorted(
-        {order[round(i)] for i in np.linspace(0, len(fits) - 1, MEASURED)}, key=lambda i: errors[i]
-    )
+    places = np.unique(np.linspace(0, len(fits) - 1, MEASURED).round().astype(int))
+    tried = np.argsort(errors)[places]
     layer: Layer = net.get_submodule(name)  # type: ignore[assignment]
     measured = []
     for index in tried:
@@ -46,21 +44,11 @@ def layer_losses(
         try:
             answers = answers_on_batch_statistics(net, parts)
         finally:
-            net_layer = net.get_submodule(name)
-            _put_back(net, net_layer, layer)
+            replace_layers(net, {name: layer})
         measured.append(max(float(divergence(answers, original)), 1e-9))
     logs = np.log(np.maximum.accumulate(measured))
     at = np.log(errors[tried])
-    slopes = np.interp(np.log(errors), at, logs)
-    # Below the smallest error that was tried, the divergence falls with its square.
-    return [float(v) for v in np.exp(slopes)]
-
-
-def _put_back(net: nn.Module, made: nn.Module, layer: nn.Module) -> None:
-    for parent in list(net.modules()):
-        for key, child in parent._modules.items():
-            if child is made:
-                parent._modules[key] = layer
+    return [float(loss) for loss in np.exp(np.interp(np.log(errors), at, logs))]
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from tensorpress.decompose.common_ranks import tt_svd_common
 from tensorpress.decompose.data_aware import DataAwareTrain, data_aware_tt
 from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
-from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
+from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
 
 __all__ = [
     "DataAwareTrain",
@@ -16,6 +16,7 @@ __all__ = [
     "SingularSum",
     "TensorTrain",
     "balance",
+    "contract",
     "data_aware_tt",
     "largest_magnitude",
     "tt_svd",

@@ -112,6 +112,11 @@ def compress(
             "inplace=True does not go with calibration, which needs the network as it was: "
             "leave it out."
         )
+    if recover is not True and calibration is None:
+        raise TensorpressError(
+            f"recover={recover!r} says what is done with calibration images, and there are none: "
+            "give calibration= (--calibrate) too."
+        )
     include = None if include is None else _as_list(include)
     exclude = _as_list(exclude)
     surveyed = survey(net, example_inputs)

@@ -91,6 +91,7 @@ def explore(
     Raises:
         TensorpressError: as `compress`, or a ratio below 1.
     """
+    budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
     surveyed = survey(net, example_inputs)
     reasons = keep_reasons(
         net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=False
@@ -103,8 +104,7 @@ def explore(
     moments = calibrated.moments(candidates)
     layers = calibrated.measured(candidates, moments)
     points = []
-    for ratio in ratios:
-        budget = Budget(params=ratio, macs=ratio)
+    for budget in budgets:
         try:
             ranks = ranks_by_loss(layers, surveyed.cost, budget)
         except TensorpressError:

@@ -279,6 +279,7 @@ def test_other_commands(
         "compress --energy",
         "compress --energy x --net resnet20",
         "compress --net resnet20 --energy 0.8 --classes 0",
+        "compress --net resnet20 --energy 0.8 --calibration-images 15",
         "compress --net resnet20 --energy 0.8 stray",
         "demo --epochs 0",
     ],

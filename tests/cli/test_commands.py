@@ -19,11 +19,20 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--net", "--weights", "--energy", "--singular-sum", "--relative-error", "--ranks"),
         *("--budget-params", "--budget-macs", "--include", "--exclude", "--no-skip-first"),
         *("--linear", "--balance", "--data", "--mean", "--std", "--input-shape", "--output"),
+        *("--calibrate", "--calibration-images", "--no-recover"),
+    ),
+    "explore": (
+        *("--net", "--weights", "--calibrate", "--calibration-images", "--ratios", "--include"),
+        *("--exclude", "--no-skip-first", "--data", "--mean", "--std", "--input-shape"),
+        *("--classes", "--output"),
     ),
     "evaluate": ("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
     "train": ("--net", "--data", "--epochs", "--output"),
     "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
-    "run": ("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
+    "run": (
+        *("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
+        *("--calibration-images", "--no-recover"),
+    ),
     "export": (
         *("--net", "--weights", "--compressed", "--format", "--batch", "--data", "--mean", "--std"),
         *("--input-shape", "--classes", "--output"),

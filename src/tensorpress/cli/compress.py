@@ -75,7 +75,13 @@ def compress(
     stored = read_dtype(store_as)
     with output_folder(output):
         inputs = read_inputs(
-            net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
+            net,
+            data=data,
+            mean=mean,
+            std=std,
+            input_shape=input_shape,
+            classes=classes,
+            calibrate=calibrate,
         )
         network = inputs.load(weights)
         images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)
@@ -98,7 +104,7 @@ def compress(
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_advice(inputs, output, data))
+    typer.echo(_advice(inputs, output, data, weights, calibrated=images is not None))
 
 
 def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:
@@ -128,12 +134,28 @@ def _write(
     write_whole(output / "account.txt", f"{result}\n")
 
 
-def _advice(inputs: Inputs, output: Path | None, data: str | None) -> str:
+def _advice(
+    inputs: Inputs,
+    output: Path | None,
+    data: str | None,
+    weights: Path | None,
+    *,
+    calibrated: bool,
+) -> str:
+    if calibrated:
+        hints = ["Fine-tuning on labels goes on from here."]
+    else:
+        hints = [
+            "A decomposed network loses accuracy until it is fine-tuned: a few epochs win most of "
+            "it back.",
+            "--calibrate DIR, with images that need no labels, keeps much of it from the start.",
+        ]
     if output is None:
-        return "\nNothing was written: give -o OUT to keep the network."
+        return "\n".join(["", *hints[1:], "Nothing was written: give -o OUT to keep the network."])
     own = "" if inputs.net in NETWORKS else f"--net {inputs.net} "
-    return (
-        "\nA decomposed network loses accuracy until it is fine-tuned: a few epochs win most of "
-        f"it back.\nNext: tensorpress finetune {own}--compressed {output / 'model.tp'} "
-        f"--data {data or 'DIR'} --epochs 10 -o RUN"
+    teacher = "" if weights is None else f"--teacher {weights} "
+    command = (
+        f"tensorpress finetune {own}--compressed {output / 'model.tp'} --data {data or 'DIR'} "
+        f"{teacher}--epochs 10 --lr 0.01 --schedule cosine -o RUN"
     )
+    return "\n".join(["", *hints, f"Next: {command}"])

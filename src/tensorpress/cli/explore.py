@@ -55,7 +55,13 @@ def explore(
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
     with output_folder(output):
         inputs = read_inputs(
-            net, data=data, mean=mean, std=std, input_shape=input_shape, classes=classes
+            net,
+            data=data,
+            mean=mean,
+            std=std,
+            input_shape=input_shape,
+            classes=classes,
+            calibrate=calibrate,
         )
         network = inputs.load(weights)
         images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)

@@ -73,6 +73,7 @@ def read_inputs(
     std: str | None,
     input_shape: str | None = None,
     classes: int | None = None,
+    calibrate: str | None = None,
 ) -> Inputs:
     """Load the data, and settle the network's shapes from the options and the data.
 
@@ -93,7 +94,7 @@ def read_inputs(
             )
         shape = dataset.input_shape
         classes = classes or dataset.num_classes
-    elif mean is not None or std is not None:
+    elif calibrate is None and (mean is not None or std is not None):
         raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
     return Inputs(net, shape or CIFAR_SHAPE, classes, dataset)
 

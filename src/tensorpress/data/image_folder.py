@@ -50,9 +50,10 @@ def load_image_folder(folder: Path) -> Dataset:
     return _dataset(folder, whole.subset(place[:count]), whole.subset(place[count:]), classes)
 
 
-def load_flat_images(folder: Path, most: int | None = None) -> Dataset:
+def load_flat_images(folder: Path, most: int | None = None, seed: int = 0) -> Dataset:
     """Load the images that stand in ``folder`` or anywhere below it, in the order of their names.
 
+    Of more than ``most`` of them, as many are drawn with ``seed``; the others are not read.
     They are the training images of a data set of one class, without test images; all else as
     :func:`load_image_folder`.
 
@@ -64,7 +65,10 @@ def load_flat_images(folder: Path, most: int | None = None) -> Dataset:
         raise TensorpressError(
             f"{folder} holds no images: looked for files that end in {', '.join(_SUFFIXES)}"
         )
-    pixels = torch.from_numpy(_read_all(files[:most]))
+    if most is not None and len(files) > most:
+        order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
+        files = [files[index] for index in sorted(order[:most].tolist())]
+    pixels = torch.from_numpy(_read_all(files))
     everything = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.long))
     return _dataset(folder, everything, everything.subset(torch.arange(0)), (folder.name,))
 

@@ -12,6 +12,7 @@ from tensorpress.data.image_folder import load_image_folder
 from tensorpress.data.image_set import Dataset
 from tensorpress.errors import TensorpressError
 
+NAMES = ("digits", "cifar10", "cifar100")
 _LOOKED_FOR = (
     "data_batch_*.bin and test_batch.bin (CIFAR-10's binary layout), train.bin and test.bin "
     "(CIFAR-100's), or train/CLASS/ and test/CLASS/ with images"

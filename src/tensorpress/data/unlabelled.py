@@ -12,7 +12,7 @@ from tensorpress.data.augment import normalise
 from tensorpress.data.cifar import find_cifar
 from tensorpress.data.image_folder import load_flat_images
 from tensorpress.data.image_set import Dataset
-from tensorpress.data.load import load_data
+from tensorpress.data.load import NAMES, load_data
 
 
 def load_unlabelled(
@@ -27,14 +27,14 @@ def load_unlabelled(
 
     Args:
         source: what :func:`load_data` takes, of which the training images are used, or a folder
-            that holds images in any arrangement. ``most`` of them are drawn with ``seed``.
+            that holds images in any arrangement. ``most`` of them are drawn with ``seed``; of a
+            folder, only these are read.
 
     Raises:
         TensorpressError: as :func:`load_data`.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir() and find_cifar(folder) is None and not (folder / "train").is_dir():
-        data = load_flat_images(folder)
+    if _holds_images_alone(os.fspath(source)):
+        data = load_flat_images(Path(source).expanduser(), most, seed)
         data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
     else:
         data = load_data(source, mean=mean, std=std)
@@ -46,3 +46,10 @@ def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
     images = data.train.images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     return normalise(images[order[:most]], data.mean, data.std)
+
+
+def _holds_images_alone(source: str) -> bool:
+    """Whether it is a folder that :func:`load_data` has no use for."""
+    folder = Path(source).expanduser()
+    by_class = (folder / "train").is_dir() and (folder / "test").is_dir()
+    return source not in NAMES and folder.is_dir() and not by_class and find_cifar(folder) is None

@@ -9,8 +9,10 @@ from torch import nn
 
 from tensorpress.allocate import Budget
 from tensorpress.api import compress, describe_request
+from tensorpress.calibrate import FEWEST
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.decompose import RankRule
+from tensorpress.errors import TensorpressError
 from tensorpress.surgery import Account
 
 
@@ -31,6 +33,19 @@ class Compression:
     balance: bool = False
     calibration_images: int = 0
     recover: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse before the baseline is trained what `compress` would refuse after it."""
+        if 0 < self.calibration_images < FEWEST:
+            raise TensorpressError(
+                f"calibration takes at least {FEWEST} images, and {self.calibration_images} are "
+                "asked for; a few hundred are better."
+            )
+        if not self.recover and not self.calibration_images:
+            raise TensorpressError(
+                "recover=False (--no-recover) says what is done with calibration images: give "
+                "calibration_images (--calibration-images) too."
+            )
 
     def apply(self, net: nn.Module, data: Dataset, *, progress: bool | None = None) -> Account:
         """The compressed copy of ``net`` and its account, per image of ``data``.

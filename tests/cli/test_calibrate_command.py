@@ -1,0 +1,210 @@
+"""--calibrate of compress, --calibration-images of run, and the advice that compress ends with."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command import Command
+from PIL import Image
+from test_bad_input import assert_one_message
+from torch import Tensor, nn
+
+import tensorpress as tp
+from tensorpress.data import load_unlabelled
+from tensorpress.training import stages
+
+OWN = ["compress", "--net", "my_nets.own:make", "--budget-params", "1.5"]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images to train on and 20 to test on, in CIFAR-10's layout."""
+    folder = tmp_path_factory.mktemp("records")
+    for name, count in (("data_batch_1.bin", 40), ("test_batch.bin", 20)):
+        labels = (np.arange(count, dtype=np.uint8) % 10)[:, None]
+        planes = pixels(count).transpose(0, 3, 1, 2).reshape(count, -1)
+        (folder / name).write_bytes(np.hstack([labels, planes]).tobytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 images in a folder."""
+    folder = tmp_path_factory.mktemp("flat") / "images"
+    folder.mkdir()
+    for number, image in enumerate(pixels(24)):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+def pixels(count: int) -> np.ndarray:
+    """(count, 32, 32, 3) in coarse blocks."""
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def expected(images: Tensor, **options: Any) -> dict[str, Tensor]:
+    """What `compress` in Python makes of the network that ``OWN`` names."""
+    net: nn.Module = importlib.import_module("my_nets.own").make().eval()
+    budget = tp.Budget(params=1.5)
+    result = tp.compress(
+        net, torch.zeros(1, 3, 32, 32), budget=budget, calibration=images, **options
+    )
+    return result.model.state_dict()
+
+
+def assert_is(file: Path, state: dict[str, Tensor]) -> None:
+    made = tp.load(file, into=importlib.import_module("my_nets.own").make()).state_dict()
+    assert made.keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in made.items())
+
+
+@pytest.mark.parametrize("recover", [True, False])
+def test_compress_on_data_with_classes(
+    recover: bool, tensorpress: Command, records: Path, tmp_path: Path
+) -> None:
+    given = ["--calibrate", records, "--calibration-images", "32", "--data", records, "-o", "OUT"]
+    answer = tensorpress(*OWN, *given, *([] if recover else ["--no-recover"]))
+    assert (answer.code, answer.err) == (0, "")
+    assert "on 20 test images, not fine-tuned" in answer.out
+    asked = json.loads((tmp_path / "OUT" / "account.json").read_text())["request"]["calibration"]
+    assert asked["images"] == 32
+    assert (asked["distil_epochs"] > 0) is recover
+    state = expected(load_unlabelled(records, most=32), recover=recover)
+    assert_is(tmp_path / "OUT" / "model.tp", state)
+
+
+def test_compress_on_a_folder_of_images(tensorpress: Command, flat: Path, tmp_path: Path) -> None:
+    given = ["--calibrate", flat, "--no-recover", "-o", "OUT"]
+    assert tensorpress(*OWN, *given).code == 0
+    normalised = ["--mean", "0.2,0.5,0.8", "--std", "0.1,0.5,0.3"]  # no --data is needed
+    assert tensorpress(*OWN, *given[:-1], "MINE", *normalised).code == 0
+    told: dict[str, Any]
+    for output, told in (("OUT", {}), ("MINE", {"mean": (0.2, 0.5, 0.8), "std": (0.1, 0.5, 0.3)})):
+        images = load_unlabelled(flat, most=2000, **told)
+        assert len(images) == 24
+        assert_is(tmp_path / output / "model.tp", expected(images, recover=False))
+
+
+def test_images_are_normalised_as_those_of_the_data_are(
+    tensorpress: Command, flat: Path, records: Path, tmp_path: Path
+) -> None:
+    normalised = ["--mean", "0.2,0.5,0.8", "--std", "0.1,0.5,0.3"]
+    given = ["--calibrate", flat, "--no-recover", "--data", records, *normalised, "-o", "OUT"]
+    assert tensorpress(*OWN, *given).code == 0
+    images = load_unlabelled(flat, most=2000, mean=(0.2, 0.5, 0.8), std=(0.1, 0.5, 0.3))
+    assert_is(tmp_path / "OUT" / "model.tp", expected(images, recover=False))
+
+
+MISTAKES: dict[str, tuple[str, str]] = {
+    "no folder": ("--calibrate gone", "there is no folder 'gone'"),
+    "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),
+    "few images": ("--calibrate CIFAR", "at least 16 images, and 10 were given"),
+    "another shape": (
+        "--calibrate FLAT --input-shape 3,16,16",
+        "FLAT has images of shape 3,32,32, and the network takes 3,16,16: give --input-shape",
+    ),
+    "another shape than the data's": (
+        "--calibrate FLAT --data digits",
+        "mean has 1 values, but the images of images have 3",
+    ),
+    "grey for a colour network": (
+        "--calibrate digits",
+        "--calibrate digits has images of shape 1,8,8, and the network takes 3,32,32",
+    ),
+    "a mean too short": ("--calibrate FLAT --mean 1,1", "mean has 2 values"),
+    "out of reach": ("--calibrate FLAT --budget-macs 99", "PCR 1.5 and FCR 99 cannot be reached"),
+    "nothing to recover with": ("--no-recover", "recover=False.*give calibration= .--calibrate."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes(
+    arguments: str, message: str, tensorpress: Command, cifar: Path, flat: Path, tmp_path: Path
+) -> None:
+    places = {"CIFAR": str(cifar), "FLAT": str(flat)}
+    given = [places.get(word, word) for word in arguments.split()]
+    answer = tensorpress(*OWN, *given, "-o", "OUT")
+    assert_one_message(answer, message.replace("FLAT", str(flat)))
+    assert not (tmp_path / "OUT").exists()
+
+
+RUN = (
+    *("run", "--net", "my_nets.own:make", "--budget-params", "1.5", "--train-epochs", "0"),
+    *("--finetune-epochs", "1", "--calibration-images", "32", "--seed", "3"),
+)
+
+
+@pytest.mark.parametrize("stage", ["compressed", "finetuned"])
+def test_a_run_goes_on_and_ends_the_same(
+    stage: str,
+    tensorpress: Command,
+    records: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.set_num_threads(1)
+    assert tensorpress(*RUN, "--data", records, "-o", "STRAIGHT").code == 0
+    config = json.loads((tmp_path / "STRAIGHT" / "config.json").read_text())
+    assert config["compression"]["calibration"] == {"images": 32, "recover": True}
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, stage, interrupted)
+        assert tensorpress(*RUN, "--data", records, "-o", "RUN").code == 130
+    assert not (tmp_path / "RUN" / "model.tp").exists()
+    refused = tensorpress(*RUN, "--no-recover", "--data", records, "-o", "RUN")
+    assert refused.code == 2
+    assert tensorpress(*RUN, "--data", records, "-o", "RUN").code == 0
+    for name in ("compressed.tp", "model.tp", "summary.json"):
+        ended = [(tmp_path / folder / name).read_bytes() for folder in ("RUN", "STRAIGHT")]
+        assert ended[0] == ended[1], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--calibration-images 8", "at least 16 images, and 8 are asked for"),
+        ("--calibration-images 0 --no-recover", "give calibration_images"),
+    ],
+)
+def test_mistakes_of_a_run_are_told_before_it_trains(
+    arguments: str, message: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    answer = tensorpress(*RUN, *arguments.split(), "--data", "digits", "-o", "RUN")
+    assert_one_message(answer, message)
+    assert not (tmp_path / "RUN").exists()
+
+
+LAST = "--epochs 10 --lr 0.01 --schedule cosine -o RUN\n"
+KEEPS = "--calibrate DIR, with images that need no labels, keeps much of it from the start."
+
+
+def test_advice(tensorpress: Command, flat: Path, records: Path) -> None:
+    torch.save(tp.networks.resnet20().state_dict(), "dense.pt")
+    ours = ["compress", "--net", "resnet20", "--weights", "dense.pt", "--ranks", "4,6,4"]
+    command = "Next: tensorpress finetune --compressed OUT/model.tp --data"
+    plain = tensorpress(*ours, "-o", "OUT").out
+    assert KEEPS in plain
+    assert plain.endswith(f"{command} DIR --teacher dense.pt {LAST}")
+
+    one = [*ours, "--include", "layer3.0.conv1", "--data", records]
+    calibrated = tensorpress(*one, "--calibrate", flat, "--no-recover", "-o", "OUT").out
+    assert "--calibrate" not in calibrated
+    assert calibrated.endswith(f"{command} {records} --teacher dense.pt {LAST}")
+
+
+def test_advice_for_a_network_of_ones_own(tensorpress: Command, flat: Path) -> None:
+    written = tensorpress(*OWN, "-o", "OUT").out
+    command = "Next: tensorpress finetune --net my_nets.own:make --compressed OUT/model.tp"
+    assert written.endswith(f"{command} --data DIR {LAST}")
+    unwritten = tensorpress(*OWN).out
+    assert unwritten.endswith(f"{KEEPS}\nNothing was written: give -o OUT to keep the network.\n")
+    calibrated = tensorpress(*OWN, "--calibrate", flat, "--no-recover").out
+    assert KEEPS not in calibrated

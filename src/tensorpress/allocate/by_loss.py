@@ -11,7 +11,7 @@ from tensorpress.allocate.candidate import Candidate, choice_of
 from tensorpress.allocate.least_loss import Option, choose_least_loss
 from tensorpress.calibrate import answers_on_batch_statistics, layer_losses
 from tensorpress.decompose import Energy
-from tensorpress.layers import Factorization, ttpwt_data_aware
+from tensorpress.layers import DataAwareLayer, Factorization
 from tensorpress.progress import track
 from tensorpress.surgery import Cost
 
@@ -98,8 +98,9 @@ def ranks_by_loss(
 def _distinct(candidate: Candidate, moments: Tensor) -> list[Factorization]:
     """Decompositions at all thresholds that are smaller than the layer, each once."""
     found: dict[tuple[int, ...], Factorization] = {}
+    prepared = DataAwareLayer(candidate.layer, moments)
     for share in SHARES:
-        fit = ttpwt_data_aware(candidate.layer, Energy(share), moments, sweeps=0)
+        fit = prepared.fit(Energy(share), sweeps=0)
         if choice_of(candidate, fit).is_smaller:
             found.setdefault(fit.ranks, fit)
     return list(found.values())

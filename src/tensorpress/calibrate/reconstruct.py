@@ -12,7 +12,7 @@ from tensorpress.calibrate.moments import samplers
 from tensorpress.calibrate.patches import Sampler
 from tensorpress.calibrate.statistics import batch_norms, batch_statistics
 from tensorpress.decompose import Ranks, contract
-from tensorpress.layers import Factorization, Layer, shifted_kernels, ttpwt_data_aware
+from tensorpress.layers import DataAwareLayer, Factorization, Layer, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import evaluating, replace_layers
 
@@ -102,7 +102,7 @@ def _fit_layer(
     pull = PULL * moments.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1).clamp(min=1e-12)
     identity = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
     fitted = torch.linalg.solve(moments + pull * identity, cross + pull * kernels)
-    fit = ttpwt_data_aware(layer, ranks, moments, kernels=fitted, sweeps=sweeps)
+    fit = DataAwareLayer(layer, moments, fitted).fit(ranks, sweeps=sweeps)
     if layer.bias is None:
         return fit
     shift = means[1].double() - means[0].double() @ _multiplied_out(fit)

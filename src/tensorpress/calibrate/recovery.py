@@ -25,7 +25,7 @@ class Recovery:
     reconstruct: bool = True
     statistics: bool = True
     sweeps: int = 2
-    distil_epochs: int = 20
+    distil_epochs: int = 30
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -65,26 +65,38 @@ def data_aware_tt(
     Raises:
         TensorpressError: as :func:`tt_svd`.
     """
-    modes = tuple(tensor.shape)
-    target = tensor.detach().double()
-    metric = regularised(moments.double())
-    root, inverse = _channel_root(metric, modes[0])
-    whitened = torch.tensordot(root, target, dims=1)
-    plain = tt_svd(whitened, rank)
-    cores = [core.double() for core in plain.cores]
-    cores[0] = torch.tensordot(inverse, cores[0][0], dims=1).unsqueeze(0)
+    return DataAware(tensor, moments).decompose(rank, sweeps=sweeps)
 
-    problem = _Problem(metric, target.reshape(-1, modes[-1]), modes)
-    objectives = [problem.objective(cores)]
-    for _ in range(sweeps if objectives[0] > 0 else 0):
-        better = problem.sweep(cores)
-        objective = problem.objective(better)
-        if not objective < objectives[-1]:  # rounding, where there is nothing left to gain
-            break
-        cores = better
-        objectives.append(objective)
-    train = _as_train(tuple(cores), target, tensor.dtype)
-    return DataAwareTrain(train, tuple(objectives))
+
+class DataAware:
+    """One tensor under one metric, prepared to be decomposed at several ranks.
+
+    Args:
+        tensor, moments: as for :func:`data_aware_tt`.
+    """
+
+    def __init__(self, tensor: Tensor, moments: Tensor) -> None:
+        self.dtype = tensor.dtype
+        self.target = tensor.detach().double()
+        metric = regularised(moments.double())
+        root, self.inverse = _channel_root(metric, tensor.shape[0])
+        self.whitened = torch.tensordot(root, self.target, dims=1)
+        self.problem = _Problem(metric, self.target.flatten(0, -2), tuple(tensor.shape))
+
+    def decompose(self, rank: RankRule, *, sweeps: int = 2) -> DataAwareTrain:
+        """See :func:`data_aware_tt`."""
+        cores = list(tt_svd(self.whitened, rank).cores)
+        cores[0] = torch.tensordot(self.inverse, cores[0][0], dims=1).unsqueeze(0)
+        objectives = [self.problem.objective(cores)]
+        for _ in range(sweeps if objectives[0] > 0 else 0):
+            better = self.problem.sweep(cores)
+            objective = self.problem.objective(better)
+            if not objective < objectives[-1]:  # rounding, where there is nothing left to gain
+                break
+            cores = better
+            objectives.append(objective)
+        train = _as_train(tuple(cores), self.target, self.dtype)
+        return DataAwareTrain(train, tuple(objectives))
 
 
 def regularised(moments: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One layer and its factors: a chain of plain convolutions (or linears) that computes the same."""
 
 from tensorpress.layers.chain import Factorized, Link, build_chain, chain_cost, plan_chain
-from tensorpress.layers.data_aware import shifted_kernels, ttpwt_data_aware
+from tensorpress.layers.data_aware import DataAwareLayer, shifted_kernels, ttpwt_data_aware
 from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
 from tensorpress.layers.factorize import (
     METHODS,
@@ -13,6 +13,7 @@ from tensorpress.layers.factorize import (
 
 __all__ = [
     "METHODS",
+    "DataAwareLayer",
     "Factorization",
     "Factorized",
     "Layer",

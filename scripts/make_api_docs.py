@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import tensorpress as tp
+from tensorpress.allocate.by_loss import MeasuredLayer
+from tensorpress.allocate.least_loss import Option
 from tensorpress.artifacts import Manifest, read_manifest
 from tensorpress.deploy import ExportReport, interleaved_seconds
 from tensorpress.deploy.check import Check
+from tensorpress.exploration import Exploration, Point
 from tensorpress.layers import Factorized
 from tensorpress.surgery import Account, Cost, LayerRow
 
@@ -25,12 +28,17 @@ imported, and `torch` and `torch.nn` as `nn`.
 """
 SECTIONS: dict[str, list[str]] = {
     "Compress": ["compress", "factorize", "count", "Budget"],
+    "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks"],
     "Tensors": ["tt_svd", "TensorTrain"],
     "Files and exports": ["save", "load", "load_weights", "export"],
 }
 """Where names of `tensorpress.__all__` stand; the others come last."""
-GIVEN = (Account, LayerRow, Factorized, Cost, ExportReport, Check, Manifest)
+GIVEN = (
+    *(Account, LayerRow, Factorized, Cost),
+    *(Exploration, Point, MeasuredLayer, Option),
+    *(ExportReport, Check, Manifest),
+)
 BESIDE = (read_manifest, interleaved_seconds)
 ARGUMENTS = ("Args", "Parameters", "Attributes")
 QUOTES = "'"

@@ -1,5 +1,7 @@
 """Figures on the pages are those of the code, where they can be had in a moment."""
 
+import dataclasses
+
 import pytest
 import torch
 from pages import ROOT, rows_of
@@ -58,3 +60,9 @@ def test_sizes_follow_from_the_bytes() -> None:
         dense, *files = (cell.replace(",", "").rstrip(")").split(" (") for cell in row[1:])
         for size, ratio in files:
             assert float(ratio.split()[0]) == pytest.approx(int(dense[0]) / int(size), abs=0.005)
+
+
+def test_the_steps_of_calibration_are_those_of_the_code() -> None:
+    rows = rows_of(DOCS / "calibration.md", "`tp.Recovery` | default | off")
+    fields = dataclasses.fields(tp.Recovery)
+    assert [row[:2] for row in rows] == [[f"`{f.name}`", str(f.default)] for f in fields]

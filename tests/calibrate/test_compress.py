@@ -160,7 +160,7 @@ def test_networks_that_answer_nonsense_or_are_half_precision() -> None:
 
 
 def test_a_network_that_is_one_layer() -> None:
-    with pytest.raises(tp.TensorpressError, match="is one layer.*put it into nn.Sequential"):
+    with pytest.raises(tp.TensorpressError, match=r"is one layer.*put it into nn\.Sequential"):
         tp.compress(
             nn.Conv2d(3, 24, 3),
             IMAGE,

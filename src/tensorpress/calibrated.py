@@ -20,7 +20,7 @@ from tensorpress.calibrate import (
 )
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import ttpwt_data_aware
+from tensorpress.layers import refuse_unreadable, ttpwt_data_aware
 from tensorpress.progress import track
 from tensorpress.surgery import Cost
 
@@ -60,16 +60,32 @@ class Calibrated:
         rules: Mapping[str, RankRule] | None,
         budget: Budget | None,
     ) -> list[Choice]:
-        """Decompositions of the candidates by rules, or as a budget asks."""
+        """Decompositions of the candidates by rules, or as a budget asks.
+
+        One that would make no layer smaller is among them, but for a budget that is spread by
+        losses.
+        """
         recovery = self.recovery
-        if any(not candidate.surveyed.name for candidate in candidates):
-            raise TensorpressError(
-                "the network is one layer, and calibration looks at layers in a network: put it "
-                "into nn.Sequential."
-            )
+        if rules is not None:
+            candidates = [c for c in candidates if c.surveyed.name in rules]
+        refuse_unfit(candidates)
         needs_moments = recovery.data_aware or (recovery.allocate and budget is not None)
         moments = self.moments(candidates) if needs_moments else {}
-        return self.fit(candidates, self._ranks(candidates, cost, rules, budget, moments), moments)
+        if budget is not None and recovery.allocate:
+            ranks = ranks_by_loss(self.measured(candidates, moments), cost, budget)
+            return self.fit(candidates, ranks, moments)
+        if budget is not None:
+            asked = fit_budget(candidates, cost, budget, progress=self.progress)
+        else:
+            assert rules is not None
+            asked = [self._by_rule(c, rules[c.surveyed.name], moments) for c in candidates]
+        by_name = {c.candidate.surveyed.name: c for c in asked}
+        ranks = {name: c.fit.ranks for name, c in by_name.items() if c.is_smaller}
+        for made in self.fit(candidates, ranks, moments):
+            name = made.candidate.surveyed.name
+            fit = dataclasses.replace(made.fit, clamped=by_name[name].fit.clamped)
+            by_name[name] = dataclasses.replace(made, fit=fit)
+        return list(by_name.values())
 
     def fit(
         self,
@@ -130,26 +146,29 @@ class Calibrated:
                 progress=self.progress,
             )
 
-    def _ranks(
-        self,
-        candidates: Sequence[Candidate],
-        cost: Cost,
-        rules: Mapping[str, RankRule] | None,
-        budget: Budget | None,
-        moments: Mapping[str, Tensor],
-    ) -> dict[str, tuple[int, ...]]:
-        recovery = self.recovery
-        if budget is not None and recovery.allocate:
-            return ranks_by_loss(self.measured(candidates, moments), cost, budget)
-        if budget is not None:
-            fitted = fit_budget(candidates, cost, budget, progress=self.progress)
-        else:
-            assert rules is not None
-            fitted = [
-                choice_of(c, ttpwt_data_aware(c.layer, rule, moments[c.surveyed.name], sweeps=0))
-                if recovery.data_aware
-                else fit_layer(c, rule)
-                for c in candidates
-                if (rule := rules.get(c.surveyed.name)) is not None
-            ]
-        return {c.candidate.surveyed.name: c.fit.ranks for c in fitted if c.is_smaller}
+    def _by_rule(
+        self, candidate: Candidate, rule: RankRule, moments: Mapping[str, Tensor]
+    ) -> Choice:
+        if not self.recovery.data_aware:
+            return fit_layer(candidate, rule)
+        name = candidate.surveyed.name
+        try:
+            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=0)
+        except TensorpressError as error:
+            raise TensorpressError(f"layer '{name}': {error}") from error
+        return choice_of(candidate, fit)
+
+
+def refuse_unfit(candidates: Sequence[Candidate]) -> None:
+    """Raise for a layer whose replacement would lose something, or that is the whole network.
+
+    Raises:
+        TensorpressError: naming the layer, as :func:`tensorpress.layers.refuse_unreadable`.
+    """
+    for candidate in candidates:
+        if not candidate.surveyed.name:
+            raise TensorpressError(
+                "the network is one layer, and calibration looks at layers in a network: put it "
+                "into nn.Sequential."
+            )
+        refuse_unreadable(candidate.surveyed.name, candidate.layer)

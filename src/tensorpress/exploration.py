@@ -8,7 +8,7 @@ from torch import nn
 from tensorpress.allocate import Budget, Candidate
 from tensorpress.allocate.by_loss import MeasuredLayer, ranks_by_loss
 from tensorpress.calibrate import CalibrationImages, Recovery, read_images
-from tensorpress.calibrated import Calibrated
+from tensorpress.calibrated import Calibrated, refuse_unfit
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, keep_reasons, survey
 
@@ -99,6 +99,7 @@ def explore(
     candidates = [Candidate(s, "ttpwt") for s in surveyed.layers if s.name not in reasons]
     if not candidates:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
+    refuse_unfit(candidates)
     recovery = Recovery(distil_epochs=0, seed=seed)
     calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
     moments = calibrated.moments(candidates)

@@ -181,3 +181,56 @@ def test_a_network_that_is_one_layer() -> None:
 def test_odd_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(tp.TensorpressError, match=message):
         tp.Recovery(**settings)
+
+
+def with_a_hook(net: nn.Module) -> nn.Module:
+    net.b.register_forward_hook(lambda _module, _args, output: 2 * output)
+    return net
+
+
+def with_weight_norm(net: nn.Module) -> nn.Module:
+    nn.utils.parametrizations.weight_norm(net.b)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(with_a_hook, "layer 'b' carries forward_hooks"), (with_weight_norm, "'b' is parametrised")],
+)
+@pytest.mark.parametrize("how", [{}, {"budget": None, "rank": tp.Energy(0.5)}])
+def test_what_would_be_lost_is_refused(
+    change: Callable[[nn.Module], nn.Module], message: str, how: dict[str, Any]
+) -> None:
+    net = change(branched())
+    with pytest.raises(tp.TensorpressError, match=message):
+        compressed(net, recover=False, **how)
+    with pytest.raises(tp.TensorpressError, match=message):
+        tp.explore(net, IMAGE, images(64), ratios=(1.5,))
+    result = compressed(
+        net, recover=CLOSED_FORM, exclude=["b"], budget=None, rank={"a": tp.Energy(0.5)}
+    )
+    assert result.model.b is not net.b
+    assert type(result.model.b) is type(net.b)
+
+
+@pytest.mark.parametrize("reconstructed", [True, False])
+def test_the_account_of_a_rule_is_as_without_images(reconstructed: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()),
+        *(nn.Conv2d(16, 24, 1), nn.ReLU(), nn.Conv2d(24, 16, 3, groups=2), nn.Flatten()),
+    ).eval()
+    rules = {"2": tp.Ranks(99, 9, 9), "4": tp.Ranks(6, 9, 5), "6": tp.Ranks(12, 36, 8)}
+    plain = tp.compress(net, IMAGE, rank=rules)
+    recover = tp.Recovery(reconstruct=reconstructed, distil_epochs=0)
+    made = compressed(net, budget=None, rank=rules, recover=recover)
+    decisions = [row.decision for row in made.layers]
+    assert decisions == [row.decision for row in plain.layers]
+    assert decisions[1:3] == ["ttpwt (ranks clamped to their bounds)", "ttpwt"]
+    assert decisions[3].startswith("kept: would not get smaller")
+    assert [row.ranks for row in made.layers] == [row.ranks for row in plain.layers]
+
+
+def test_a_rule_that_does_not_suit_a_layer_names_it() -> None:
+    with pytest.raises(tp.TensorpressError, match=r"layer 'a': Ranks\(3, 4\)"):
+        compressed(branched(), budget=None, rank=tp.Ranks(3, 4))

@@ -221,8 +221,9 @@ def _solve(normal: Tensor, right: Tensor) -> Tensor:
     damped = normal + damping * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
     factor, failed = torch.linalg.cholesky_ex(damped)
     if int(failed):
-        least: Tensor = torch.linalg.lstsq(normal, right, driver="gelsd").solution
-        return least
+        # On the CPU, since GPUs have no driver for matrices that lack rank.
+        least: Tensor = torch.linalg.lstsq(normal.cpu(), right.cpu(), driver="gelsd").solution
+        return least.to(normal.device)
     return torch.cholesky_solve(right, factor)
 
 

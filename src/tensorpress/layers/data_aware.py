@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from tensorpress.decompose import DataAware, RankRule, Ranks
 from tensorpress.layers.chain import plan_chain
 from tensorpress.layers.eligible import Layer
-from tensorpress.layers.factorize import Factorization
+from tensorpress.layers.factorize import Factorization, without_unit_modes
 
 
 def shifted_kernels(layer: Layer) -> Tensor:
@@ -34,7 +34,7 @@ class DataAwareLayer:
     """
 
     def __init__(self, layer: Layer, moments: Tensor, kernels: Tensor | None = None) -> None:
-        self.dtype = layer.weight.dtype
+        self.layer = layer
         modes = [link.mode for link in plan_chain(layer)]
         unfolded = shifted_kernels(layer) if kernels is None else kernels
         self.groups = [
@@ -49,6 +49,7 @@ class DataAwareLayer:
         stand for, and ``kept_energy`` is 1 minus its square. With groups, the ranks are the largest
         that the rule asks of any group. ``sweeps`` are of alternating least squares.
         """
+        asked = rank = without_unit_modes(rank, self.layer)
         if len(self.groups) > 1:
             rank = self._common(rank)
         fits = [group.decompose(rank, sweeps=sweeps) for group in self.groups]
@@ -58,11 +59,13 @@ class DataAwareLayer:
         ranks = fits[0].train.ranks
         return Factorization(
             method="ttpwt",
-            cores=tuple(tuple(c.to(self.dtype) for c in fit.train.cores) for fit in fits),
+            cores=tuple(
+                tuple(c.to(self.layer.weight.dtype) for c in fit.train.cores) for fit in fits
+            ),
             ranks=ranks,
             kept_energy=max(0.0, 1.0 - error),
             relative_error=error**0.5,
-            clamped=isinstance(rank, Ranks) and rank.values != ranks,
+            clamped=isinstance(asked, Ranks) and asked.values != ranks,
         )
 
     def _common(self, rank: RankRule) -> Ranks:

@@ -107,7 +107,7 @@ def ttpwt(layer: Layer, rank: RankRule) -> Factorization:
     groups = 1 if isinstance(layer, nn.Linear) else layer.groups
     kernels = layer.weight.detach().reshape(groups, -1, *layer.weight.shape[1:])
     shifted = [kernel.movedim(0, -1).reshape(modes) for kernel in kernels]
-    rule = _without_unit_modes(rank, layer)
+    rule = without_unit_modes(rank, layer)
     trains = tt_svd_common(shifted, rule)
     kept, error = _whole_fit(shifted, trains)
     return Factorization(
@@ -123,7 +123,7 @@ def ttpwt(layer: Layer, rank: RankRule) -> Factorization:
 METHODS: dict[str, Callable[[Layer, RankRule], Factorization]] = {"ttpwt": ttpwt}
 
 
-def _without_unit_modes(rank: RankRule, layer: Layer) -> RankRule:
+def without_unit_modes(rank: RankRule, layer: Layer) -> RankRule:
     """Fixed ranks for all modes of a kernel, where some are 1 and have no core of their own.
 
     The bonds beside a unit mode join into one, whose rank is the smaller of theirs.

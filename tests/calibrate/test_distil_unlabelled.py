@@ -38,3 +38,14 @@ def test_training_that_diverges_is_taken_back(
         assert all(torch.equal(v, before[name]) for name, v in small.state_dict().items())
     else:
         assert divergence(outputs(small, [x]), wanted) < loss
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_frozen_parameters_stay_unless_all_are(all_of_them: bool) -> None:
+    net, small = pair()
+    small.requires_grad_(not all_of_them)
+    small.stem.weight.requires_grad_(False)
+    before = small.stem.weight.clone()
+    distil(small, net, images(128), epochs=3, progress=False)
+    assert torch.equal(small.stem.weight, before) != all_of_them
+    assert not small.stem.weight.requires_grad

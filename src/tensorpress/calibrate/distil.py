@@ -33,7 +33,7 @@ def distil(
 
     The loss is the mean squared difference of the answers (of logits less their mean), a share of
     their variance. Adam, one cycle; images are flipped and shifted at random, and both networks
-    see the same. A tenth of the images is held back: if the divergence on those has not fallen, a
+    see the same. Frozen parameters stay, unless all of them are frozen. A tenth of the images is held back: if the divergence on those has not fallen, a
     smaller learning rate is tried, and if that does not help either, the student stays as it was.
 
     Args:
@@ -47,8 +47,9 @@ def distil(
     before = float(divergence(outputs(student, held_parts), wanted))
     trained = [(p, p.requires_grad) for p in student.parameters()]
     try:
-        for parameter, _ in trained:
-            parameter.requires_grad_(parameter.is_floating_point())
+        if not any(wanted_grad for _, wanted_grad in trained):
+            for parameter, _ in trained:
+                parameter.requires_grad_(parameter.is_floating_point())
         for rate in LEARNING_RATES:
             _train(student, teacher, used, epochs, rate, seed, progress)
             reestimate_batch_norm(student, used_parts)

@@ -33,8 +33,9 @@ def distil(
 
     The loss is the mean squared difference of the answers (of logits less their mean), a share of
     their variance. Adam, one cycle; images are flipped and shifted at random, and both networks
-    see the same. Frozen parameters stay, unless all of them are frozen. A tenth of the images is held back: if the divergence on those has not fallen, a
-    smaller learning rate is tried, and if that does not help either, the student stays as it was.
+    see the same. Frozen parameters stay, unless all of them are frozen. A tenth of the images is
+    held back: if the divergence on those has not fallen, a smaller learning rate is tried, and if
+    that does not help either, the student stays as it was.
 
     Args:
         images: (N, C, H, W) or of another shape; only images are flipped and shifted.

@@ -23,9 +23,7 @@ class Sampler:
         """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel."""
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
-            rows = x.reshape(len(x), -1, x.shape[-1])
-            places = self._places(len(rows), [rows.shape[1]], x.device)
-            return rows[places[0], places[1]].unsqueeze(0)
+            return self._of_linear(x)
         dims = len(layer.kernel_size)
         x = x if x.dim() == dims + 2 else x.unsqueeze(0)
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
@@ -43,14 +41,17 @@ class Sampler:
         """(groups, samples, T/groups): the layer's output at the places of its patches."""
         layer: Any = self.layer
         if isinstance(layer, nn.Linear):
-            rows = y.reshape(len(y), -1, y.shape[-1])
-            places = self._places(len(rows), [rows.shape[1]], y.device)
-            return rows[places[0], places[1]].unsqueeze(0)
+            return self._of_linear(y)
         dims = len(layer.kernel_size)
         y = y if y.dim() == dims + 2 else y.unsqueeze(0)
         places = self._places(len(y), list(y.shape[2:]), y.device)
         taken = _at(y, places)
         return taken.reshape(len(taken), layer.groups, -1).transpose(0, 1)
+
+    def _of_linear(self, values: Tensor) -> Tensor:
+        rows = values.reshape(len(values), -1, values.shape[-1])
+        places = self._places(len(rows), [rows.shape[1]], values.device)
+        return rows[places[0], places[1]].unsqueeze(0)
 
     def _places(self, images: int, sizes: list[int], device: torch.device) -> list[Tensor]:
         generator = torch.Generator().manual_seed(self.seed)

@@ -28,6 +28,7 @@ def train(
     weight_decay: training_options.WeightDecay = None,
     batch_size: training_options.BatchSize = None,
     schedule: training_options.Schedule = None,
+    optimizer: training_options.Optimizer = None,
     seed: training_options.Seed = 0,
     hold_back: training_options.HoldBack = 0,
     freeze_bn: training_options.FreezeBn = False,
@@ -41,7 +42,9 @@ def train(
     folder = required_folder(output)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
-    changes = training_options.recipe_changes(epochs, lr, weight_decay, batch_size, schedule)
+    changes = training_options.recipe_changes(
+        epochs, lr, weight_decay, batch_size, schedule, optimizer
+    )
     outcome = training.train(
         folder,
         inputs.as_network(weights),
@@ -79,6 +82,7 @@ def finetune(
     weight_decay: training_options.WeightDecay = None,
     batch_size: training_options.BatchSize = None,
     schedule: training_options.Schedule = None,
+    optimizer: training_options.Optimizer = None,
     temperature: training_options.Temperature = None,
     alpha: training_options.Alpha = None,
     seed: training_options.Seed = 0,
@@ -99,7 +103,9 @@ def finetune(
         compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
     )
     assert inputs.data is not None
-    changes = training_options.recipe_changes(epochs, lr, weight_decay, batch_size, schedule)
+    changes = training_options.recipe_changes(
+        epochs, lr, weight_decay, batch_size, schedule, optimizer
+    )
     outcome = training.finetune(
         folder,
         inputs.as_network(None),
@@ -151,6 +157,7 @@ def run(
     weight_decay: training_options.WeightDecay = None,
     batch_size: training_options.BatchSize = None,
     schedule: training_options.Schedule = None,
+    optimizer: training_options.Optimizer = None,
     teacher: Annotated[
         bool,
         typer.Option(
@@ -189,7 +196,7 @@ def run(
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
-    common = (weight_decay, batch_size, schedule)
+    common = (weight_decay, batch_size, schedule, optimizer)
     compression = Compression(
         method,
         rule,

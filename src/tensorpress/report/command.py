@@ -116,7 +116,7 @@ def _recipes(
 ) -> None:
     """Options for (recipe, the network's own, prefix of --epochs, option for the rate)."""
     common: dict[str, Any] = {}
-    for option in ("weight_decay", "batch_size", "schedule"):
+    for option in ("weight_decay", "batch_size", "schedule", "optimizer"):
         asked = {getattr(recipe, option) for recipe, _, _, _ in phases}
         if any(getattr(recipe, option) != getattr(own, option) for recipe, own, _, _ in phases):
             common[option] = next(iter(asked)) if len(asked) == 1 else None

@@ -1,4 +1,4 @@
-"""The epoch loop: SGD on a data set that lives on the device, one wait for the device an epoch."""
+"""The epoch loop, on a data set that lives on the device, with one wait for it an epoch."""
 
 import dataclasses
 import math
@@ -15,6 +15,7 @@ from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.training.batches import batches_of, epoch_seed
 from tensorpress.training.distil import Objective, label_loss
+from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.step import TrainStep
@@ -102,7 +103,7 @@ class Trainer:
         self.recipe, self.seed, self.phase = recipe, seed, phase
         self.place, self.freeze_bn = place, freeze_bn
         self.batches = batches_of(data, recipe.batch_size, place)
-        self.optimizer = _sgd(self.net, recipe, place)
+        self.optimizer = make_optimizer(self.net, recipe, place)
         self.step = TrainStep(self.net, self.optimizer, objective, place)
         self.compiled = compiled
         self._recorded = place.device.type != "cuda"
@@ -139,16 +140,12 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """Weights, statistics and momenta, on the CPU; ``torch.load(weights_only=True)`` reads it.
+        """Weights, statistics and the optimiser's state, on the CPU, as plain tensors by name.
 
         The schedule and the random numbers are functions of the epoch and need no state.
         """
-        momenta = {
-            name: self.optimizer.state[parameter]["momentum_buffer"].cpu().contiguous()
-            for name, parameter in self.net.named_parameters()
-            if parameter in self.optimizer.state
-        }
-        return {"model": portable_state(self.net), "optimizer": momenta}
+        held = optimizer_state(self.net, self.optimizer)
+        return {"model": portable_state(self.net), "optimizer": held}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave.
@@ -163,10 +160,7 @@ class Trainer:
                 "the checkpoint is of a network of another structure: the code that builds it has "
                 "changed since. Start again in another folder."
             ) from error
-        for name, parameter in self.net.named_parameters():
-            if parameter in self.optimizer.state:
-                momentum = self.optimizer.state[parameter]["momentum_buffer"]
-                momentum.copy_(state["optimizer"][name])
+        restore_optimizer(self.net, self.optimizer, state["optimizer"])
 
     def _training_mode(self) -> None:
         self.net.train()
@@ -217,30 +211,6 @@ def portable_state(net: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()
     }
-
-
-def _sgd(net: nn.Module, recipe: Recipe, place: Place) -> torch.optim.SGD:
-    on_gpu = place.device.type == "cuda"
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise TensorpressError(
-            "no parameter of the network asks for a gradient, so there is nothing to train; "
-            "call net.requires_grad_() first."
-        )
-    optimizer = torch.optim.SGD(
-        parameters,
-        # A recorded step reads the learning rate from memory.
-        lr=torch.tensor(recipe.lr, device=place.device) if on_gpu else recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.nesterov,
-        fused=on_gpu or None,
-    )
-    if recipe.momentum:
-        # Starting from zeros equals starting from the first gradient, and makes all steps alike.
-        for parameter in parameters:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
 
 
 def _seed_everything(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""One step of SGD, as plain PyTorch or recorded once as CUDA graphs and replayed."""
+"""One step of training, as plain PyTorch or recorded once as CUDA graphs and replayed."""
 
 import contextlib
 import warnings
@@ -23,7 +23,7 @@ class TrainStep:
     """
 
     def __init__(
-        self, net: nn.Module, optimizer: torch.optim.SGD, objective: Objective, place: Place
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective, place: Place
     ) -> None:
         self.net, self.optimizer, self.objective, self.place = net, optimizer, objective, place
         self.loss = torch.zeros((), device=place.device)
@@ -120,5 +120,5 @@ class TrainStep:
                 group["lr"] = lr
 
     def _state(self) -> list[Tensor]:
-        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values()]
-        return [*self.net.parameters(), *self.net.buffers(), *momenta]
+        held = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.net.parameters(), *self.net.buffers(), *held]

@@ -1,5 +1,7 @@
 """Each altered file gives an error or an equal network; ``make bench-bad-days`` tries 10,000."""
 
+import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,21 @@ def test_torch_files(tmp_path: Path) -> None:
     counts = outcomes(good, alter_bytes, read_weights, small_net, tmp_path, range(500))
     assert counts["lost"] == 0
     assert counts["refused"] > 250
+
+
+@pytest.mark.parametrize("seed", [1020, 1367])
+def test_a_record_marked_as_a_folder(seed: int, tmp_path: Path) -> None:
+    """Found by ``make bench-bad-days``: torch.load then gives memory that nothing was read into."""
+    torch.save(small_net().state_dict(), tmp_path / "good.pt")
+    good = (tmp_path / "good.pt").read_bytes()
+    with zipfile.ZipFile(tmp_path / "good.pt") as archive:
+        start = archive.start_dir
+    place = good.index(b"PK\x01\x02", start) + 38  # the external attributes of the first record
+    marked = good[:place] + bytes([16]) + good[place + 1 :]
+    for content in (marked, alter_bytes(good, random.Random(seed))):
+        (tmp_path / "marked.pt").write_bytes(content)
+        with pytest.raises(tp.TensorpressError, match="does not fit its checksum or kind"):
+            tp.load_weights(small_net(), tmp_path / "marked.pt")
 
 
 def read_weights(file: Path, into: nn.Module) -> nn.Module:

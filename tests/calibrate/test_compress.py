@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from nets import branched, images
+from branched_net import branched, images
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nets import branched, images
+from branched_net import branched, images
 from torch import nn
 
 import tensorpress as tp

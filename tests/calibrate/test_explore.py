@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from nets import branched, images
+from branched_net import branched, images
 
 import tensorpress as tp
 

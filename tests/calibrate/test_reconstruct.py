@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from nets import branched, images
+from branched_net import branched, images
 from torch import nn
 
 from tensorpress.calibrate import reconstruct, reestimate_batch_norm

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from nets import branched, images
+from branched_net import branched, images
 from torch import nn
 
 import tensorpress as tp

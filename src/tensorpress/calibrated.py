@@ -78,7 +78,7 @@ class Calibrated:
             asked = fit_budget(candidates, cost, budget, progress=self.progress)
         else:
             assert rules is not None
-            asked = [self._by_rule(c, rules[c.surveyed.name], moments) for c in candidates]
+            asked = [self._decomposed(c, rules[c.surveyed.name], moments, 0) for c in candidates]
         by_name = {c.candidate.surveyed.name: c for c in asked}
         ranks = {name: c.fit.ranks for name, c in by_name.items() if c.is_smaller}
         for made in self.fit(candidates, ranks, moments):
@@ -106,16 +106,10 @@ class Calibrated:
                 progress=self.progress,
             )
             return [choice_of(candidate, fits[candidate.surveyed.name]) for candidate in chosen]
-        made = []
-        for candidate in track(chosen, "decomposing", show=self.progress):
-            name = candidate.surveyed.name
-            rule = Ranks(*ranks[name])
-            if not recovery.data_aware:
-                made.append(fit_layer(candidate, rule))
-                continue
-            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=recovery.sweeps)
-            made.append(choice_of(candidate, fit))
-        return made
+        return [
+            self._decomposed(c, Ranks(*ranks[c.surveyed.name]), moments, recovery.sweeps)
+            for c in track(chosen, "decomposing", show=self.progress)
+        ]
 
     def measured(
         self, candidates: Sequence[Candidate], moments: Mapping[str, Tensor]
@@ -146,14 +140,14 @@ class Calibrated:
                 progress=self.progress,
             )
 
-    def _by_rule(
-        self, candidate: Candidate, rule: RankRule, moments: Mapping[str, Tensor]
+    def _decomposed(
+        self, candidate: Candidate, rule: RankRule, moments: Mapping[str, Tensor], sweeps: int
     ) -> Choice:
         if not self.recovery.data_aware:
             return fit_layer(candidate, rule)
         name = candidate.surveyed.name
         try:
-            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=0)
+            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=sweeps)
         except TensorpressError as error:
             raise TensorpressError(f"layer '{name}': {error}") from error
         return choice_of(candidate, fit)

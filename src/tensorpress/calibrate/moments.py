@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.calibrate.patches import Sampler
+from tensorpress.calibrate.watching import fed, run_watched
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Layer
-from tensorpress.surgery import evaluating
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all, and about six for each unknown."""
@@ -41,7 +41,7 @@ def input_moments(
 
     def watch(name: str, sampler: Sampler) -> None:
         def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            patches = sampler.patches(args[0] if args else next(iter(kwargs.values()))).float()
+            patches = sampler.patches(fed(args, kwargs)).float()
             product = patches.transpose(1, 2) @ patches
             sums[name] = sums[name] + product if name in sums else product
             counts[name] += patches.shape[1]
@@ -51,13 +51,7 @@ def input_moments(
 
     for name, sampler in samples.items():
         watch(name, sampler)
-    try:
-        with evaluating(net):
-            for part in parts:
-                net(part)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_watched(net, parts, handles)
     for name, product in sums.items():
         if not bool(torch.isfinite(product).all()):
             raise TensorpressError(

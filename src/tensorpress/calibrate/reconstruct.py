@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from tensorpress.calibrate.moments import samplers
 from tensorpress.calibrate.patches import Sampler
 from tensorpress.calibrate.statistics import batch_norms, batch_statistics
+from tensorpress.calibrate.watching import fed, run_watched
 from tensorpress.decompose import Ranks, contract
 from tensorpress.layers import DataAwareLayer, Factorization, Layer, shifted_kernels
 from tensorpress.progress import track
-from tensorpress.surgery import evaluating, replace_layers
+from tensorpress.surgery import replace_layers
 
 PULL = 1e-2
 """Share of the mean eigenvalue by which a fitted kernel is held to the original one."""
@@ -124,7 +125,7 @@ def _inputs(
     taken: list[Tensor] = []
 
     def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        taken.append(sampler.patches(args[0] if args else next(iter(kwargs.values()))))
+        taken.append(sampler.patches(fed(args, kwargs)))
         if len(taken) % calls == 0:
             raise _Reached
 
@@ -140,7 +141,6 @@ def _inputs(
     return taken
 
 
-@torch.no_grad()
 def _original_outputs(
     net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
 ) -> dict[str, list[Tensor]]:
@@ -157,17 +157,10 @@ def _original_outputs(
         net.get_submodule(name).register_forward_hook(watch(name, sampler))
         for name, sampler in samples.items()
     ]
-    try:
-        with evaluating(net):
-            for part in parts:
-                net(part)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_watched(net, parts, handles)
     return taken
 
 
-@torch.no_grad()
 def _followed_by_batch_norm(
     net: nn.Module, layers: Mapping[str, Layer], images: Tensor
 ) -> set[str]:
@@ -189,10 +182,5 @@ def _followed_by_batch_norm(
 
     handles = [layer.register_forward_hook(gives(name)) for name, layer in layers.items()]
     handles += [norm.register_forward_pre_hook(takes) for norm in batch_norms(net)]
-    try:
-        with evaluating(net):
-            net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_watched(net, [images], handles)
     return found

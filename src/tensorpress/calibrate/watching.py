@@ -1,0 +1,29 @@
+"""Forward passes that hooks look on at."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from tensorpress.surgery import evaluating
+
+
+@torch.no_grad()
+def run_watched(
+    net: nn.Module, parts: Sequence[Tensor], handles: Sequence[RemovableHandle]
+) -> None:
+    """Run ``net`` in eval mode on each part, then remove the hooks, also after an error."""
+    try:
+        with evaluating(net):
+            for part in parts:
+                net(part)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def fed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a layer is called with, by position or by name."""
+    return args[0] if args else next(iter(kwargs.values()))

@@ -91,13 +91,32 @@ def test_a_network_with_nothing_to_train_is_refused():
         list(fit(fresh_net().requires_grad_(False), tiny_data(), Recipe(1), place=CPU))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="recording fails where there is no GPU")
-def test_where_recording_fails_training_goes_on_as_if_it_had_not_been_tried():
+def test_where_compiling_fails_training_goes_on_as_if_it_had_not_been_tried(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", fails)
     plain, tried = trainer(fresh_net(), Recipe(1)), trainer(fresh_net(), Recipe(1))
     inputs, labels = next(tried.batches.epoch(seed=0))
-    with pytest.warns(UserWarning, match="CUDA graphs failed, going on without"):
-        tried.step.record(inputs, labels, compiled=False)
+    with pytest.warns(UserWarning, match="compile failed, going on without: no compiler here"):
+        tried.step.record(inputs, labels, compiled=True)
     assert plain.epoch(0).loss == tried.epoch(0).loss
+
+
+def test_a_compiled_step_trains_as_a_plain_one(monkeypatch):
+    calls = []
+
+    def compiled(function, **options):
+        calls.append(options)
+        return compile_it(function, backend="aot_eager", **options)
+
+    compile_it = torch.compile
+    monkeypatch.setattr(torch, "compile", compiled)
+    plain, other = fresh_net(), fresh_net()
+    expected = [r.loss for r in fit(plain, tiny_data(), Recipe(2), place=CPU)]
+    found = [r.loss for r in fit(other, tiny_data(), Recipe(2), place=CPU, compiled=True)]
+    assert len(calls) == 1
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_names_epoch_and_step():

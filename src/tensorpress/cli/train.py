@@ -33,6 +33,7 @@ def train(
     hold_back: training_options.HoldBack = 0,
     freeze_bn: training_options.FreezeBn = False,
     device: training_options.Device = None,
+    compiled: training_options.Compiled = None,
     output: training_options.RunFolder = None,
 ) -> None:
     """Train a network by its recipe, or train weights on.
@@ -50,7 +51,9 @@ def train(
         inputs.as_network(weights),
         inputs.data,
         recipes_for(inputs.net).train.changed(**changes),
-        settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
+        settings=Settings(
+            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
+        ),
     )
     _report(outcome)
 
@@ -89,6 +92,7 @@ def finetune(
     hold_back: training_options.HoldBack = 0,
     freeze_bn: training_options.FreezeBn = False,
     device: training_options.Device = None,
+    compiled: training_options.Compiled = None,
     output: training_options.RunFolder = None,
 ) -> None:
     """Fine-tune a compressed network.
@@ -114,7 +118,9 @@ def finetune(
         recipes_for(inputs.net).finetune.changed(**changes),
         teacher=inputs.as_network(teacher) if teacher else None,
         distillation=distillation,
-        settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
+        settings=Settings(
+            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
+        ),
     )
     _report(outcome)
 
@@ -180,6 +186,7 @@ def run(
     hold_back: training_options.HoldBack = 0,
     freeze_bn: training_options.FreezeBn = False,
     device: training_options.Device = None,
+    compiled: training_options.Compiled = None,
     output: training_options.RunFolder = None,
 ) -> None:
     """The whole scheme: train a baseline, compress it, fine-tune it.
@@ -226,7 +233,9 @@ def run(
         ),
         distillation=distillation,
         dense_control=control,
-        settings=Settings(seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device),
+        settings=Settings(
+            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
+        ),
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.

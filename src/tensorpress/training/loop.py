@@ -78,8 +78,8 @@ class Trainer:
 
     Order and augmentation of the images, and every other random number, follow from ``seed``,
     ``phase`` and the number of the epoch. ``freeze_bn`` keeps the running statistics of batch
-    norms, and normalises by them. ``compiled`` compiles the step on a GPU; left out, it does so
-    when the steps to come earn the compilation back. On the CPU the same thread count
+    norms, and normalises by them. ``compiled`` compiles the step; left out, it does so on a
+    GPU when the steps to come earn the compilation back. On the CPU the same thread count
     gives the same bits.
 
     Raises:
@@ -106,7 +106,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.net, recipe, place)
         self.step = TrainStep(self.net, self.optimizer, objective, place)
         self.compiled = compiled
-        self._recorded = place.device.type != "cuda"
+        self._recorded = place.device.type != "cuda" and not compiled
 
     def epoch(self, number: int, on_step: OnStep | None = None) -> EpochResult:
         """Train through epoch ``number``; ``on_step`` is called after each step."""

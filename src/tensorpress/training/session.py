@@ -29,7 +29,7 @@ class Settings:
         freeze_bn: keep the running statistics of batch norms, and normalise by them.
         hold_back: training images put aside; a phase then ends with the weights of the epoch
             that does best on them. With 0 it ends with its last epoch. Test images choose nothing.
-        compiled: compile the training step on a GPU; None does so in long phases.
+        compiled: compile the training step; None does so on a GPU, in long phases.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
 

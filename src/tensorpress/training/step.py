@@ -1,4 +1,4 @@
-"""One step of training, as plain PyTorch or recorded once as CUDA graphs and replayed."""
+"""One step of training: plain PyTorch, compiled, or recorded once as CUDA graphs and replayed."""
 
 import contextlib
 import warnings
@@ -11,13 +11,18 @@ from tensorpress.training.distil import Objective
 from tensorpress.training.place import Place
 
 WARM_UP_STEPS = 3
+COMPILED, GRAPHS, COMPILED_GRAPHS = (
+    "torch.compile",
+    "CUDA graphs",
+    "torch.compile with CUDA graphs",
+)
 
 
 class TrainStep:
     """Forward, backward and update on one batch; call it with (inputs, labels, lr).
 
-    On a GPU the pass runs under bf16 autocast; ``record`` compiles it and keeps it as two CUDA
-    graphs, one up to the gradients and one for the update, between which several processes
+    On a GPU the pass runs under bf16 autocast. ``record`` compiles it, and on a GPU keeps it as two
+    CUDA graphs, one up to the gradients and one for the update, between which several processes
     average the gradients. ``loss`` and ``correct`` then hold what the last call gave, on the
     device, so that nothing waits for them.
     """
@@ -53,21 +58,34 @@ class TrainStep:
         """
         self._inputs, self._labels = inputs.clone(), labels.clone()
         kept = [(tensor, tensor.clone()) for tensor in self._state()]
-        for compile_it in (True, False) if compiled else (False,):
+        for what in self._ways(compiled=compiled):
             try:
-                self._forward = self._compiled() if compile_it else self._plain_forward
-                self._graphs = self._capture()
+                self._prepare(what)
+                done = True
             except Exception as error:  # any failure of a compiler or driver leaves eager mode
-                what = "torch.compile with CUDA graphs" if compile_it else "CUDA graphs"
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(f"{what} failed, going on without: {reason}", stacklevel=2)
+                done = False
             with torch.no_grad():
                 for tensor, value in kept:
                     tensor.copy_(value)
-            if self._graphs is not None:
+            if done:
                 return
         self._forward = self._plain_forward
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _ways(self, *, compiled: bool) -> list[str]:
+        """The forms to try, the fastest first."""
+        if self.place.device.type != "cuda":
+            return [COMPILED] if compiled else []
+        return [COMPILED_GRAPHS, GRAPHS] if compiled else [GRAPHS]
+
+    def _prepare(self, way: str) -> None:
+        self._forward = self._plain_forward if way == GRAPHS else self._compiled()
+        if way == COMPILED:
+            self._gradients(self._inputs, self._labels)  # where a compiler that fails shows it
+        else:
+            self._graphs = self._capture()
 
     def _compiled(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         torch.compiler.reset()  # frees what the phase before compiled

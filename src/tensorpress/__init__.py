@@ -6,7 +6,7 @@ from tensorpress.api import compress
 from tensorpress.artifacts import load, save
 from tensorpress.calibrate import Recovery
 from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
-from tensorpress.deploy import export
+from tensorpress.deploy import export, plan
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
 from tensorpress.layers import factorize
@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "load_weights",
     "networks",
+    "plan",
     "save",
     "tt_svd",
 ]

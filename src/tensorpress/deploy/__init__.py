@@ -4,5 +4,19 @@ from tensorpress.deploy.export import export, find_format
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.formats import FORMATS
 from tensorpress.deploy.latency import interleaved_seconds
+from tensorpress.deploy.planning.plan import Plan, plan
+from tensorpress.deploy.planning.table import PlanRow, PlanTable
+from tensorpress.deploy.runtimes import RUNTIMES
 
-__all__ = ["FORMATS", "ExportReport", "export", "find_format", "interleaved_seconds"]
+__all__ = [
+    "FORMATS",
+    "RUNTIMES",
+    "ExportReport",
+    "Plan",
+    "PlanRow",
+    "PlanTable",
+    "export",
+    "find_format",
+    "interleaved_seconds",
+    "plan",
+]

@@ -1,6 +1,6 @@
 """The inputs of a network, for an export and its check."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -36,6 +36,10 @@ class Feed:
     def batch(self) -> int:
         """The batch size; 0 where nothing is batched."""
         return next((len(t) for t, b in zip(self.tensors, self.batched, strict=True) if b), 0)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> "Feed":
+        """The same inputs with other values, in order."""
+        return replace(self, tensors=tuple(tensors))
 
     def resized(self, batch: int) -> "Feed":
         """The same at another batch size: the rows from the start, and again if there are few."""

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,14 +16,27 @@ def interleaved_seconds(
 ) -> list[float]:
     """Median seconds of a forward pass of each network on ``inputs``, taken in turns.
 
-    In turns, what else the machine does falls on all of them alike. The networks run as they are
-    (mode, device, dtype), after two rounds of warming up that are not counted.
+    The networks run as they are (mode, device, dtype), after two rounds of warming up that are
+    not counted.
     """
-    times: list[list[float]] = [[] for _ in nets]
     with torch.inference_mode():
-        for _ in range(rounds + WARM_UP):
-            for net, taken in zip(nets, times, strict=True):
-                start = time.perf_counter()
-                net(inputs)
-                taken.append(time.perf_counter() - start)
-    return [statistics.median(taken[WARM_UP:]) for taken in times]
+        times = interleaved_times([partial(net, inputs) for net in nets], rounds)
+    return [statistics.median(taken) for taken in times]
+
+
+def interleaved_times(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each call in each round, taken in turns.
+
+    In turns, what else the machine does falls on all of them alike; every other round goes
+    through them backwards. Two rounds of warming up are not counted.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    order = list(zip(calls, times, strict=True))
+    for number in range(rounds + WARM_UP):
+        for call, taken in order if number % 2 else reversed(order):
+            start = time.perf_counter()
+            call()
+            seconds = time.perf_counter() - start
+            if number >= WARM_UP:
+                taken.append(seconds)
+    return times

@@ -1,6 +1,7 @@
 """ONNX, checked in ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ def _prepare() -> dict[str, str]:
     return {name: modules[name].__version__ for name in ("onnx", "onnxruntime")}
 
 
-def _write(program: ExportedProgram, path: Path) -> None:
+def to_onnx(program: ExportedProgram) -> Any:
+    """The program as a ``torch.onnx.ONNXProgram``, its batch norms folded by the exporter."""
     axes = [
         {axis: "batch" for axis, size in enumerate(shape) if size is None} or None
         for shape in input_shapes(program)
@@ -39,6 +41,11 @@ def _write(program: ExportedProgram, path: Path) -> None:
     assert exported is not None
     for node in exported.model.graph:
         node.metadata_props.clear()  # where each node comes from: a quarter of a small file
+    return exported
+
+
+def _write(program: ExportedProgram, path: Path) -> None:
+    exported = to_onnx(program)
     weights = sum(value.nbytes for value in program.state_dict.values())
     exported.save(path, external_data=weights > MOST_BYTES_OF_WEIGHTS)
 

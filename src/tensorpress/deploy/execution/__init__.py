@@ -1,0 +1,25 @@
+"""How the sublayers of a factorised layer can be executed without changing what they compute."""
+
+from tensorpress.deploy.execution.candidates import (
+    Candidate,
+    candidates_of,
+    factorized_layers,
+    realise,
+    without_dominated,
+    work_of,
+)
+from tensorpress.deploy.execution.fold import fold_batch_norms, trace_modules
+from tensorpress.deploy.execution.merge import can_merge, merge
+
+__all__ = [
+    "Candidate",
+    "can_merge",
+    "candidates_of",
+    "factorized_layers",
+    "fold_batch_norms",
+    "merge",
+    "realise",
+    "trace_modules",
+    "without_dominated",
+    "work_of",
+]

@@ -1,0 +1,1 @@
+"""Execution plans, and the cache of what was measured for them."""

@@ -1,0 +1,123 @@
+"""What was measured and exported for plans, kept for the next time.
+
+Measured tables belong to a structure, a setting and a machine, and hold for any weights; graphs
+belong to the weights, too. Damaged or missing entries are measured or made anew.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tensorpress.deploy.execution import trace_modules
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.planning.table import PlanTable
+from tensorpress.errors import TensorpressError
+from tensorpress.files import write_whole
+from tensorpress.version import VERSION
+
+FOLDER_VARIABLE = "TENSORPRESS_CACHE"
+MOST_BYTES_OF_GRAPHS = 500_000_000
+
+
+class PlanCache:
+    """A folder of ``tables/KEY.json``, to be read by people too, and ``graphs/KEY.onnx``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(self, key: str) -> PlanTable | None:
+        """The table that was measured under this key."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            return PlanTable.from_dict(json.loads(self._table(key).read_text()))
+        return None
+
+    def keep_table(self, key: str, table: PlanTable) -> None:
+        """Keep a table; where the folder cannot be written, it is not kept."""
+        with contextlib.suppress(TensorpressError):
+            write_whole(self._table(key), json.dumps(table.to_dict(), indent=1) + "\n")
+
+    def graph(self, key: str) -> bytes | None:
+        """The serialised graph that was kept under this key."""
+        with contextlib.suppress(OSError):
+            path = self._graph(key)
+            content = path.read_bytes()
+            os.utime(path)
+            digest, _, graph = content.partition(b"\n")
+            if hashlib.sha256(graph).hexdigest().encode() == digest:
+                return graph
+        return None
+
+    def keep_graph(self, key: str, graph: bytes) -> None:
+        """Keep a graph; the ones used longest ago make room for it."""
+        digest = hashlib.sha256(graph).hexdigest().encode()
+        with contextlib.suppress(TensorpressError, OSError):
+            write_whole(self._graph(key), digest + b"\n" + graph)
+            files = sorted(self._graph(key).parent.glob("*.onnx"), key=lambda f: f.stat().st_mtime)
+            sizes = [file.stat().st_size for file in files]
+            while len(files) > 1 and sum(sizes) > MOST_BYTES_OF_GRAPHS:
+                files.pop(0).unlink()
+                sizes.pop(0)
+
+    def _table(self, key: str) -> Path:
+        return self.folder / "tables" / f"{key}.json"
+
+    def _graph(self, key: str) -> Path:
+        return self.folder / "graphs" / f"{key}.onnx"
+
+
+def default_folder() -> Path:
+    """The folder in ``TENSORPRESS_CACHE``, else ``tensorpress/plans`` in the user's cache."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tensorpress" / "plans"
+
+
+def structure_of(net: nn.Module, feed: Feed) -> str:
+    """How a network is built and fed, without its weights."""
+    graph = trace_modules(net)
+    shapes = [(tuple(t.shape), str(t.dtype)) for t in feed.tensors]
+    parameters = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
+    return f"{net!r}\n{graph}\n{parameters}\n{shapes}\n{feed.names}\n{feed.batched}"
+
+
+def table_key(structure: str, setting: Mapping[str, Any]) -> str:
+    """Of the table of a structure measured in a setting."""
+    return _digest(structure.encode(), json.dumps(setting, sort_keys=True).encode())
+
+
+def graph_key(net: nn.Module, structure: str) -> str:
+    """Of the graph of a network with its weights."""
+    parts = [structure.encode(), torch.__version__.encode(), VERSION.encode()]
+    for name, tensor in net.state_dict().items():
+        parts += [name.encode(), tensor.detach().contiguous().cpu().numpy().tobytes()]
+    return _digest(*parts)
+
+
+@cache
+def processor() -> str:
+    """The name of the processor, as the system gives it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        if found:
+            return found.group(1)
+    return platform.processor() or platform.machine()
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,315 @@
+"""An execution plan: how each factorised layer of a network is best run, measured."""
+
+import os
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.deploy.cause import first_cause
+from tensorpress.deploy.execution import (
+    Candidate,
+    candidates_of,
+    factorized_layers,
+    realise,
+    without_dominated,
+)
+from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.planning.cache import (
+    PlanCache,
+    default_folder,
+    graph_key,
+    processor,
+    structure_of,
+    table_key,
+)
+from tensorpress.deploy.planning.table import PlanRow, PlanTable
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
+from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
+from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
+from tensorpress.deploy.runtimes.runtime import rounds_within
+from tensorpress.deploy.staging import staged
+from tensorpress.deploy.trace import copy_for_export
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized
+from tensorpress.progress import progress_bar
+from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
+
+Result = TypeVar("Result")
+SECONDS_A_NETWORK = 1.5
+LEAST_ROUNDS, MOST_ROUNDS = 7, 50
+
+
+class Plan:
+    """A network in a runtime, with every factorised layer executed in its fastest way.
+
+    It is called as the network is, on tensors on the CPU, and gives what the network gives, up to
+    rounding: a tensor, or a tuple where there are several outputs. ``print(plan)`` shows its table.
+
+    Attributes:
+        table: what was measured, layer by layer and for the whole network.
+        runtime: its name.
+        setting: threads and precision.
+    """
+
+    def __init__(
+        self, runner: Runner, table: PlanTable, runtime: Runtime, setting: Setting, feed: Feed
+    ) -> None:
+        self._runner, self._runtime, self._feed = runner, runtime, feed
+        self.table, self.runtime, self.setting = table, runtime.name, setting
+
+    @property
+    def choice(self) -> dict[str, Candidate]:
+        """How each factorised layer is executed, by its name."""
+        return {row.name: row.chosen for row in self.table.rows}
+
+    def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
+        """The network's output on inputs like the example inputs; their batch may be another."""
+        names = self._feed.names or ()
+        try:
+            tensors = (*args, *(kwargs.pop(name) for name in names[len(args) :]))
+        except KeyError as error:
+            raise TypeError(f"the network's input {error} is missing") from error
+        if kwargs or len(tensors) != len(self._feed.tensors):
+            raise TypeError(
+                f"the plan takes {len(self._feed.tensors)} inputs"
+                + (f", {', '.join(names)}" if names else "")
+            )
+        outputs = self._runner(*tensors)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the network as it is executed, in the runtime's own format.
+
+        That is .pt2 for PyTorch, .onnx for ONNX Runtime, .xml with .bin for OpenVINO.
+
+        Raises:
+            TensorpressError: a name that ends otherwise, or a file that cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != self._runtime.suffix:
+            raise TensorpressError(
+                f"{path}: a plan for {self.runtime} is written to a file that ends in "
+                f"{self._runtime.suffix}."
+            )
+        with staged(path) as place, quiet():
+            try:
+                self._runner.save(place)
+            except OSError:
+                raise
+            except Exception as error:
+                raise TensorpressError(
+                    f"the plan cannot be written ({first_cause(error)})."
+                ) from error
+        return path
+
+
+def plan(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    runtime: str = "torch",
+    threads: int | None = None,
+    precision: str = "f32",
+    cache: bool | str | os.PathLike[str] = True,
+    progress: bool | None = None,
+) -> Plan:
+    """Find, by measuring, the fastest way to execute a compressed network in a runtime.
+
+    The cores of a layer can be contracted in part without changing what it computes: a chain of
+    four convolutions runs as any of 8, from the four of them to the dense kernel that they came
+    from. Each layer is measured in each way on inputs of its real shape, but for ways that need
+    clearly more MACs and memory traffic than another. So no layer is slower than the original,
+    whose kernel is one of the ways. The whole network is then measured as planned, dense and as
+    stored, and the fastest is taken. Batch norms are folded where that is exact.
+
+    Args:
+        model: a network, compressed or not; in eval mode a copy of it is planned.
+        example_inputs: as in ``compress``; their batch size is the one planned for.
+        runtime: "torch", "onnxruntime" or "openvino".
+        threads: of one call; by default as many as PyTorch uses.
+        precision: "f32", or "bf16" where the processor computes in it.
+        cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
+            folder given; True reads it too, False does neither.
+        progress: show a progress bar; by default if standard error is a terminal.
+
+    Raises:
+        TensorpressError: no such runtime, one that is not installed, a network that it cannot
+            take, or a precision that the processor has not.
+    """
+    kind = find_runtime(runtime)
+    versions = kind.versions()
+    setting = read_setting(threads, precision)
+    feed = read_feed(example_inputs, dynamic_batch=True)
+    net = copy_for_export(model)
+    _refuse_other_precision(net)
+    run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    facts = {
+        "runtime": kind.name,
+        "version": versions[next(iter(versions))],
+        "threads": setting.threads,
+        "precision": setting.precision,
+        "batch": feed.batch,
+        "processor": processor(),
+    }
+    structure = structure_of(net, feed)
+    kept = _open_cache(cache)
+    key = table_key(structure, facts)
+    table = kept.table(key) if kept else None
+    with progress_bar(show=progress) as bar:
+        step = bar.add_task(f"planning for {kind.name}: preparing", total=None)
+        prepared = _prepare(kind, net, feed, setting, structure, kept)
+        if table is None or {row.name for row in table.rows} != set(factorized_layers(net)):
+
+            def on_step(done: int, total: int) -> None:
+                what = f"planning for {kind.name}: measuring layers"
+                bar.update(step, completed=done, total=total, description=what)
+
+            table = _measure(net, prepared, kind, feed, facts, on_step)
+            if kept:
+                kept.keep_table(key, table)
+        runner = _build(kind, prepared, {row.name: row.chosen for row in table.rows}, feed)
+    return Plan(runner, table, kind, setting, feed)
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime of this name.
+
+    Raises:
+        TensorpressError: there is none.
+    """
+    if name not in RUNTIMES:
+        raise TensorpressError(f"no runtime '{name}'; there is: {', '.join(RUNTIMES)}.")
+    return RUNTIMES[name]
+
+
+def read_setting(threads: int | None, precision: str) -> Setting:
+    """How to compute.
+
+    Raises:
+        TensorpressError: no positive number of threads, or no such precision here.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise TensorpressError(f"threads={threads!r}: give a whole number from 1 on.")
+    if precision not in ("f32", "bf16"):
+        raise TensorpressError(f"precision={precision!r}: give 'f32' or 'bf16'.")
+    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise TensorpressError(
+            "precision='bf16': this processor does not compute in bfloat16; leave it out."
+        )
+    return Setting(threads or torch.get_num_threads(), precision)
+
+
+def _prepare(
+    kind: Runtime,
+    net: nn.Module,
+    feed: Feed,
+    setting: Setting,
+    structure: str,
+    kept: PlanCache | None,
+) -> Prepared:
+    if not isinstance(kind, GraphRuntime) or kept is None:
+        return _trying(kind, lambda: kind.prepare(net, feed, setting))
+    key = graph_key(net, structure)
+    stored = kept.graph(key)
+    if stored is not None:
+        return kind.from_graph(read_graph(stored), net, setting)
+    graph = _trying(kind, lambda: export_dense(net, feed))
+    kept.keep_graph(key, graph.SerializeToString())
+    return kind.from_graph(graph, net, setting)
+
+
+def _measure(
+    net: nn.Module,
+    prepared: Prepared,
+    kind: Runtime,
+    feed: Feed,
+    facts: Mapping[str, Any],
+    on_step: Callable[[int, int], None],
+) -> PlanTable:
+    chains = factorized_layers(net)
+    cost = count(net, feed.args if feed.names is None else feed.kwargs)
+    inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
+    candidates = {}
+    for name, chain in chains.items():
+        options = candidates_of(list(chain), kind.multiples)
+        shapes = inputs.get(name)
+        candidates[name] = without_dominated(list(chain), options, shapes[0]) if shapes else options
+    timings = _trying(kind, lambda: prepared.profile(candidates, feed, on_step))
+    choices = {
+        "plan": {name: min(taken, key=taken.__getitem__) for name, taken in timings.items()},
+        "dense": {name: options[0] for name, options in candidates.items()},
+        "chain": {name: Candidate((1,) * len(chain)) for name, chain in chains.items()},
+    }
+    whole = _whole(kind, prepared, choices, feed)
+    best = min(whole, key=whole.__getitem__)
+    whole["plan"] = whole[best]
+    rows = tuple(
+        PlanRow(name, _kernel(chain), chain.ranks, choices[best][name], timings[name])
+        for name, chain in chains.items()
+    )
+    return PlanTable(rows, whole, facts)
+
+
+def _kernel(chain: Factorized) -> str:
+    """The kernel that a chain stands for."""
+    merged = candidates_of(list(chain))[0]
+    return describe_kernel(realise(list(chain), merged)[0]) if merged.is_dense else ""
+
+
+def _whole(
+    kind: Runtime, prepared: Prepared, choices: Mapping[str, dict[str, Candidate]], feed: Feed
+) -> dict[str, float]:
+    """Median seconds of the whole network with its layers executed in each of these ways."""
+    different: list[dict[str, Candidate]] = []
+    for choice in choices.values():
+        if choice not in different:
+            different.append(choice)
+    runners = [_build(kind, prepared, choice, feed) for choice in different]
+    calls = [partial(runner, *feed.tensors) for runner in runners]
+    rounds = rounds_within(SECONDS_A_NETWORK, calls[0], LEAST_ROUNDS, MOST_ROUNDS)
+    medians = [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
+    return {name: medians[different.index(choice)] for name, choice in choices.items()}
+
+
+def _build(
+    kind: Runtime, prepared: Prepared, choice: Mapping[str, Candidate], feed: Feed
+) -> Runner:
+    return _trying(kind, lambda: prepared.build(choice, feed))
+
+
+def _trying(kind: Runtime, work: Callable[[], Result]) -> Result:
+    """The result of some work of a runtime, its errors in one line."""
+    try:
+        return work()
+    except TensorpressError:
+        raise
+    except Exception as error:
+        raise TensorpressError(
+            f"{kind.name} cannot run the network ({first_cause(error)}); try another of the "
+            f"runtimes {', '.join(RUNTIMES)}."
+        ) from error
+
+
+def _open_cache(cache: bool | str | os.PathLike[str]) -> PlanCache | None:
+    if cache is False:
+        return None
+    return PlanCache(default_folder() if cache is True else Path(cache))
+
+
+def _refuse_other_precision(net: nn.Module) -> None:
+    others = {p.dtype for p in net.parameters() if p.is_floating_point()} - {torch.float32}
+    if others:
+        raise TensorpressError(
+            f"the network is {', '.join(sorted(map(str, others)))}, and plans start from float32: "
+            "call net.float() first, and ask for precision='bf16'."
+        )

@@ -1,0 +1,146 @@
+"""What was measured for a plan, as rows that print as an aligned table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tensorpress.deploy.execution import Candidate
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One factorised layer.
+
+    Attributes:
+        name, kernel, ranks: the layer, as in the account of its compression.
+        chosen: how it is executed.
+        seconds: of each way that was measured, for the inputs that the plan was made with; the
+            dense kernel is among them.
+    """
+
+    name: str
+    kernel: str
+    ranks: tuple[int, ...]
+    chosen: Candidate
+    seconds: Mapping[Candidate, float]
+
+    @property
+    def dense_seconds(self) -> float:
+        """Of the layer as its dense kernel: what it took before it was compressed."""
+        return next(taken for candidate, taken in self.seconds.items() if candidate.is_dense)
+
+    @property
+    def speedup(self) -> float:
+        """Seconds of the dense kernel / seconds as chosen, or 1 where neither can be seen."""
+        taken = self.seconds[self.chosen]
+        return self.dense_seconds / taken if taken else 1.0
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """The layers of a plan and what the whole network takes, measured in turns.
+
+    Attributes:
+        rows: a row per factorised layer.
+        whole: median seconds of the network by how its layers are executed: "plan", "dense"
+            (every layer as its dense kernel) and "chain" (as it is stored).
+        setting: runtime, version, threads, precision, batch, processor.
+    """
+
+    rows: tuple[PlanRow, ...]
+    whole: Mapping[str, float]
+    setting: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        head = ("layer", "kernel", "ranks", "executed as", "ms", "dense", "chain", "speedup")
+        cells = [head, *map(_cells, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if number > 3 else cell.ljust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        lines.insert(1, "-" * max(map(len, lines)))
+        return "\n".join([*(lines if self.rows else []), "", self.summary()]).strip()
+
+    def summary(self) -> str:
+        """The setting, and the whole network's milliseconds."""
+        setting = self.setting
+        described = (
+            f"{setting['runtime']} {setting['version']}, {setting['threads']} "
+            f"{'thread' if setting['threads'] == 1 else 'threads'}, {setting['precision']}, "
+            f"batch {setting['batch']}"
+        )
+        times = ", ".join(f"{name} {taken * 1e3:.2f} ms" for name, taken in self.whole.items())
+        ratio = self.whole["dense"] / self.whole["plan"] if self.whole["plan"] else 1.0
+        return f"{described}\nwhole network: {times}; {ratio:.2f}x the speed of dense kernels"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "setting": dict(self.setting),
+            "whole": dict(self.whole),
+            "layers": [
+                {
+                    "name": row.name,
+                    "kernel": row.kernel,
+                    "ranks": list(row.ranks),
+                    "chosen": _listed(row.chosen),
+                    "seconds": [[*_listed(c), taken] for c, taken in row.seconds.items()],
+                }
+                for row in self.rows
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PlanTable":
+        """What :meth:`to_dict` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is damaged.
+        """
+        rows = tuple(
+            PlanRow(
+                name=str(row["name"]),
+                kernel=str(row["kernel"]),
+                ranks=tuple(map(int, row["ranks"])),
+                chosen=_read(*row["chosen"]),
+                seconds={_read(r, m): float(taken) for r, m, taken in row["seconds"]},
+            )
+            for row in values["layers"]
+        )
+        for row in rows:
+            if row.chosen not in row.seconds or not any(c.is_dense for c in row.seconds):
+                raise ValueError(f"no measurement for '{row.name}'")
+        whole = {str(name): float(taken) for name, taken in values["whole"].items()}
+        if set(whole) != {"plan", "dense", "chain"}:
+            raise ValueError("no measurement of the whole network")
+        return cls(rows, whole, dict(values["setting"]))
+
+
+def _listed(candidate: Candidate) -> list[Any]:
+    return [list(candidate.runs), candidate.multiple]
+
+
+def _read(runs: list[int], multiple: int) -> Candidate:
+    return Candidate(tuple(map(int, runs)), int(multiple))
+
+
+def _cells(row: PlanRow) -> tuple[str, ...]:
+    chain = [s for c, s in row.seconds.items() if c.multiple == 1 and max(c.runs) == 1]
+    return (
+        row.name or "(network)",
+        row.kernel,
+        " ".join(map(str, row.ranks)),
+        "dense" if row.chosen.is_dense else str(row.chosen),
+        _milliseconds(row.seconds[row.chosen]),
+        _milliseconds(row.dense_seconds),
+        _milliseconds(chain[0]) if chain else "-",
+        f"{row.speedup:.2f}x",
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f}"

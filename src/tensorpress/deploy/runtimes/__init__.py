@@ -1,0 +1,19 @@
+"""The runtimes that a network can be planned for."""
+
+from tensorpress.deploy.runtimes.onnx_runtime import OnnxRuntime
+from tensorpress.deploy.runtimes.openvino import OpenVino
+from tensorpress.deploy.runtimes.runtime import (
+    Choice,
+    Prepared,
+    Runner,
+    Runtime,
+    Setting,
+    Timings,
+)
+from tensorpress.deploy.runtimes.torch_eager import TorchEager
+
+RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime for runtime in (TorchEager(), OnnxRuntime(), OpenVino())
+}
+
+__all__ = ["RUNTIMES", "Choice", "Prepared", "Runner", "Runtime", "Setting", "Timings"]

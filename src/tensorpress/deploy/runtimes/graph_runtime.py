@@ -1,0 +1,135 @@
+"""What the runtimes that read ONNX graphs have in common."""
+
+import abc
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tensorpress.deploy.execution import Candidate, factorized_layers
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph, export_dense
+from tensorpress.deploy.runtimes.runtime import (
+    Choice,
+    Prepared,
+    Runner,
+    Runtime,
+    Setting,
+    Timings,
+    rounds_within,
+)
+
+SECONDS_A_VARIANT = 1.0
+LEAST_ROUNDS, MOST_ROUNDS = 4, 60
+
+
+class Session(abc.ABC):
+    """A graph loaded into its runtime."""
+
+    @abc.abstractmethod
+    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The graph's outputs."""
+
+    @abc.abstractmethod
+    def node_seconds(self) -> dict[str, float]:
+        """Median seconds of each node, by its name, over the calls of a profiled session."""
+
+    @abc.abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the graph in the runtime's own format."""
+
+
+class GraphRuntime(Runtime):
+    """A runtime that takes a network as an ONNX graph."""
+
+    def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedGraph":
+        return self.from_graph(export_dense(net, feed), net, setting)
+
+    def from_graph(self, model: Any, net: nn.Module, setting: Setting) -> "PreparedGraph":
+        """Go on from the graph that :func:`export_dense` gave for this network."""
+        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting)
+
+    @abc.abstractmethod
+    def load(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False) -> Session:
+        """Load an ``onnx.ModelProto``."""
+
+
+class PreparedGraph(Prepared):
+    """A network as a graph, to be executed by a :class:`GraphRuntime`."""
+
+    def __init__(self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting) -> None:
+        self.runtime, self.graph, self.setting = runtime, graph, setting
+
+    def profile(
+        self,
+        candidates: Mapping[str, Sequence[Candidate]],
+        feed: Feed,
+        on_step: Callable[[int, int], None],
+    ) -> Timings:
+        """Whole networks in turns, in each of which all layers are executed in their n-th way.
+
+        So every layer is measured between its neighbours, with what the runtime fuses into it.
+        """
+        count = max(map(len, candidates.values()), default=0)
+        choices = [
+            {name: options[min(number, len(options) - 1)] for name, options in candidates.items()}
+            for number in range(count)
+        ]
+        sessions, owners = [], []
+        for number, choice in enumerate(choices):
+            model, owner = self.graph.variant(choice)
+            sessions.append(self.runtime.load(model, feed, self.setting, profiled=True))
+            owners.append(owner)
+            on_step(number + 1, 3 * count)
+        rounds = [
+            rounds_within(
+                SECONDS_A_VARIANT, partial(session, feed.tensors), LEAST_ROUNDS, MOST_ROUNDS
+            )
+            for session in sessions
+        ]
+        for turn in range(max(rounds, default=0)):
+            for session, wanted in zip(sessions, rounds, strict=True):
+                if turn < wanted:
+                    session(feed.tensors)
+            on_step(count + 2 * count * (turn + 1) // max(rounds), 3 * count)
+        found: dict[str, dict[Candidate, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for choice, session, owner in zip(choices, sessions, owners, strict=True):
+            layers: dict[str, float] = dict.fromkeys(choice, 0.0)
+            for node, seconds in session.node_seconds().items():
+                if node in owner:
+                    layers[owner[node]] += seconds
+            for name, seconds in layers.items():
+                found[name][choice[name]].append(seconds)
+        return {
+            name: {candidate: statistics.median(times) for candidate, times in options.items()}
+            for name, options in found.items()
+        }
+
+    def build(self, choice: Choice, feed: Feed) -> "GraphRunner":
+        return GraphRunner(self.runtime, self.graph.variant(choice)[0], feed, self.setting)
+
+
+class GraphRunner(Runner):
+    """A graph, loaded anew for each shape of inputs that it is called on."""
+
+    def __init__(self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting) -> None:
+        self._runtime, self._model, self._feed, self._setting = runtime, model, feed, setting
+        self._sessions: dict[tuple[Any, ...], Session] = {}
+        self._session(feed.tensors)
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        return self._session(tensors)(tensors)
+
+    def save(self, path: Path) -> None:
+        self._session(self._feed.tensors).save(path)
+
+    def _session(self, tensors: Sequence[Tensor]) -> Session:
+        shapes = tuple(tensor.shape for tensor in tensors)
+        if shapes not in self._sessions:
+            feed = self._feed.with_tensors(tensors)
+            self._sessions[shapes] = self._runtime.load(self._model, feed, self._setting)
+        return self._sessions[shapes]

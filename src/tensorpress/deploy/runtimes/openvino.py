@@ -1,0 +1,77 @@
+"""OpenVINO on the CPU."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import import_runtimes
+from tensorpress.deploy.formats.openvino import import_openvino
+from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, Session
+from tensorpress.deploy.runtimes.runtime import Setting
+
+
+class OpenVino(GraphRuntime):
+    """OpenVINO's CPU device, one call at a time on all the threads asked for."""
+
+    name = "openvino"
+    suffix = ".xml"
+
+    def versions(self) -> dict[str, str]:
+        import_runtimes("onnx", ("onnx", "onnxscript"))  # the graph comes by way of ONNX
+        return {"openvino": import_openvino().__version__.split("-")[0]}
+
+    def load(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False) -> Session:
+        return OpenVinoSession(model, feed, setting, profiled=profiled)
+
+
+class OpenVinoSession(Session):
+    """A compiled model for inputs of one shape, and one request to run it."""
+
+    def __init__(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool) -> None:
+        self._openvino = import_openvino()
+        core = self._openvino.Core()
+        self._model = core.read_model(model.SerializeToString())
+        self._free = [port.partial_shape for port in self._model.inputs]
+        self._model.reshape(dict(enumerate(map(_partial_shape, feed.tensors))))
+        self._request = core.compile_model(
+            self._model,
+            "CPU",
+            {
+                "INFERENCE_NUM_THREADS": setting.threads,
+                "INFERENCE_PRECISION_HINT": setting.precision,
+                "PERFORMANCE_HINT": "LATENCY",
+                "NUM_STREAMS": 1,
+                "PERF_COUNT": profiled,
+            },
+        ).create_infer_request()
+        self._profiled = profiled
+        self._times: dict[str, list[float]] = defaultdict(list)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+        outputs = self._request.infer(arrays, share_inputs=True)
+        if self._profiled:
+            for node in self._request.profiling_info:
+                self._times[node.node_name].append(node.real_time.total_seconds())
+        return [torch.from_numpy(output.copy()) for output in outputs.values()]
+
+    def node_seconds(self) -> dict[str, float]:
+        # A convolution with a bias keeps its name for the sum and gives itself another.
+        return {
+            node.removesuffix("/WithoutBiases"): statistics.median(taken)
+            for node, taken in self._times.items()
+        }
+
+    def save(self, path: Path) -> None:
+        self._model.reshape(dict(enumerate(self._free)))
+        self._openvino.save_model(self._model, path, compress_to_fp16=False)
+
+
+def _partial_shape(tensor: Tensor) -> Any:
+    return import_openvino().PartialShape(list(tensor.shape))

@@ -1,0 +1,94 @@
+"""What every runtime has: how a network is prepared for it, timed layer by layer, and run."""
+
+import abc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from tensorpress.deploy.execution.candidates import Candidate
+from tensorpress.deploy.feed import Feed
+
+Choice = Mapping[str, Candidate]
+"""How each factorised layer of a network is executed, by its name."""
+
+Timings = dict[str, dict[Candidate, float]]
+"""Seconds of each factorised layer, by its name, executed in each way."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a runtime computes.
+
+    Attributes:
+        threads: of one call.
+        precision: "f32", or "bf16" where the machine computes in it.
+    """
+
+    threads: int
+    precision: str = "f32"
+
+
+class Runner(abc.ABC):
+    """A network in its runtime, ready to be called on tensors in the order of its inputs."""
+
+    @abc.abstractmethod
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        """The network's outputs in order."""
+
+    @abc.abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the network as it is executed to a file of the runtime's own format."""
+
+
+class Prepared(abc.ABC):
+    """A network on its way into a runtime."""
+
+    @abc.abstractmethod
+    def profile(
+        self,
+        candidates: Mapping[str, Sequence[Candidate]],
+        feed: Feed,
+        on_step: Callable[[int, int], None],
+    ) -> Timings:
+        """Measure layers executed in different ways; ``on_step`` hears of steps done and in all."""
+
+    @abc.abstractmethod
+    def build(self, choice: Choice, feed: Feed) -> Runner:
+        """The network with its layers executed as chosen."""
+
+
+class Runtime(abc.ABC):
+    """A way to run networks.
+
+    Attributes:
+        name: what it is asked for by.
+        suffix: of the files it writes, with the dot.
+        multiples: widths that its kernels like: candidates filled up to them are measured too.
+    """
+
+    name: str
+    suffix: str
+    multiples: tuple[int, ...] = (1,)
+
+    @abc.abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The packages it needs.
+
+        Raises:
+            TensorpressError: one is not installed.
+        """
+
+    @abc.abstractmethod
+    def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> Prepared:
+        """Take a network, on the CPU and in eval mode, that is this runtime's to change."""
+
+
+def rounds_within(seconds: float, call: Callable[[], object], least: int, most: int) -> int:
+    """How often ``call`` fits into ``seconds``, by its second run; between ``least`` and most."""
+    call()
+    start = time.perf_counter()
+    call()
+    return max(least, min(most, int(seconds / max(time.perf_counter() - start, 1e-9))))

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from tensorpress.cli import compress, demo, evaluate, explore, export, report, reproduce, train
+from tensorpress.cli import (
+    bench,
+    compress,
+    demo,
+    evaluate,
+    explore,
+    export,
+    report,
+    reproduce,
+    train,
+)
 from tensorpress.errors import TensorpressError
 from tensorpress.version import VERSION
 
@@ -24,6 +34,7 @@ app.command("compress")(compress.compress)
 app.command("explore")(explore.explore)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("finetune")(train.finetune)
 app.command("run")(train.run)

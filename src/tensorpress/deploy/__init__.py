@@ -1,5 +1,6 @@
 """A compressed network on its way into use: measured time, and export."""
 
+from tensorpress.deploy.benchmark import Benchmark, Cell, benchmark
 from tensorpress.deploy.export import export, find_format
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.formats import FORMATS
@@ -11,10 +12,13 @@ from tensorpress.deploy.runtimes import RUNTIMES
 __all__ = [
     "FORMATS",
     "RUNTIMES",
+    "Benchmark",
+    "Cell",
     "ExportReport",
     "Plan",
     "PlanRow",
     "PlanTable",
+    "benchmark",
     "export",
     "find_format",
     "interleaved_seconds",

@@ -34,6 +34,7 @@ from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Set
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
 from tensorpress.deploy.runtimes.runtime import rounds_within
+from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
 from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
@@ -59,10 +60,11 @@ class Plan:
     """
 
     def __init__(
-        self, runner: Runner, table: PlanTable, runtime: Runtime, setting: Setting, feed: Feed
+        self, runtime: Runtime, prepared: Prepared, table: PlanTable, setting: Setting, feed: Feed
     ) -> None:
-        self._runner, self._runtime, self._feed = runner, runtime, feed
+        self._runtime, self._prepared, self._feed = runtime, prepared, feed
         self.table, self.runtime, self.setting = table, runtime.name, setting
+        self._runner = self.executed(self.choice)
 
     @property
     def choice(self) -> dict[str, Candidate]:
@@ -86,6 +88,15 @@ class Plan:
 
     def __str__(self) -> str:
         return str(self.table)
+
+    def executed(self, choice: Mapping[str, Candidate]) -> Runner:
+        """The network in the same runtime with its factorised layers executed in other ways."""
+        return _build(self._runtime, self._prepared, choice, self._feed)
+
+    @property
+    def stored(self) -> dict[str, Candidate]:
+        """The choice that executes every factorised layer as it is stored."""
+        return {row.name: Candidate((1,) * (len(row.ranks) + 1)) for row in self.table.rows}
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the network as it is executed, in the runtime's own format.
@@ -135,7 +146,7 @@ def plan(
     Args:
         model: a network, compressed or not; in eval mode a copy of it is planned.
         example_inputs: as in ``compress``; their batch size is the one planned for.
-        runtime: "torch", "onnxruntime" or "openvino".
+        runtime: "torch", "torch-compiled", "onnxruntime" or "openvino".
         threads: of one call; by default as many as PyTorch uses.
         precision: "f32", or "bf16" where the processor computes in it.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
@@ -152,7 +163,8 @@ def plan(
     feed = read_feed(example_inputs, dynamic_batch=True)
     net = copy_for_export(model)
     _refuse_other_precision(net)
-    run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    with torch_threads(setting.threads):
+        run_examples(net, feed.args if feed.names is None else feed.kwargs)
     facts = {
         "runtime": kind.name,
         "version": versions[next(iter(versions))],
@@ -177,8 +189,7 @@ def plan(
             table = _measure(net, prepared, kind, feed, facts, on_step)
             if kept:
                 kept.keep_table(key, table)
-        runner = _build(kind, prepared, {row.name: row.chosen for row in table.rows}, feed)
-    return Plan(runner, table, kind, setting, feed)
+        return Plan(kind, prepared, table, setting, feed)
 
 
 def find_runtime(name: str) -> Runtime:

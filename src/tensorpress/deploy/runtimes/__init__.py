@@ -10,10 +10,11 @@ from tensorpress.deploy.runtimes.runtime import (
     Setting,
     Timings,
 )
+from tensorpress.deploy.runtimes.torch_compiled import TorchCompiled
 from tensorpress.deploy.runtimes.torch_eager import TorchEager
 
 RUNTIMES: dict[str, Runtime] = {
-    runtime.name: runtime for runtime in (TorchEager(), OnnxRuntime(), OpenVino())
+    runtime.name: runtime for runtime in (TorchEager(), TorchCompiled(), OnnxRuntime(), OpenVino())
 }
 
 __all__ = ["RUNTIMES", "Choice", "Prepared", "Runner", "Runtime", "Setting", "Timings"]

@@ -1,0 +1,147 @@
+"""``tensorpress bench``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tensorpress import artifacts
+from tensorpress.cli import options
+from tensorpress.cli.inputs import read_compressed_inputs
+from tensorpress.cli.output import output_folder
+from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
+from tensorpress.errors import TensorpressError
+from tensorpress.files import write_atomically, write_whole
+from tensorpress.training.curves import can_plot
+
+ALL = "all"
+
+
+def bench(
+    compressed: Annotated[
+        Path | None,
+        typer.Option(
+            "--compressed",
+            help="The model.tp to measure; it knows its network.",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
+    net: options.Net = None,
+    runtimes: Annotated[
+        str, typer.Option("--runtimes", help=f"{ALL}, or some of {', '.join(RUNTIMES)}.")
+    ] = ALL,
+    batches: Annotated[str, typer.Option("--batches", help="Batch sizes.")] = "1,32",
+    threads: Annotated[str, typer.Option("--threads", help="Threads of a call.")] = "1",
+    precision: Annotated[
+        str, typer.Option("--precision", help="f32, or bf16 where the processor has it.")
+    ] = "f32",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print each plan, layer by layer.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.0, help="Measure each row for about so long.")
+    ] = 4.0,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep measured plans for the next time.")
+    ] = True,
+    input_shape: options.InputShape = None,
+    classes: options.Classes = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for bench.json, bench.txt, bench.png."),
+    ] = None,
+) -> None:
+    """Time a compressed network against the dense one, side by side, as planned and as stored.
+
+    tensorpress bench --compressed OUT/model.tp --batches 1,32,128 --threads 1,2 -o BENCH
+    """
+    if compressed is None:
+        raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
+    names = tuple(RUNTIMES) if runtimes == ALL else tuple(runtimes.split(","))
+    with output_folder(output):
+        inputs = read_compressed_inputs(
+            compressed,
+            net=net,
+            data=None,
+            mean=None,
+            std=None,
+            input_shape=input_shape,
+            classes=classes,
+        )
+        dense = inputs.build().eval()
+        small = artifacts.load(compressed, into=inputs.build()).eval()
+        found = benchmark(
+            dense,
+            small,
+            inputs.shape,
+            runtimes=names,
+            batches=_counts(batches, "--batches"),
+            threads=_counts(threads, "--threads"),
+            precision=precision,
+            seconds=seconds,
+            cache=cache,
+        )
+        if layers:
+            for cell in found.cells:
+                typer.echo(f"{cell.table}\n")
+        typer.echo(str(found))
+        sizes = _sizes(dense, compressed)
+        typer.echo(f"file: {sizes['dense']:,} bytes of dense weights -> {sizes['file']:,} bytes")
+        typer.echo(_verdict(found))
+        if output is not None:
+            _write(output, found, sizes)
+
+
+def _counts(text: str, option: str) -> tuple[int, ...]:
+    numbers = options.read_numbers(text, option, "1,32")
+    if any(number < 1 or number != int(number) for number in numbers):
+        raise TensorpressError(f"{option} {text}: give whole numbers from 1 on, such as 1,32.")
+    return tuple(map(int, numbers))
+
+
+def _sizes(dense: Any, compressed: Path) -> dict[str, int]:
+    weights = sum(t.numel() * t.element_size() for t in dense.state_dict().values())
+    return {"dense": weights, "file": compressed.stat().st_size}
+
+
+def _verdict(found: Benchmark) -> str:
+    if found.slower:
+        where = ", ".join(f"{c.runtime} batch {c.batch} threads {c.threads}" for c in found.slower)
+        return f"SLOWER than the dense network: {where}"
+    least = min(found.cells, key=lambda cell: cell.ratio)
+    return f"nowhere slower; the least is {least.ratio:.2f}x, {least.runtime} batch {least.batch}"
+
+
+def _write(output: Path, found: Benchmark, sizes: dict[str, int]) -> None:
+    content = {
+        "cells": [cell.to_dict() for cell in found.cells],
+        "missing": dict(found.missing),
+        "bytes": sizes,
+    }
+    write_whole(output / "bench.json", json.dumps(content, indent=1) + "\n")
+    tables = "\n\n".join(str(cell.table) for cell in found.cells)
+    write_whole(output / "bench.txt", f"{found}\n\n{tables}\n")
+    if can_plot():
+        write_atomically(output / "bench.png", lambda path: plot(found, path))
+    typer.echo(f"written to {output}")
+
+
+def plot(found: Benchmark, path: Path) -> None:
+    """Draw each cell's speed, as stored and as planned, over that of the dense network, as PNG."""
+    from matplotlib.figure import Figure
+
+    cells = found.cells
+    figure = Figure(figsize=(max(6.0, 1.0 * len(cells) + 2), 4.5), layout="constrained")
+    axes = figure.subplots()
+    for shift, name, colour in ((-0.2, "stored", "#9aa5b1"), (0.2, "planned", "#2563eb")):
+        heights = [c.dense.median / getattr(c, name).median for c in cells]
+        bars = axes.bar([n + shift for n in range(len(cells))], heights, 0.4, color=colour)
+        axes.bar_label(bars, [f"{height:.2f}" for height in heights], fontsize=8)
+        bars.set_label(f"as {name}")
+    axes.axhline(1.0, color="black", lw=1)
+    labels = [f"{c.runtime}\nbatch {c.batch}\n{c.threads} thr." for c in cells]
+    axes.set_xticks(range(len(cells)), labels, fontsize=8)
+    axes.set_ylabel("speed over the dense network")
+    axes.legend()
+    figure.savefig(path, format="png", dpi=120)

@@ -1,0 +1,53 @@
+"""PyTorch with torch.compile, weights frozen into the graph."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.runtimes.runtime import Choice, Setting
+from tensorpress.deploy.runtimes.torch_eager import (
+    PreparedTorch,
+    TorchEager,
+    TorchRunner,
+    call,
+    threads,
+)
+
+
+class TorchCompiled(TorchEager):
+    """TorchInductor with frozen weights. Layers are measured without it: each would take seconds
+    to compile, and convolutions are the same library's either way.
+    """
+
+    name = "torch-compiled"
+
+    def prepare(
+        self,
+        net: nn.Module,
+        feed: Feed,  # noqa: ARG002 - modules take all shapes
+        setting: Setting,
+    ) -> "PreparedCompiled":
+        return PreparedCompiled(net, setting)
+
+
+class PreparedCompiled(PreparedTorch):
+    """As for eager mode, but compiled when it is built."""
+
+    def build(self, choice: Choice, feed: Feed) -> "CompiledRunner":
+        return CompiledRunner(self.swapped(choice), feed, self.setting)
+
+
+class CompiledRunner(TorchRunner):
+    """A compiled network; another batch size compiles it again."""
+
+    def __init__(self, net: nn.Module, feed: Feed, setting: Setting) -> None:
+        super().__init__(net, feed, setting)
+        self._compiled: Any = torch.compile(net, dynamic=False, options={"freezing": True})
+        self(*feed.tensors)
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        # Freezing looks for no_grad, and inference mode hides it.
+        with threads(self.setting.threads), torch.no_grad():
+            return call(self._compiled, self.feed.with_tensors(tensors), self.setting)

@@ -14,17 +14,18 @@ def can_merge(first: nn.Module, second: nn.Module) -> bool:
     """Whether ``second`` after ``first`` is one layer of the same kind, to rounding.
 
     Two linear layers are. Two convolutions are where no axis of the map is worked along by both
-    (by a kernel, a stride or padding), their padding modes do not differ and the first has no bias.
+    (by a kernel, a stride or padding), their padding modes do not differ, all or none of the axes
+    are padded to the "same" size, and the first has no bias.
     """
     if isinstance(first, nn.Linear) or isinstance(second, nn.Linear):
         return type(first) is type(second) is nn.Linear and first.bias is None
     if type(first) is not type(second) or not isinstance(first, CONVOLUTIONS):
         return False
-    second = cast(Any, second)
-    axes = range(len(first.kernel_size))
-    both = any(works_along(first, axis) and works_along(second, axis) for axis in axes)
-    modes = {layer.padding_mode for layer in (first, second) if _pads(layer)}
-    return first.bias is None and not both and len(modes) < 2
+    pair = (first, cast(Any, second))
+    workers = [[p for p in pair if works_along(p, a)] for a in range(len(first.kernel_size))]
+    modes = {layer.padding_mode for layer in pair if _pads(layer)}
+    same = {layer.padding == "same" for working in workers for layer in working}
+    return first.bias is None and max(map(len, workers)) < 2 and len(modes) < 2 and len(same) < 2
 
 
 def merge(layers: Sequence[nn.Module]) -> nn.Module:
@@ -70,10 +71,12 @@ def _merge_two(first: Any, second: Any) -> nn.Module:
     kernel = kernel.permute(0, 1, 2, *order)
     kernel = kernel.reshape(second.out_channels, -1, *(math.prod(pair) for pair in sizes))
     workers = [first if works_along(first, axis) else second for axis in range(dims)]
-    by_name = any(isinstance(layer.padding, str) for layer in (first, second))
-    padding: Any = tuple(w.padding[axis] for axis, w in enumerate(workers)) if not by_name else 0
-    if by_name:
-        padding = "same" if "same" in (first.padding, second.padding) else 0
+    padding: Any = tuple(
+        0 if isinstance(worker.padding, str) else worker.padding[axis]
+        for axis, worker in enumerate(workers)
+    )
+    if any(_pads(layer) and layer.padding == "same" for layer in (first, second)):
+        padding = "same"
     layer = type(first)(
         first.in_channels,
         second.out_channels,

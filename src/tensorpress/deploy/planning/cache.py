@@ -86,7 +86,7 @@ def default_folder() -> Path:
 
 def structure_of(net: nn.Module, feed: Feed) -> str:
     """How a network is built and fed, without its weights."""
-    graph = trace_modules(net)
+    graph = trace_modules(net, feed)
     shapes = [(tuple(t.shape), str(t.dtype)) for t in feed.tensors]
     parameters = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
     return f"{net!r}\n{graph}\n{parameters}\n{shapes}\n{feed.names}\n{feed.batched}"

@@ -23,13 +23,8 @@ class TorchCompiled(TorchEager):
 
     name = "torch-compiled"
 
-    def prepare(
-        self,
-        net: nn.Module,
-        feed: Feed,  # noqa: ARG002 - modules take all shapes
-        setting: Setting,
-    ) -> "PreparedCompiled":
-        return PreparedCompiled(net, setting)
+    def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedCompiled":
+        return PreparedCompiled(net, feed, setting)
 
 
 class PreparedCompiled(PreparedTorch):

@@ -26,6 +26,7 @@ from tensorpress.deploy.runtimes.runtime import (
     rounds_within,
 )
 from tensorpress.deploy.trace import trace
+from tensorpress.layers import Factorized
 
 SECONDS_A_CANDIDATE = 0.02
 LEAST_ROUNDS, MOST_ROUNDS = 5, 30
@@ -41,20 +42,15 @@ class TorchEager(Runtime):
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
 
-    def prepare(
-        self,
-        net: nn.Module,
-        feed: Feed,  # noqa: ARG002 - modules take all shapes
-        setting: Setting,
-    ) -> "PreparedTorch":
-        return PreparedTorch(net, setting)
+    def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedTorch":
+        return PreparedTorch(net, feed, setting)
 
 
 class PreparedTorch(Prepared):
     """A network with its batch norms folded, whose chains can be swapped for merged ones."""
 
-    def __init__(self, net: nn.Module, setting: Setting) -> None:
-        self.net, self.folded = fold_batch_norms(net)
+    def __init__(self, net: nn.Module, feed: Feed, setting: Setting) -> None:
+        self.net, self.folded = fold_batch_norms(net, feed)
         self.net = self.net.to(DTYPES[setting.precision]).requires_grad_(False)
         self.setting = setting
 
@@ -79,6 +75,13 @@ class PreparedTorch(Prepared):
 
     def build(self, choice: Choice, feed: Feed) -> "TorchRunner":
         return TorchRunner(self.swapped(choice), feed, self.setting)
+
+    def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedTorch":
+        old = factorized_layers(self.net)
+        memo: dict[int, Any] = {id(old[name]): chain for name, chain in chains.items()}
+        other = copy.copy(self)
+        other.net = copy.deepcopy(self.net, memo)
+        return other
 
     def swapped(self, choice: Choice) -> nn.Module:
         """A copy of the network with its layers executed as chosen."""

@@ -1,0 +1,37 @@
+"""What layers give in a forward pass, kept for a loss to compare."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@contextlib.contextmanager
+def kept_outputs(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """The outputs of these layers at each call, by name, until they are cleared."""
+    modules = dict(net.named_modules())
+    kept: dict[str, list[Tensor]] = {}
+
+    def keep(name: str, _: nn.Module, __: Any, output: Tensor) -> None:
+        kept.setdefault(name, []).append(output)
+
+    hooks = [modules[name].register_forward_hook(partial(keep, name)) for name in names]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def mean_distance(
+    found: dict[str, list[Tensor]], wanted: dict[str, list[Tensor]]
+) -> Tensor | float:
+    """The mean over layers of the squared difference as a share of what is wanted's variance."""
+    pairs = [
+        pair for name in wanted for pair in zip(found.get(name, ()), wanted[name], strict=False)
+    ]
+    losses = [F.mse_loss(one, other) / other.var().clamp(min=1e-12) for one, other in pairs]
+    return sum(losses) / len(losses) if losses else 0.0

@@ -1,5 +1,6 @@
 """What a compressed network may cost."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from numbers import Real
@@ -9,33 +10,66 @@ from tensorpress.errors import TensorpressError
 
 @dataclass(frozen=True)
 class Budget:
-    """Compression ratios to reach, of the whole network; either may be left out.
+    """What to reach, of the whole network; all that is given has to be.
 
     Attributes:
         params: the least PCR, parameters before / after.
         macs: the least FCR, multiply-accumulates before / after.
+        speedup: the least speed over that of the network before, measured in ``runtime`` with both
+            networks executed as :func:`tensorpress.plan` does it.
+        milliseconds: the most time that the example inputs may take, measured in the same way.
+        runtime, threads: what time is measured in; by default as many threads as PyTorch uses.
     """
 
     params: float | None = None
     macs: float | None = None
+    speedup: float | None = None
+    milliseconds: float | None = None
+    runtime: str = "torch"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.params is None and self.macs is None:
-            raise TensorpressError("Budget(): give params=, macs= or both, as in Budget(params=4).")
-        for name, ratio in (("params", self.params), ("macs", self.macs)):
-            if ratio is not None and not _is_ratio(ratio):
+        asked = (self.params, self.macs, self.speedup, self.milliseconds)
+        if all(value is None for value in asked):
+            raise TensorpressError(
+                "Budget(): give params=, macs=, speedup= or milliseconds=, as in Budget(params=4)."
+            )
+        for name in ("params", "macs", "speedup"):
+            ratio = getattr(self, name)
+            if ratio is not None and not _is_number(ratio, 1.0):
                 raise TensorpressError(
                     f"Budget({name}={ratio!r}): a compression ratio must be a number of at least "
                     "1; 4 asks for a quarter."
                 )
+        if self.milliseconds is not None and not _is_number(self.milliseconds, 1e-9):
+            raise TensorpressError(
+                f"Budget(milliseconds={self.milliseconds!r}): give a number above 0."
+            )
 
-    def is_met(self, pcr: float, fcr: float) -> bool:
-        return pcr >= (self.params or 0.0) and fcr >= (self.macs or 0.0)
+    @property
+    def is_timed(self) -> bool:
+        """Whether time has to be measured for it."""
+        return self.speedup is not None or self.milliseconds is not None
+
+    def for_seconds(self, before: float) -> "Budget":
+        """With its time as a speedup, for a network that took ``before`` seconds."""
+        needed = [self.speedup or 1.0]
+        if self.milliseconds is not None:
+            needed.append(1e3 * before / self.milliseconds)
+        return dataclasses.replace(self, speedup=max(needed), milliseconds=None)
+
+    def is_met(self, pcr: float, fcr: float, speedup: float = math.inf) -> bool:
+        """Whether these ratios reach it; ``milliseconds`` is not looked at."""
+        wanted = ((pcr, self.params), (fcr, self.macs), (speedup, self.speedup))
+        return all(ratio >= (least or 0.0) for ratio, least in wanted)
 
     def __str__(self) -> str:
-        parts = [("PCR", self.params), ("FCR", self.macs)]
-        return " and ".join(f"{name} {ratio:g}" for name, ratio in parts if ratio is not None)
+        named = [("PCR", self.params), ("FCR", self.macs), ("speedup", self.speedup)]
+        parts = [f"{name} {ratio:g}" for name, ratio in named if ratio is not None]
+        if self.milliseconds is not None:
+            parts.append(f"{self.milliseconds:g} ms")
+        return " and ".join(parts)
 
 
-def _is_ratio(value: object) -> bool:
-    return isinstance(value, Real) and 1 <= float(value) < math.inf
+def _is_number(value: object, least: float) -> bool:
+    return isinstance(value, Real) and least <= float(value) < math.inf

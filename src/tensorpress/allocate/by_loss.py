@@ -75,7 +75,7 @@ def measure_layers(
 
 
 def ranks_by_loss(
-    layers: Sequence[MeasuredLayer], cost: Cost, budget: Budget
+    layers: Sequence[MeasuredLayer], cost: Cost, budget: Budget, seconds: float = 0.0
 ) -> dict[str, tuple[int, ...]]:
     """Ranks of the layers to decompose, by name, in order of execution; layers left out stay.
 
@@ -84,12 +84,13 @@ def ranks_by_loss(
 
     Args:
         cost: of the whole network before.
+        seconds: that it takes, where the budget is timed.
 
     Raises:
         TensorpressError: a budget that cannot be reached.
     """
     options = [layer.options for layer in layers]
-    chosen = choose_least_loss(options, (cost.params, cost.macs), budget)
+    chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget)
     found = {layer.name: layer.ranks[index] for layer, index in zip(layers, chosen, strict=True)}
     return {name: ranks for name, ranks in found.items() if ranks is not None}
 

@@ -1,5 +1,6 @@
-"""One option for every layer: the least sum of losses under a budget of parameters and MACs."""
+"""One option for every layer: the least sum of losses under a budget of parameters, MACs, time."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,44 +19,56 @@ Meets = Callable[[Sequence[int]], bool]
 
 @dataclass(frozen=True)
 class Option:
-    """What a layer would cost and lose in one of the ways to leave or decompose it."""
+    """What a layer would cost and lose in one of the ways to leave or decompose it.
+
+    ``seconds`` is 0 where time does not matter.
+    """
 
     params: int
     macs: int
     loss: float
+    seconds: float = 0.0
 
 
 def choose_least_loss(
-    layers: Sequence[Sequence[Option]], whole: tuple[int, int], budget: Budget
+    layers: Sequence[Sequence[Option]],
+    whole: tuple[int, int] | tuple[int, int, float],
+    budget: Budget,
 ) -> list[int]:
     """The index of the option to take for each layer.
 
-    A knapsack with two constraints, by its Lagrangian: at prices a and b of a parameter and a MAC
-    each layer takes the option of least ``loss + a params + b macs``. For a row of mixtures of the
-    two prices the lowest level that meets the budget is found by bisection, what is left over is
-    spent on the upgrades that save most for their cost, and the best mixture is taken.
+    A knapsack with up to three constraints, by its Lagrangian: at prices a, b and c of a parameter,
+    a MAC and a second each layer takes the option of least ``loss + a params + b macs + c
+    seconds``. For a row of mixtures of the prices the lowest level that meets the budget is found
+    by bisection, what is left over is spent on the upgrades that save most for their cost, and the
+    best mixture is taken.
 
     Args:
         layers: the options of each layer; the first one leaves it as it is.
-        whole: parameters and MACs of the network as it is.
+        whole: parameters, MACs and, where the budget is timed, seconds of the network as it is.
         budget: the ratios to reach.
 
     Raises:
         TensorpressError: the cheapest options together do not meet the budget.
     """
     costs = [
-        np.array([[o.params, o.macs] for o in options], dtype=np.float64) for options in layers
+        np.array([[o.params, o.macs, o.seconds] for o in options], dtype=np.float64)
+        for options in layers
     ]
     losses = [np.array([option.loss for option in options]) for options in layers]
-    base = np.array(whole, dtype=np.float64) - sum((cost[0] for cost in costs), np.zeros(2))
+    before = np.array([*whole, 0.0][:3], dtype=np.float64)
+    base = before - sum((cost[0] for cost in costs), np.zeros(3))
 
     def spent(chosen: Sequence[int]) -> Floats:
         picked = (cost[index] for cost, index in zip(costs, chosen, strict=True))
-        return base + sum(picked, np.zeros(2))
+        return base + sum(picked, np.zeros(3))
+
+    def ratios(chosen: Sequence[int]) -> list[float]:
+        left = spent(chosen)
+        return [b / a if a > 0 else 1.0 for b, a in zip(before, left, strict=True)]
 
     def meets(chosen: Sequence[int]) -> bool:
-        left = spent(chosen)
-        return budget.is_met(whole[0] / left[0], whole[1] / left[1] if left[1] else 1.0)
+        return budget.is_met(*ratios(chosen))
 
     def at_price(price: Floats) -> list[int]:
         return [
@@ -68,30 +81,33 @@ def choose_least_loss(
     def total(chosen: Sequence[int]) -> float:
         return sum(float(loss[index]) for loss, index in zip(losses, chosen, strict=True))
 
-    scale = 1.0 / np.maximum(np.array(whole, dtype=np.float64), 1.0)
+    scale = np.divide(1.0, before, out=np.zeros(3), where=before > 0)
     found: list[list[int]] = []
     for share in _shares(budget):
-        unit = np.array([share, 1.0 - share]) * scale
+        unit = share * scale
         chosen = _lowest_price(partial(at_level, unit), meets)
         if chosen is not None:
             found.append(_upgraded(chosen, costs, losses, unit, meets))
     if not found:
-        left = spent(at_price(scale * 1e12))
+        pcr, fcr, speedup = ratios(at_price(scale * 1e12))
+        timed = f", and the speedup {speedup:.2f}" if budget.is_timed else ""
         raise TensorpressError(
             f"{budget} cannot be reached: with the smallest ranks that were considered, PCR is "
-            f"{whole[0] / left[0]:.2f} and FCR {whole[1] / max(left[1], 1):.2f}. Ask for less, or "
-            "exclude fewer layers."
+            f"{pcr:.2f} and FCR {fcr:.2f}{timed}. Ask for less, or exclude fewer layers."
         )
     return min(found, key=total)
 
 
-def _shares(budget: Budget) -> Sequence[float]:
-    """Weights of the parameters' price beside that of the MACs."""
-    if budget.macs is None:
-        return (1.0,)
-    if budget.params is None:
-        return (0.0,)
-    return tuple(np.linspace(0.0, 1.0, MIXES))
+def _shares(budget: Budget) -> Sequence[Floats]:
+    """Weights of the prices of parameters, MACs and seconds beside each other; they add up to 1."""
+    asked = [budget.params is not None, budget.macs is not None, budget.speedup is not None]
+    steps = (MIXES - 1) // max(1, sum(asked) - 1) if sum(asked) > 1 else 1
+    grid = itertools.product(range(steps + 1), repeat=3)
+    return [
+        np.array(parts, dtype=np.float64) / steps
+        for parts in grid
+        if sum(parts) == steps and not any(p and not a for p, a in zip(parts, asked, strict=True))
+    ]
 
 
 def _lowest_price(choose: Callable[[float], list[int]], meets: Meets) -> list[int] | None:

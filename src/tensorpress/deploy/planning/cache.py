@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress.deploy.execution import trace_modules
 from tensorpress.deploy.feed import Feed
@@ -97,12 +97,23 @@ def table_key(structure: str, setting: Mapping[str, Any]) -> str:
     return _digest(structure.encode(), json.dumps(setting, sort_keys=True).encode())
 
 
-def graph_key(net: nn.Module, structure: str) -> str:
-    """Of the graph of a network with its weights."""
-    parts = [structure.encode(), torch.__version__.encode(), VERSION.encode()]
-    for name, tensor in net.state_dict().items():
-        parts += [name.encode(), tensor.detach().contiguous().cpu().numpy().tobytes()]
-    return _digest(*parts)
+def graph_key(net: nn.Module, feed: Feed, structure: str) -> str | None:
+    """Of the graph of a network with all that it computes with.
+
+    None for one whose own code cannot be traced, and so may have changed unseen.
+    """
+    if trace_modules(net, feed) is None:
+        return None
+    parts = [structure, torch.__version__, VERSION]
+    tensors = [*net.named_parameters(), *net.named_buffers()]
+    for name, module in net.named_modules():
+        # A module's description leaves out some of its options, such as ceil_mode of a pooling.
+        values = vars(module).items()
+        tensors += [(f"{name}.{key}", v) for key, v in values if isinstance(v, Tensor)]
+        parts += [name, type(module).__qualname__]
+        parts += [f"{k}={v!r}" for k, v in values if not (k[0] == "_" or isinstance(v, Tensor))]
+    raw = [t.detach().contiguous().cpu().numpy().tobytes() for _, t in tensors]
+    return _digest(*(part.encode() for part in (*parts, *(name for name, _ in tensors))), *raw)
 
 
 @cache

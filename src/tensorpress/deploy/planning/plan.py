@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from tensorpress.deploy.cause import first_cause
+from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
     Candidate,
     candidates_of,
@@ -45,6 +47,8 @@ from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examp
 Result = TypeVar("Result")
 SECONDS_A_NETWORK = 1.5
 LEAST_ROUNDS, MOST_ROUNDS = 7, 50
+TOLERANCES = {"f32": 1e-3, "bf16": 0.2}
+"""How far a plan may be from the network, of its largest output: rounding, over many layers."""
 
 
 class Plan:
@@ -96,7 +100,7 @@ class Plan:
     @property
     def stored(self) -> dict[str, Candidate]:
         """The choice that executes every factorised layer as it is stored."""
-        return {row.name: Candidate((1,) * (len(row.ranks) + 1)) for row in self.table.rows}
+        return {row.name: row.stored for row in self.table.rows}
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the network as it is executed, in the runtime's own format.
@@ -157,9 +161,8 @@ def plan(
         TensorpressError: no such runtime, one that is not installed, a network that it cannot
             take, or a precision that the processor has not.
     """
-    kind = find_runtime(runtime)
-    versions = kind.versions()
     setting = read_setting(threads, precision)
+    kind, version = usable(runtime, precision)
     feed = read_feed(example_inputs, dynamic_batch=True)
     net = copy_for_export(model)
     _refuse_other_precision(net)
@@ -167,7 +170,7 @@ def plan(
         run_examples(net, feed.args if feed.names is None else feed.kwargs)
     facts = {
         "runtime": kind.name,
-        "version": versions[next(iter(versions))],
+        "version": version,
         "threads": setting.threads,
         "precision": setting.precision,
         "batch": feed.batch,
@@ -180,7 +183,7 @@ def plan(
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"planning for {kind.name}: preparing", total=None)
         prepared = _prepare(kind, net, feed, setting, structure, kept)
-        if table is None or {row.name for row in table.rows} != set(factorized_layers(net)):
+        if table is None or not _fits(table, net, kind):
 
             def on_step(done: int, total: int) -> None:
                 what = f"planning for {kind.name}: measuring layers"
@@ -189,7 +192,9 @@ def plan(
             table = _measure(net, prepared, kind, feed, facts, on_step)
             if kept:
                 kept.keep_table(key, table)
-        return Plan(kind, prepared, table, setting, feed)
+        found = Plan(kind, prepared, table, setting, feed)
+        _refuse_unequal(found, net, feed.randomised(0))
+        return found
 
 
 def find_runtime(name: str) -> Runtime:
@@ -201,6 +206,22 @@ def find_runtime(name: str) -> Runtime:
     if name not in RUNTIMES:
         raise TensorpressError(f"no runtime '{name}'; there is: {', '.join(RUNTIMES)}.")
     return RUNTIMES[name]
+
+
+def usable(name: str, precision: str) -> tuple[Runtime, str]:
+    """The runtime of this name, and its version.
+
+    Raises:
+        TensorpressError: there is none, it is not installed or does not compute in ``precision``.
+    """
+    kind = find_runtime(name)
+    with quiet():
+        version = next(iter(kind.versions().values()))
+    if precision not in kind.precisions:
+        raise TensorpressError(
+            f"{name} computes in {', '.join(kind.precisions)} on a processor, not in {precision}."
+        )
+    return kind, version
 
 
 def read_setting(threads: int | None, precision: str) -> Setting:
@@ -220,6 +241,14 @@ def read_setting(threads: int | None, precision: str) -> Setting:
     return Setting(threads or torch.get_num_threads(), precision)
 
 
+def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
+    """Whether a table that was kept is one of this network."""
+    chains = factorized_layers(net)
+    return {row.name for row in table.rows} == set(chains) and all(
+        row.chosen in candidates_of(list(chains[row.name]), kind.multiples) for row in table.rows
+    )
+
+
 def _prepare(
     kind: Runtime,
     net: nn.Module,
@@ -230,12 +259,13 @@ def _prepare(
 ) -> Prepared:
     if not isinstance(kind, GraphRuntime) or kept is None:
         return _trying(kind, lambda: kind.prepare(net, feed, setting))
-    key = graph_key(net, structure)
-    stored = kept.graph(key)
+    key = graph_key(net, feed, structure)
+    stored = kept.graph(key) if key else None
     if stored is not None:
         return kind.from_graph(read_graph(stored), net, setting)
     graph = _trying(kind, lambda: export_dense(net, feed))
-    kept.keep_graph(key, graph.SerializeToString())
+    if key:
+        kept.keep_graph(key, graph.SerializeToString())
     return kind.from_graph(graph, net, setting)
 
 
@@ -254,7 +284,7 @@ def _measure(
     for name, chain in chains.items():
         options = candidates_of(list(chain), kind.multiples)
         shapes = inputs.get(name)
-        candidates[name] = without_dominated(list(chain), options, shapes[0]) if shapes else options
+        candidates[name] = without_dominated(list(chain), options, *shapes) if shapes else options
     timings = _trying(kind, lambda: prepared.profile(candidates, feed, on_step))
     choices = {
         "plan": {name: min(taken, key=taken.__getitem__) for name, taken in timings.items()},
@@ -309,6 +339,22 @@ def _trying(kind: Runtime, work: Callable[[], Result]) -> Result:
             f"{kind.name} cannot run the network ({first_cause(error)}); try another of the "
             f"runtimes {', '.join(RUNTIMES)}."
         ) from error
+
+
+def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> None:
+    """Runtimes have bugs of their own; what they get wrong shall not pass for the network."""
+    expected = run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    leaves = [leaf for leaf in tree_leaves(expected) if isinstance(leaf, Tensor)]
+    found = planned(*feed.args, **feed.kwargs)
+    outputs = [found] if isinstance(found, Tensor) else list(found)
+    difference = relative_difference(*(list(map(torch.nan_to_num, v)) for v in (leaves, outputs)))
+    most = TOLERANCES[planned.setting.precision]
+    if difference > most:
+        raise TensorpressError(
+            f"{planned.runtime} does not give what the network gives: on random inputs they differ "
+            f"by {difference:.1e} of the largest output, more than {most}. Does the network draw "
+            "random numbers? If not, use another runtime."
+        )
 
 
 def _open_cache(cache: bool | str | os.PathLike[str]) -> PlanCache | None:

@@ -14,8 +14,9 @@ class PlanRow:
     Attributes:
         name, kernel, ranks: the layer, as in the account of its compression.
         chosen: how it is executed.
-        seconds: of each way that was measured, for the inputs that the plan was made with; the
-            dense kernel is among them.
+        seconds: of each way that was measured, for the inputs that the plan was made with: the
+            chain as it is stored, and the dense kernel if the layer stands for one. 0 where the
+            runtime does not tell a layer from its neighbours.
     """
 
     name: str
@@ -25,15 +26,23 @@ class PlanRow:
     seconds: Mapping[Candidate, float]
 
     @property
-    def dense_seconds(self) -> float:
-        """Of the layer as its dense kernel: what it took before it was compressed."""
-        return next(taken for candidate, taken in self.seconds.items() if candidate.is_dense)
+    def stored(self) -> Candidate:
+        """The chain executed as it is stored."""
+        return next(c for c in self.seconds if max(c.runs) == 1 and c.multiple == 1)
 
     @property
-    def speedup(self) -> float:
-        """Seconds of the dense kernel / seconds as chosen, or 1 where neither can be seen."""
+    def dense_seconds(self) -> float | None:
+        """Of the layer as its dense kernel: what it took before it was compressed.
+
+        None for a chain that no one kernel stands for.
+        """
+        return next((taken for way, taken in self.seconds.items() if way.is_dense), None)
+
+    @property
+    def speedup(self) -> float | None:
+        """Seconds of the dense kernel / seconds as chosen; None where one of them is not known."""
         taken = self.seconds[self.chosen]
-        return self.dense_seconds / taken if taken else 1.0
+        return self.dense_seconds / taken if self.dense_seconds and taken else None
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ class PlanTable:
             for row in values["layers"]
         )
         for row in rows:
-            if row.chosen not in row.seconds or not any(c.is_dense for c in row.seconds):
+            if not {row.chosen, Candidate((1,) * sum(row.chosen.runs))} <= set(row.seconds):
                 raise ValueError(f"no measurement for '{row.name}'")
         whole = {str(name): float(taken) for name, taken in values["whole"].items()}
         if set(whole) != {"plan", "dense", "chain"}:
@@ -129,7 +138,6 @@ def _read(runs: list[int], multiple: int) -> Candidate:
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:
-    chain = [s for c, s in row.seconds.items() if c.multiple == 1 and max(c.runs) == 1]
     return (
         row.name or "(network)",
         row.kernel,
@@ -137,10 +145,10 @@ def _cells(row: PlanRow) -> tuple[str, ...]:
         "dense" if row.chosen.is_dense else str(row.chosen),
         _milliseconds(row.seconds[row.chosen]),
         _milliseconds(row.dense_seconds),
-        _milliseconds(chain[0]) if chain else "-",
-        f"{row.speedup:.2f}x",
+        _milliseconds(row.seconds[row.stored]),
+        f"{row.speedup:.2f}x" if row.speedup else "-",
     )
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f}"
+def _milliseconds(seconds: float | None) -> str:
+    return f"{seconds * 1e3:.3f}" if seconds else "-"

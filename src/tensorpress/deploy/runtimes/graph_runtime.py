@@ -22,6 +22,7 @@ from tensorpress.deploy.runtimes.runtime import (
     Timings,
     rounds_within,
 )
+from tensorpress.layers import Factorized
 
 SECONDS_A_VARIANT = 1.0
 LEAST_ROUNDS, MOST_ROUNDS = 4, 60
@@ -44,7 +45,13 @@ class Session(abc.ABC):
 
 
 class GraphRuntime(Runtime):
-    """A runtime that takes a network as an ONNX graph."""
+    """A runtime that takes a network as an ONNX graph.
+
+    Attributes:
+        any_shape: whether what it loads takes inputs of any shape.
+    """
+
+    any_shape = False
 
     def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedGraph":
         return self.from_graph(export_dense(net, feed), net, setting)
@@ -109,12 +116,15 @@ class PreparedGraph(Prepared):
             for name, options in found.items()
         }
 
+    def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
+        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
+
     def build(self, choice: Choice, feed: Feed) -> "GraphRunner":
         return GraphRunner(self.runtime, self.graph.variant(choice)[0], feed, self.setting)
 
 
 class GraphRunner(Runner):
-    """A graph, loaded anew for each shape of inputs that it is called on."""
+    """A graph, loaded anew for each shape of inputs where its runtime needs that."""
 
     def __init__(self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting) -> None:
         self._runtime, self._model, self._feed, self._setting = runtime, model, feed, setting
@@ -128,7 +138,7 @@ class GraphRunner(Runner):
         self._session(self._feed.tensors).save(path)
 
     def _session(self, tensors: Sequence[Tensor]) -> Session:
-        shapes = tuple(tensor.shape for tensor in tensors)
+        shapes = () if self._runtime.any_shape else tuple(tensor.shape for tensor in tensors)
         if shapes not in self._sessions:
             feed = self._feed.with_tensors(tensors)
             self._sessions[shapes] = self._runtime.load(self._model, feed, self._setting)

@@ -1,8 +1,7 @@
 """A network as an ONNX graph whose factorised layers can be executed in any way."""
 
 import copy
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tensorpress.deploy.execution import Candidate, factorized_layers, merge, realise
+from tensorpress.deploy.execution import Candidate, candidates_of, factorized_layers, realise
 from tensorpress.deploy.execution.merge import works_along
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import import_runtimes
@@ -22,12 +21,13 @@ from tensorpress.surgery import replace_layers
 
 CLOSE = 1e-3
 FUSED = ("Relu", "Add")
+PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET"}
 MOST_BYTES = 1_900_000_000
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Which factorised layer a node of the graph is.
+    """Which factorised layer a weight of the graph is the kernel of.
 
     The exporter folds batch norms: ``scale`` is what it multiplied the kernel of each output
     channel with.
@@ -35,6 +35,9 @@ class _Place:
 
     layer: str
     scale: NDArray[np.float64]
+
+
+_Kernels = dict[str, NDArray[Any]]
 
 
 class OnnxGraph:
@@ -50,14 +53,22 @@ class OnnxGraph:
         self.chains = {name: list(chain) for name, chain in chains.items()}
         self._onnx = import_runtimes("onnx", ("onnx",))["onnx"]
         self._weights = {init.name: init for init in model.graph.initializer}
-        self._uses = Counter(value for node in model.graph.node for value in node.input)
-        places = {node.name: self._find(node) for node in model.graph.node}
+        dense: dict[str, Any] = dense_kernels(self.chains)
+        kernels = {name: layer.weight.detach().numpy() for name, layer in dense.items()}
+        places = {node.name: self._find(node, kernels) for node in model.graph.node}
         self._places = {name: place for name, place in places.items() if place is not None}
+
+    def rearranged(self, chains: Mapping[str, Iterable[nn.Module]]) -> "OnnxGraph":
+        """The same graph with other chains for some of its factorised layers."""
+        other = copy.copy(self)
+        other.chains = self.chains | {name: list(chain) for name, chain in chains.items()}
+        return other
 
     def variant(self, choice: Mapping[str, Candidate]) -> tuple[Any, dict[str, str]]:
         """The graph with its layers executed as chosen.
 
-        A layer that the exporter has changed beyond recognition stays dense.
+        Layers that are not in ``choice``, or that the exporter has changed beyond recognition, stay
+        dense.
 
         Returns:
             the ``onnx.ModelProto``, and the layer that a node belongs to, by the names of the node
@@ -66,22 +77,27 @@ class OnnxGraph:
         graph = self._onnx.GraphProto()
         graph.CopyFrom(self._skeleton())
         owners: dict[str, str] = {}
+        weights: _Kernels = {}
         for node in self.model.graph.node:
             place = self._places.get(node.name)
-            if place is None:
+            if place is None or place.layer not in choice:
                 graph.node.append(node)
                 if node.op_type in FUSED:
                     of = next((owners[value] for value in node.input if value in owners), None)
                     owners |= {key: of for key in (node.name, node.output[0]) if of is not None}
                 continue
-            made, weights = self._chain(place, node, choice[place.layer])
+            made, its_weights = self._chain(place, node, choice[place.layer])
             graph.node.extend(made)
-            graph.initializer.extend(weights)
+            weights |= its_weights
             owners |= dict.fromkeys(
                 (key for n in made for key in (n.name, n.output[0])), place.layer
             )
         used = {value for node in graph.node for value in node.input}
         graph.initializer.extend(init for name, init in self._weights.items() if name in used)
+        graph.initializer.extend(
+            self._onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+            for name, array in weights.items()
+        )
         model = self._onnx.ModelProto()
         model.CopyFrom(self._frame())
         model.graph.CopyFrom(graph)
@@ -103,45 +119,44 @@ class OnnxGraph:
         graph.output.extend(self.model.graph.output)
         return graph
 
-    def _find(self, node: Any) -> _Place | None:
-        """The layer that this node is the dense form of, if it is."""
-        if node.op_type not in ("Conv", "Gemm"):
-            return None
-        weight = node.input[1]
-        name = weight.removesuffix(".weight")
-        if name not in self.chains or self._uses[weight] > 1 or weight not in self._weights:
-            return None
-        dense: Any = merge(self.chains[name])
-        kernel = _matrix(dense.weight.detach().numpy())
-        found = _matrix(self._onnx.numpy_helper.to_array(self._weights[weight]))
-        if kernel.shape != found.shape or _attributes(node).get("transB", 1) != 1:
-            return None
-        squares = (kernel * kernel).sum(1)
-        scale = np.divide(
-            (found * kernel).sum(1), squares, out=np.ones_like(squares), where=squares > 0
-        )
-        if np.linalg.norm(found - scale[:, None] * kernel) > CLOSE * np.linalg.norm(found):
-            return None
-        return _Place(name, scale)
+    def _find(self, node: Any, kernels: _Kernels) -> _Place | None:
+        """The layer that this node is the dense form of, if it is.
 
-    def _chain(self, place: _Place, node: Any, candidate: Candidate) -> tuple[list[Any], list[Any]]:
+        Layers are known by their kernels: the exporter gives some weights other names.
+        """
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in self._weights:
+            return None
+        attributes = _attributes(node)
+        if any(attributes.get(name, value) != value for name, value in PLAIN.items()):
+            return None
+        found = self._onnx.numpy_helper.to_array(self._weights[node.input[1]])
+        found = found.T if _is_transposed(node) else found
+        own = node.input[1].removesuffix(".weight")
+        for name in sorted(kernels, key=lambda name: name != own):
+            if kernels[name].shape == found.shape and found.ndim > 1:
+                scale = _scale_between(kernels[name], found)
+                if scale is not None:
+                    return _Place(name, scale)
+        return None
+
+    def _chain(self, place: _Place, node: Any, candidate: Candidate) -> tuple[list[Any], _Kernels]:
         """The nodes and weights of a layer executed as ``candidate``."""
         layers: list[Any] = realise(self.chains[place.layer], candidate)
-        nodes, weights = [], []
+        nodes, weights = [], {}
         value = node.input[0]
         for number, layer in enumerate(layers):
             last = number == len(layers) - 1
-            key = f"{place.layer}/{number}"
+            key, weight = f"{place.layer}/{node.name}/{number}", f"{node.input[1]}/{number}"
             kernel = layer.weight.detach().numpy()
             if last:
                 scale = place.scale.reshape(-1, *[1] * (kernel.ndim - 1))
                 kernel = (kernel.astype(np.float64) * scale).astype(kernel.dtype)
-            weights.append(self._onnx.numpy_helper.from_array(kernel, f"{key}/weight"))
+            weights[weight] = kernel.T if _is_transposed(node) else kernel
             output = node.output[0] if last else f"{key}/out"
-            inputs = [value, f"{key}/weight", *(node.input[2:] if last else ())]
-            geometry = {"transB": 1} if node.op_type == "Gemm" else _geometry(layer, node)
+            inputs = [value, weight, *(node.input[2:] if last else ())]
+            options = _geometry(layer, node) if node.op_type == "Conv" else _attributes(node)
             nodes.append(
-                self._onnx.helper.make_node(node.op_type, inputs, [output], name=key, **geometry)
+                self._onnx.helper.make_node(node.op_type, inputs, [output], name=key, **options)
             )
             value = output
         return nodes, weights
@@ -159,13 +174,17 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
             f"the network holds {size:,} bytes of weights, and an ONNX graph in memory at most "
             f"{MOST_BYTES:,}: plan it with runtime='torch'."
         )
-    chains = factorized_layers(net)
-    net = copy.deepcopy(net)
-    dense = {name: merge(list(chain)) for name, chain in chains.items()}
-    net = replace_layers(net, dense)
+    chains = {name: list(chain) for name, chain in factorized_layers(net).items()}
+    net = replace_layers(copy.deepcopy(net), dense_kernels(chains))
     with quiet():
         program = to_onnx(trace(net, feed.resized(2) if feed.batch == 1 else feed))
         return _without_wrapping(program.model_proto)
+
+
+def dense_kernels(chains: Mapping[str, Sequence[nn.Module]]) -> dict[str, nn.Module]:
+    """The one layer that each chain stands for, of those that stand for one."""
+    ways = {name: candidates_of(chain)[0] for name, chain in chains.items()}
+    return {name: realise(chains[name], way)[0] for name, way in ways.items() if way.is_dense}
 
 
 def read_graph(content: bytes) -> Any:
@@ -173,8 +192,24 @@ def read_graph(content: bytes) -> Any:
     return import_runtimes("onnx", ("onnx",))["onnx"].ModelProto.FromString(content)
 
 
-def _matrix(kernel: NDArray[Any]) -> NDArray[np.float64]:
-    return kernel.reshape(len(kernel), -1).astype(np.float64)
+def _scale_between(kernel: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64] | None:
+    """What the rows of a kernel are multiplied with in another; None if it is another kernel."""
+    if len(kernel) > 1 and _scale_between(kernel[:1], found[:1]) is None:
+        return None  # seen at the first row
+    kernel, found = (array.reshape(len(array), -1).astype(np.float64) for array in (kernel, found))
+    squares = (kernel * kernel).sum(1)
+    scale: NDArray[np.float64] = np.divide(
+        (found * kernel).sum(1), squares, out=np.ones_like(squares), where=squares > 0
+    )
+    difference = np.linalg.norm(found - scale[:, None] * kernel)
+    return scale if difference <= CLOSE * np.linalg.norm(found) else None
+
+
+def _is_transposed(node: Any) -> bool:
+    """Whether its weight is (in, out), not (out, in) as PyTorch's are."""
+    if node.op_type == "Gemm":
+        return not _attributes(node).get("transB", 0)
+    return bool(node.op_type == "MatMul")
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class OnnxRuntime(GraphRuntime):
     name = "onnxruntime"
     suffix = ".onnx"
     multiples = (1, 16)
+    precisions = ("f32",)
+    any_shape = True
 
     def versions(self) -> dict[str, str]:
         modules = import_runtimes("onnx", ("onnx", "onnxscript", "onnxruntime"))
@@ -35,7 +37,7 @@ class OnnxRuntime(GraphRuntime):
     def load(
         self,
         model: Any,
-        feed: Feed,  # noqa: ARG002 - one session takes all shapes
+        feed: Feed,  # noqa: ARG002 - for any shape
         setting: Setting,
         *,
         profiled: bool = False,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution.candidates import Candidate
 from tensorpress.deploy.feed import Feed
+from tensorpress.layers import Factorized
 
 Choice = Mapping[str, Candidate]
 """How each factorised layer of a network is executed, by its name."""
@@ -59,6 +60,10 @@ class Prepared(abc.ABC):
     def build(self, choice: Choice, feed: Feed) -> Runner:
         """The network with its layers executed as chosen."""
 
+    @abc.abstractmethod
+    def rearranged(self, chains: Mapping[str, Factorized]) -> "Prepared":
+        """The same network with other chains for some of its factorised layers."""
+
 
 class Runtime(abc.ABC):
     """A way to run networks.
@@ -67,15 +72,17 @@ class Runtime(abc.ABC):
         name: what it is asked for by.
         suffix: of the files it writes, with the dot.
         multiples: widths that its kernels like: candidates filled up to them are measured too.
+        precisions: that it can compute in.
     """
 
     name: str
     suffix: str
     multiples: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("f32", "bf16")
 
     @abc.abstractmethod
     def versions(self) -> dict[str, str]:
-        """The packages it needs.
+        """The packages it needs, the runtime's own first.
 
         Raises:
             TensorpressError: one is not installed.

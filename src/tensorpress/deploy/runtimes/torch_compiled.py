@@ -14,6 +14,7 @@ from tensorpress.deploy.runtimes.torch_eager import (
     call,
     threads,
 )
+from tensorpress.errors import TensorpressError
 
 
 class TorchCompiled(TorchEager):
@@ -22,6 +23,18 @@ class TorchCompiled(TorchEager):
     """
 
     name = "torch-compiled"
+
+    def versions(self) -> dict[str, str]:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # takes a second
+
+        try:
+            get_cpp_compiler()
+        except Exception as error:  # what it raises has no stable name
+            raise TensorpressError(
+                "torch-compiled needs a C++ compiler, and there is none: install g++, or name one "
+                "in the environment variable CXX."
+            ) from error
+        return super().versions()
 
     def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedCompiled":
         return PreparedCompiled(net, feed, setting)

@@ -96,12 +96,13 @@ class PreparedTorch(Prepared):
         shapes: dict[str, list[tuple[torch.Size, torch.dtype]]] = {name: [] for name in chains}
 
         def watch(name: str) -> Callable[..., None]:
-            def note(_: nn.Module, args: tuple[Any, ...]) -> None:
-                shapes[name].append((args[0].shape, args[0].dtype))
+            def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                given = (*args, *kwargs.values())[0]
+                shapes[name].append((given.shape, given.dtype))
 
             return note
 
-        hooks = [m.register_forward_pre_hook(watch(name)) for name, m in chains.items()]
+        hooks = [m.register_forward_pre_hook(watch(n), with_kwargs=True) for n, m in chains.items()]
         try:
             call(self.net, feed, self.setting)
         finally:
@@ -121,15 +122,16 @@ class TorchRunner(Runner):
             return call(self.net, self.feed.with_tensors(tensors), self.setting)
 
     def save(self, path: Path) -> None:
-        FORMATS["pt2"].write(trace(self.net, self.feed), path)
+        feed = self.feed.resized(2) if self.feed.batch == 1 else self.feed
+        feed = feed.with_tensors([_in_precision(t, self.setting) for t in feed.tensors])
+        FORMATS["pt2"].write(trace(self.net, feed), path)
 
 
 def call(net: Callable[..., Any], feed: Feed, setting: Setting) -> list[Tensor]:
     """The outputs of a network on a feed, images in the channels-last memory format."""
-    dtype = DTYPES[setting.precision]
 
     def ready(tensor: Tensor) -> Tensor:
-        return _channels_last(tensor.to(dtype) if tensor.is_floating_point() else tensor)
+        return _channels_last(_in_precision(tensor, setting))
 
     outputs = net(*map(ready, feed.args), **{n: ready(t) for n, t in feed.kwargs.items()})
     leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
@@ -168,6 +170,10 @@ def _in_turns(nets: Sequence[nn.Module], inputs: Sequence[Tensor]) -> list[float
     rounds = rounds_within(SECONDS_A_CANDIDATE, lambda: run(nets[0]), LEAST_ROUNDS, MOST_ROUNDS)
     times = [[run(net) for net in nets] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def _in_precision(tensor: Tensor, setting: Setting) -> Tensor:
+    return tensor.to(DTYPES[setting.precision]) if tensor.is_floating_point() else tensor
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

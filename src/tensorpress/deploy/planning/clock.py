@@ -1,0 +1,84 @@
+"""How long the layers of a network take at different ranks, each executed in its fastest way."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import nn
+
+from tensorpress.deploy.execution import candidates_of, factorized_layers, without_dominated
+from tensorpress.deploy.feed import read_feed
+from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.planning.plan import find_runtime, read_setting
+from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within
+from tensorpress.deploy.trace import copy_for_export
+from tensorpress.layers import Factorized
+from tensorpress.surgery import ExampleInputs, count
+
+SECONDS_TO_COMPARE = 3.0
+LEAST_ROUNDS, MOST_ROUNDS = 9, 100
+
+
+class ChainClock:
+    """Measures a network whose factorised layers are replaced by chains of other ranks.
+
+    Only shapes matter: weights may be any finite numbers.
+
+    Args:
+        net: with every layer that is to be measured factorised, at any ranks.
+        example_inputs: what time is measured for.
+        runtime, threads: as for :func:`tensorpress.plan`.
+
+    Raises:
+        TensorpressError: as :func:`tensorpress.plan`.
+    """
+
+    def __init__(
+        self, net: nn.Module, example_inputs: ExampleInputs, runtime: str, threads: int | None
+    ) -> None:
+        self._kind = find_runtime(runtime)
+        self._kind.versions()
+        self._feed = read_feed(example_inputs, dynamic_batch=True)
+        net = copy_for_export(net)
+        self._dense: Choice = {
+            name: candidates_of(list(chain))[0] for name, chain in factorized_layers(net).items()
+        }
+        cost = count(net, self._feed.args if self._feed.names is None else self._feed.kwargs)
+        self._shapes = {name: cost.layers[name].inputs[0] for name in factorized_layers(net)}
+        self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))
+
+    def layer_seconds(
+        self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
+    ) -> dict[str, tuple[float, float]]:
+        """Seconds of each chain executed in its fastest way, and of its dense kernel."""
+        found = {}
+        for name, times in self._timings(chains, on_step).items():
+            dense = next(taken for candidate, taken in times.items() if candidate.is_dense)
+            found[name] = (min(times.values()), dense)
+        return found
+
+    def network_seconds(self, chains: Mapping[str, Factorized]) -> tuple[float, float]:
+        """Median seconds of the whole network with these chains and all else dense, and of the
+        dense network, measured in turns.
+        """
+        timings = self._timings(chains, lambda *_: None)
+        fastest = {name: min(times, key=times.__getitem__) for name, times in timings.items()}
+        runners = [
+            self._prepared.rearranged(chains).build({**self._dense, **fastest}, self._feed),
+            self._prepared.build(self._dense, self._feed),
+        ]
+        calls = [partial(runner, *self._feed.tensors) for runner in runners]
+        rounds = rounds_within(SECONDS_TO_COMPARE / 2, calls[1], LEAST_ROUNDS, MOST_ROUNDS)
+        small, whole = interleaved_times(calls, rounds)
+        return statistics.median(small), statistics.median(whole)
+
+    def _timings(
+        self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
+    ) -> Timings:
+        multiples = self._kind.multiples
+        candidates = {}
+        for name, chain in chains.items():
+            layers = list(chain)
+            options = candidates_of(layers, multiples)
+            candidates[name] = without_dominated(layers, options, self._shapes[name])
+        return self._prepared.rearranged(chains).profile(candidates, self._feed, on_step)

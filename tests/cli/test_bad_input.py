@@ -97,7 +97,7 @@ COMPRESS: dict[str, tuple[str, str]] = {
     "budget under 1": (f"--net {OWN} --budget-params 0.5", "at least 1"),
     "budget nan": (f"--net {OWN} --budget-macs nan", "at least 1"),
     "budget out of reach": (f"--net {OWN} --budget-params 500", "PCR 500 cannot be reached"),
-    "method": (f"--net {OWN} --energy 0.8 --method cp", "no method 'cp'; there is: .*ttpwt"),
+    "method": (f"--net {OWN} --energy 0.8 --method dct", "no method 'dct'; there is: .*ttpwt"),
     "include typo": (
         f"--net {OWN} --energy 0.8 --include conv*",
         "include 'conv[*]' fits no layer",

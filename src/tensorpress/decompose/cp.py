@@ -16,7 +16,7 @@ from tensorpress.errors import TensorpressError
 SWEEPS = (120, 40)
 """At most so many with the whole penalty, and then with next to none of it."""
 
-STARTS, TRIED = 4, 20
+STARTS, TRIED = 8, 10
 """Starts, and the sweeps after which the best of them goes on."""
 
 SETTLED = 1e-6
@@ -97,6 +97,8 @@ class CP:
         ranks at which the terms would hold more numbers than the tensor. Each rank that is tried is
         read off the errors known so far, whose logarithm falls about linearly with the rank.
         """
+        if error <= 0:
+            return self.bound
         ranks = ranks_to_try(self.tensor.numel() // sum(self.tensor.shape), self.bound)
         aim = math.log(max(error, 1e-300))
         low, high, known = 0, len(ranks), {0: 0.0}

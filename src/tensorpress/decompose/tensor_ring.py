@@ -60,8 +60,9 @@ def tensor_ring(tensors: Sequence[Tensor], rank: RankRule) -> list[TensorRing]:
     cut = tt_svd_common([tensor.flatten(1) for tensor, _ in prepared], first)
     if pair is None:
         pair = split_rank(cut[0].ranks[0])
-    heads = [_head(train.cores[0], pair) for train in cut]
-    opened = [_opened(train.cores[1], pair, modes) for train in cut]
+    firsts = [_signed(*train.cores) for train in cut]
+    heads = [_head(core, pair) for core, _ in firsts]
+    opened = [_opened(rest, pair, modes) for _, rest in firsts]
     tails = [train.cores for train in tt_svd_common(opened, rest)] if len(modes) > 2 else None
     rings = []
     for n, (tensor, (_, scale)) in enumerate(zip(tensors, prepared, strict=True)):
@@ -100,6 +101,13 @@ def _rules(
         shares = 2 / order, (order - 2) / order
         return None, *(RelativeError(rank.eps * math.sqrt(share)) for share in shares)  # type: ignore[return-value]
     return None, rank, rank
+
+
+def _signed(core: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest entry of each singular vector made positive: how the rest splits hangs on it."""
+    largest = core[0].abs().argmax(0, keepdim=True)
+    signs = core[0].gather(0, largest).sign()
+    return core * signs, rest * signs[0, :, None, None]
 
 
 def _head(core: Tensor, pair: tuple[int, int]) -> Tensor:

@@ -29,7 +29,7 @@ imported, and `torch` and `torch.nn` as `nn`.
 SECTIONS: dict[str, list[str]] = {
     "Compress": ["compress", "factorize", "count", "Budget"],
     "Calibrate": ["Recovery", "explore"],
-    "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks"],
+    "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],
     "Files and exports": ["save", "load", "load_weights", "export"],
 }

@@ -328,7 +328,7 @@ def test_refused_networks(build: Callable[[], Any], message: str) -> None:
 BAD_CALLS: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({}, "either rank=.*or budget="),
     "both": ({"rank": HALF, "budget": tp.Budget(params=2)}, "not both"),
-    "method": ({"rank": HALF, "method": "cp"}, "no method 'cp'; there is: .*ttpwt"),
+    "method": ({"rank": HALF, "method": "dct"}, "no method 'dct'; there is: .*ttpwt"),
     "rank a number": ({"rank": 0.6}, "rank=0.6: give a rank rule"),
     "rank a class": ({"rank": tp.Energy}, "give a rank rule"),
     "rank an empty mapping": ({"rank": {}}, "give a rank rule"),

@@ -5,7 +5,15 @@ from tensorpress.allocate import Budget
 from tensorpress.api import compress
 from tensorpress.artifacts import load, save
 from tensorpress.calibrate import Recovery
-from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum, TensorTrain, tt_svd
+from tensorpress.decompose import (
+    VBMF,
+    Energy,
+    Ranks,
+    RelativeError,
+    SingularSum,
+    TensorTrain,
+    tt_svd,
+)
 from tensorpress.deploy import export, plan
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
@@ -15,6 +23,7 @@ from tensorpress.surgery import count
 from tensorpress.version import VERSION as __version__
 
 __all__ = [
+    "VBMF",
     "Budget",
     "Energy",
     "Ranks",

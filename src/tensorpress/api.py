@@ -12,7 +12,7 @@ from tensorpress.calibrate import CalibrationImages, Recovery, read_images, read
 from tensorpress.calibrated import Calibrated
 from tensorpress.decompose import RankRule, largest_magnitude
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import require_method
+from tensorpress.layers import Method, find_method
 from tensorpress.progress import track
 from tensorpress.surgery import (
     Account,
@@ -69,7 +69,8 @@ def compress(
         net: any module. It is not changed, unless ``inplace``.
         example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
             mapping. Their values do not matter, their shapes do: one image gives MACs per image.
-        method: "ttpwt".
+        method: "ttpwt", or a rival to compare with: "tucker2", "cp", "kronecker", "tt",
+            "tensor-ring", "spatial-svd" or "channel-svd" (docs/method.md says what each is).
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
         budget: instead of ``rank``: ratios to reach, with one threshold for the whole network.
@@ -89,7 +90,8 @@ def compress(
         the account: ``.model``, ``.pcr``, ``.fcr``, ``.layers``; it prints as a table.
 
     Raises:
-        TensorpressError: a network without convolutions, one that does not run on the example
+        TensorpressError: a rank rule that the method does not understand, a network without
+            convolutions, one that does not run on the example
             inputs, NaN or inf in a kernel, hooks or parametrisations that would be lost, a
             selector that fits nothing, a budget that cannot be reached.
 
@@ -100,13 +102,14 @@ def compress(
     >>> [type(layer).__name__ for layer in result.model]
     ['Conv2d', 'ReLU', 'Factorized']
     """
-    require_method(method)
+    chosen = find_method(method)
     if (rank is None) == (budget is None):
         raise TensorpressError(
             "give either rank=, such as rank=Energy(0.6), or budget=, such as "
             "budget=Budget(params=4), and not both."
         )
     _refuse_wrong_types(rank, budget)
+    _refuse_rules(chosen, rank)
     if inplace and calibration is not None:
         raise TensorpressError(
             "inplace=True does not go with calibration, which needs the network as it was: "
@@ -124,6 +127,8 @@ def compress(
     reasons = keep_reasons(
         net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=linear
     )
+    others = [layer for layer in surveyed.layers if layer.name not in reasons]
+    reasons |= {s.name: why for s in others if (why := chosen.why_not(s.module)) is not None}
     candidates = [Candidate(s, method) for s in surveyed.layers if s.name not in reasons]
     rules = None
     if rank is not None:
@@ -221,6 +226,13 @@ def _refuse_wrong_types(rank: object, budget: object) -> None:
             )
 
 
+def _refuse_rules(method: Method, rank: RankRule | Mapping[str, RankRule] | None) -> None:
+    rules = list(rank.values()) if isinstance(rank, Mapping) else [rank]
+    for rule in rules:
+        if rule is not None:
+            method.check_rule(rule)
+
+
 def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
     if not any(layer.is_convolution or linear for layer in surveyed.layers):
         hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
@@ -311,4 +323,5 @@ def _decision(layer: SurveyedLayer, choice: Choice | None, reasons: dict[str, st
             f"ranks {' '.join(map(str, choice.fit.ranks))})"
         )
     clamped = " (ranks clamped to their bounds)" if choice.fit.clamped else ""
-    return choice.fit.method + clamped
+    remark = f" ({choice.fit.remark})" if choice.fit.remark else ""
+    return choice.fit.method.name + clamped + remark

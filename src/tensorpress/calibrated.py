@@ -20,7 +20,7 @@ from tensorpress.calibrate import (
 )
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import refuse_unreadable, ttpwt_data_aware
+from tensorpress.layers import refuse_unreadable
 from tensorpress.progress import track
 from tensorpress.surgery import Cost
 
@@ -101,6 +101,7 @@ class Calibrated:
                 self.net,
                 {candidate.surveyed.name: ranks[candidate.surveyed.name] for candidate in chosen},
                 self.parts,
+                method=chosen[0].method if chosen else "ttpwt",
                 sweeps=recovery.sweeps,
                 seed=recovery.seed,
                 progress=self.progress,
@@ -119,8 +120,11 @@ class Calibrated:
         return measure_layers(self.net, candidates, moments, parts, progress=self.progress)
 
     def moments(self, candidates: Sequence[Candidate]) -> dict[str, Tensor]:
-        """Second moments of what each candidate is fed, (groups, P, P)."""
-        layers = {candidate.surveyed.name: candidate.layer for candidate in candidates}
+        """Second moments of what each candidate is fed, (groups, P, P), if its method asks."""
+        asking = [candidate for candidate in candidates if candidate.decomposition.knows_inputs]
+        layers = {candidate.surveyed.name: candidate.layer for candidate in asking}
+        if not layers:
+            return {}
         wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
         return input_moments(self.net, wanted, self.parts)
 
@@ -143,11 +147,11 @@ class Calibrated:
     def _decomposed(
         self, candidate: Candidate, rule: RankRule, moments: Mapping[str, Tensor], sweeps: int
     ) -> Choice:
-        if not self.recovery.data_aware:
-            return fit_layer(candidate, rule)
         name = candidate.surveyed.name
+        if not self.recovery.data_aware or name not in moments:
+            return fit_layer(candidate, rule)
         try:
-            fit = ttpwt_data_aware(candidate.layer, rule, moments[name], sweeps=sweeps)
+            fit = candidate.decomposition.prepare_for(candidate.layer, moments[name])(rule, sweeps)
         except TensorpressError as error:
             raise TensorpressError(f"layer '{name}': {error}") from error
         return choice_of(candidate, fit)

@@ -94,10 +94,16 @@ COMPRESS: dict[str, tuple[str, str]] = {
     "ranks in words": (f"--net {OWN} --ranks 3,x,4", "--ranks: 'x' is no whole number.*8,12,6"),
     "ranks 1.5": (f"--net {OWN} --ranks 3,1.5,4", "--ranks: '1.5' is no whole number"),
     "ranks too few": (f"--net {OWN} --ranks 3,4", "layer '2': .*takes 3"),
+    "rule of another method": (
+        f"--net {OWN} --singular-sum 0.6 --method cp",
+        r"cp does not understand SingularSum\(tau=0.6\): give one of Energy, RelativeError, Ranks",
+    ),
+    "vbmf of ttpwt": (f"--net {OWN} --vbmf", r"ttpwt does not understand VBMF\(\)"),
+    "vbmf and energy": (f"--net {OWN} --vbmf --energy 0.8", "several of --energy"),
     "budget under 1": (f"--net {OWN} --budget-params 0.5", "at least 1"),
     "budget nan": (f"--net {OWN} --budget-macs nan", "at least 1"),
     "budget out of reach": (f"--net {OWN} --budget-params 500", "PCR 500 cannot be reached"),
-    "method": (f"--net {OWN} --energy 0.8 --method cp", "no method 'cp'; there is: .*ttpwt"),
+    "method": (f"--net {OWN} --energy 0.8 --method dct", "no method 'dct'; there is: .*ttpwt"),
     "include typo": (
         f"--net {OWN} --energy 0.8 --include conv*",
         "include 'conv[*]' fits no layer",

@@ -19,6 +19,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--net", "--weights", "--energy", "--singular-sum", "--relative-error", "--ranks"),
         *("--budget-params", "--budget-macs", "--include", "--exclude", "--no-skip-first"),
         *("--linear", "--balance", "--data", "--mean", "--std", "--input-shape", "--output"),
+        *("--method", "--vbmf"),
         *("--calibrate", "--calibration-images", "--no-recover"),
     ),
     "explore": (

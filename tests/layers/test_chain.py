@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tensorpress import Energy, Ranks, factorize
-from tensorpress.layers import build_chain, chain_cost, plan_chain
+from tensorpress import Energy, Ranks, TensorpressError, factorize
+from tensorpress.layers import METHODS
+from tensorpress.layers.methods.ttpwt import TTPWT
+
+TT = TTPWT()
 
 
 def counted(module: nn.Module, *inputs: Tensor) -> tuple[int, int]:
@@ -30,8 +33,7 @@ def test_the_cost_is_torch_s_count(case: Case, data: st.DataObject) -> None:
     rule = Ranks(*data.draw(st.lists(st.integers(1, 9), min_size=steps, max_size=steps)))
     chain = factorize(conv, rank=rule)
     shapes = [tuple(inputs.shape)]
-    assert chain_cost(conv, chain.ranks, shapes) == counted(chain, inputs)
-    assert chain_cost(conv, (), shapes) == counted(conv, inputs)
+    assert TT.cost(conv, chain.ranks, shapes) == counted(chain, inputs)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -39,8 +41,7 @@ def test_the_cost_is_torch_s_count(case: Case, data: st.DataObject) -> None:
 def test_the_cost_of_linear_layers(bias: bool, shape: tuple[int, ...]) -> None:
     linear, inputs = nn.Linear(5, 7, bias=bias), torch.randn(shape)
     chain = factorize(linear, rank=Ranks(3))
-    assert chain_cost(linear, (3,), [shape]) == counted(chain, inputs)
-    assert chain_cost(linear, (), [shape]) == counted(linear, inputs)
+    assert TT.cost(linear, (3,), [shape]) == counted(chain, inputs)
 
 
 def test_several_calls_add_up() -> None:
@@ -48,8 +49,8 @@ def test_several_calls_add_up() -> None:
     chain = factorize(conv, rank=Energy(0.8))
     inputs = [torch.randn(2, 4, 8, 8), torch.randn(1, 4, 5, 6), torch.randn(4, 7, 9)]
     shapes = [tuple(each.shape) for each in inputs]
-    assert chain_cost(conv, chain.ranks, shapes) == counted(chain, *inputs)
-    assert chain_cost(conv, chain.ranks, [])[1] == 0
+    assert TT.cost(conv, chain.ranks, shapes) == counted(chain, *inputs)
+    assert TT.cost(conv, chain.ranks, [])[1] == 0
 
 
 def test_the_formula_of_the_paper_written_out() -> None:
@@ -58,27 +59,29 @@ def test_the_formula_of_the_paper_written_out() -> None:
     (r1, r2, r3), (h, w), (h2, w2) = (20, 30, 40), (32, 33), (16, 11)
     params = 64 * r1 + r1 * 3 * r2 + r2 * 5 * r3 + r3 * 128
     macs = 64 * r1 * h * w + r1 * 3 * r2 * h2 * w + r2 * 5 * r3 * h2 * w2 + r3 * 128 * h2 * w2
-    assert chain_cost(conv, (r1, r2, r3), [(1, 64, h, w)]) == (params, macs)
-    assert chain_cost(conv, (r1, r2, r3), [(8, 64, h, w)]) == (params, 8 * macs)
+    assert TT.cost(conv, (r1, r2, r3), [(1, 64, h, w)]) == (params, macs)
+    assert TT.cost(conv, (r1, r2, r3), [(8, 64, h, w)]) == (params, 8 * macs)
 
 
 @pytest.mark.parametrize("ranks", [(2,), (2, 2), (2, 2, 2, 2)])
 def test_a_chain_takes_one_rank_a_bond(ranks: tuple[int, ...]) -> None:
     conv = nn.Conv2d(4, 6, 3)
-    with pytest.raises(ValueError, match="4 sublayers take 3 ranks"):
-        chain_cost(conv, ranks, [(1, 4, 8, 8)])
-    with pytest.raises(ValueError, match="4 sublayers take 3 ranks"):
-        build_chain(conv, "ttpwt", ranks)
+    with pytest.raises(TensorpressError, match="ttpwt takes 3 ranks"):
+        TT.cost(conv, ranks, [(1, 4, 8, 8)])
+    with pytest.raises(TensorpressError, match="ttpwt takes 3 ranks"):
+        TT.build(conv, ranks)
 
 
 @PROPERTY
 @given(cases([torch.float64]))
 def test_the_plan_is_the_shifted_kernel(case: Case) -> None:
     conv, _ = case.build()
-    links = plan_chain(conv)
+    links = TT.links(conv)
     assert [link.mode for link in links] == modes(conv)
-    assert links[0].axis is links[-1].axis is None
-    assert [conv.kernel_size[link.axis] for link in links[1:-1]] == modes(conv)[1:-1]  # type: ignore[index]
+    assert links[0].axes == links[-1].axes == ()
+    assert [conv.kernel_size[axis] for link in links[1:-1] for axis in link.axes] == modes(conv)[
+        1:-1
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_an_empty_chain_takes_the_weights_of_a_made_one(
     layer: nn.Conv2d, device: str | None
 ) -> None:
     made = factorize(layer, rank=Energy(0.8))
-    empty = build_chain(layer, "ttpwt", made.ranks, device=device)
+    empty = METHODS[made.method].build(layer, made.ranks, device=device)
     assert {parameter.device.type for parameter in empty.parameters()} == {device or "cpu"}
     assert repr(empty) == repr(made)
     empty.load_state_dict(made.state_dict(), assign=True)

@@ -377,7 +377,9 @@ def test_a_slice_of_a_chain_prints() -> None:
 
 @pytest.mark.parametrize("method", ["tucker", "", "TTPWT", None])
 def test_unknown_methods(method: Any) -> None:
-    with pytest.raises(TensorpressError, match=r"no method .*there is: ttpwt") as caught:
+    with pytest.raises(
+        TensorpressError, match=r"no method .*there is: channel-svd, cp, .*ttpwt"
+    ) as caught:
         factorize(conv2d(4, 6, 3), method=method, rank=Energy(0.9))
     assert "\n" not in str(caught.value)
 

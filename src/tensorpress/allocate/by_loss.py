@@ -11,7 +11,7 @@ from tensorpress.allocate.candidate import Candidate, choice_of
 from tensorpress.allocate.least_loss import Option, choose_least_loss
 from tensorpress.calibrate import answers_on_batch_statistics, layer_losses
 from tensorpress.decompose import Energy
-from tensorpress.layers import DataAwareLayer, Factorization
+from tensorpress.layers import Factorization
 from tensorpress.progress import track
 from tensorpress.surgery import Cost
 
@@ -53,14 +53,15 @@ def measure_layers(
 
     Args:
         net: the network, in which layers are replaced for a moment and put back.
-        moments: of each candidate's input patches, (groups, P, P).
+        moments: of each candidate's input patches, (groups, P, P); none for a method that does not
+            look at them.
         parts: batches of calibration images to measure on.
     """
     original = answers_on_batch_statistics(net, parts)
     measured = []
     for candidate in track(list(candidates), "measuring layers", show=progress):
         name, cost = candidate.surveyed.name, candidate.surveyed.cost
-        fits = _distinct(candidate, moments[name])
+        fits = _distinct(candidate, moments.get(name))
         losses = layer_losses(net, name, fits, parts, original) if fits else []
         made = [choice_of(candidate, fit) for fit in fits]
         options = [Option(c.params, c.macs, x) for c, x in zip(made, losses, strict=True)]
@@ -96,12 +97,12 @@ def ranks_by_loss(
 
 
 @torch.no_grad()
-def _distinct(candidate: Candidate, moments: Tensor) -> list[Factorization]:
+def _distinct(candidate: Candidate, moments: Tensor | None) -> list[Factorization]:
     """Decompositions at all thresholds that are smaller than the layer, each once."""
     found: dict[tuple[int, ...], Factorization] = {}
-    prepared = DataAwareLayer(candidate.layer, moments)
+    prepared = candidate.decomposition.prepare_for(candidate.layer, moments)
     for share in SHARES:
-        fit = prepared.fit(Energy(share), sweeps=0)
+        fit = prepared(Energy(share), 0)
         if choice_of(candidate, fit).is_smaller:
             found.setdefault(fit.ranks, fit)
     return list(found.values())

@@ -1,9 +1,10 @@
 """A layer that may be decomposed, and what a rank rule makes of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from tensorpress.decompose import RankRule
-from tensorpress.layers import Factorization, Layer, chain_cost, factorize_layer
+from tensorpress.layers import Factorization, Fitter, Layer, Method, find_method, prepare_layer
 from tensorpress.surgery import SurveyedLayer
 
 
@@ -18,6 +19,15 @@ class Candidate:
     def layer(self) -> Layer:
         assert isinstance(self.surveyed.module, Layer)
         return self.surveyed.module
+
+    @property
+    def decomposition(self) -> Method:
+        return find_method(self.method)
+
+    @cached_property
+    def fitter(self) -> Fitter:
+        """What decomposes the layer; it keeps what the rules tried on it have in common."""
+        return prepare_layer(self.surveyed.name, self.layer, self.method)
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,11 @@ def fit_layer(candidate: Candidate, rule: RankRule) -> Choice:
     Raises:
         TensorpressError: naming the layer, for a kernel or rule that does not suit it.
     """
-    name, layer = candidate.surveyed.name, candidate.layer
-    return choice_of(candidate, factorize_layer(name, layer, candidate.method, rule))
+    return choice_of(candidate, candidate.fitter(rule))
 
 
 def choice_of(candidate: Candidate, fit: Factorization) -> Choice:
     """A decomposition of a candidate with what it costs."""
-    layer = candidate.layer
-    params, macs = chain_cost(layer, fit.ranks, candidate.surveyed.cost.inputs)
+    inputs = candidate.surveyed.cost.inputs
+    params, macs = candidate.decomposition.cost(candidate.layer, fit.ranks, inputs)
     return Choice(candidate, fit, params, macs)

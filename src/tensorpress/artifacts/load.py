@@ -15,8 +15,6 @@ from tensorpress.layers import (
     METHODS,
     Factorized,
     Layer,
-    build_chain,
-    plan_chain,
     refuse_unreadable,
     why_not,
 )
@@ -60,7 +58,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     for name, entry in manifest.layers.items():
         layer = modules[name]
         assert isinstance(layer, Layer)
-        new[name] = build_chain(layer, entry.method, entry.ranks)
+        new[name] = METHODS[entry.method].build(layer, entry.ranks)
     model = replace_layers(into, new)
     model.load_state_dict(tensors)
     return model
@@ -79,15 +77,13 @@ def _chain_on_meta(path: Path, name: str, layer: nn.Module | None, entry: LayerE
     if entry.method not in METHODS:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
-    modes = [link.mode for link in plan_chain(layer)]
-    if len(entry.ranks) != len(modes) - 1:
-        raise TensorpressError(
-            f"{path} does not fit: layer '{name}' takes {len(modes) - 1} ranks, not {entry.ranks}."
-        )
     limit = layer.weight.numel()
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
-    return build_chain(layer, entry.method, entry.ranks, device="meta")
+    try:
+        return METHODS[entry.method].build(layer, entry.ranks, device="meta")
+    except TensorpressError as error:
+        raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 
 
 def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, tuple[int, ...]]:

@@ -12,8 +12,8 @@ from tensorpress.calibrate.moments import samplers
 from tensorpress.calibrate.patches import Sampler
 from tensorpress.calibrate.statistics import batch_norms, batch_statistics
 from tensorpress.calibrate.watching import fed, run_watched
-from tensorpress.decompose import Ranks, contract
-from tensorpress.layers import DataAwareLayer, Factorization, Layer, shifted_kernels
+from tensorpress.decompose import Ranks
+from tensorpress.layers import Factorization, Layer, find_method, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import replace_layers
 
@@ -30,6 +30,7 @@ def reconstruct(
     ranks: Mapping[str, tuple[int, ...]],
     parts: Sequence[Tensor],
     *,
+    method: str = "ttpwt",
     sweeps: int = 2,
     seed: int = 0,
     progress: bool | None = None,
@@ -38,14 +39,16 @@ def reconstruct(
 
     The asymmetric reconstruction of Zhang et al. (2016, arXiv 1505.06798) in closed form: of the
     kernels that map the compressed network's own input patches to the original's outputs, the least
-    squares one is decomposed under the metric of those patches. Batch norms use the statistics of
-    the batch meanwhile, as their running ones go stale with every layer.
+    squares one is decomposed, under the metric of those patches if the method knows how. Batch
+    norms use the statistics of the batch meanwhile, as their running ones go stale with every
+    layer.
 
     Args:
         net: the original; it is not changed.
         ranks: of the layers to decompose, in order of execution.
         parts: batches of calibration images.
-        sweeps: of alternating least squares for each layer.
+        method: of decomposition.
+        sweeps: of alternating least squares for each layer, where the method has any.
 
     Returns:
         for each layer its decomposition, with a new bias where it has one.
@@ -63,6 +66,7 @@ def reconstruct(
                 student,
                 name,
                 layers[name],
+                method,
                 samples[name],
                 wanted.pop(name),
                 parts,
@@ -79,6 +83,7 @@ def _fit_layer(
     student: nn.Module,
     name: str,
     layer: Layer,
+    method: str,
     sampler: Sampler,
     wanted: list[Tensor],
     parts: Sequence[Tensor],
@@ -103,18 +108,12 @@ def _fit_layer(
     pull = PULL * moments.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1).clamp(min=1e-12)
     identity = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
     fitted = torch.linalg.solve(moments + pull * identity, cross + pull * kernels)
-    fit = DataAwareLayer(layer, moments, fitted).fit(ranks, sweeps=sweeps)
+    fit = find_method(method).prepare_for(layer, moments, fitted)(ranks, sweeps)
     if layer.bias is None:
         return fit
-    shift = means[1].double() - means[0].double() @ _multiplied_out(fit)
+    shift = means[1].double() - means[0].double() @ fit.kernels(layer)
     bias = layer.bias.detach() + shift.reshape(-1).to(layer.bias.dtype)
     return dataclasses.replace(fit, bias=bias)
-
-
-def _multiplied_out(fit: Factorization) -> Tensor:
-    """The kernels of a decomposition, unfolded: (groups, P, T/groups)."""
-    kernels = [contract(tuple(core.double() for core in cores)) for cores in fit.cores]
-    return torch.stack([kernel.flatten(0, -2) for kernel in kernels])
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ def compress(
     singular_sum: options.SingularShare = None,
     relative_error: options.ErrorBound = None,
     ranks: options.FixedRanks = None,
+    vbmf: options.BayesianRanks = False,
     budget_params: options.BudgetParams = None,
     budget_macs: options.BudgetMacs = None,
     method: options.Method = "ttpwt",
@@ -70,7 +71,7 @@ def compress(
     """
     net = required_net(net)
     rule, budget = options.read_rank(
-        energy, singular_sum, relative_error, ranks, budget_params, budget_macs
+        energy, singular_sum, relative_error, ranks, budget_params, budget_macs, vbmf=vbmf
     )
     stored = read_dtype(store_as)
     with output_folder(output):

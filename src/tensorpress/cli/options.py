@@ -6,8 +6,9 @@ from typing import Annotated, TypeVar
 import typer
 
 from tensorpress.allocate import Budget
-from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
+from tensorpress.layers import METHODS
 
 N = TypeVar("N", int, float)
 
@@ -126,7 +127,20 @@ BudgetMacs = Annotated[
     ),
 ]
 Method = Annotated[
-    str, typer.Option("--method", help="The decomposition: ttpwt.", rich_help_panel=RANKS)
+    str,
+    typer.Option(
+        "--method", help=f"The decomposition: {', '.join(METHODS)}.", rich_help_panel=RANKS
+    ),
+]
+BayesianRanks = Annotated[
+    bool,
+    typer.Option(
+        "--vbmf",
+        help="Ranks by variational Bayes, without a threshold, for the methods that know it: "
+        + ", ".join(name for name, method in METHODS.items() if VBMF in method.rules)
+        + ".",
+        rich_help_panel=RANKS,
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -200,6 +214,8 @@ def read_rank(
     ranks: str | None,
     budget_params: float | None,
     budget_macs: float | None,
+    *,
+    vbmf: bool = False,
 ) -> tuple[RankRule | None, Budget | None]:
     """The one rank rule or budget that was given on the command line.
 
@@ -213,6 +229,8 @@ def read_rank(
         rules.append(SingularSum(singular_sum))
     if relative_error is not None:
         rules.append(RelativeError(relative_error))
+    if vbmf:
+        rules.append(VBMF())
     if ranks is not None:
         rules.append(Ranks(*(_number(part, int, "--ranks", "8,12,6") for part in ranks.split(","))))
     has_budget = budget_params is not None or budget_macs is not None

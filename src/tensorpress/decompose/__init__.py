@@ -1,25 +1,51 @@
 """Tensor decompositions: a tensor and a rank rule in, factors out. Knows no modules."""
 
 from tensorpress.decompose.balance import balance
+from tensorpress.decompose.checks import check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
+from tensorpress.decompose.cp import CP, RankOneTerms, rank_of, sum_of_terms
 from tensorpress.decompose.data_aware import DataAware, DataAwareTrain, data_aware_tt
+from tensorpress.decompose.kronecker import (
+    KroneckerSum,
+    kronecker,
+    kronecker_spectrum,
+    kronecker_sum,
+)
 from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
+from tensorpress.decompose.tucker2 import tucker2
+from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
+    "CP",
+    "VBMF",
     "DataAware",
     "DataAwareTrain",
     "Energy",
+    "KroneckerSum",
+    "RankOneTerms",
     "RankRule",
     "Ranks",
     "RelativeError",
     "SingularSum",
+    "TensorRing",
     "TensorTrain",
     "balance",
+    "check_rule",
     "contract",
+    "contract_ring",
     "data_aware_tt",
+    "kronecker",
+    "kronecker_spectrum",
+    "kronecker_sum",
     "largest_magnitude",
+    "rank_of",
+    "relative_error",
+    "sum_of_terms",
+    "tensor_ring",
     "tt_svd",
     "tt_svd_common",
+    "tucker2",
 ]

@@ -1,4 +1,4 @@
-"""Spread the scale of a train over its cores."""
+"""Spread the scale of a train, or a ring, over its cores."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 SWEEPS = 200
 
 
-def balance(cores: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def balance(cores: tuple[Tensor, ...], *, ring: bool = False) -> tuple[Tensor, ...]:
     """The same tensor from cores whose norms agree on both sides of every bond.
 
     TT-SVD leaves all the scale in the last core. For every index r of the bond between cores n and
@@ -16,17 +16,19 @@ def balance(cores: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
     Args:
         cores: core n of shape (R_{n-1}, I_n, R_n). They are not changed.
+        ring: whether the last core has a bond with the first one.
     """
     scaled = [core.detach().double() for core in cores]
     for _ in range(SWEEPS):
         largest = 1.0
-        for n in range(len(scaled) - 1):
+        for n in range(len(scaled) - (not ring)):
+            after = (n + 1) % len(scaled)
             left = torch.linalg.vector_norm(scaled[n], dim=(0, 1))
-            right = torch.linalg.vector_norm(scaled[n + 1], dim=(1, 2))
+            right = torch.linalg.vector_norm(scaled[after], dim=(1, 2))
             factor = (right / left).sqrt()
             factor = torch.where((left > 0) & (right > 0), factor, torch.ones_like(factor))
             scaled[n] = scaled[n] * factor
-            scaled[n + 1] = scaled[n + 1] / factor[:, None, None]
+            scaled[after] = scaled[after] / factor[:, None, None]
             largest = max(largest, float(factor.max()), float(1 / factor.min()))
         if largest < 1 + 1e-6:
             break

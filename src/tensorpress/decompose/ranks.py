@@ -20,11 +20,13 @@ class Step:
         index: 0 for the first truncation.
         count: number of truncations, N - 1 for a tensor of order N.
         energy: squared Frobenius norm of the whole tensor, in the units of the spectrum.
+        shape: of the matrix that is truncated.
     """
 
     index: int
     count: int
     energy: float
+    shape: tuple[int, ...] = ()
 
 
 class RankRule(ABC):

@@ -1,19 +1,17 @@
 """TT-SVD: a tensor as a train of third-order cores (Oseledets 2011; Algorithm 1 of the paper)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tensorpress.decompose.magnitude import largest_magnitude
+from tensorpress.decompose.checks import check_rule, check_tensor
 from tensorpress.decompose.ranks import RankRule, Step
 from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.truncated_svd import ChooseRank, truncated_svd
 from tensorpress.errors import TensorpressError
-
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,9 @@ def _decompose(tensor: Tensor, rank: RankRule, peak: float) -> TensorTrain:
     cores, shares, solvers, discarded = [], [], [], 0.0
     previous, energy = 1, 0.0
     for n in range(steps):
-        cut = truncated_svd(rest.reshape(previous * shape[n], -1), _chooser(rank, n, steps, energy))
+        unfolding = rest.reshape(previous * shape[n], -1)
+        at = Step(n, steps, energy, tuple(unfolding.shape))
+        cut = truncated_svd(unfolding, chooser(rank, at))
         energy = energy or float(cut.spectrum.squares.sum())
         kept = cut.basis.shape[1]
         cores.append(cut.basis.reshape(previous, shape[n], kept))
@@ -129,42 +129,20 @@ def contract(cores: tuple[Tensor, ...]) -> Tensor:
     return full.reshape([core.shape[1] for core in cores])
 
 
-def _chooser(rank: RankRule, index: int, count: int, energy: float) -> ChooseRank:
-    """The rank rule at one step; ``energy`` is 0 at the first, whose spectrum sums to it."""
+def chooser(rank: RankRule, step: Step) -> ChooseRank:
+    """The rank rule at one step; its energy is 0 at the first, whose spectrum sums to it."""
 
     def choose(spectrum: Spectrum, pessimistic: bool) -> int:
-        step = Step(index, count, energy or float(spectrum.squares.sum()))
-        return rank.choose(spectrum, step, pessimistic=pessimistic)
+        at = step if step.energy else replace(step, energy=float(spectrum.squares.sum()))
+        return rank.choose(spectrum, at, pessimistic=pessimistic)
 
     return choose
 
 
 def _check(tensor: Tensor, rank: RankRule) -> float:
     """The largest absolute entry of a tensor that can be decomposed."""
-    if not isinstance(rank, RankRule):
-        raise TensorpressError(
-            f"rank={rank!r} is no rank rule: give one, such as Energy(0.6) or Ranks(8, 12, 6)."
-        )
-    if tensor.dim() < 2:
-        raise TensorpressError(
-            f"a tensor of shape {tuple(tensor.shape)} has no tensor train: "
-            "the order must be 2 or more."
-        )
-    if tensor.dtype not in DTYPES:
-        raise TensorpressError(
-            f"a tensor of {tensor.dtype} cannot be decomposed: "
-            "convert it to float16, bfloat16, float32 or float64."
-        )
-    if tensor.is_meta or tensor.layout != torch.strided:
-        raise TensorpressError("a tensor that is sparse or on the meta device is not decomposed.")
-    if tensor.numel() == 0:
-        raise TensorpressError(f"a tensor of shape {tuple(tensor.shape)} is empty.")
-    peak = largest_magnitude(tensor)
-    if not math.isfinite(peak):
-        raise TensorpressError(
-            "the tensor holds NaN or inf and cannot be decomposed: look for a diverged training "
-            "or a damaged weight file."
-        )
+    check_rule(rank)
+    peak = check_tensor(tensor)
     rank.check_order(tensor.dim())
     return peak
 

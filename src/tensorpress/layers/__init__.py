@@ -1,32 +1,26 @@
 """One layer and its factors: a chain of plain convolutions (or linears) that computes the same."""
 
-from tensorpress.layers.chain import Factorized, Link, build_chain, chain_cost, plan_chain
-from tensorpress.layers.data_aware import DataAwareLayer, shifted_kernels, ttpwt_data_aware
+from tensorpress.layers.blocks import Blocks
+from tensorpress.layers.chain import Factorized
 from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
-from tensorpress.layers.factorize import (
-    METHODS,
-    Factorization,
-    factorize,
-    factorize_layer,
-    require_method,
-)
+from tensorpress.layers.factorize import factorize, factorize_layer, find_method, prepare_layer
+from tensorpress.layers.kernels import shifted_kernels
+from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
 
 __all__ = [
     "METHODS",
-    "DataAwareLayer",
+    "Blocks",
     "Factorization",
     "Factorized",
+    "Fitter",
     "Layer",
-    "Link",
-    "build_chain",
-    "chain_cost",
+    "Method",
     "factorize",
     "factorize_layer",
+    "find_method",
     "is_convolution",
-    "plan_chain",
+    "prepare_layer",
     "refuse_unreadable",
-    "require_method",
     "shifted_kernels",
-    "ttpwt_data_aware",
     "why_not",
 ]

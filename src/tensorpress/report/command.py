@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tensorpress.decompose import Energy, Ranks, RelativeError, SingularSum
+from tensorpress.decompose import VBMF, Energy, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
 from tensorpress.report.rules import read_budget, read_rule
 from tensorpress.training import Distillation, Recipe, recipes_for
@@ -144,6 +144,8 @@ def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
         words += ["--singular-sum", repr(rule.tau)]
     elif isinstance(rule, RelativeError):
         words += ["--relative-error", repr(rule.eps)]
+    elif isinstance(rule, VBMF):
+        words += ["--vbmf"]
     elif isinstance(rule, Ranks):
         words += ["--ranks", ",".join(map(str, rule.values))]
     elif budget is not None:

@@ -4,10 +4,10 @@ import ast
 from typing import Any
 
 from tensorpress.allocate import Budget
-from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
 
-RULES = {rule.__name__: rule for rule in (Energy, SingularSum, RelativeError, Ranks)}
+RULES = {rule.__name__: rule for rule in (Energy, SingularSum, RelativeError, VBMF, Ranks)}
 LONGEST = 200
 
 

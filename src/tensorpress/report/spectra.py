@@ -51,7 +51,8 @@ def read_spectra(
 ) -> dict[str, LayerSpectra]:
     """The spectra of the factorised layers ``entries``, from the weights of the dense network.
 
-    Each step's spectrum is the one that the decomposition met at the recorded ranks before it.
+    Each step's spectrum is the one that the decomposition met at the recorded ranks before it. A
+    method that is no row of truncations at these ranks has no steps.
 
     Raises:
         TensorpressError: a layer that the network lacks or whose kernel does not fit the ranks.
@@ -62,7 +63,7 @@ def read_spectra(
     for name, entry in track(list(entries.items()), "spectra"):
         if name not in modules:
             raise TensorpressError(f"the dense network has no layer '{name}'.")
-        watched = _Watched(Ranks(*entry.ranks))
+        watched = _Watched(*entry.ranks)
         fit = factorize_layer(name, modules[name], entry.method, watched)
         if fit.ranks != tuple(entry.ranks):
             raise TensorpressError(f"layer '{name}' cannot have the ranks {entry.ranks}.")
@@ -74,22 +75,24 @@ def read_spectra(
     return found
 
 
-class _Watched(RankRule):
+class _Watched(Ranks):
     """Fixed ranks, and the spectra that they were asked about."""
 
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks = ranks
-        self.trains: list[dict[int, tuple[Step, Spectrum]]] = []
+    def __init__(self, *values: int) -> None:
+        super().__init__(*values)
+        object.__setattr__(self, "trains", [])
+
+    trains: list[dict[int, tuple[Step, Spectrum]]]
 
     def check_order(self, order: int) -> None:
         """Called once a train, at its start: a convolution has one for each of its groups."""
-        self.ranks.check_order(order)
+        super().check_order(order)
         self.trains.append({})
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
         # Asked again where rounding could show; the last answer is the one that counts.
         self.trains[-1][step.index] = (step, spectrum)
-        return self.ranks.choose(spectrum, step, pessimistic=pessimistic)
+        return super().choose(spectrum, step, pessimistic=pessimistic)
 
     def steps(self) -> list[tuple[Step, Floats]]:
         """Each step with the squared singular values of all groups, added up rank by rank.

@@ -44,9 +44,7 @@ class Survey:
             layer
             for layer in self.layers
             if layer.cost.inputs
-            and (
-                layer.is_convolution or is_convolution(next(layer.module.children(), layer.module))
-            )
+            and (any(is_convolution(module) for module in layer.module.modules()))
         )
         return next(convolutions, None)
 

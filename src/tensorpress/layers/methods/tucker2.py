@@ -1,0 +1,44 @@
+"""Tucker-2: 1x1, a small dense convolution, 1x1 (Kim et al., 2016)."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from tensorpress.decompose import (
+    VBMF,
+    Energy,
+    RankRule,
+    Ranks,
+    RelativeError,
+    SingularSum,
+    TensorTrain,
+    tucker2,
+)
+from tensorpress.layers.eligible import Layer
+from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.methods.train import Link, TrainMethod
+from tensorpress.layers.plan import channel_names, spatial_axes
+
+
+class Tucker2(TrainMethod):
+    """HOOI over the two channel modes: a train whose middle core is the small convolution.
+
+    Without an axis to work along the middle core is a matrix, and goes into its neighbour: a 1x1
+    convolution and a linear layer are split by SVD.
+    """
+
+    name = "tucker2"
+    rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, VBMF, Ranks)
+
+    def links(self, layer: Layer) -> tuple[Link, ...]:
+        first, last = channel_names(layer)
+        axes, sizes = spatial_axes(layer), layer.weight.shape
+        core = (Link("core", axes, math.prod(sizes[2 + axis] for axis in axes)),) * bool(axes)
+        return Link(first, (), sizes[1]), *core, Link(last, (), sizes[0] // groups_of(layer))
+
+    def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
+        return (min(values),) if len(values) == 2 and not spatial_axes(layer) else values
+
+    def decompose(self, tensors: Sequence[Tensor], rule: RankRule) -> list[TensorTrain]:
+        return tucker2(tensors, rule) if tensors[0].dim() == 3 else super().decompose(tensors, rule)

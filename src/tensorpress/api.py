@@ -8,9 +8,11 @@ from typing import Any
 from torch import nn
 
 from tensorpress.allocate import Budget, Candidate, Choice, fit_budget, fit_layer
+from tensorpress.allocate.by_energy import measure_energies
+from tensorpress.allocate.by_loss import MeasuredLayer, ranks_by_loss
 from tensorpress.calibrate import CalibrationImages, Recovery, read_images, read_recovery
 from tensorpress.calibrated import Calibrated
-from tensorpress.decompose import RankRule, largest_magnitude
+from tensorpress.decompose import RankRule, Ranks, largest_magnitude
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Method, find_method
 from tensorpress.progress import track
@@ -30,6 +32,7 @@ from tensorpress.surgery import (
     replace_layers,
     survey,
 )
+from tensorpress.timed import ranks_in_time
 
 NO_RULE = "no rank rule fits its name"
 NOT_NEEDED = "costs the answers more than it saves"
@@ -42,6 +45,7 @@ def compress(
     method: str = "ttpwt",
     rank: RankRule | Mapping[str, RankRule] | None = None,
     budget: Budget | None = None,
+    round_to: int = 1,
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
@@ -73,7 +77,9 @@ def compress(
             "tensor-ring", "spatial-svd" or "channel-svd" (docs/method.md says what each is).
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
-        budget: instead of ``rank``: ratios to reach, with one threshold for the whole network.
+        budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a
+            time, for which layers are measured at many ranks and the lost energy is made least.
+        round_to: take the nearest multiples of the ranks that a rule or a budget gives.
         include: decompose these only: names, patterns such as "layer1.*", or modules.
         exclude: leave these as they are.
         skip_first: leave the first convolution as it is.
@@ -103,6 +109,8 @@ def compress(
     ['Conv2d', 'ReLU', 'Factorized']
     """
     chosen = find_method(method)
+    if not isinstance(round_to, int) or round_to < 1:
+        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
     if (rank is None) == (budget is None):
         raise TensorpressError(
             "give either rank=, such as rank=Energy(0.6), or budget=, such as "
@@ -129,16 +137,30 @@ def compress(
     )
     others = [layer for layer in surveyed.layers if layer.name not in reasons]
     reasons |= {s.name: why for s in others if (why := chosen.why_not(s.module)) is not None}
-    candidates = [Candidate(s, method) for s in surveyed.layers if s.name not in reasons]
+    candidates = [Candidate(s, method, round_to) for s in surveyed.layers if s.name not in reasons]
     rules = None
     if rank is not None:
         rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates], reasons)
         reasons |= {c.surveyed.name: NO_RULE for c in candidates if c.surveyed.name not in rules}
+
+    def spread(layers: list[MeasuredLayer]) -> dict[str, tuple[int, ...]]:
+        assert budget is not None
+        if not budget.is_timed:
+            return ranks_by_loss(layers, surveyed.cost, budget)
+        return ranks_in_time(
+            net, example_inputs, layers, cost=surveyed.cost, budget=budget, progress=progress
+        )
+
     calibrated = None
     if calibration is not None:
         recovery = read_recovery(recover)
         calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
-        choices = calibrated.choices(candidates, surveyed.cost, rules, budget)
+        choices = calibrated.choices(candidates, surveyed.cost, rules, budget, spread)
+        reasons = {c.surveyed.name: NOT_NEEDED for c in candidates} | reasons
+    elif budget is not None and budget.is_timed:
+        ranks = spread(measure_energies(candidates, progress=progress))
+        taken = [c for c in candidates if c.surveyed.name in ranks]
+        choices = [fit_layer(c, Ranks(*ranks[c.surveyed.name])) for c in taken]
         reasons = {c.surveyed.name: NOT_NEEDED for c in candidates} | reasons
     elif budget is not None:
         choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
@@ -175,6 +197,7 @@ def compress(
         skip_first=skip_first,
         linear=linear,
         balance=balance,
+        round_to=round_to,
         calibration=calibrated and calibrated.as_request(),
     )
     return dataclasses.replace(account, request=request)

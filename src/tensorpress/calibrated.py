@@ -1,13 +1,13 @@
 """Compression with calibration images: their steps in order."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from tensorpress.allocate import Budget, Candidate, Choice, choice_of, fit_budget, fit_layer
-from tensorpress.allocate.by_loss import MeasuredLayer, measure_layers, ranks_by_loss
+from tensorpress.allocate.by_loss import MeasuredLayer, measure_layers
 from tensorpress.calibrate import (
     Recovery,
     batches,
@@ -59,11 +59,12 @@ class Calibrated:
         cost: Cost,
         rules: Mapping[str, RankRule] | None,
         budget: Budget | None,
+        spread: Callable[[list[MeasuredLayer]], dict[str, tuple[int, ...]]],
     ) -> list[Choice]:
         """Decompositions of the candidates by rules, or as a budget asks.
 
-        One that would make no layer smaller is among them, but for a budget that is spread by
-        losses.
+        ``spread`` chooses the ranks under a budget that is spread by losses. Otherwise one that
+        would make no layer smaller is among them.
         """
         recovery = self.recovery
         if rules is not None:
@@ -72,9 +73,14 @@ class Calibrated:
         needs_moments = recovery.data_aware or (recovery.allocate and budget is not None)
         moments = self.moments(candidates) if needs_moments else {}
         if budget is not None and recovery.allocate:
-            ranks = ranks_by_loss(self.measured(candidates, moments), cost, budget)
+            ranks = spread(self.measured(candidates, moments))
             return self.fit(candidates, ranks, moments)
         if budget is not None:
+            if budget.is_timed:
+                raise TensorpressError(
+                    f"{budget}: a budget of time is spread by what layers lose, so allocate has to "
+                    "stay on."
+                )
             asked = fit_budget(candidates, cost, budget, progress=self.progress)
         else:
             assert rules is not None
@@ -151,7 +157,8 @@ class Calibrated:
         if not self.recovery.data_aware or name not in moments:
             return fit_layer(candidate, rule)
         try:
-            fit = candidate.decomposition.prepare_for(candidate.layer, moments[name])(rule, sweeps)
+            prepared = candidate.decomposition.prepare_for(candidate.layer, moments[name])
+            fit = candidate.rounding(lambda rule: prepared(rule, sweeps))(rule)
         except TensorpressError as error:
             raise TensorpressError(f"layer '{name}': {error}") from error
         return choice_of(candidate, fit)

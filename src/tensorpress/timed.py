@@ -10,7 +10,7 @@ from tensorpress.allocate import Budget
 from tensorpress.allocate.by_loss import MeasuredLayer, ranks_by_loss
 from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, build_chain
+from tensorpress.layers import Factorized
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import Cost, ExampleInputs, copy_with
 
@@ -25,9 +25,9 @@ def ranks_in_time(
     net: nn.Module,
     example_inputs: ExampleInputs,
     layers: Sequence[MeasuredLayer],
+    *,
     cost: Cost,
     budget: Budget,
-    *,
     progress: bool | None = None,
 ) -> dict[str, Ranks]:
     """Ranks of the layers to decompose, by name, so that the whole network meets a timed budget.
@@ -48,7 +48,11 @@ def ranks_in_time(
     if not smallest:
         raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
     clock = ChainClock(
-        copy_with(net, dict(smallest)), example_inputs, budget.runtime, budget.threads
+        copy_with(net, dict(smallest)),
+        example_inputs,
+        runtime=budget.runtime,
+        threads=budget.threads,
+        batch=budget.batch,
     )
     with progress_bar(show=progress) as bar:
         task = bar.add_task(f"timing layers in {budget.runtime}", total=1.0)
@@ -125,7 +129,7 @@ def _chain(layer: MeasuredLayer, number: int) -> Factorized:
     ranks = layer.ranks[number]
     assert ranks is not None
     candidate = layer.candidate
-    chain = build_chain(candidate.layer, candidate.method, ranks, "cpu").eval()
+    chain: Factorized = candidate.decomposition.build(candidate.layer, ranks, "cpu").eval()
     for parameter in chain.parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
         torch.nn.init.normal_(parameter.data, std=fan_in**-0.5)

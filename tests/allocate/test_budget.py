@@ -98,7 +98,7 @@ def test_nothing_to_decompose_reaches_nothing(net: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "params=, macs= or both"),
+        ({}, "params=, macs=, speedup= or milliseconds="),
         ({"params": 0.5}, r"params=0\.5\).*at least 1"),
         ({"macs": 0}, r"macs=0\).*at least 1"),
         ({"params": -4}, "at least 1"),

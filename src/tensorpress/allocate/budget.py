@@ -19,6 +19,7 @@ class Budget:
             networks executed as :func:`tensorpress.plan` does it.
         milliseconds: the most time that the example inputs may take, measured in the same way.
         runtime, threads: what time is measured in; by default as many threads as PyTorch uses.
+        batch: at this batch size; by default at that of the example inputs.
     """
 
     params: float | None = None
@@ -27,6 +28,7 @@ class Budget:
     milliseconds: float | None = None
     runtime: str = "torch"
     threads: int | None = None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         asked = (self.params, self.macs, self.speedup, self.milliseconds)
@@ -34,17 +36,17 @@ class Budget:
             raise TensorpressError(
                 "Budget(): give params=, macs=, speedup= or milliseconds=, as in Budget(params=4)."
             )
-        for name in ("params", "macs", "speedup"):
+        for name in ("params", "macs"):
             ratio = getattr(self, name)
             if ratio is not None and not _is_number(ratio, 1.0):
                 raise TensorpressError(
                     f"Budget({name}={ratio!r}): a compression ratio must be a number of at least "
                     "1; 4 asks for a quarter."
                 )
-        if self.milliseconds is not None and not _is_number(self.milliseconds, 1e-9):
-            raise TensorpressError(
-                f"Budget(milliseconds={self.milliseconds!r}): give a number above 0."
-            )
+        for name in ("speedup", "milliseconds"):
+            value = getattr(self, name)
+            if value is not None and not _is_number(value, 1e-9):
+                raise TensorpressError(f"Budget({name}={value!r}): give a number above 0.")
 
     @property
     def is_timed(self) -> bool:
@@ -53,7 +55,7 @@ class Budget:
 
     def for_seconds(self, before: float) -> "Budget":
         """With its time as a speedup, for a network that took ``before`` seconds."""
-        needed = [self.speedup or 1.0]
+        needed = [self.speedup or 0.0]
         if self.milliseconds is not None:
             needed.append(1e3 * before / self.milliseconds)
         return dataclasses.replace(self, speedup=max(needed), milliseconds=None)

@@ -101,8 +101,9 @@ def _distinct(candidate: Candidate, moments: Tensor | None) -> list[Factorizatio
     """Decompositions at all thresholds that are smaller than the layer, each once."""
     found: dict[tuple[int, ...], Factorization] = {}
     prepared = candidate.decomposition.prepare_for(candidate.layer, moments)
+    fitter = candidate.rounding(lambda rule: prepared(rule, 0))
     for share in SHARES:
-        fit = prepared(Energy(share), 0)
+        fit = fitter(Energy(share))
         if choice_of(candidate, fit).is_smaller:
             found.setdefault(fit.ranks, fit)
     return list(found.values())

@@ -1,19 +1,20 @@
 """A layer that may be decomposed, and what a rank rule makes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from tensorpress.decompose import RankRule
+from tensorpress.decompose import RankRule, Ranks
 from tensorpress.layers import Factorization, Fitter, Layer, Method, find_method, prepare_layer
 from tensorpress.surgery import SurveyedLayer
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layer to decompose by ``method``."""
+    """A layer to decompose by ``method``, to ranks that are multiples of ``round_to``."""
 
     surveyed: SurveyedLayer
     method: str
+    round_to: int = 1
 
     @property
     def layer(self) -> Layer:
@@ -27,7 +28,22 @@ class Candidate:
     @cached_property
     def fitter(self) -> Fitter:
         """What decomposes the layer; it keeps what the rules tried on it have in common."""
-        return prepare_layer(self.surveyed.name, self.layer, self.method)
+        return self.rounding(prepare_layer(self.surveyed.name, self.layer, self.method))
+
+    def rounding(self, fitter: Fitter) -> Fitter:
+        """A fitter that goes on to the nearest multiples of the ranks that a rule gives."""
+        multiple = self.round_to
+        if multiple == 1:
+            return fitter
+
+        def fit(rule: RankRule) -> Factorization:
+            found = fitter(rule)
+            nearest = tuple(multiple * max(1, round(rank / multiple)) for rank in found.ranks)
+            if nearest == found.ranks:
+                return found
+            return replace(fitter(Ranks(*nearest)), clamped=found.clamped)
+
+        return fit
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def choose_least_loss(
         if chosen is not None:
             found.append(_upgraded(chosen, costs, losses, unit, meets))
     if not found:
-        pcr, fcr, speedup = ratios(at_price(scale * 1e12))
+        pcr, fcr, speedup = ratios(at_price(np.mean(_shares(budget), axis=0) * scale * 1e12))
         timed = f", and the speedup {speedup:.2f}" if budget.is_timed else ""
         raise TensorpressError(
             f"{budget} cannot be reached: with the smallest ranks that were considered, PCR is "

@@ -42,6 +42,12 @@ def compress(
     vbmf: options.BayesianRanks = False,
     budget_params: options.BudgetParams = None,
     budget_macs: options.BudgetMacs = None,
+    budget_speedup: options.BudgetSpeedup = None,
+    budget_ms: options.BudgetMilliseconds = None,
+    runtime: options.Runtime = "torch",
+    threads: options.Threads = None,
+    batch: options.TimedBatch = None,
+    round_to: options.RoundTo = 1,
     method: options.Method = "ttpwt",
     include: options.Include = None,
     exclude: options.Exclude = None,
@@ -71,7 +77,20 @@ def compress(
     """
     net = required_net(net)
     rule, budget = options.read_rank(
-        energy, singular_sum, relative_error, ranks, budget_params, budget_macs, vbmf=vbmf
+        energy,
+        singular_sum,
+        relative_error,
+        ranks,
+        budget_params,
+        budget_macs,
+        vbmf=vbmf,
+        timed={
+            "speedup": budget_speedup,
+            "milliseconds": budget_ms,
+            "runtime": runtime,
+            "threads": threads,
+            "batch": batch,
+        },
     )
     stored = read_dtype(store_as)
     with output_folder(output):
@@ -92,6 +111,7 @@ def compress(
             method=method,
             rank=rule,
             budget=budget,
+            round_to=round_to,
             include=include or None,
             exclude=exclude or (),
             skip_first=skip_first,

@@ -1,12 +1,14 @@
 """Options that several commands share, and what they mean."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from tensorpress.allocate import Budget
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.deploy import RUNTIMES
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import METHODS
 
@@ -14,6 +16,7 @@ N = TypeVar("N", int, float)
 
 NETWORK = "Network"
 RANKS = "How much to keep (one of these)"
+TIME = "A budget of time"
 LAYERS = "Which layers"
 CALIBRATION = "Accuracy from unlabelled images"
 DATA = "Data"
@@ -126,6 +129,43 @@ BudgetMacs = Annotated[
         rich_help_panel=RANKS,
     ),
 ]
+BudgetSpeedup = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-speedup",
+        help="How many times as fast as the dense network it is to be in --runtime, measured here.",
+        rich_help_panel=TIME,
+    ),
+]
+BudgetMilliseconds = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms",
+        help="The milliseconds that a forward pass may take in --runtime, measured here.",
+        rich_help_panel=TIME,
+    ),
+]
+Runtime = Annotated[
+    str,
+    typer.Option("--runtime", help=f"{', '.join(RUNTIMES)}.", rich_help_panel=TIME),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads of a forward pass.", rich_help_panel=TIME),
+]
+TimedBatch = Annotated[
+    int | None,
+    typer.Option("--batch", min=1, help="Images of a forward pass; 1.", rich_help_panel=TIME),
+]
+RoundTo = Annotated[
+    int,
+    typer.Option(
+        "--round-to",
+        min=1,
+        help="Ranks are the nearest multiples of this: 8 or 16 suits vector units.",
+        rich_help_panel=RANKS,
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(
@@ -216,8 +256,11 @@ def read_rank(
     budget_macs: float | None,
     *,
     vbmf: bool = False,
+    timed: Mapping[str, Any] | None = None,
 ) -> tuple[RankRule | None, Budget | None]:
     """The one rank rule or budget that was given on the command line.
+
+    ``timed`` holds what :class:`Budget` takes for a budget of time.
 
     Raises:
         TensorpressError: none or several of them, or one outside its range.
@@ -233,7 +276,9 @@ def read_rank(
         rules.append(VBMF())
     if ranks is not None:
         rules.append(Ranks(*(_number(part, int, "--ranks", "8,12,6") for part in ranks.split(","))))
-    has_budget = budget_params is not None or budget_macs is not None
+    time = dict(timed or {})
+    is_timed = any(time.get(name) is not None for name in ("speedup", "milliseconds"))
+    has_budget = is_timed or budget_params is not None or budget_macs is not None
     if len(rules) + has_budget != 1:
         given = "none" if not rules and not has_budget else "several"
         raise TensorpressError(
@@ -241,7 +286,7 @@ def read_rank(
             "--budget-macs was given: give one, such as --energy 0.8 or --budget-params 4."
         )
     if has_budget:
-        return None, Budget(params=budget_params, macs=budget_macs)
+        return None, Budget(budget_params, budget_macs, **(time if is_timed else {}))
     return rules[0], None
 
 

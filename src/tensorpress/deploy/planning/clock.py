@@ -26,7 +26,7 @@ class ChainClock:
 
     Args:
         net: with every layer that is to be measured factorised, at any ranks.
-        example_inputs: what time is measured for.
+        example_inputs: what time is measured for, at another batch size if ``batch`` is given.
         runtime, threads: as for :func:`tensorpress.plan`.
 
     Raises:
@@ -34,11 +34,19 @@ class ChainClock:
     """
 
     def __init__(
-        self, net: nn.Module, example_inputs: ExampleInputs, runtime: str, threads: int | None
+        self,
+        net: nn.Module,
+        example_inputs: ExampleInputs,
+        *,
+        runtime: str,
+        threads: int | None,
+        batch: int | None,
     ) -> None:
         self._kind = find_runtime(runtime)
         self._kind.versions()
         self._feed = read_feed(example_inputs, dynamic_batch=True)
+        if batch is not None:
+            self._feed = self._feed.resized(batch)
         net = copy_for_export(net)
         self._dense: Choice = {
             name: candidates_of(list(chain))[0] for name, chain in factorized_layers(net).items()

@@ -6,18 +6,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import nn
 
 WARM_UP = 2
 
 
 def interleaved_seconds(
-    nets: Sequence[nn.Module], inputs: torch.Tensor, *, rounds: int = 15
+    nets: Sequence[Callable[[torch.Tensor], object]], inputs: torch.Tensor, *, rounds: int = 15
 ) -> list[float]:
     """Median seconds of a forward pass of each network on ``inputs``, taken in turns.
 
-    The networks run as they are (mode, device, dtype), after two rounds of warming up that are
-    not counted.
+    The networks, or plans of them, run as they are (mode, device, dtype), after two rounds of
+    warming up that are not counted.
     """
     with torch.inference_mode():
         times = interleaved_times([partial(net, inputs) for net in nets], rounds)

@@ -1,7 +1,18 @@
 """Tests run several at a time (pytest -n), so each process has one thread."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # Read when torch and numpy are loaded, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plans_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes what the user has measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENSORPRESS_CACHE", str(tmp_path_factory.mktemp("plans")))
+        yield

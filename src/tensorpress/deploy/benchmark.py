@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.memory import peak_bytes
-from tensorpress.deploy.planning.plan import Plan, find_runtime, plan
+from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, usable
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import rounds_within
 from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
@@ -150,16 +150,15 @@ def benchmark(
         cache: of the plans, as in :func:`plan`.
 
     Raises:
-        TensorpressError: no such runtime, none that is installed, or a network that one cannot
-            run.
+        TensorpressError: no such runtime, or none that is installed and can run the network.
     """
     dense, compressed = copy_for_export(dense), copy_for_export(compressed)
     missing: dict[str, str] = {}
     present = []
     for name in dict.fromkeys(runtimes):
-        kind = find_runtime(name)
+        find_runtime(name)
         try:
-            kind.versions()
+            usable(name, precision)
             present.append(name)
         except TensorpressError as error:
             missing[name] = str(error)
@@ -181,8 +180,13 @@ def benchmark(
                 cache=cache,
                 progress=False,
             )
-            cells.append(_cell(dense, compressed, inputs, making, seconds))
+            try:
+                cells.append(_cell(dense, compressed, inputs, making, seconds))
+            except TensorpressError as error:
+                missing[name] = str(error)
             bar.advance(step)
+    if not cells:
+        raise TensorpressError("; ".join(missing.values()))
     return Benchmark(tuple(cells), missing)
 
 

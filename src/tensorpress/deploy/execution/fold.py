@@ -76,8 +76,9 @@ def fold_batch_norms(net: nn.Module, feed: Feed) -> tuple[nn.Module, int]:
         if type(layer) not in FOLDS or calls[fed] + calls[layer] * (layer is not fed) > 1:
             continue
         # A norm works on the second axis, which of a linear layer need not be that of its outputs.
-        spatial = len(getattr(layer, "kernel_size", ()))
-        if dims.get(norm) != 2 + spatial or _has_hooks(norm, fed, layer) or id(layer.weight) in tied:
+        if dims.get(norm) != 2 + len(getattr(layer, "kernel_size", ())):
+            continue
+        if id(layer.weight) in tied or _has_hooks(norm, fed, layer):
             continue
         _fold(layer, norm)
         new[str(node.target)] = nn.Identity()

@@ -1,0 +1,351 @@
+"""Plans give what the network gives, in every runtime, and say how."""
+
+import copy
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from plan_nets import PLANNED, conv, norm
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import tensorpress as tp
+from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
+from tensorpress.deploy.execution import Candidate, factorized_layers
+from tensorpress.deploy.runtimes import torch_eager
+from tensorpress.layers import Factorized
+
+IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+GRAPHS = ["onnxruntime", "openvino"]
+ALL = ["torch", *GRAPHS]
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    for module, seconds in (
+        ("planning.plan", "SECONDS_A_NETWORK"),
+        ("runtimes.graph_runtime", "SECONDS_A_VARIANT"),
+        ("runtimes.torch_eager", "SECONDS_A_CANDIDATE"),
+    ):
+        monkeypatch.setattr(f"tensorpress.deploy.{module}.{seconds}", 0.0)
+        monkeypatch.setattr(f"tensorpress.deploy.{module}.LEAST_ROUNDS", 1)
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache, so that the runtimes share the graphs of the same networks."""
+    return tmp_path_factory.mktemp("graphs")
+
+
+def needs(runtime: str) -> None:
+    for package in {"onnxruntime": ["onnx"], "openvino": ["onnx", "openvino"]}.get(runtime, []):
+        pytest.importorskip(package)
+    if runtime == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+
+
+def planned(net: nn.Module, inputs: Any, runtime: str = "torch", **options: Any) -> Plan:
+    needs(runtime)
+    return tp.plan(net, inputs, runtime=runtime, **{"threads": 1, "cache": False, **options})
+
+
+def leaves(outputs: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    for output, reference in zip(leaves(found), leaves(expected), strict=True):
+        output, reference = output.detach(), reference.detach()
+        assert output.shape == reference.shape
+        assert float((output - reference).abs().max()) <= 1e-4 * float(reference.abs().max())
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("name", PLANNED)
+@pytest.mark.parametrize("runtime", ALL)
+def test_a_plan_gives_what_the_network_gives(runtime: str, name: str, graphs: Path) -> None:
+    net, example = PLANNED[name]()
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    plan = planned(net, example, runtime, cache=graphs / name)
+    assert all(module.training for module in net.modules())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    net.eval()
+    chains = factorized_layers(net)
+    assert [row.name for row in plan.table.rows] == list(chains)
+    each: list[Callable[..., Any]] = [plan]
+    for choice in (plan.stored, {row.name: next(iter(row.seconds)) for row in plan.table.rows}):
+        each.append(plan.executed(choice))
+    for batch in (len(example), 1, 3):
+        inputs = torch.randn(batch, *example.shape[1:])
+        with torch.no_grad():
+            expected = net(inputs)
+        for call in each:
+            assert_equal(call(inputs), expected)
+    for row in plan.table.rows:
+        ways = list(row.seconds)
+        assert ways[0].is_dense
+        assert row.stored == plan.stored[row.name] == Candidate((1,) * len(chains[row.name]))
+        assert row.chosen in ways
+    plan_is_dense = all(row.chosen.is_dense for row in plan.table.rows)
+    plan_is_chain = all(row.chosen == row.stored for row in plan.table.rows)
+    if not (plan_is_dense or plan_is_chain):
+        for row in plan.table.rows:
+            assert row.seconds[row.chosen] == min(row.seconds.values())
+    assert plan.table.whole["plan"] == min(plan.table.whole.values())
+    again = PlanTable.from_dict(json.loads(json.dumps(plan.table.to_dict())))
+    assert (again, str(again)) == (plan.table, str(plan))
+
+
+@pytest.mark.parametrize("runtime", GRAPHS)
+@pytest.mark.parametrize("name", ["twice", "one_layer", "tokens", "residual"])
+def test_layers_are_found_in_the_graph(runtime: str, name: str, graphs: Path) -> None:
+    net, example = PLANNED[name]()
+    plan = planned(net, example, runtime, cache=graphs / name)
+    for row in plan.table.rows:
+        assert len(row.seconds) > 1
+        assert min(row.seconds.values()) > 0
+
+
+class Two(nn.Module):
+    """Inputs by keyword, one of them optional and one of whole numbers; several outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = conv(3, 4, 3), conv(1, 4, 3)
+
+    def forward(self, a: Tensor, b: Tensor, index: Tensor, c: Tensor | None = None) -> Any:
+        both = self.left(input=a) + self.right(b)
+        both = both if c is None else both * c
+        return {"rows": both[:, index], "both": (both, a), "whole": index + 1}
+
+
+@pytest.mark.parametrize("by_keyword", [True, False])
+@pytest.mark.parametrize("runtime", ALL)
+def test_several_inputs_and_outputs(runtime: str, by_keyword: bool) -> None:
+    net = Two()
+    inputs = (IMAGE, torch.randn(2, 1, 8, 9), torch.tensor([0, 2, 3]))
+    names = ("a", "b", "index")
+    given = dict(zip(names, inputs, strict=True))
+    plan = planned(net, given if by_keyword else inputs, runtime)
+    expected = net(*inputs)
+    assert_equal(plan(*inputs), expected)
+    if by_keyword:
+        assert_equal(plan(**given), expected)
+        assert_equal(plan(inputs[0], index=inputs[2], b=inputs[1]), expected)
+        with pytest.raises(TypeError, match="input 'b' is missing"):
+            plan(inputs[0], index=inputs[2])
+    with pytest.raises(TypeError, match="the plan takes 3 inputs"):
+        plan(*inputs, inputs[0])
+
+
+class Shuffled(nn.Module):
+    """A chain with other modules between its convolutions, as some decompositions make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd = Factorized(
+            nn.Conv2d(3, 8, 1, bias=False), nn.ChannelShuffle(2), nn.Conv2d(8, 6, 3, padding=1)
+        )
+        self.odd.method, self.odd.ranks = "odd", (8,)
+        self.bn, self.plain = norm(6), conv(6, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.plain(self.bn(self.odd(x)).relu())
+
+
+@pytest.mark.parametrize("runtime", ALL)
+def test_a_chain_that_no_kernel_stands_for_stays_as_it_is(runtime: str) -> None:
+    net = Shuffled().eval()
+    plan = planned(net, IMAGE, runtime)
+    assert_equal(plan(IMAGE), net(IMAGE))
+    odd, plain = plan.table.rows
+    assert list(odd.seconds) == [odd.chosen] == [odd.stored] == [Candidate((1, 1, 1))]
+    assert (odd.dense_seconds, odd.speedup, odd.kernel) == (None, None, "")
+    assert next(iter(plain.seconds)).is_dense
+    assert re.search(r"^odd +8 +1 2 3 +\S+ +- +\S+ +-$", str(plan), re.M)
+    assert PlanTable.from_dict(plan.table.to_dict()) == plan.table
+
+
+def test_the_table_reads_as_expected() -> None:
+    dense, stored, between = Candidate((4,)), Candidate((1, 1, 1, 1)), Candidate((1, 2, 1), 16)
+    seconds = {dense: 2e-3, stored: 0.0, between: 1e-3}
+    setting = {"runtime": "torch", "version": "2", "threads": 1, "precision": "f32", "batch": 8}
+    rows = (
+        PlanRow("layer1.conv", "3x3 4->8", (2, 3, 4), between, seconds),
+        PlanRow("", "3x3", (2,), dense, seconds),
+    )
+    table = PlanTable(rows, {"plan": 1e-3, "dense": 2e-3, "chain": 4e-3}, setting)
+    assert str(table).splitlines() == [
+        "layer        kernel    ranks  executed as      ms  dense  chain  speedup",
+        "------------------------------------------------------------------------",
+        "layer1.conv  3x3 4->8  2 3 4  1 [23] 4 x16  1.000  2.000      -    2.00x",
+        "(network)    3x3       2      dense         2.000  2.000      -    1.00x",
+        "",
+        "torch 2, 1 thread, f32, batch 8",
+        "whole network: plan 1.00 ms, dense 2.00 ms, chain 4.00 ms; 2.00x the speed of dense "
+        "kernels",
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("runtime", ALL)
+def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Path) -> None:
+    needs(runtime)
+    run_file = pytest.importorskip("runtimes").run_file
+    net, example = PLANNED["residual"]()
+    plan = planned(net.eval(), example[:batch], runtime)
+    path = tmp_path / f"new/plan{RUNTIMES[runtime].suffix}"
+    assert plan.export(path) == path
+    for number in (1, 2, 5):
+        inputs = torch.randn(number, *example.shape[1:])
+        with torch.no_grad():
+            assert_equal(run_file(path, inputs), net(inputs))
+        assert_equal(plan(inputs), run_file(path, inputs))
+    with pytest.raises(tp.TensorpressError, match=r"plan for \w+ is written to a file that ends"):
+        plan.export(tmp_path / "plan.pth")
+    (tmp_path / "file").touch()
+    with pytest.raises(tp.TensorpressError, match="cannot write"):
+        plan.export(tmp_path / "file" / path.name)
+
+
+def test_a_compiled_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = torch.compile
+
+    def fast(net: nn.Module, **options: Any) -> Any:
+        assert options == {"dynamic": False, "options": {"freezing": True}}
+        return compile_(net, dynamic=False, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", fast)
+    net, example = PLANNED["two_users"]()
+    plan = planned(net.eval(), example, "torch-compiled")
+    assert_equal(plan(example), net(example))
+    assert_equal(plan(example[:1]), net(example[:1]))
+    assert str(plan).splitlines()[-2].startswith("torch-compiled 2")
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+)
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_bfloat16(runtime: str, tmp_path: Path) -> None:
+    net, example = PLANNED["residual"]()
+    plan = planned(net.eval(), example, runtime, precision="bf16")
+    expected = net(example)
+    output = plan(example)
+    assert output.dtype == torch.float32
+    difference = float((output - expected).abs().max() / expected.abs().max())
+    assert 1e-6 < difference < 0.05 or runtime == "openvino"
+    assert " bf16, " in str(plan)
+    plan.export(tmp_path / f"plan{RUNTIMES[runtime].suffix}")
+
+
+@pytest.fixture
+def not_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+
+
+def refused(message: str, net: nn.Module, inputs: Any = IMAGE, **options: Any) -> None:
+    with pytest.raises(tp.TensorpressError, match=message) as error:
+        tp.plan(net, inputs, **{"cache": False, **options})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": "tensorrt"}, "no runtime 'tensorrt'; there is: torch, torch-compiled, onnxr"),
+        ({"threads": 0}, "threads=0: give a whole number from 1 on"),
+        ({"threads": 1.5}, r"threads=1\.5: give a whole number"),
+        ({"precision": "f16"}, "precision='f16': give 'f32' or 'bf16'"),
+        ({"precision": "bf16"}, "this processor does not compute in bfloat16; leave it out"),
+        ({"inputs": ()}, r"example_inputs: give a tensor"),
+        ({"inputs": IMAGE[:, :2]}, "does not run on the example inputs"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("not_bf16")
+def test_options(options: dict[str, Any], message: str) -> None:
+    refused(message, conv(3, 4, 3), **options)
+
+
+def test_onnx_runtime_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("onnxruntime")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    message = "onnxruntime computes in f32 on a processor, not in bf16"
+    refused(message, conv(3, 4, 3), runtime="onnxruntime", precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "missing"),
+    [
+        *(("onnxruntime", package) for package in ("onnx", "onnxscript", "onnxruntime")),
+        *(("openvino", package) for package in ("openvino", "onnx", "onnxscript")),
+    ],
+)
+def test_a_runtime_that_is_not_installed(
+    runtime: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    refused(rf"needs {missing}, .*pip install 'tensorpress\[", conv(3, 4, 3), runtime=runtime)
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise RuntimeError("none")
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", fail)
+    refused(r"needs a C\+\+ compiler", conv(3, 4, 3), runtime="torch-compiled")
+
+
+@pytest.mark.parametrize("runtime", ALL)
+def test_a_network_of_another_precision(runtime: str) -> None:
+    needs(runtime)
+    net = conv(3, 4, 3).to(torch.float16)
+    refused(r"the network is torch\.float16, .*net\.float\(\) first", net, runtime=runtime)
+
+
+@pytest.mark.parametrize("runtime", GRAPHS)
+def test_a_network_that_a_runtime_cannot_take(runtime: str) -> None:
+    needs(runtime)
+
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    refused("cannot be exported .*its path depends", Branching(), runtime=runtime)
+    assert_equal(planned(Branching(), IMAGE)(IMAGE - 9), 9 - IMAGE)
+
+
+def test_a_network_that_draws_random_numbers() -> None:
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.randn_like(x)
+
+    refused("does not give what the network gives: .*random numbers", Noise())
+
+
+def test_what_a_runtime_gets_wrong_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch_eager.TorchRunner.__call__
+
+    def wrong(self: torch_eager.TorchRunner, *tensors: Tensor) -> list[Tensor]:
+        return [output[..., :-1] for output in right(self, *tensors)]
+
+    monkeypatch.setattr(torch_eager.TorchRunner, "__call__", wrong)
+    refused("torch does not give what the network gives: .* differ by inf", conv(3, 4, 3))
+
+
+def test_a_layer_that_is_never_called() -> None:
+    net = nn.Sequential(conv(3, 4, 3), nn.ReLU())
+    net[1].spare = conv(4, 4, 3)
+    for runtime in ALL:
+        plan = planned(net, IMAGE, runtime)
+        assert_equal(plan(IMAGE), net(IMAGE))
+        assert [row.name for row in plan.table.rows] == ["0", "1.spare"]
+        assert "1.spare" in str(plan)

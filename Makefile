@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data clean
+.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -49,6 +49,10 @@ bench-data: .venv/.bench
 
 bench-bad-days: .venv/.dev
 	$(PY) benchmarks/bad_days.py
+
+# WEIGHTS=resnet56.th for trained ranks, ARGS='--threads 1' for more options.
+bench-speed: .venv/.dev
+	$(PY) benchmarks/speed.py $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
 # NET=resnet20 for another network, ARGS='--params 3 --macs 3' for more options.
 NET ?= resnet56

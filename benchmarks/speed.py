@@ -12,11 +12,12 @@ from statistics import median
 import torch
 
 import tensorpress as tp
-from tensorpress.deploy import RUNTIMES, Benchmark, Cell, benchmark
+from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.execution import factorized_layers, work_of
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.planning.cache import processor
 from tensorpress.deploy.planning.table import PlanTable
+from tensorpress.surgery import Account
 
 SHAPE = (3, 32, 32)
 SIDE, COPIED = 1536, 64 * 2**20
@@ -66,7 +67,7 @@ def main() -> None:
         args.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def compressed(name: str, weights: str | None) -> tuple[torch.nn.Module, tp.Account]:
+def compressed(name: str, weights: str | None) -> tuple[torch.nn.Module, Account]:
     """The network and its compression at the ratios that the table is about."""
     torch.manual_seed(0)
     net = getattr(tp.networks, name)().eval()

@@ -1,6 +1,7 @@
 """``tensorpress demo``: the main job on data that ships with scikit-learn."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,8 +46,9 @@ def demo(
         dense = load_weights(inputs.build(), outcome.folder / "baseline.pt").eval()
         small = artifacts.load(outcome.model_file, into=inputs.build()).eval()
     images = torch.zeros(BATCH, *inputs.shape)
-    calls = [dense, plan(dense, images, cache=False), small, plan(small, images, cache=False)]
-    plain, folded, stored, planned = interleaved_seconds(calls, images, rounds=ROUNDS)
+    calls: list[Callable[[torch.Tensor], object]] = [dense, small]
+    calls += [plan(net, images, cache=False) for net in (dense, small)]
+    plain, stored, folded, planned = interleaved_seconds(calls, images, rounds=ROUNDS)
     # The baseline gets what a plan does for any network, where that is faster.
     Console().print(_table(outcome.summary, min(plain, folded), stored, planned))
     kept = f" The run is in {output}." if output else ""

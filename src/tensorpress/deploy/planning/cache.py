@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from tensorpress.deploy.execution import trace_modules
 from tensorpress.deploy.feed import Feed
@@ -84,9 +84,8 @@ def default_folder() -> Path:
     return Path(base) / "tensorpress" / "plans"
 
 
-def structure_of(net: nn.Module, feed: Feed) -> str:
-    """How a network is built and fed, without its weights."""
-    graph = trace_modules(net, feed)
+def structure_of(net: nn.Module, feed: Feed, graph: fx.Graph | None) -> str:
+    """How a network, traced as ``graph``, is built and fed, without its weights."""
     shapes = [(tuple(t.shape), str(t.dtype)) for t in feed.tensors]
     parameters = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
     return f"{net!r}\n{graph}\n{parameters}\n{shapes}\n{feed.names}\n{feed.batched}"
@@ -97,14 +96,15 @@ def table_key(structure: str, setting: Mapping[str, Any]) -> str:
     return _digest(structure.encode(), json.dumps(setting, sort_keys=True).encode())
 
 
-def graph_key(net: nn.Module, feed: Feed, structure: str) -> str | None:
-    """Of the graph of a network with all that it computes with.
+def graph_key(net: nn.Module, feed: Feed) -> str | None:
+    """Of the graph, for any batch size, of a network with all that it computes with.
 
     None for one whose own code cannot be traced, and so may have changed unseen.
     """
-    if trace_modules(net, feed) is None:
+    graph = trace_modules(net, feed)
+    if graph is None:
         return None
-    parts = [structure, torch.__version__, VERSION]
+    parts = [structure_of(net, feed.resized(1), graph), torch.__version__, VERSION]
     tensors = [*net.named_parameters(), *net.named_buffers()]
     for name, module in net.named_modules():
         # A module's description leaves out some of its options, such as ceil_mode of a pooling.

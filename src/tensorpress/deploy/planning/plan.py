@@ -18,6 +18,7 @@ from tensorpress.deploy.execution import (
     candidates_of,
     factorized_layers,
     realise,
+    trace_modules,
     without_dominated,
 )
 from tensorpress.deploy.feed import Feed, read_feed
@@ -176,13 +177,12 @@ def plan(
         "batch": feed.batch,
         "processor": processor(),
     }
-    structure = structure_of(net, feed)
     kept = _open_cache(cache)
-    key = table_key(structure, facts)
+    key = table_key(structure_of(net, feed, trace_modules(net, feed)), facts)
     table = kept.table(key) if kept else None
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"planning for {kind.name}: preparing", total=None)
-        prepared = _prepare(kind, net, feed, setting, structure, kept)
+        prepared = _prepare(kind, net, feed, setting, kept)
         if table is None or not _fits(table, net, kind):
 
             def on_step(done: int, total: int) -> None:
@@ -250,16 +250,11 @@ def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
 
 
 def _prepare(
-    kind: Runtime,
-    net: nn.Module,
-    feed: Feed,
-    setting: Setting,
-    structure: str,
-    kept: PlanCache | None,
+    kind: Runtime, net: nn.Module, feed: Feed, setting: Setting, kept: PlanCache | None
 ) -> Prepared:
     if not isinstance(kind, GraphRuntime) or kept is None:
         return _trying(kind, lambda: kind.prepare(net, feed, setting))
-    key = graph_key(net, feed, structure)
+    key = graph_key(net, feed)
     stored = kept.graph(key) if key else None
     if stored is not None:
         return kind.from_graph(read_graph(stored), net, setting)

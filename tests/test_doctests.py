@@ -17,6 +17,7 @@ WITH_EXAMPLES = {
     "tensorpress.api",
     "tensorpress.decompose.ranks",
     "tensorpress.decompose.tensor_train",
+    "tensorpress.decompose.vbmf",
     "tensorpress.layers.factorize",
     "tensorpress.networks.build",
     "tensorpress.surgery.count",

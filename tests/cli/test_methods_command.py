@@ -23,14 +23,14 @@ def test_every_method_by_name(method: str, tensorpress: Command, tmp_path: Path)
     assert any(row["decision"].startswith(method) for row in facts["layers"])
 
 
-def test_vbmf(tensorpress: Command, weights: Path, tmp_path: Path) -> None:
+def test_vbmf(tensorpress: Command, tmp_path: Path) -> None:
     answer = tensorpress(
-        *("compress", "--net", "resnet20", "--weights", weights),
-        *("--method", "tucker2", "--vbmf", "-o", "OUT"),
+        *("compress", "--net", "my_nets.own:make", "--method", "tucker2", "--vbmf", "-o", "OUT"),
     )
     assert (answer.code, answer.err) == (0, "")
-    net = tp.load_weights(tp.networks.resnet20(), weights)
-    result = tp.compress(net, torch.zeros(1, 3, 32, 32), method="tucker2", rank=tp.VBMF())
+    from my_nets.own import make
+
+    result = tp.compress(make().eval(), torch.zeros(1, 3, 32, 32), method="tucker2", rank=tp.VBMF())
     assert (tmp_path / "OUT" / "account.txt").read_text() == f"{result}\n"
 
 

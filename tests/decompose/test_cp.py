@@ -96,22 +96,17 @@ def test_columns_are_of_norm_one_but_for_the_last_factor() -> None:
 def test_cancelling_terms_are_told_and_kept_in_bounds() -> None:
     """b c e + a d e + a c f has rank 3, and sums of two terms come as near as one likes: terms that
     grow without bound and cancel (de Silva and Lim, 2008)."""
-    a, b, c, d, e, f = (normalize(gaussian(n, seed=n), dim=0) for n in (8, 9, 10, 11, 12, 13))
-    a, b, c, d, e, f = a[:8], b[:8], c[:8], d[:8], e[:8], f[:8]
-    terms = [(b, c, e), (a, d, e), (a, c, f)]
-    tensor = sum(torch.einsum("i,j,k->ijk", *term) for term in terms)
-    two = CP(tensor).at_rank(2)
+    a, b, c, d, e, f = (normalize(gaussian(8, seed=n), dim=0) for n in range(6))
+
+    def outer(*vectors: Tensor) -> Tensor:
+        return torch.einsum("i,j,k->ijk", *vectors)
+
+    two = CP(outer(b, c, e) + outer(a, d, e) + outer(a, c, f)).at_rank(2)
     assert two.relative_error < 0.05
     assert 1 < two.intensity < 20
-    nearly = 1e3 * (
-        torch.einsum("i,j,k->ijk", *[x + y / 1e3 for x, y in ((a, b), (c, d), (e, f))])
-        - torch.einsum("i,j,k->ijk", a, c, e)
-    )
-    found = CP(nearly).at_rank(2)
-    # As it was made: two terms a thousand times the tensor.
-    parts = [1e3 * x.norm() for x in (torch.einsum("i,j,k->ijk", a, c, e),)]
-    assert float(parts[0] / nearly.norm()) > 100
-    assert found.intensity < 20
+    nearly = 1e3 * (outer(a + b / 1e3, c + d / 1e3, e + f / 1e3) - outer(a, c, e))
+    assert 1e3 * float(outer(a, c, e).norm() / nearly.norm()) > 100  # as it was made
+    assert CP(nearly).at_rank(2).intensity < 20
 
 
 def test_intensity_is_that_of_the_terms() -> None:

@@ -49,7 +49,7 @@ def test_a_component_is_worth_its_free_energy_above_the_threshold(rows: int, col
     assert found == pytest.approx(expected, rel=0.002)
 
 
-@pytest.mark.parametrize(("rows", "columns", "rank"), [(24, 60, 4), (16, 16, 2)])
+@pytest.mark.parametrize(("rows", "columns", "rank"), [(12, 30, 3), (12, 12, 2)])
 def test_the_noise_is_that_of_the_least_free_energy(rows: int, columns: int, rank: int) -> None:
     squares = np.linalg.svd(noisy(rows, columns, rank, 0.3), compute_uv=False) ** 2
 

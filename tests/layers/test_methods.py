@@ -26,7 +26,7 @@ from tensorpress.layers import METHODS, Blocks, Factorized, factorize_layer, pre
 
 RIVALS = [name for name in METHODS if name != "ttpwt"]
 PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-FEWER = settings(PROPERTY, max_examples=30)
+FEWER = settings(PROPERTY, max_examples=25)
 LAYERS = {
     "Conv1d": (nn.Conv1d(6, 8, 3, stride=2, padding=1), (2, 6, 9)),
     "Conv2d": (
@@ -275,9 +275,9 @@ def test_kernels_of_zeros(method: str, groups: int) -> None:
     conv, inputs = nn.Conv2d(4, 6, 3, groups=groups), torch.randn(1, 4, 5, 5)
     nn.init.zeros_(conv.weight)
     for balance in (False, True):
-        chain = factorize(conv, method=method, rank=Energy(0.9), balance=balance)
+        chain = factorize(conv, method=method, rank=rule_for(method, 0.9), balance=balance)
         assert torch.equal(call(chain, inputs), call(conv, inputs))
-    fit = factorize_layer("conv", conv, method, Energy(0.9))
+    fit = factorize_layer("conv", conv, method, rule_for(method, 0.9))
     assert (fit.kept_energy, fit.relative_error) == (1.0, 0.0)
 
 

@@ -32,6 +32,7 @@ def factorize(
             them), with hooks or parametrisations, or with NaN or inf in its kernel; a rank rule
             that the method does not understand.
 
+    >>> from tensorpress import Ranks
     >>> conv = nn.Conv2d(8, 16, 3, stride=(2, 1), padding=1)
     >>> chain = factorize(conv, rank=Ranks(4, 6, 5))
     >>> [tuple(sublayer.weight.shape) for sublayer in chain]

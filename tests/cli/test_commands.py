@@ -38,6 +38,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--net", "--weights", "--compressed", "--format", "--batch", "--data", "--mean", "--std"),
         *("--input-shape", "--classes", "--output"),
     ),
+    "bench": (
+        *("--compressed", "--net", "--runtimes", "--batches", "--threads", "--precision"),
+        *("--layers", "--seconds", "--cache", "--input-shape", "--classes", "--output"),
+    ),
     "report": (
         *("--net", "--weights", "--input-shape", "--classes", "--layer", "--batch", "--no-time"),
         "--output",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.memory import peak_bytes
-from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, usable
+from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import rounds_within
 from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
@@ -153,6 +153,8 @@ def benchmark(
         TensorpressError: no such runtime, or none that is installed and can run the network.
     """
     dense, compressed = copy_for_export(dense), copy_for_export(compressed)
+    for count in threads:
+        read_setting(count, precision)
     missing: dict[str, str] = {}
     present = []
     for name in dict.fromkeys(runtimes):
@@ -163,7 +165,7 @@ def benchmark(
         except TensorpressError as error:
             missing[name] = str(error)
     if not present:
-        raise TensorpressError("; ".join(missing.values()) or "no runtime was named.")
+        raise TensorpressError(_joined(missing) or "no runtime was named.")
     work = [(name, b, t) for name in present for b in batches for t in threads]
     cells = []
     with progress_bar(show=progress) as bar:
@@ -186,8 +188,12 @@ def benchmark(
                 missing[name] = str(error)
             bar.advance(step)
     if not cells:
-        raise TensorpressError("; ".join(missing.values()))
+        raise TensorpressError(_joined(missing))
     return Benchmark(tuple(cells), missing)
+
+
+def _joined(missing: Mapping[str, str]) -> str:
+    return "; ".join(reason.rstrip(".") for reason in missing.values())
 
 
 def _cell(

@@ -80,6 +80,15 @@ def tied() -> nn.Module:
     return net
 
 
+def activations() -> nn.Module:
+    """What runtimes fuse into the convolution before, one after each."""
+    kinds = (
+        *(nn.ReLU6(), nn.LeakyReLU(), nn.Hardswish(), nn.SiLU(), nn.GELU(), nn.Tanh()),
+        *(nn.PReLU(3), nn.Sigmoid(), nn.ReLU()),
+    )
+    return nn.Sequential(*(layer for kind in kinds for layer in (conv(3, 3, 3), kind)))
+
+
 def one_layer() -> nn.Module:
     return conv(3, 6, 3, stride=2)
 
@@ -162,7 +171,17 @@ PLANNED: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
 } | {
     build.__name__: _with(build)
     for build in (
-        *(residual, twice, two_users, tied, one_layer, linears, tokens, depends_on_the_batch),
+        *(
+            residual,
+            twice,
+            two_users,
+            tied,
+            activations,
+            one_layer,
+            linears,
+            tokens,
+            depends_on_the_batch,
+        ),
         *(functional, dense, grouped),
     )
 }

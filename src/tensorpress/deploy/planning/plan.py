@@ -282,7 +282,7 @@ def _measure(
         candidates[name] = without_dominated(list(chain), options, *shapes) if shapes else options
     timings = _trying(kind, lambda: prepared.profile(candidates, feed, on_step))
     choices = {
-        "plan": {name: min(taken, key=taken.__getitem__) for name, taken in timings.items()},
+        "plan": {name: fastest(taken) for name, taken in timings.items()},
         "dense": {name: options[0] for name, options in candidates.items()},
         "chain": {name: Candidate((1,) * len(chain)) for name, chain in chains.items()},
     }
@@ -294,6 +294,11 @@ def _measure(
         for name, chain in chains.items()
     )
     return PlanTable(rows, whole, facts)
+
+
+def fastest(taken: Mapping[Candidate, float]) -> Candidate:
+    """The fastest way of executing a layer; the first, dense, where not all could be measured."""
+    return min(taken, key=taken.__getitem__) if all(taken.values()) else next(iter(taken))
 
 
 def _kernel(chain: Factorized) -> str:

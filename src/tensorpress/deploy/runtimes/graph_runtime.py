@@ -36,8 +36,11 @@ class Session(abc.ABC):
         """The graph's outputs."""
 
     @abc.abstractmethod
-    def node_seconds(self) -> dict[str, float]:
-        """Median seconds of each node, by its name, over the calls of a profiled session."""
+    def node_seconds(self) -> list[tuple[Sequence[str], float]]:
+        """The names that a node goes by, and its median seconds over a profiled session's calls.
+
+        A node that others were fused into may go by their names.
+        """
 
     @abc.abstractmethod
     def save(self, path: Path) -> None:
@@ -106,9 +109,10 @@ class PreparedGraph(Prepared):
         found: dict[str, dict[Candidate, list[float]]] = defaultdict(lambda: defaultdict(list))
         for choice, session, owner in zip(choices, sessions, owners, strict=True):
             layers: dict[str, float] = dict.fromkeys(choice, 0.0)
-            for node, seconds in session.node_seconds().items():
-                if node in owner:
-                    layers[owner[node]] += seconds
+            for names, seconds in session.node_seconds():
+                of = next((owner[name] for name in names if name in owner), None)
+                if of is not None:
+                    layers[of] += seconds
             for name, seconds in layers.items():
                 found[name][choice[name]].append(seconds)
         return {

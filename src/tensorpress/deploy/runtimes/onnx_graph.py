@@ -20,7 +20,10 @@ from tensorpress.errors import TensorpressError
 from tensorpress.surgery import replace_layers
 
 CLOSE = 1e-3
-FUSED = ("Relu", "Add")
+FUSED = (
+    *("Add", "BatchNormalization", "Clip", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mul"),
+    *("PRelu", "Relu", "Sigmoid", "Tanh"),
+)
 PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET"}
 MOST_BYTES = 1_900_000_000
 
@@ -72,7 +75,8 @@ class OnnxGraph:
 
         Returns:
             the ``onnx.ModelProto``, and the layer that a node belongs to, by the names of the node
-            and of its output. An activation or sum that runtimes fuse into a layer is the layer's.
+            and of its output. What runtimes may fuse into a layer is the layer's, too: an
+            activation, sum or factor.
         """
         graph = self._onnx.GraphProto()
         graph.CopyFrom(self._skeleton())

@@ -68,7 +68,7 @@ class OnnxSession(Session):
         outputs = self._session.run(None, dict(zip(self._names, arrays, strict=True)))
         return [torch.from_numpy(output) for output in outputs]
 
-    def node_seconds(self) -> dict[str, float]:
+    def node_seconds(self) -> list[tuple[Sequence[str], float]]:
         events = json.loads(Path(self._session.end_profiling()).read_text())
         assert self._folder is not None
         self._folder.cleanup()
@@ -76,7 +76,7 @@ class OnnxSession(Session):
         for event in events:
             if event.get("cat") == "Node" and SUFFIXES.search(event["name"]):
                 times[SUFFIXES.sub("", event["name"])].append(event["dur"] / 1e6)
-        return {node: statistics.median(taken) for node, taken in times.items()}
+        return [((node,), statistics.median(taken)) for node, taken in times.items()]
 
     def save(self, path: Path) -> None:
         path.write_bytes(self._bytes)

@@ -39,7 +39,7 @@ class OpenVinoSession(Session):
         self._model = core.read_model(model.SerializeToString())
         self._free = [port.partial_shape for port in self._model.inputs]
         self._model.reshape(dict(enumerate(map(_partial_shape, feed.tensors))))
-        self._request = core.compile_model(
+        compiled = core.compile_model(
             self._model,
             "CPU",
             {
@@ -49,7 +49,13 @@ class OpenVinoSession(Session):
                 "NUM_STREAMS": 1,
                 "PERF_COUNT": profiled,
             },
-        ).create_infer_request()
+        )
+        self._request = compiled.create_infer_request()
+        self._names: dict[str, list[str]] = {}
+        if profiled:
+            for node in compiled.get_runtime_model().get_ops():
+                fused = str(node.get_rt_info()["originalLayersNames"].astype(str)).split(",")
+                self._names[node.get_friendly_name()] = fused
         self._profiled = profiled
         self._times: dict[str, list[float]] = defaultdict(list)
 
@@ -61,12 +67,15 @@ class OpenVinoSession(Session):
                 self._times[node.node_name].append(node.real_time.total_seconds())
         return [torch.from_numpy(output.copy()) for output in outputs.values()]
 
-    def node_seconds(self) -> dict[str, float]:
+    def node_seconds(self) -> list[tuple[Sequence[str], float]]:
         # A convolution with a bias keeps its name for the sum and gives itself another.
-        return {
-            node.removesuffix("/WithoutBiases"): statistics.median(taken)
+        return [
+            (
+                [name.removesuffix("/WithoutBiases") for name in self._names.get(node, [node])],
+                statistics.median(taken),
+            )
             for node, taken in self._times.items()
-        }
+        ]
 
     def save(self, path: Path) -> None:
         self._model.reshape(dict(enumerate(self._free)))

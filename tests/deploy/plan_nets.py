@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nets import images, signals, tiny, volumes
+from nets import images, signals, volumes
 from torch import Tensor, nn
 
 from tensorpress import Energy, factorize
@@ -164,7 +164,6 @@ def _with(build: Callable[[], nn.Module]) -> Callable[[], tuple[nn.Module, Tenso
 
 
 PLANNED: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
-    "tiny": tiny,
     "images": images,
     "signals": signals,
     "volumes": volumes,

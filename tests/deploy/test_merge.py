@@ -40,7 +40,7 @@ def seeded(layer: nn.Module) -> nn.Module:
     return layer.requires_grad_(False)
 
 
-@PROPERTY
+@settings(PROPERTY, max_examples=60)
 @given(cases([torch.float64]))
 def test_every_candidate_at_full_rank_is_the_layer(case: Case) -> None:
     conv, inputs = case.build()

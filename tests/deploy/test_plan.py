@@ -24,9 +24,10 @@ IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
 GRAPHS = ["onnxruntime", "openvino"]
 ALL = ["torch", *GRAPHS]
 ALIKE = [
-    ("openvino", name) for name in ("tiny", "two_users", "tied", "depends_on_the_batch", "dense")
+    ("onnxruntime", "two_users"),
+    *(("openvino", name) for name in ("two_users", "tied", "depends_on_the_batch", "dense")),
 ]
-"""What OpenVINO is not asked to do again after ONNX Runtime has read the same graph."""
+"""What need not be asked of every runtime: graphs without a node that others do not have."""
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +159,7 @@ class Shuffled(nn.Module):
         return self.plain(self.bn(self.odd(x)).relu())
 
 
-@pytest.mark.parametrize("runtime", ALL)
+@pytest.mark.parametrize("runtime", ALL[:2])
 def test_a_chain_that_no_kernel_stands_for_stays_as_it_is(runtime: str) -> None:
     net = Shuffled().eval()
     plan = planned(net, IMAGE, runtime)

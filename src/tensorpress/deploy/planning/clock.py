@@ -9,9 +9,10 @@ from torch import nn
 from tensorpress.deploy.execution import candidates_of, factorized_layers, without_dominated
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.latency import interleaved_times
-from tensorpress.deploy.planning.plan import find_runtime, read_setting
+from tensorpress.deploy.planning.plan import fastest, find_runtime, read_setting
 from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within
 from tensorpress.deploy.trace import copy_for_export
+from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.surgery import ExampleInputs, count
 
@@ -51,8 +52,15 @@ class ChainClock:
         self._dense: Choice = {
             name: candidates_of(list(chain))[0] for name, chain in factorized_layers(net).items()
         }
+        bound = [name for name, candidate in self._dense.items() if not candidate.is_dense]
+        if bound:
+            raise TensorpressError(
+                f"layer '{bound[0]}' cannot be contracted to one kernel, so it cannot be timed "
+                "beside its dense form: ask for params= or macs= instead of a time, or take "
+                "another method."
+            )
         cost = count(net, self._feed.args if self._feed.names is None else self._feed.kwargs)
-        self._shapes = {name: cost.layers[name].inputs[0] for name in factorized_layers(net)}
+        self._shapes = {name: cost.layers[name].inputs for name in factorized_layers(net)}
         self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))
 
     def layer_seconds(
@@ -62,7 +70,7 @@ class ChainClock:
         found = {}
         for name, times in self._timings(chains, on_step).items():
             dense = next(taken for candidate, taken in times.items() if candidate.is_dense)
-            found[name] = (min(times.values()), dense)
+            found[name] = (times[fastest(times)], dense)
         return found
 
     def network_seconds(self, chains: Mapping[str, Factorized]) -> tuple[float, float]:
@@ -70,9 +78,9 @@ class ChainClock:
         dense network, measured in turns.
         """
         timings = self._timings(chains, lambda *_: None)
-        fastest = {name: min(times, key=times.__getitem__) for name, times in timings.items()}
+        best = {name: fastest(times) for name, times in timings.items()}
         runners = [
-            self._prepared.rearranged(chains).build({**self._dense, **fastest}, self._feed),
+            self._prepared.rearranged(chains).build({**self._dense, **best}, self._feed),
             self._prepared.build(self._dense, self._feed),
         ]
         calls = [partial(runner, *self._feed.tensors) for runner in runners]
@@ -88,5 +96,5 @@ class ChainClock:
         for name, chain in chains.items():
             layers = list(chain)
             options = candidates_of(layers, multiples)
-            candidates[name] = without_dominated(layers, options, self._shapes[name])
+            candidates[name] = without_dominated(layers, options, *self._shapes[name])
         return self._prepared.rearranged(chains).profile(candidates, self._feed, on_step)

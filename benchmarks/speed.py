@@ -15,8 +15,8 @@ import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.execution import factorized_layers, work_of
 from tensorpress.deploy.latency import interleaved_times
-from tensorpress.deploy.planning.cache import processor
 from tensorpress.deploy.planning.table import PlanTable
+from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.surgery import Account
 
 SHAPE = (3, 32, 32)

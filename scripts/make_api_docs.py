@@ -13,7 +13,16 @@ import tensorpress as tp
 from tensorpress.allocate.by_loss import MeasuredLayer
 from tensorpress.allocate.least_loss import Option
 from tensorpress.artifacts import Manifest, read_manifest
-from tensorpress.deploy import ExportReport, interleaved_seconds
+from tensorpress.deploy import (
+    Benchmark,
+    Cell,
+    ExportReport,
+    PlanRow,
+    PlanTable,
+    benchmark,
+    interleaved_seconds,
+)
+from tensorpress.deploy.execution import Candidate
 from tensorpress.deploy.check import Check
 from tensorpress.exploration import Exploration, Point
 from tensorpress.layers import Factorized
@@ -31,6 +40,7 @@ SECTIONS: dict[str, list[str]] = {
     "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],
+    "Speed": ["plan", "Plan"],
     "Files and exports": ["save", "load", "load_weights", "export"],
 }
 """Where names of `tensorpress.__all__` stand; the others come last."""
@@ -38,8 +48,9 @@ GIVEN = (
     *(Account, LayerRow, Factorized, Cost),
     *(Exploration, Point, MeasuredLayer, Option),
     *(ExportReport, Check, Manifest),
+    *(PlanTable, PlanRow, Candidate, Benchmark, Cell),
 )
-BESIDE = (read_manifest, interleaved_seconds)
+BESIDE = (read_manifest, interleaved_seconds, benchmark)
 ARGUMENTS = ("Args", "Parameters", "Attributes")
 QUOTES = "'"
 

@@ -14,7 +14,7 @@ from tensorpress.decompose import (
     TensorTrain,
     tt_svd,
 )
-from tensorpress.deploy import export, plan
+from tensorpress.deploy import Plan, export, plan
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
 from tensorpress.layers import factorize
@@ -26,6 +26,7 @@ __all__ = [
     "VBMF",
     "Budget",
     "Energy",
+    "Plan",
     "Ranks",
     "Recovery",
     "RelativeError",

@@ -29,7 +29,7 @@ def test_what_is_printed_and_written(
     assert sorted(p.name for p in out.iterdir()) == ["explore.json", "explore.png", "explore.txt"]
     text = (out / "explore.txt").read_text()
     assert answer.out.startswith(text)
-    assert "score: accuracy on 301 test images, in percent" in answer.out
+    assert "training images held back, in percent" in answer.out
     with Image.open(out / "explore.png") as opened:
         assert opened.size == (1320, 540)
 

@@ -14,7 +14,7 @@ from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
 from tensorpress.deploy.planning.table import PlanTable
-from tensorpress.deploy.runtimes.runtime import rounds_within
+from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
 from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
@@ -206,9 +206,8 @@ def _cell(
     base, planned = making(dense), making(compressed)
     facts, count = planned.table.setting, planned.setting.threads
     calls: list[Callable[[], object]] = [
-        partial(base, inputs),
-        partial(planned.executed(planned.stored), inputs),
-        partial(planned, inputs),
+        timed_call(runner, [inputs])
+        for runner in (base.runner, planned.executed(planned.stored), planned.runner)
     ]
     if base.runtime == "torch":  # as people call it, which may be the faster
         calls.append(partial(_call_as_it_is, dense, inputs, count))

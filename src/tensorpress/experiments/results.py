@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.training import Compression
@@ -106,7 +107,7 @@ def machine(device: str) -> str:
     where = (
         torch.cuda.get_device_name()
         if device == "cuda"
-        else f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+        else f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
     )
     return f"{where}, torch {torch.__version__}, Python {platform.python_version()}"
 
@@ -129,11 +130,3 @@ def read_results(path: Path) -> list[Result]:
         return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration, IndexError):
-        return platform.processor() or platform.machine()

@@ -8,10 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
-import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +111,6 @@ def graph_key(net: nn.Module, feed: Feed) -> str | None:
         parts += [f"{k}={v!r}" for k, v in values if not (k[0] == "_" or isinstance(v, Tensor))]
     raw = [t.detach().contiguous().cpu().numpy().tobytes() for _, t in tensors]
     return _digest(*(part.encode() for part in (*parts, *(name for name, _ in tensors))), *raw)
-
-
-@cache
-def processor() -> str:
-    """The name of the processor, as the system gives it."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if found:
-            return found.group(1)
-    return platform.processor() or platform.machine()
 
 
 def _digest(*parts: bytes) -> str:

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from torch import nn
 
@@ -10,7 +9,7 @@ from tensorpress.deploy.execution import candidates_of, factorized_layers, witho
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.planning.plan import fastest, find_runtime, read_setting
-from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within
+from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within, timed_call
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
@@ -83,7 +82,7 @@ class ChainClock:
             self._prepared.rearranged(chains).build({**self._dense, **best}, self._feed),
             self._prepared.build(self._dense, self._feed),
         ]
-        calls = [partial(runner, *self._feed.tensors) for runner in runners]
+        calls = [timed_call(runner, self._feed.tensors) for runner in runners]
         rounds = rounds_within(SECONDS_TO_COMPARE / 2, calls[1], LEAST_ROUNDS, MOST_ROUNDS)
         small, whole = interleaved_times(calls, rounds)
         return statistics.median(small), statistics.median(whole)

@@ -3,7 +3,6 @@
 import os
 import statistics
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +26,6 @@ from tensorpress.deploy.planning.cache import (
     PlanCache,
     default_folder,
     graph_key,
-    processor,
     structure_of,
     table_key,
 )
@@ -36,7 +34,7 @@ from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
-from tensorpress.deploy.runtimes.runtime import rounds_within
+from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
 from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
 from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
@@ -55,12 +53,13 @@ TOLERANCES = {"f32": 1e-3, "bf16": 0.2}
 class Plan:
     """A network in a runtime, with every factorised layer executed in its fastest way.
 
-    It is called as the network is, on tensors on the CPU, and gives what the network gives, up to
+    It is called as the network is, and gives what the network gives, up to
     rounding: a tensor, or a tuple where there are several outputs. ``print(plan)`` shows its table.
 
     Attributes:
         table: what was measured, layer by layer and for the whole network.
         runtime: its name.
+        runner: the network in that runtime.
         setting: threads and precision.
     """
 
@@ -69,7 +68,7 @@ class Plan:
     ) -> None:
         self._runtime, self._prepared, self._feed = runtime, prepared, feed
         self.table, self.runtime, self.setting = table, runtime.name, setting
-        self._runner = self.executed(self.choice)
+        self.runner = self.executed(self.choice)
 
     @property
     def choice(self) -> dict[str, Candidate]:
@@ -88,7 +87,7 @@ class Plan:
                 f"the plan takes {len(self._feed.tensors)} inputs"
                 + (f", {', '.join(names)}" if names else "")
             )
-        outputs = self._runner(*tensors)
+        outputs = self.runner(*tensors)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def __str__(self) -> str:
@@ -119,7 +118,7 @@ class Plan:
             )
         with staged(path) as place, quiet():
             try:
-                self._runner.save(place)
+                self.runner.save(place)
             except OSError:
                 raise
             except Exception as error:
@@ -151,7 +150,8 @@ def plan(
     Args:
         model: a network, compressed or not; in eval mode a copy of it is planned.
         example_inputs: as in ``compress``; their batch size is the one planned for.
-        runtime: "torch", "torch-compiled", "onnxruntime" or "openvino".
+        runtime: "torch", "torch-compiled", "onnxruntime", "openvino", or on a GPU "torch-cuda" or
+            "torch-cuda-graphs".
         threads: of one call; by default as many as PyTorch uses.
         precision: "f32", or "bf16" where the processor computes in it.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
@@ -175,7 +175,7 @@ def plan(
         "threads": setting.threads,
         "precision": setting.precision,
         "batch": feed.batch,
-        "processor": processor(),
+        "processor": kind.processor(),
     }
     kept = _open_cache(cache)
     key = table_key(structure_of(net, feed, trace_modules(net, feed)), facts)
@@ -316,7 +316,7 @@ def _whole(
         if choice not in different:
             different.append(choice)
     runners = [_build(kind, prepared, choice, feed) for choice in different]
-    calls = [partial(runner, *feed.tensors) for runner in runners]
+    calls = [timed_call(runner, feed.tensors) for runner in runners]
     rounds = rounds_within(SECONDS_A_NETWORK, calls[0], LEAST_ROUNDS, MOST_ROUNDS)
     medians = [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
     return {name: medians[different.index(choice)] for name, choice in choices.items()}

@@ -11,10 +11,19 @@ from tensorpress.deploy.runtimes.runtime import (
     Timings,
 )
 from tensorpress.deploy.runtimes.torch_compiled import TorchCompiled
+from tensorpress.deploy.runtimes.torch_cuda import TorchCuda, TorchCudaGraphs
 from tensorpress.deploy.runtimes.torch_eager import TorchEager
 
 RUNTIMES: dict[str, Runtime] = {
-    runtime.name: runtime for runtime in (TorchEager(), TorchCompiled(), OnnxRuntime(), OpenVino())
+    runtime.name: runtime
+    for runtime in (
+        TorchEager(),
+        TorchCompiled(),
+        OnnxRuntime(),
+        OpenVino(),
+        TorchCuda(),
+        TorchCudaGraphs(),
+    )
 }
 
 __all__ = ["RUNTIMES", "Choice", "Prepared", "Runner", "Runtime", "Setting", "Timings"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution.candidates import Candidate
 from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.layers import Factorized
 
 Choice = Mapping[str, Candidate]
@@ -38,6 +39,13 @@ class Runner(abc.ABC):
     @abc.abstractmethod
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         """The network's outputs in order."""
+
+    def moved(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The inputs where the network computes, so that the way there is not timed."""
+        return tensors
+
+    def wait(self) -> None:  # noqa: B027 - a processor is done when it returns
+        """Return when what was asked for has been computed."""
 
     @abc.abstractmethod
     def save(self, path: Path) -> None:
@@ -88,9 +96,24 @@ class Runtime(abc.ABC):
             TensorpressError: one is not installed.
         """
 
+    def processor(self) -> str:
+        """What it computes on."""
+        return processor()
+
     @abc.abstractmethod
     def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> Prepared:
         """Take a network, on the CPU and in eval mode, that is this runtime's to change."""
+
+
+def timed_call(runner: Runner, tensors: Sequence[Tensor]) -> Callable[[], None]:
+    """A call on these inputs that returns when its outputs are there."""
+    inputs = runner.moved(tensors)
+
+    def call() -> None:
+        runner(*inputs)
+        runner.wait()
+
+    return call
 
 
 def rounds_within(seconds: float, call: Callable[[], object], least: int, most: int) -> int:

@@ -38,21 +38,22 @@ class TorchEager(Runtime):
 
     name = "torch"
     suffix = ".pt2"
+    device = "cpu"
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
 
     def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> "PreparedTorch":
-        return PreparedTorch(net, feed, setting)
+        return PreparedTorch(net, feed, setting, self.device)
 
 
 class PreparedTorch(Prepared):
     """A network with its batch norms folded, whose chains can be swapped for merged ones."""
 
-    def __init__(self, net: nn.Module, feed: Feed, setting: Setting) -> None:
+    def __init__(self, net: nn.Module, feed: Feed, setting: Setting, device: str = "cpu") -> None:
         self.net, self.folded = fold_batch_norms(net, feed)
-        self.net = self.net.to(DTYPES[setting.precision]).requires_grad_(False)
-        self.setting = setting
+        self.net = self.net.to(device, DTYPES[setting.precision]).requires_grad_(False)
+        self.setting, self.device = setting, device
 
     def profile(
         self,
@@ -66,7 +67,10 @@ class PreparedTorch(Prepared):
         with threads(self.setting.threads), torch.inference_mode():
             shapes = self._input_shapes(feed, chains)
             for done, (name, options) in enumerate(candidates.items()):
-                inputs = [_channels_last(torch.randn(s, dtype=d)) for s, d in shapes[name]]
+                inputs = [
+                    _channels_last(torch.randn(s, dtype=d, device=self.device))
+                    for s, d in shapes[name]
+                ]
                 nets = [sequence(realise(list(chains[name]), option)) for option in options]
                 seconds = _in_turns(nets, inputs) if inputs else [0.0] * len(nets)
                 timings[name] = dict(zip(options, seconds, strict=True))
@@ -74,7 +78,7 @@ class PreparedTorch(Prepared):
         return timings
 
     def build(self, choice: Choice, feed: Feed) -> "TorchRunner":
-        return TorchRunner(self.swapped(choice), feed, self.setting)
+        return TorchRunner(self.swapped(choice), feed, self.setting, self.device)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedTorch":
         old = factorized_layers(self.net)
@@ -104,7 +108,7 @@ class PreparedTorch(Prepared):
 
         hooks = [m.register_forward_pre_hook(watch(n), with_kwargs=True) for n, m in chains.items()]
         try:
-            call(self.net, feed, self.setting)
+            call(self.net, feed, self.setting, self.device)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -114,28 +118,46 @@ class PreparedTorch(Prepared):
 class TorchRunner(Runner):
     """A network called as a module."""
 
-    def __init__(self, net: nn.Module, feed: Feed, setting: Setting) -> None:
-        self.net, self.feed, self.setting = net, feed, setting
+    def __init__(self, net: nn.Module, feed: Feed, setting: Setting, device: str = "cpu") -> None:
+        self.net, self.feed, self.setting, self.device = net, feed, setting, device
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         with threads(self.setting.threads), torch.inference_mode():
-            return call(self.net, self.feed.with_tensors(tensors), self.setting)
+            return call(self.net, self.feed.with_tensors(tensors), self.setting, self.device)
+
+    def moved(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        return [tensor.to(self.device) for tensor in tensors]
+
+    def wait(self) -> None:
+        wait_for(self.device)
 
     def save(self, path: Path) -> None:
         feed = self.feed.resized(2) if self.feed.batch == 1 else self.feed
         feed = feed.with_tensors([_in_precision(t, self.setting) for t in feed.tensors])
-        FORMATS["pt2"].write(trace(self.net, feed), path)
+        FORMATS["pt2"].write(trace(copy.deepcopy(self.net).cpu(), feed), path)
 
 
-def call(net: Callable[..., Any], feed: Feed, setting: Setting) -> list[Tensor]:
-    """The outputs of a network on a feed, images in the channels-last memory format."""
+def call(
+    net: Callable[..., Any], feed: Feed, setting: Setting, device: str = "cpu"
+) -> list[Tensor]:
+    """The outputs of a network on a feed, images in the channels-last memory format.
+
+    They come back to where the first input lies.
+    """
 
     def ready(tensor: Tensor) -> Tensor:
-        return _channels_last(_in_precision(tensor, setting))
+        return _channels_last(_in_precision(tensor.to(device), setting))
 
     outputs = net(*map(ready, feed.args), **{n: ready(t) for n, t in feed.kwargs.items()})
     leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return [leaf.float() if leaf.dtype == torch.bfloat16 else leaf for leaf in leaves]
+    home = feed.tensors[0].device
+    return [(leaf.float() if leaf.dtype == torch.bfloat16 else leaf).to(home) for leaf in leaves]
+
+
+def wait_for(device: str) -> None:
+    """Return when a GPU has done what it was asked for."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
 
 
 @contextlib.contextmanager
@@ -163,6 +185,7 @@ def _in_turns(nets: Sequence[nn.Module], inputs: Sequence[Tensor]) -> list[float
         start = time.perf_counter()
         for tensor in inputs:
             net(tensor)
+        wait_for(inputs[0].device.type)
         return time.perf_counter() - start
 
     for net in nets:

@@ -64,9 +64,7 @@ class GraphsRunner(TorchRunner):
                 held.copy_(tensor, non_blocking=True)
             graph.replay()
             home = tensors[0].device
-            return [
-                output.clone() if output.device == home else output.to(home) for output in outputs
-            ]
+            return [output.to(home, copy=True) for output in outputs]
 
     def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], list[Tensor]]:
         inputs = [tensor.to(self.device, copy=True) for tensor in tensors]

@@ -7,6 +7,7 @@ import typer
 
 from tensorpress.cli import (
     bench,
+    compare,
     compress,
     demo,
     evaluate,
@@ -39,6 +40,7 @@ app.command("train")(train.train)
 app.command("finetune")(train.finetune)
 app.command("run")(train.run)
 app.command("report")(report.report)
+app.command("compare")(compare.compare_methods)
 app.command("reproduce")(reproduce.reproduce_table)
 
 

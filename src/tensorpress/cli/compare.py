@@ -1,0 +1,125 @@
+"""``tensorpress compare``."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tensorpress.cli import options, training_options
+from tensorpress.cli.inputs import read_inputs, required_data, required_net
+from tensorpress.cli.output import required_folder
+from tensorpress.errors import TensorpressError
+from tensorpress.experiments.comparison import Comparison, Row, compare, plot_comparison
+from tensorpress.files import write_atomically
+from tensorpress.layers import METHODS
+from tensorpress.training import recipes_for
+from tensorpress.training.curves import can_plot
+
+ALL = "all"
+
+
+def compare_methods(
+    net: options.Net = None,
+    weights: options.Weights = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help=f"{ALL}, or some of {', '.join(METHODS)}.")
+    ] = ALL,
+    budget_macs: Annotated[
+        str, typer.Option("--budget-macs", help="MAC ratios (FCR) to reach, such as 2,4,6.")
+    ] = "4",
+    data: options.Data = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    classes: options.Classes = None,
+    calibration_images: Annotated[
+        int,
+        typer.Option(
+            "--calibration-images", min=0, help="Training images to compress with, without labels."
+        ),
+    ] = 0,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Fine-tune with the dense network as the teacher.")
+    ] = False,
+    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Epochs of fine-tuning.")] = 0,
+    lr: training_options.Lr = None,
+    schedule: training_options.Schedule = None,
+    optimizer: training_options.Optimizer = None,
+    runtime: options.Runtime = "torch",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Of a forward pass.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images of a forward pass.")] = 1,
+    seed: training_options.Seed = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for compare.json and compare.png; finished rows stay."
+        ),
+    ] = None,
+) -> None:
+    """Methods side by side at equal MACs: accuracy before and after fine-tuning, and measured time.
+
+    The same command goes on where it stopped; a method that fails is a row with its reason.
+
+    tensorpress compare --net resnet20 --weights FILE --budget-macs 2,4,6 --data DIR -o COMPARED
+    """
+    folder = required_folder(output)
+    names = tuple(METHODS) if methods == ALL else tuple(methods.split(","))
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise TensorpressError(
+            f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(METHODS)}."
+        )
+    inputs = read_inputs(
+        required_net(net), data=required_data(data), mean=mean, std=std, classes=classes
+    )
+    assert inputs.data is not None
+    network = inputs.load(weights)
+    changes = training_options.recipe_changes(epochs, lr, None, None, schedule, optimizer)
+    what = Comparison(
+        methods=names,
+        budgets=tuple(options.read_numbers(budget_macs, "--budget-macs", "2,4,6")),
+        recipe=recipes_for(inputs.net).finetune.changed(**changes),
+        teacher=teacher,
+        calibration_images=calibration_images,
+        runtime=runtime,
+        threads=threads,
+        batch=batch,
+        seed=seed,
+    )
+    command = shlex.join(["tensorpress", *sys.argv[1:]])
+    rows = compare(inputs.net, network, inputs.data, what, folder, command=command, on_row=_say)
+    Console().print(_table(rows))
+    if can_plot() and any(row.acc is not None for row in rows):
+        write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
+    typer.echo(f"written to {folder}")
+
+
+def _say(row: Row) -> None:
+    told = row.reason or f"{row.acc_before:.2f} % -> {row.acc:.2f} %"
+    typer.echo(f"{row.method} at FCR {row.budget:g}: {told}")
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table(title="Methods at equal MACs")
+    for heading in ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for row in rows:
+        if row.acc is None:
+            table.add_row(row.method, f"{row.budget:g}", "-", row.reason)
+            continue
+        assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
+        table.add_row(
+            row.method,
+            f"{row.fcr:.2f}",
+            f"{row.pcr:.2f}",
+            f"{row.acc_before:.2f} %",
+            f"{row.acc:.2f} ± {row.stderr:.2f} %",
+            f"{row.dacc:+.2f}",
+            f"{row.milliseconds:.2f}",
+            f"{row.milliseconds_dense:.2f}",
+            f"{row.seconds:.1f}",
+        )
+    return table

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+from command import Command
+
+
+def test_rows_are_printed_kept_and_not_done_again(
+    tensorpress: Command, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tensorpress.deploy.planning.plan.SECONDS_A_NETWORK", 0.0)
+    asked = [
+        *("compare", "--net", "my_nets.own:make", "--data", cifar, "--budget-macs", "1.3,900"),
+        *("--methods", "spatial-svd,ttpwt", "-o", "OUT"),
+    ]
+    answer = tensorpress(*asked)
+    assert (answer.code, answer.err) == (0, "")
+    for method in ("spatial-svd", "ttpwt"):
+        assert f"{method} at FCR 1.3: " in answer.out
+        assert f"{method} at FCR 900: FCR 900 cannot be reached" in answer.out
+    assert "Methods at equal MACs" in answer.out
+    rows = json.loads(Path("OUT/compare.json").read_text())["rows"]
+    assert [row["acc"] is None for row in rows] == [False, False, True, True]
+    assert all(row["command"].startswith("tensorpress compare ") for row in rows)
+    assert Path("OUT/compare.png").exists()
+    again = tensorpress(*asked)
+    assert again.out == answer.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--methods", "ttpwt,magic"), "there is no 'magic'; there is ttpwt"),
+        (("--budget-macs", "4,x"), "--budget-macs: 'x' is no number"),
+        (("--lr", "-1", "--epochs", "1"), "lr"),
+    ],
+)
+def test_wrong_arguments(
+    tensorpress: Command, cifar: Path, options: tuple[str, ...], message: str
+) -> None:
+    answer = tensorpress(
+        "compare", "--net", "my_nets.own:make", "--data", cifar, "-o", "OUT", *options
+    )
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_a_budget_of_time_and_rounded_ranks_on_the_command_line(
+    tensorpress: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SECONDS_TO_COMPARE", "LEAST_ROUNDS", "MOST_ROUNDS"):
+        monkeypatch.setattr(f"tensorpress.deploy.planning.clock.{name}", 1)
+    answer = tensorpress(
+        *("compress", "--net", "my_nets.own:make", "--budget-macs", 1.2, "--budget-ms", 100000),
+        *("--threads", 1, "--batch", 2, "--round-to", 2, "-o", "out"),
+    )
+    assert (answer.code, answer.err) == (0, "")
+    account = json.loads(Path("out/account.json").read_text())
+    assert account["fcr"] >= 1.2
+    ranks = [rank for layer in account["layers"] for rank in layer["ranks"] or ()]
+    assert ranks
+    assert all(rank % 2 == 0 for rank in ranks)
+    refused = tensorpress("compress", "--net", "my_nets.own:make", "--budget-speedup", "-1")
+    assert refused.code == 2
+    assert "above 0" in refused.err

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from tensorpress.aligned import aligned
 from tensorpress.allocate import Budget, Candidate
 from tensorpress.allocate.by_loss import MeasuredLayer, ranks_by_loss
 from tensorpress.calibrate import CalibrationImages, Recovery, read_images
@@ -60,7 +61,7 @@ class Exploration:
         for p in self.points:
             score = "-" if p.score is None else f"{p.score:.2f}"
             budgets.append((f"{p.pcr:.2f}", f"{p.fcr:.2f}", f"{p.loss:.4f}", score))
-        return f"{_aligned(rows)}\n\n{_aligned(budgets)}"
+        return "\n".join([*aligned(rows), "", *aligned(budgets)])
 
 
 def explore(
@@ -144,11 +145,3 @@ def _point(
     macs = cost.macs - sum(before.macs - after.macs for before, after in pairs)
     loss = sum(after.loss for _, after in pairs)
     return Point(cost.params / params, cost.macs / max(macs, 1), loss, score, ranks)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

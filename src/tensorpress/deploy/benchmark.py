@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.aligned import ruled
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
@@ -110,16 +111,7 @@ class Benchmark:
             "memory",
             "",
         )
-        cells = [head, *map(_row, self.cells)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if number in (0, 10) else cell.rjust(width)
-                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in cells
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
+        lines = ruled(head, [_row(cell) for cell in self.cells], right=range(1, 10))
         return "\n".join([*lines, *(f"{n}: not measured: {w}" for n, w in self.missing.items())])
 
     @property

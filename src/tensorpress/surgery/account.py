@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from tensorpress.aligned import ruled
+
 
 @dataclass(frozen=True)
 class LayerRow:
@@ -65,16 +67,7 @@ class Account:
 
     def __str__(self) -> str:
         head = ("layer", "kernel", "ranks", "kept", "error", "params", "MACs", "decision")
-        rows = [_cells(row) for row in self.layers]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if column in (3, 4) else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
+        lines = ruled(head, [_cells(row) for row in self.layers], right=(3, 4))
         return "\n".join([*lines, "", self.summary()])
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tensorpress.aligned import ruled
 from tensorpress.deploy.execution import Candidate
 
 
@@ -62,16 +63,7 @@ class PlanTable:
 
     def __str__(self) -> str:
         head = ("layer", "kernel", "ranks", "executed as", "ms", "dense", "chain", "speedup")
-        cells = [head, *map(_cells, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if number > 3 else cell.ljust(width)
-                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in cells
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
+        lines = ruled(head, [_cells(row) for row in self.rows], right=range(4, 8))
         return "\n".join([*(lines if self.rows else []), "", self.summary()]).strip()
 
     def summary(self) -> str:

@@ -22,8 +22,8 @@ from tensorpress.deploy import (
     benchmark,
     interleaved_seconds,
 )
-from tensorpress.deploy.execution import Candidate
 from tensorpress.deploy.check import Check
+from tensorpress.deploy.execution import Candidate
 from tensorpress.exploration import Exploration, Point
 from tensorpress.layers import Factorized
 from tensorpress.surgery import Account, Cost, LayerRow

@@ -19,7 +19,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--net", "--weights", "--energy", "--singular-sum", "--relative-error", "--ranks"),
         *("--budget-params", "--budget-macs", "--include", "--exclude", "--no-skip-first"),
         *("--linear", "--balance", "--data", "--mean", "--std", "--input-shape", "--output"),
-        *("--method", "--vbmf"),
+        *("--method", "--vbmf", "--budget-speedup", "--budget-ms", "--runtime", "--threads"),
+        *("--batch", "--round-to"),
         *("--calibrate", "--calibration-images", "--no-recover"),
     ),
     "explore": (
@@ -41,6 +42,10 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "bench": (
         *("--compressed", "--net", "--runtimes", "--batches", "--threads", "--precision"),
         *("--layers", "--seconds", "--cache", "--input-shape", "--classes", "--output"),
+    ),
+    "compare": (
+        *("--net", "--weights", "--methods", "--budget-macs", "--data", "--calibration-images"),
+        *("--teacher", "--epochs", "--lr", "--runtime", "--threads", "--batch", "--output"),
     ),
     "report": (
         *("--net", "--weights", "--input-shape", "--classes", "--layer", "--batch", "--no-time"),

@@ -38,7 +38,7 @@ def check(net: nn.Module, run: Run, feed: Feed, inputs: str) -> Check:
     """
     shapes = tuple(tuple(tensor.shape) for tensor in feed.tensors)
     where = f"on {inputs} inputs of {', '.join(map(str, shapes))}"
-    expected = tree_leaves(run_examples(net, feed.args if feed.names is None else feed.kwargs))
+    expected = tree_leaves(run_examples(net, feed.examples))
     if not all(isinstance(e, Tensor) and bool(torch.isfinite(e).all()) for e in expected):
         raise TensorpressError(
             f"the network gives something else than finite tensors {where}, so its export cannot "

@@ -67,7 +67,7 @@ def export(
     net = copy_for_export(model)
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
-    run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    run_examples(net, feed.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         with quiet():

@@ -33,6 +33,11 @@ class Feed:
         return {} if self.names is None else dict(zip(self.names, self.tensors, strict=True))
 
     @property
+    def examples(self) -> tuple[Tensor, ...] | dict[str, Tensor]:
+        """The inputs as ``compress`` and ``count`` take example inputs."""
+        return self.tensors if self.names is None else self.kwargs
+
+    @property
     def batch(self) -> int:
         """The batch size; 0 where nothing is batched."""
         return next((len(t) for t, b in zip(self.tensors, self.batched, strict=True) if b), 0)

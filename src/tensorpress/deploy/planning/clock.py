@@ -8,7 +8,7 @@ from torch import nn
 from tensorpress.deploy.execution import candidates_of, factorized_layers, without_dominated
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.latency import interleaved_times
-from tensorpress.deploy.planning.plan import fastest, find_runtime, read_setting
+from tensorpress.deploy.planning.plan import fastest, read_setting, usable
 from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within, timed_call
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
@@ -42,8 +42,7 @@ class ChainClock:
         threads: int | None,
         batch: int | None,
     ) -> None:
-        self._kind = find_runtime(runtime)
-        self._kind.versions()
+        self._kind, _ = usable(runtime, "f32")
         self._feed = read_feed(example_inputs, dynamic_batch=True)
         if batch is not None:
             self._feed = self._feed.resized(batch)
@@ -58,7 +57,7 @@ class ChainClock:
                 "beside its dense form: ask for params= or macs= instead of a time, or take "
                 "another method."
             )
-        cost = count(net, self._feed.args if self._feed.names is None else self._feed.kwargs)
+        cost = count(net, self._feed.examples)
         self._shapes = {name: cost.layers[name].inputs for name in factorized_layers(net)}
         self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))
 

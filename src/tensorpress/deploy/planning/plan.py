@@ -168,7 +168,7 @@ def plan(
     net = copy_for_export(model)
     _refuse_other_precision(net)
     with torch_threads(setting.threads):
-        run_examples(net, feed.args if feed.names is None else feed.kwargs)
+        run_examples(net, feed.examples)
     facts = {
         "runtime": kind.name,
         "version": version,
@@ -273,7 +273,7 @@ def _measure(
     on_step: Callable[[int, int], None],
 ) -> PlanTable:
     chains = factorized_layers(net)
-    cost = count(net, feed.args if feed.names is None else feed.kwargs)
+    cost = count(net, feed.examples)
     inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
     candidates = {}
     for name, chain in chains.items():
@@ -343,7 +343,7 @@ def _trying(kind: Runtime, work: Callable[[], Result]) -> Result:
 
 def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> None:
     """Runtimes have bugs of their own; what they get wrong shall not pass for the network."""
-    expected = run_examples(net, feed.args if feed.names is None else feed.kwargs)
+    expected = run_examples(net, feed.examples)
     leaves = [leaf for leaf in tree_leaves(expected) if isinstance(leaf, Tensor)]
     found = planned(*feed.args, **feed.kwargs)
     outputs = [found] if isinstance(found, Tensor) else list(found)

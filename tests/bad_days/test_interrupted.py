@@ -96,14 +96,20 @@ def wait_until_at_work(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
+    ("number", "codes"),
+    [
+        # Shells show both as 130: Python dies of the signal itself if that fell into an exec().
+        (signal.SIGINT, {130, -2}),
+        (signal.SIGTERM, {-15}),
+        (signal.SIGKILL, {-9}),
+    ],
 )
-def test_stopped_while_compressing(number: int, code: int, place: Path) -> None:
+def test_stopped_while_compressing(number: int, codes: set[int], place: Path) -> None:
     with started(place) as process:
         wait_until_at_work(place)
         process.send_signal(number)
         _out, err = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode in codes
     assert "Traceback" not in err
     assert (place / "OUT" / "model.tp").read_text() == "the old one"
     left = {path.name for path in (place / "OUT").iterdir()}

@@ -104,8 +104,8 @@ def row(
 def finetune(model: nn.Module, net: nn.Module, data: Dataset, given: argparse.Namespace) -> None:
     """Fine-tune in place, with the network before compression as the teacher."""
     recipe = Recipe(given.finetune_epochs, lr=given.finetune_lr, schedule="cosine")
-    teacher = Teacher(copy.deepcopy(net), Distillation(), torch.device("cpu"))
-    for epoch in fit(model, data, recipe, seed=given.seed, objective=teacher):
+    teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
+    for epoch in fit(model, data, recipe, seed=given.seed, teacher=teacher):
         print(f"  epoch {epoch.epoch + 1}: loss {epoch.loss:.3f}", flush=True)
 
 

@@ -254,7 +254,7 @@ def test_evaluate(
         ("reproduce table2 --data gone", "-o is missing"),
         (
             "run --net resnet20 --data digits --energy 0.5 --alpha 1 -o R",
-            "--temperature and --alpha are of a --teacher",
+            "--temperature, --alpha and --follow are of a --teacher",
         ),
         ("reproduce table2 --data digits --epochs 0 -o R", "an untrained network"),
         ("finetune --compressed plain.tp --data gone", "-o is missing"),

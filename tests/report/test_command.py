@@ -19,7 +19,8 @@ RUNS = [
     "run --net resnet20 --data digits --energy 0.7",
     "run --net resnet20 --weights W --data digits --budget-params 3.95 --budget-macs 4.2 "
     "--train-epochs 0 --finetune-epochs 8 --finetune-lr 0.03 --lr 0.02 --schedule cosine "
-    "--teacher --temperature 3 --alpha 0.5 --control --seed 7 --hold-back 20 --freeze-bn",
+    "--teacher --temperature 3 --alpha 0.5 --follow 2.5 --control --seed 7 "
+    "--hold-back 20 --freeze-bn",
     "run --net vggnet --data digits --ranks 4,5,6 --epochs 3 --batch-size 64 --balance --linear "
     "--no-skip-first --exclude 'layer 1.*' --exclude b --include 'a*'",
     "run --net resnet56 --data digits --relative-error 0.25 --weight-decay 0 --mean 0.5 --std 0.2",

@@ -1,10 +1,16 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_data, tiny_net
 from torch import nn
 
+import tensorpress as tp
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Teacher, distillation_loss
+from tensorpress.layers import Factorized
+from tensorpress.training import Distillation, Recipe, Teacher, distillation_loss, find_place, fit
+from tensorpress.training.batches import batches_of
 
 
 def softmax(logits):
@@ -37,14 +43,69 @@ def test_at_alpha_one_labels_are_not_looked_at():
 def test_a_teacher_stays_as_it_is():
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 3))
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    teacher = Teacher(net, Distillation(), torch.device("cpu"))
+    teacher = Teacher(net, Distillation(), (3, 2, 2))
     logits = torch.randn(5, 3, requires_grad=True)
     teacher(logits, torch.randn(5, 3, 2, 2), torch.zeros(5, dtype=torch.int64)).backward()
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": 1.5}, {"alpha": -0.1}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 1.5}, {"alpha": -0.1}, {"temperature": 0.0}, {"layers": -1.0}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(TensorpressError, match=next(iter(wrong))):
         Distillation(**wrong)
+
+
+def test_layers_that_follow_the_teacher_add_their_relative_distance():
+    convs = [nn.Conv2d(8, 8, 3) for _ in range(3)]
+    net = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    images = torch.randn(6, 8, 9, 9)
+    student = tp.compress(net, images[:1], rank=tp.Energy(0.5)).model.train()
+    layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
+    labels = torch.zeros(6, dtype=torch.int64)
+
+    outputs = {}
+    for role, module in {"student": copy.deepcopy(student), "teacher": net}.items():
+        for name in layers:
+            module.get_submodule(name).register_forward_hook(
+                lambda _m, _i, output, at=(role, name): outputs.__setitem__(at, output)
+            )
+        module(images)
+    given, wanted = (
+        [outputs[role, name].detach().double().numpy() for name in layers]
+        for role in ("student", "teacher")
+    )
+    shares = [((a - b) ** 2).mean() / b.var(ddof=1) for a, b in zip(given, wanted, strict=True)]
+
+    plain = Teacher(copy.deepcopy(net), Distillation(), images.shape[1:])
+    teacher = Teacher(copy.deepcopy(net), Distillation(layers=2.5), images.shape[1:])
+    with teacher.follow(student):
+        for _ in range(2):  # nothing is left over from the step before
+            student.eval()(images)  # and an evaluation in between leaves nothing
+            logits = student.train()(images)
+            difference = teacher(logits, images, labels) - plain(logits, images, labels)
+            assert len(layers) == 2
+            assert difference.item() == pytest.approx(2.5 * np.mean(shares), rel=1e-4)
+    assert teacher(logits, images, labels) == plain(logits, images, labels)
+
+
+def test_following_brings_the_layers_nearer():
+    torch.manual_seed(0)
+    net = tiny_net().eval()
+    data = tiny_data()
+    start = tp.compress(net, torch.zeros(1, *data.input_shape), rank=tp.Energy(0.3)).model
+    losses = {}
+    for weight in (0.0, 10.0):
+        student = copy.deepcopy(start)
+        teacher = Teacher(copy.deepcopy(net), Distillation(layers=weight), data.input_shape)
+        for _ in fit(student, data, Recipe(6, lr=0.002, batch_size=16), teacher=teacher):
+            pass
+        measure = Teacher(copy.deepcopy(net), Distillation(layers=1.0), data.input_shape)
+        inputs, labels = next(batches_of(data, 64, find_place("cpu")).epoch(0))
+        with measure.follow(student), torch.no_grad():
+            both = measure(student.train()(inputs), inputs, labels)
+        alone = measure(student(inputs), inputs, labels)
+        losses[weight] = (both - alone).item()
+    assert losses[10.0] < 0.9 * losses[0.0]

@@ -10,6 +10,7 @@ from tensorpress.calibrate.images import (
     outputs,
     read_images,
 )
+from tensorpress.calibrate.kept_outputs import kept_outputs, mean_distance
 from tensorpress.calibrate.moments import input_moments, samplers
 from tensorpress.calibrate.reconstruct import reconstruct
 from tensorpress.calibrate.recovery import Recovery, read_recovery
@@ -26,7 +27,9 @@ __all__ = [
     "divergence",
     "even_batches",
     "input_moments",
+    "kept_outputs",
     "layer_losses",
+    "mean_distance",
     "outputs",
     "read_images",
     "read_recovery",

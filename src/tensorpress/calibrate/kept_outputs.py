@@ -10,13 +10,19 @@ from torch.nn import functional as F
 
 
 @contextlib.contextmanager
-def kept_outputs(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """The outputs of these layers at each call, by name, until they are cleared."""
+def kept_outputs(
+    net: nn.Module, names: Sequence[str], *, only_training: bool = False
+) -> Iterator[dict[str, list[Tensor]]]:
+    """The outputs of these layers at each call, by name, until they are cleared.
+
+    ``only_training`` keeps those of calls in training mode alone.
+    """
     modules = dict(net.named_modules())
     kept: dict[str, list[Tensor]] = {}
 
-    def keep(name: str, _: nn.Module, __: Any, output: Tensor) -> None:
-        kept.setdefault(name, []).append(output)
+    def keep(name: str, module: nn.Module, _: Any, output: Tensor) -> None:
+        if module.training or not only_training:
+            kept.setdefault(name, []).append(output)
 
     hooks = [modules[name].register_forward_hook(partial(keep, name)) for name in names]
     try:
@@ -27,11 +33,16 @@ def kept_outputs(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, lis
 
 
 def mean_distance(
-    found: dict[str, list[Tensor]], wanted: dict[str, list[Tensor]]
+    names: Sequence[str], found: dict[str, list[Tensor]], wanted: dict[str, list[Tensor]]
 ) -> Tensor | float:
     """The mean over layers of the squared difference as a share of what is wanted's variance."""
     pairs = [
-        pair for name in wanted for pair in zip(found.get(name, ()), wanted[name], strict=False)
+        pair
+        for name in names
+        for pair in zip(found.get(name, ()), wanted.get(name, ()), strict=False)
     ]
-    losses = [F.mse_loss(one, other) / other.var().clamp(min=1e-12) for one, other in pairs]
+    losses = [
+        F.mse_loss(one.float(), other.float()) / other.float().var().clamp(min=1e-12)
+        for one, other in pairs
+    ]
     return sum(losses) / len(losses) if losses else 0.0

@@ -88,6 +88,7 @@ def finetune(
     optimizer: training_options.Optimizer = None,
     temperature: training_options.Temperature = None,
     alpha: training_options.Alpha = None,
+    follow: training_options.Follow = None,
     seed: training_options.Seed = 0,
     hold_back: training_options.HoldBack = 0,
     freeze_bn: training_options.FreezeBn = False,
@@ -102,7 +103,9 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
-    distillation = training_options.read_distillation(teacher is not None, temperature, alpha)
+    distillation = training_options.read_distillation(
+        teacher is not None, temperature, alpha, follow
+    )
     inputs = read_compressed_inputs(
         compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
     )
@@ -174,6 +177,7 @@ def run(
     ] = False,
     temperature: training_options.Temperature = None,
     alpha: training_options.Alpha = None,
+    follow: training_options.Follow = None,
     control: Annotated[
         bool,
         typer.Option(
@@ -199,7 +203,7 @@ def run(
         energy, singular_sum, relative_error, ranks, budget_params, budget_macs
     )
     folder = required_folder(output)
-    distillation = training_options.read_distillation(teacher, temperature, alpha)
+    distillation = training_options.read_distillation(teacher, temperature, alpha, follow)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)

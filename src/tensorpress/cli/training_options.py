@@ -141,20 +141,32 @@ Alpha = Annotated[
     ),
 ]
 
+Follow = Annotated[
+    float | None,
+    typer.Option(
+        "--follow",
+        help="Weight of the outputs of the decomposed layers, which then follow the teacher's; "
+        "0 leaves them alone.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
 
 def read_distillation(
-    taught: bool, temperature: float | None, alpha: float | None
+    taught: bool, temperature: float | None, alpha: float | None, follow: float | None
 ) -> Distillation | None:
     """How to learn from a teacher, if there is one.
 
     Raises:
-        TensorpressError: a temperature or a weight for a teacher that was not given.
+        TensorpressError: a temperature or weights for a teacher that was not given.
     """
     if not taught:
-        if temperature is not None or alpha is not None:
-            raise TensorpressError("--temperature and --alpha are of a --teacher: give one too.")
+        if (temperature, alpha, follow) != (None, None, None):
+            raise TensorpressError(
+                "--temperature, --alpha and --follow are of a --teacher: give one too."
+            )
         return None
-    given = {"temperature": temperature, "alpha": alpha}
+    given = {"temperature": temperature, "alpha": alpha, "layers": follow}
     return Distillation(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -16,7 +16,7 @@ from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
-from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
+from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import progress_bar

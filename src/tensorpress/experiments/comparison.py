@@ -18,7 +18,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments.results import machine
 from tensorpress.files import write_whole
 from tensorpress.training import Compression, Distillation, Recipe, evaluate
-from tensorpress.training.distil import Objective, Teacher, label_loss
+from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
 ROWS = "compare.json"
@@ -159,11 +159,10 @@ def _measured(
     inputs = torch.zeros(what.batch, *data.input_shape)
     timed = plan(model, inputs, runtime=what.runtime, threads=what.threads, progress=False)
     if what.recipe.epochs:
-        objective: Objective = label_loss
+        teacher = None
         if what.teacher:
-            objective = Teacher(copy.deepcopy(net), Distillation(), torch.device("cpu"))
-        recipe, seed = what.recipe, what.seed
-        for _ in fit(model, data, recipe, seed=seed, phase="finetune", objective=objective):
+            teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
+        for _ in fit(model, data, what.recipe, seed=what.seed, phase="finetune", teacher=teacher):
             pass
     after = evaluate(model, data)
     return {

@@ -5,6 +5,7 @@ from tensorpress.layers.chain import Factorized
 from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
 from tensorpress.layers.factorize import factorize, factorize_layer, find_method, prepare_layer
 from tensorpress.layers.kernels import shifted_kernels
+from tensorpress.layers.memory_format import channels_last
 from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Fitter",
     "Layer",
     "Method",
+    "channels_last",
     "factorize",
     "factorize_layer",
     "find_method",

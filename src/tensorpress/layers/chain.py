@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.memory_format import CHANNELS_LAST
 from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, sublayers_of
-
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Factorized(nn.Sequential):

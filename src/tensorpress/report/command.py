@@ -183,6 +183,8 @@ def _distillation(config: Json | None, words: list[str], start: list[str]) -> No
         words += ["--temperature", repr(given.temperature)]
     if given.alpha != usual.alpha:
         words += ["--alpha", repr(given.alpha)]
+    if given.layers != usual.layers:
+        words += ["--follow", repr(given.layers)]
 
 
 def _data(data: Json, words: list[str], caveats: list[str]) -> None:

@@ -3,6 +3,7 @@
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.inputs import ExampleInputs, evaluating, refuse_unready, run_examples
+from tensorpress.surgery.memory_format import arrange_channels_last, runs_in_channels_last
 from tensorpress.surgery.replace import copy_with, replace_layers
 from tensorpress.surgery.select import Selector, keep_reasons, match_patterns
 from tensorpress.surgery.survey import Survey, SurveyedLayer, survey
@@ -16,6 +17,7 @@ __all__ = [
     "Selector",
     "Survey",
     "SurveyedLayer",
+    "arrange_channels_last",
     "copy_with",
     "count",
     "describe_kernel",
@@ -25,5 +27,6 @@ __all__ = [
     "refuse_unready",
     "replace_layers",
     "run_examples",
+    "runs_in_channels_last",
     "survey",
 ]

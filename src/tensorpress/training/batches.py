@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tensorpress.data import Dataset, augment, normalise
 from tensorpress.errors import TensorpressError
+from tensorpress.layers import channels_last
 from tensorpress.training.place import Place
 
 CHUNK_BYTES = 128 * 2**20
@@ -27,6 +28,7 @@ class Batches:
     data: Dataset
     size: int
     place: Place
+    channels_last: bool = True
 
     @property
     def steps(self) -> int:
@@ -52,7 +54,7 @@ class Batches:
                 0, 1
             )
             inputs = normalise(mine, self.data.mean, self.data.std)
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            inputs = channels_last(inputs) if self.channels_last else inputs.contiguous()
             labels = train.labels[index].view(-1, world, self.size)[:, self.place.rank].flatten()
             yield from zip(
                 torch.split(inputs, self.size), torch.split(labels, self.size), strict=True
@@ -64,8 +66,12 @@ class Batches:
         return max(1, CHUNK_BYTES // bytes_a_step)
 
 
-def batches_of(data: Dataset, batch_size: int, place: Place) -> Batches:
+def batches_of(
+    data: Dataset, batch_size: int, place: Place, *, channels_last: bool = True
+) -> Batches:
     """Batches of ``batch_size``, or of all that a process gets where that is less.
+
+    With ``channels_last`` the images lie so in memory.
 
     Raises:
         TensorpressError: there are fewer training images than processes.
@@ -77,7 +83,7 @@ def batches_of(data: Dataset, batch_size: int, place: Place) -> Batches:
             "give more images, or start fewer processes."
         )
     on_device = dataclasses.replace(data, train=data.train.to(place.device))
-    return Batches(on_device, size, place)
+    return Batches(on_device, size, place, channels_last)
 
 
 def epoch_seed(seed: int, phase: str, epoch: int) -> int:

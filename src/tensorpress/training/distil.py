@@ -1,13 +1,17 @@
 """What a training step makes small: cross-entropy on labels, or the distance to a teacher."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tensorpress.calibrate import kept_outputs, mean_distance
 from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized
+from tensorpress.surgery import arrange_channels_last
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (N, classes), inputs (N, C, H, W), labels (N,)) -> a scalar loss, a mean over images."""
@@ -17,12 +21,17 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Distillation:
     """How to learn from a teacher: ``alpha`` weighs its part, ``temperature`` softens it.
 
+    ``layers`` weighs the distance of the decomposed layers' outputs to what the teacher's layers
+    give, as a share of their variance and averaged over the layers; 0 leaves them alone.
+
     Raises:
-        TensorpressError: ``alpha`` outside [0, 1] or a temperature that is not above 0.
+        TensorpressError: ``alpha`` outside [0, 1], a temperature that is not above 0, or a negative
+            ``layers``.
     """
 
     temperature: float = 4.0
     alpha: float = 0.9
+    layers: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0:
@@ -30,6 +39,10 @@ class Distillation:
         if not self.temperature > 0.0:
             raise TensorpressError(
                 f"distillation's temperature is {self.temperature}; it must be above 0."
+            )
+        if not self.layers >= 0.0:
+            raise TensorpressError(
+                f"distillation's weight of the layers is {self.layers}; it must be 0 or more."
             )
 
 
@@ -61,15 +74,57 @@ def distillation_loss(
 class Teacher:
     """The objective of a student: to give what ``net`` gives on the same augmented images.
 
-    ``net`` is put on ``device`` and in evaluation mode, and its weights stay as they are.
+    ``net`` takes images of ``input_shape``. It is put on ``device`` and in evaluation mode, and its
+    weights stay as they are.
     """
 
-    def __init__(self, net: nn.Module, how: Distillation, device: torch.device) -> None:
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net = net.eval().requires_grad_(False)
+    def __init__(
+        self,
+        net: nn.Module,
+        how: Distillation,
+        input_shape: Sequence[int],
+        device: torch.device | None = None,
+    ) -> None:
+        device = device or torch.device("cpu")
+        self.net = net.to(device).eval().requires_grad_(False)
         self.how = how
+        arrange_channels_last(self.net, torch.zeros(2, *input_shape, device=device))
+        self._layers: list[str] = []
+        self._given: dict[str, list[Tensor]] = {}
+        self._wanted: dict[str, list[Tensor]] = {}
 
     def __call__(self, logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             teacher_logits = self.net(inputs).float()
-        return distillation_loss(logits, teacher_logits, labels, self.how)
+        loss = distillation_loss(logits, teacher_logits, labels, self.how)
+        if self._layers:
+            distance = mean_distance(self._layers, self._given, self._wanted)
+            loss = loss + self.how.layers * distance
+            self._given.clear()
+            self._wanted.clear()
+        return loss
+
+    @contextlib.contextmanager
+    def follow(self, student: nn.Module) -> Iterator[None]:
+        """Within, the outputs of the student's decomposed layers count as ``how`` says."""
+        layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
+        if not self.how.layers or not layers:
+            yield
+            return
+        with (
+            kept_outputs(student, layers, only_training=True) as given,
+            kept_outputs(self.net, layers) as wanted,
+        ):
+            self._layers, self._given, self._wanted = layers, given, wanted
+            yield
+        self._layers = []
+
+
+@contextlib.contextmanager
+def learning_from(teacher: Teacher | None, student: nn.Module) -> Iterator[Objective]:
+    """What ``student`` makes small: the distance to its teacher, or the loss on labels."""
+    if teacher is None:
+        yield label_loss
+        return
+    with teacher.follow(student):
+        yield teacher

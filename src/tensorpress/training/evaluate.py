@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import run_examples
+from tensorpress.layers import channels_last
+from tensorpress.surgery import run_examples, runs_in_channels_last
 from tensorpress.training.place import Place, find_place
 
 # On a CPU the maps of more images than this leave the cache, which halves the speed.
@@ -55,6 +56,8 @@ def evaluate(
     net.to(place.device)
     size = BATCH.get(place.device.type, 1000)
     require_answers(net, data, place.device)
+    example = torch.zeros(2, *data.input_shape, device=place.device)
+    arranged = channels_last if runs_in_channels_last(net, example) else Tensor.contiguous
     was_training = net.training
     net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
@@ -63,7 +66,7 @@ def evaluate(
             batch = images.images[first : first + size].to(place.device)
             labels = images.labels[first : first + size].to(place.device)
             inputs = normalise(batch, data.mean, data.std)
-            logits = net(inputs.contiguous(memory_format=torch.channels_last))
+            logits = net(arranged(inputs))
             correct += (logits.argmax(1) == labels).sum()
     net.train(was_training)
     return Accuracy(int(place.total(correct)), len(images))

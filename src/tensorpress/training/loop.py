@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
+from tensorpress.surgery import arrange_channels_last
 from tensorpress.training.batches import batches_of, epoch_seed
-from tensorpress.training.distil import Objective, label_loss
+from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.recipes import Recipe
@@ -44,13 +45,13 @@ def fit(
     *,
     seed: int = 0,
     phase: str = "train",
-    objective: Objective = label_loss,
+    teacher: Teacher | None = None,
     place: Place | None = None,
     freeze_bn: bool = False,
     compiled: bool | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[EpochResult]:
-    """Train ``net`` in place by ``recipe`` and yield each epoch's result.
+    """Train ``net`` in place by ``recipe``, on labels or from a teacher; yield each epoch's result.
 
     >>> for epoch in fit(net, data, Recipe(epochs=2)):  # doctest: +SKIP
     ...     print(epoch.loss)
@@ -58,19 +59,20 @@ def fit(
     Raises:
         TensorpressError: see `Trainer`.
     """
-    trainer = Trainer(
-        net,
-        data,
-        recipe,
-        seed=seed,
-        phase=phase,
-        objective=objective,
-        place=place or find_place(),
-        freeze_bn=freeze_bn,
-        compiled=compiled,
-    )
-    for epoch in range(recipe.epochs):
-        yield trainer.epoch(epoch, on_step)
+    with learning_from(teacher, net) as objective:
+        trainer = Trainer(
+            net,
+            data,
+            recipe,
+            seed=seed,
+            phase=phase,
+            objective=objective,
+            place=place or find_place(),
+            freeze_bn=freeze_bn,
+            compiled=compiled,
+        )
+        for epoch in range(recipe.epochs):
+            yield trainer.epoch(epoch, on_step)
 
 
 class Trainer:
@@ -99,10 +101,16 @@ class Trainer:
         freeze_bn: bool = False,
         compiled: bool | None = None,
     ) -> None:
-        self.net = net.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(place.device)
         self.recipe, self.seed, self.phase = recipe, seed, phase
         self.place, self.freeze_bn = place, freeze_bn
-        self.batches = batches_of(data, recipe.batch_size, place)
+        example = torch.zeros(2, *data.input_shape, device=place.device)
+        self.batches = batches_of(
+            data,
+            recipe.batch_size,
+            place,
+            channels_last=arrange_channels_last(self.net, example),
+        )
         self.optimizer = make_optimizer(self.net, recipe, place)
         self.step = TrainStep(self.net, self.optimizer, objective, place)
         self.compiled = compiled

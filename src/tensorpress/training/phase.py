@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.training.distil import Objective, label_loss
+from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.evaluate import Accuracy, evaluate, require_answers
 from tensorpress.training.loop import EpochResult, Trainer
 from tensorpress.training.recipes import Recipe
@@ -13,14 +13,23 @@ from tensorpress.training.session import Session
 
 
 def train_phase(
-    session: Session, phase: str, net: nn.Module, recipe: Recipe, objective: Objective = label_loss
+    session: Session, phase: str, net: nn.Module, recipe: Recipe, teacher: Teacher | None = None
 ) -> dict[str, Any]:
     """Train ``net`` in place by ``recipe`` and give its accuracy on the test images.
+
+    It learns from ``teacher``, or from labels where there is none.
 
     Raises:
         TensorpressError: the network does not suit the images, the training diverged, a
             checkpoint is damaged or cannot be written.
     """
+    with learning_from(teacher, net) as objective:
+        return _train(session, phase, net, recipe, objective)
+
+
+def _train(
+    session: Session, phase: str, net: nn.Module, recipe: Recipe, objective: Objective
+) -> dict[str, Any]:
     run, data, settings = session.run, session.data, session.settings
     require_answers(net, data, torch.device("cpu"))
     split = data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data

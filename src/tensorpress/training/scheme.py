@@ -60,10 +60,13 @@ def run_scheme(
     def phases(session: Session) -> dict[str, Any]:
         dense = stages.baseline(session, train)
         small = stages.compressed(session, compression)
-        teacher = stages.trained_baseline(session) if distillation else None
-        objective = stages.objective_of(session, teacher, distillation or Distillation())
+        teacher = (
+            stages.teacher_of(session, stages.trained_baseline(session), distillation)
+            if distillation
+            else None
+        )
         start = session.run.file(stages.COMPRESSED)
-        tuned = stages.finetuned(session, start, finetune, objective)
+        tuned = stages.finetuned(session, start, finetune, teacher)
         control = stages.dense_control(session, finetune) if dense_control else None
         return {
             "method": compression.method,
@@ -147,9 +150,12 @@ def finetune(
         start = stages.load_compressed(session, compressed)
         before = evaluate(start, data, place=session.place)
         session.display.say(f"{before} before fine-tuning")
-        taught = teacher.make(session.settings.seed) if teacher else None
-        objective = stages.objective_of(session, taught, how)
-        facts = stages.finetuned(session, compressed, recipe, objective)
+        taught = (
+            stages.teacher_of(session, teacher.make(session.settings.seed), how)
+            if teacher
+            else None
+        )
+        facts = stages.finetuned(session, compressed, recipe, taught)
         return {
             **stages.cost_of(start.cpu(), data),
             "distilled": teacher is not None,

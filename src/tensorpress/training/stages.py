@@ -13,7 +13,7 @@ from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import count
 from tensorpress.training.compression import Compression
-from tensorpress.training.distil import Distillation, Objective, Teacher, label_loss
+from tensorpress.training.distil import Distillation, Teacher
 from tensorpress.training.evaluate import evaluate
 from tensorpress.training.loop import portable_state
 from tensorpress.training.phase import train_phase
@@ -56,20 +56,20 @@ def compressed(session: Session, compression: Compression) -> Facts:
     return facts
 
 
-def finetuned(session: Session, start: Path, recipe: Recipe, objective: Objective) -> Facts:
+def finetuned(session: Session, start: Path, recipe: Recipe, teacher: Teacher | None) -> Facts:
     """Fine-tune the network in the file ``start``; leaves ``model.tp``."""
     if FINETUNE in session.run.phases:
         return session.run.phases[FINETUNE]
     net = load_compressed(session, start)
-    facts = train_phase(session, FINETUNE, net, recipe, objective)
+    facts = train_phase(session, FINETUNE, net, recipe, teacher)
     save_model(session, MODEL, net, artifacts.read_manifest(start).account)
     session.run.finish_phase(FINETUNE, facts)
     return facts
 
 
-def objective_of(session: Session, teacher: nn.Module | None, how: Distillation) -> Objective:
-    """To learn from ``teacher`` where there is one, from labels otherwise."""
-    return label_loss if teacher is None else Teacher(teacher, how, session.place.device)
+def teacher_of(session: Session, net: nn.Module, how: Distillation) -> Teacher:
+    """``net`` as a teacher on the session's images, where the session trains."""
+    return Teacher(net, how, session.data.input_shape, session.place.device)
 
 
 def trained_baseline(session: Session) -> nn.Module:

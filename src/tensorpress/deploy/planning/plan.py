@@ -35,7 +35,7 @@ from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Set
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
 from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
-from tensorpress.deploy.runtimes.torch_eager import threads as torch_threads
+from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError

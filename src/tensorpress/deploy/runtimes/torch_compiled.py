@@ -11,9 +11,8 @@ from tensorpress.deploy.runtimes.torch_eager import (
     PreparedTorch,
     TorchEager,
     TorchRunner,
-    call,
-    threads,
 )
+from tensorpress.deploy.runtimes.torch_place import TorchPlace, threads
 from tensorpress.errors import TensorpressError
 
 
@@ -44,18 +43,18 @@ class PreparedCompiled(PreparedTorch):
     """As for eager mode, but compiled when it is built."""
 
     def build(self, choice: Choice, feed: Feed) -> "CompiledRunner":
-        return CompiledRunner(self.swapped(choice), feed, self.setting)
+        return CompiledRunner(self.swapped(choice), feed, self.place)
 
 
 class CompiledRunner(TorchRunner):
     """A compiled network; another batch size compiles it again."""
 
-    def __init__(self, net: nn.Module, feed: Feed, setting: Setting) -> None:
-        super().__init__(net, feed, setting)
+    def __init__(self, net: nn.Module, feed: Feed, place: TorchPlace) -> None:
+        super().__init__(net, feed, place)
         self._compiled: Any = torch.compile(net, dynamic=False, options={"freezing": True})
         self(*feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         # Freezing looks for no_grad, and inference mode hides it.
-        with threads(self.setting.threads), torch.no_grad():
-            return call(self._compiled, self.feed.with_tensors(tensors), self.setting)
+        with threads(self.place.setting.threads), torch.no_grad():
+            return self.place.call(self._compiled, self.feed.with_tensors(tensors))

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.runtime import Choice, Setting
-from tensorpress.deploy.runtimes.torch_eager import PreparedTorch, TorchEager, TorchRunner, call
+from tensorpress.deploy.runtimes.torch_eager import PreparedTorch, TorchEager, TorchRunner
+from tensorpress.deploy.runtimes.torch_place import TorchPlace
 from tensorpress.errors import TensorpressError
 
 WARM_UP_CALLS = 3
@@ -43,14 +44,14 @@ class PreparedGraphs(PreparedTorch):
     """As for eager mode, but recorded when it is built."""
 
     def build(self, choice: Choice, feed: Feed) -> "GraphsRunner":
-        return GraphsRunner(self.swapped(choice), feed, self.setting, self.device)
+        return GraphsRunner(self.swapped(choice), feed, self.place)
 
 
 class GraphsRunner(TorchRunner):
     """A network recorded for each shape of inputs that it is called on."""
 
-    def __init__(self, net: nn.Module, feed: Feed, setting: Setting, device: str) -> None:
-        super().__init__(net, feed, setting, device)
+    def __init__(self, net: nn.Module, feed: Feed, place: TorchPlace) -> None:
+        super().__init__(net, feed, place)
         self._recorded: dict[tuple[Any, ...], tuple[Any, list[Tensor], list[Tensor]]] = {}
         self(*feed.tensors)
 
@@ -67,15 +68,15 @@ class GraphsRunner(TorchRunner):
             return [output.to(home, copy=True) for output in outputs]
 
     def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], list[Tensor]]:
-        inputs = [tensor.to(self.device, copy=True) for tensor in tensors]
+        inputs = [tensor.to(self.place.device, copy=True) for tensor in tensors]
         feed = self.feed.with_tensors(inputs)
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_CALLS):
-                call(self.net, feed, self.setting, self.device)
+                self.place.call(self.net, feed)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            outputs = call(self.net, feed, self.setting, self.device)
+            outputs = self.place.call(self.net, feed)
         return graph, inputs, outputs

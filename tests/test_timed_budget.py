@@ -99,8 +99,8 @@ def test_with_images_the_time_is_kept_as_well():
 
 
 def test_a_real_clock_gives_a_network_that_computes(monkeypatch):
-    for name in ("SECONDS_TO_COMPARE", "LEAST_ROUNDS", "MOST_ROUNDS"):
-        monkeypatch.setattr(f"tensorpress.deploy.planning.clock.{name}", 1)
+    for name in ("SECONDS_A_NETWORK", "LEAST_ROUNDS", "MOST_ROUNDS"):
+        monkeypatch.setattr(f"tensorpress.deploy.planning.measure.{name}", 1)
     budget = tp.Budget(params=1.5, milliseconds=1e6, threads=1, batch=2)
     result = tp.compress(small_net(), IMAGE, budget=budget)
     assert result.pcr >= 1.5

@@ -24,7 +24,7 @@ SHAPE = (3, 8, 9)
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr("tensorpress.deploy.planning.plan.SECONDS_A_NETWORK", 0.0)
+    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
     monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_A_CANDIDATE", 0.0)
 

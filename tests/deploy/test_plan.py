@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Candidate, factorized_layers
-from tensorpress.deploy.planning.plan import fastest
+from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import torch_eager
 from tensorpress.layers import Factorized
 
@@ -34,7 +34,7 @@ ALIKE = [
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     for module, seconds in (
-        ("planning.plan", "SECONDS_A_NETWORK"),
+        ("planning.measure", "SECONDS_A_NETWORK"),
         ("runtimes.graph_runtime", "SECONDS_A_VARIANT"),
         ("runtimes.torch_eager", "SECONDS_A_CANDIDATE"),
     ):

@@ -24,7 +24,7 @@ IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
 def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     monkeypatch.setenv("TENSORPRESS_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr("tensorpress.deploy.planning.plan.SECONDS_A_NETWORK", 0.0)
+    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     monkeypatch.setattr(graph_runtime, "SECONDS_A_VARIANT", 0.0)
     monkeypatch.setattr(torch_eager, "SECONDS_A_CANDIDATE", 0.0)
 

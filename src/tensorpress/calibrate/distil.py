@@ -39,7 +39,7 @@ def distil(
     """Train ``student``, in place, on the answers of ``teacher`` to images without labels.
 
     The loss is the mean squared difference of the answers (of logits less their mean) as a share of
-    their variance, and the same of the outputs of each decomposed layer, averaged over layers: from
+    their variance, and the same of the outputs of decomposed layers, averaged over layers: from
     few images the answers alone teach little. Adam, one cycle; images are flipped and shifted at
     random, and both networks see the same. Frozen parameters stay, unless all of them are frozen. A
     tenth of the images is held back: if the divergence on those has not fallen, a smaller learning

@@ -1,22 +1,18 @@
 """How long the layers of a network take at different ranks, each executed in its fastest way."""
 
-import statistics
 from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from tensorpress.deploy.execution import candidates_of, factorized_layers, without_dominated
+from tensorpress.deploy.execution import candidates_of, factorized_layers
 from tensorpress.deploy.feed import read_feed
-from tensorpress.deploy.latency import interleaved_times
-from tensorpress.deploy.planning.plan import fastest, read_setting, usable
-from tensorpress.deploy.runtimes.runtime import Choice, Timings, rounds_within, timed_call
+from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
+from tensorpress.deploy.planning.plan import read_setting, usable
+from tensorpress.deploy.runtimes.runtime import Choice, Timings
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.surgery import ExampleInputs, count
-
-SECONDS_TO_COMPARE = 3.0
-LEAST_ROUNDS, MOST_ROUNDS = 9, 100
 
 
 class ChainClock:
@@ -81,18 +77,11 @@ class ChainClock:
             self._prepared.rearranged(chains).build({**self._dense, **best}, self._feed),
             self._prepared.build(self._dense, self._feed),
         ]
-        calls = [timed_call(runner, self._feed.tensors) for runner in runners]
-        rounds = rounds_within(SECONDS_TO_COMPARE / 2, calls[1], LEAST_ROUNDS, MOST_ROUNDS)
-        small, whole = interleaved_times(calls, rounds)
-        return statistics.median(small), statistics.median(whole)
+        small, whole = median_seconds(runners, self._feed)
+        return small, whole
 
     def _timings(
         self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
     ) -> Timings:
-        multiples = self._kind.multiples
-        candidates = {}
-        for name, chain in chains.items():
-            layers = list(chain)
-            options = candidates_of(layers, multiples)
-            candidates[name] = without_dominated(layers, options, *self._shapes[name])
+        candidates = worth_measuring(chains, self._shapes, self._kind.multiples)
         return self._prepared.rearranged(chains).profile(candidates, self._feed, on_step)

@@ -1,7 +1,6 @@
 """An execution plan: how each factorised layer of a network is best run, measured."""
 
 import os
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,8 @@ from tensorpress.deploy.execution import (
     factorized_layers,
     realise,
     trace_modules,
-    without_dominated,
 )
 from tensorpress.deploy.feed import Feed, read_feed
-from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.planning.cache import (
     PlanCache,
     default_folder,
@@ -29,12 +26,12 @@ from tensorpress.deploy.planning.cache import (
     structure_of,
     table_key,
 )
+from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
 from tensorpress.deploy.planning.table import PlanRow, PlanTable
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
-from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
@@ -44,8 +41,6 @@ from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
 
 Result = TypeVar("Result")
-SECONDS_A_NETWORK = 1.5
-LEAST_ROUNDS, MOST_ROUNDS = 7, 50
 TOLERANCES = {"f32": 1e-3, "bf16": 0.2}
 """How far a plan may be from the network, of its largest output: rounding, over many layers."""
 
@@ -275,11 +270,7 @@ def _measure(
     chains = factorized_layers(net)
     cost = count(net, feed.examples)
     inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
-    candidates = {}
-    for name, chain in chains.items():
-        options = candidates_of(list(chain), kind.multiples)
-        shapes = inputs.get(name)
-        candidates[name] = without_dominated(list(chain), options, *shapes) if shapes else options
+    candidates = worth_measuring(chains, inputs, kind.multiples)
     timings = _trying(kind, lambda: prepared.profile(candidates, feed, on_step))
     choices = {
         "plan": {name: fastest(taken) for name, taken in timings.items()},
@@ -294,11 +285,6 @@ def _measure(
         for name, chain in chains.items()
     )
     return PlanTable(rows, whole, facts)
-
-
-def fastest(taken: Mapping[Candidate, float]) -> Candidate:
-    """The fastest way of executing a layer; the first, dense, where not all could be measured."""
-    return min(taken, key=taken.__getitem__) if all(taken.values()) else next(iter(taken))
 
 
 def _kernel(chain: Factorized) -> str:
@@ -316,9 +302,7 @@ def _whole(
         if choice not in different:
             different.append(choice)
     runners = [_build(kind, prepared, choice, feed) for choice in different]
-    calls = [timed_call(runner, feed.tensors) for runner in runners]
-    rounds = rounds_within(SECONDS_A_NETWORK, calls[0], LEAST_ROUNDS, MOST_ROUNDS)
-    medians = [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
+    medians = median_seconds(runners, feed)
     return {name: medians[different.index(choice)] for name, choice in choices.items()}
 
 

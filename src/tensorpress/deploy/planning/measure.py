@@ -1,0 +1,44 @@
+"""What to measure of a network's layers, how long whole networks take, and which way is fastest."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from tensorpress.deploy.execution import Candidate, candidates_of, without_dominated
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.runtimes import Runner
+from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
+from tensorpress.layers import Factorized
+
+SECONDS_A_NETWORK = 1.5
+LEAST_ROUNDS, MOST_ROUNDS = 9, 100
+Shapes = Sequence[Sequence[int]]
+
+
+def worth_measuring(
+    chains: Mapping[str, Factorized], inputs: Mapping[str, Shapes], multiples: Sequence[int]
+) -> dict[str, list[Candidate]]:
+    """For each chain its ways to be executed that no other clearly beats on paper, dense first.
+
+    Args:
+        inputs: the shapes of a layer's input at each of its calls; of one without, all ways.
+        multiples: to which the runtime may fill up widths.
+    """
+    found = {}
+    for name, chain in chains.items():
+        options = candidates_of(list(chain), multiples)
+        shapes = inputs.get(name)
+        found[name] = without_dominated(list(chain), options, *shapes) if shapes else options
+    return found
+
+
+def median_seconds(runners: Sequence[Runner], feed: Feed) -> list[float]:
+    """Median seconds of a call of each runner, measured in turns."""
+    calls = [timed_call(runner, feed.tensors) for runner in runners]
+    rounds = rounds_within(SECONDS_A_NETWORK, calls[0], LEAST_ROUNDS, MOST_ROUNDS)
+    return [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
+
+
+def fastest(taken: Mapping[Candidate, float]) -> Candidate:
+    """The fastest way of executing a layer; the first, dense, where not all could be measured."""
+    return min(taken, key=taken.__getitem__) if all(taken.values()) else next(iter(taken))

@@ -33,7 +33,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
     "run": (
         *("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
-        *("--calibration-images", "--no-recover"),
+        *("--calibration-images", "--no-recover", "--vbmf", "--round-to", "--budget-speedup"),
+        *("--teacher", "--temperature", "--alpha", "--follow"),
     ),
     "export": (
         *("--net", "--weights", "--compressed", "--format", "--batch", "--data", "--mean", "--std"),

@@ -25,6 +25,10 @@ RUNS = [
     "--no-skip-first --exclude 'layer 1.*' --exclude b --include 'a*'",
     "run --net resnet56 --data digits --relative-error 0.25 --weight-decay 0 --mean 0.5 --std 0.2",
     "run --net resnet56 --data digits --singular-sum 0.5",
+    "run --net resnet20 --data digits --method tucker2 --vbmf --round-to 8",
+    "run --net resnet20 --data digits --budget-macs 2 --budget-speedup 1.5 --runtime openvino "
+    "--threads 1 --batch 16",
+    "run --net resnet20 --data digits --budget-ms 2.5",
     "train --net vggnet --data digits --epochs 7 --lr 0.01 --seed 3",
     "train --net tt_conv_cnn --weights W --data digits --schedule cosine --hold-back 5",
     "finetune --compressed C --data digits --epochs 4 --teacher W --alpha 1",

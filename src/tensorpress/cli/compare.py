@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tensorpress.cli import options, training_options
+from tensorpress.cli import options, rank_options, training_options
 from tensorpress.cli.inputs import read_inputs, required_data, required_net
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
@@ -48,7 +48,7 @@ def compare_methods(
     lr: training_options.Lr = None,
     schedule: training_options.Schedule = None,
     optimizer: training_options.Optimizer = None,
-    runtime: options.Runtime = "torch",
+    runtime: rank_options.Runtime = "torch",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of a forward pass.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images of a forward pass.")] = 1,
     seed: training_options.Seed = 0,
@@ -77,7 +77,9 @@ def compare_methods(
     )
     assert inputs.data is not None
     network = inputs.load(weights)
-    changes = training_options.recipe_changes(epochs, lr, None, None, schedule, optimizer)
+    changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
+        epochs, lr
+    )
     what = Comparison(
         methods=names,
         budgets=tuple(options.read_numbers(budget_macs, "--budget-macs", "2,4,6")),

@@ -10,8 +10,10 @@ from torch import nn
 
 from tensorpress import api, artifacts
 from tensorpress.cli import options
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import Inputs, read_calibration, read_dtype, read_inputs, required_net
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.rank_options import MethodOptions, RankOptions
 from tensorpress.files import write_whole
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -32,28 +34,13 @@ StoreAs = Annotated[
 ]
 
 
+@grouped
 def compress(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
-    energy: options.EnergyShare = None,
-    singular_sum: options.SingularShare = None,
-    relative_error: options.ErrorBound = None,
-    ranks: options.FixedRanks = None,
-    vbmf: options.BayesianRanks = False,
-    budget_params: options.BudgetParams = None,
-    budget_macs: options.BudgetMacs = None,
-    budget_speedup: options.BudgetSpeedup = None,
-    budget_ms: options.BudgetMilliseconds = None,
-    runtime: options.Runtime = "torch",
-    threads: options.Threads = None,
-    batch: options.TimedBatch = None,
-    round_to: options.RoundTo = 1,
-    method: options.Method = "ttpwt",
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    skip_first: options.SkipFirst = True,
-    linear: options.Linear = False,
-    balance: options.Balance = False,
+    rank: RankOptions,
+    layers: MethodOptions,
     data: options.Data = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -76,22 +63,7 @@ def compress(
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
     """
     net = required_net(net)
-    rule, budget = options.read_rank(
-        energy,
-        singular_sum,
-        relative_error,
-        ranks,
-        budget_params,
-        budget_macs,
-        vbmf=vbmf,
-        timed={
-            "speedup": budget_speedup,
-            "milliseconds": budget_ms,
-            "runtime": runtime,
-            "threads": threads,
-            "batch": batch,
-        },
-    )
+    rule, budget = rank.read()
     stored = read_dtype(store_as)
     with output_folder(output):
         inputs = read_inputs(
@@ -108,17 +80,12 @@ def compress(
         result = api.compress(
             network,
             torch.zeros(1, *inputs.shape),
-            method=method,
             rank=rule,
             budget=budget,
-            round_to=round_to,
-            include=include or None,
-            exclude=exclude or (),
-            skip_first=skip_first,
-            linear=linear,
-            balance=balance,
+            round_to=rank.round_to,
             calibration=images,
             recover=recover,
+            **layers.arguments(),
         )
         typer.echo(str(result))
         facts = _accuracies(network, result.model, inputs)

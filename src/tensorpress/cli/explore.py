@@ -10,8 +10,10 @@ import typer
 from torch import nn
 
 from tensorpress.cli import options
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.rank_options import SelectionOptions
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import RATIOS, Exploration
@@ -24,7 +26,9 @@ MOST_HELD_BACK = 1000
 USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
 
 
+@grouped
 def explore(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
     calibrate: options.Calibrate = None,
@@ -32,9 +36,7 @@ def explore(
     ratios: Annotated[
         str, typer.Option("--ratios", help="PCR and FCR to look at, both at once.")
     ] = USUAL_RATIOS,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    skip_first: options.SkipFirst = True,
+    layers: SelectionOptions,
     data: options.Data = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -83,10 +85,8 @@ def explore(
             torch.zeros(1, *inputs.shape),
             images,
             ratios=asked,
-            include=include or None,
-            exclude=exclude or (),
-            skip_first=skip_first,
             score=None if held is None else accuracy,
+            **layers.arguments(),
         )
         typer.echo(str(found))
         if held is not None:

@@ -9,14 +9,19 @@ import typer
 
 from tensorpress import training
 from tensorpress.cli import options, training_options
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.rank_options import MethodOptions, RankOptions
+from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
-from tensorpress.training import Compression, Outcome, Settings, recipes_for
+from tensorpress.training import Compression, Outcome, recipes_for
 
 
+@grouped
 def train(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
     data: options.Data = None,
@@ -25,15 +30,8 @@ def train(
     classes: options.Classes = None,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
-    weight_decay: training_options.WeightDecay = None,
-    batch_size: training_options.BatchSize = None,
-    schedule: training_options.Schedule = None,
-    optimizer: training_options.Optimizer = None,
-    seed: training_options.Seed = 0,
-    hold_back: training_options.HoldBack = 0,
-    freeze_bn: training_options.FreezeBn = False,
-    device: training_options.Device = None,
-    compiled: training_options.Compiled = None,
+    recipe: RecipeOptions,
+    loop: LoopOptions,
     output: training_options.RunFolder = None,
 ) -> None:
     """Train a network by its recipe, or train weights on.
@@ -43,22 +41,19 @@ def train(
     folder = required_folder(output)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
-    changes = training_options.recipe_changes(
-        epochs, lr, weight_decay, batch_size, schedule, optimizer
-    )
     outcome = training.train(
         folder,
         inputs.as_network(weights),
         inputs.data,
-        recipes_for(inputs.net).train.changed(**changes),
-        settings=Settings(
-            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
-        ),
+        recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
+        settings=loop.settings(),
     )
     _report(outcome)
 
 
+@grouped
 def finetune(
+    *,
     compressed: Annotated[
         Path | None,
         typer.Option(
@@ -82,18 +77,9 @@ def finetune(
     classes: options.Classes = None,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
-    weight_decay: training_options.WeightDecay = None,
-    batch_size: training_options.BatchSize = None,
-    schedule: training_options.Schedule = None,
-    optimizer: training_options.Optimizer = None,
-    temperature: training_options.Temperature = None,
-    alpha: training_options.Alpha = None,
-    follow: training_options.Follow = None,
-    seed: training_options.Seed = 0,
-    hold_back: training_options.HoldBack = 0,
-    freeze_bn: training_options.FreezeBn = False,
-    device: training_options.Device = None,
-    compiled: training_options.Compiled = None,
+    recipe: RecipeOptions,
+    teaching: TeachingOptions,
+    loop: LoopOptions,
     output: training_options.RunFolder = None,
 ) -> None:
     """Fine-tune a compressed network.
@@ -103,46 +89,31 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
-    distillation = training_options.read_distillation(
-        teacher is not None, temperature, alpha, follow
-    )
+    distillation = teaching.read(taught=teacher is not None)
     inputs = read_compressed_inputs(
         compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
     )
     assert inputs.data is not None
-    changes = training_options.recipe_changes(
-        epochs, lr, weight_decay, batch_size, schedule, optimizer
-    )
     outcome = training.finetune(
         folder,
         inputs.as_network(None),
         compressed,
         inputs.data,
-        recipes_for(inputs.net).finetune.changed(**changes),
+        recipes_for(inputs.net).finetune.changed(**recipe.changes(epochs, lr)),
         teacher=inputs.as_network(teacher) if teacher else None,
         distillation=distillation,
-        settings=Settings(
-            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
-        ),
+        settings=loop.settings(),
     )
     _report(outcome)
 
 
+@grouped
 def run(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
-    energy: options.EnergyShare = None,
-    singular_sum: options.SingularShare = None,
-    relative_error: options.ErrorBound = None,
-    ranks: options.FixedRanks = None,
-    budget_params: options.BudgetParams = None,
-    budget_macs: options.BudgetMacs = None,
-    method: options.Method = "ttpwt",
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    skip_first: options.SkipFirst = True,
-    linear: options.Linear = False,
-    balance: options.Balance = False,
+    rank: RankOptions,
+    layers: MethodOptions,
     calibration_images: Annotated[
         int,
         typer.Option(
@@ -163,10 +134,7 @@ def run(
     finetune_epochs: training_options.FinetuneEpochs = None,
     lr: training_options.TrainLr = None,
     finetune_lr: training_options.FinetuneLr = None,
-    weight_decay: training_options.WeightDecay = None,
-    batch_size: training_options.BatchSize = None,
-    schedule: training_options.Schedule = None,
-    optimizer: training_options.Optimizer = None,
+    recipe: RecipeOptions,
     teacher: Annotated[
         bool,
         typer.Option(
@@ -175,9 +143,7 @@ def run(
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
-    temperature: training_options.Temperature = None,
-    alpha: training_options.Alpha = None,
-    follow: training_options.Follow = None,
+    teaching: TeachingOptions,
     control: Annotated[
         bool,
         typer.Option(
@@ -186,11 +152,7 @@ def run(
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
-    seed: training_options.Seed = 0,
-    hold_back: training_options.HoldBack = 0,
-    freeze_bn: training_options.FreezeBn = False,
-    device: training_options.Device = None,
-    compiled: training_options.Compiled = None,
+    loop: LoopOptions,
     output: training_options.RunFolder = None,
 ) -> None:
     """The whole scheme: train a baseline, compress it, fine-tune it.
@@ -199,26 +161,19 @@ def run(
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
-    rule, budget = options.read_rank(
-        energy, singular_sum, relative_error, ranks, budget_params, budget_macs
-    )
+    rule, budget = rank.read()
     folder = required_folder(output)
-    distillation = training_options.read_distillation(teacher, temperature, alpha, follow)
+    distillation = teaching.read(taught=teacher)
     inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
-    common = (weight_decay, batch_size, schedule, optimizer)
     compression = Compression(
-        method,
-        rule,
-        budget,
-        None if not include else tuple(include),
-        tuple(exclude or ()),
-        skip_first,
-        linear,
-        balance,
-        calibration_images,
-        recover,
+        rank=rule,
+        budget=budget,
+        round_to=rank.round_to,
+        calibration_images=calibration_images,
+        recover=recover,
+        **layers.arguments(),
     )
     outcome = training.run_scheme(
         folder,
@@ -226,20 +181,14 @@ def run(
         inputs.data,
         compression,
         train=recipes.train.changed(
-            **training_options.recipe_changes(
-                training_options.first_given(train_epochs, epochs), lr, *common
-            )
+            **recipe.changes(training_options.first_given(train_epochs, epochs), lr)
         ),
         finetune=recipes.finetune.changed(
-            **training_options.recipe_changes(
-                training_options.first_given(finetune_epochs, epochs), finetune_lr, *common
-            )
+            **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
         ),
         distillation=distillation,
         dense_control=control,
-        settings=Settings(
-            seed=seed, hold_back=hold_back, freeze_bn=freeze_bn, device=device, compiled=compiled
-        ),
+        settings=loop.settings(),
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.

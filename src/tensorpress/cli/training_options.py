@@ -1,5 +1,6 @@
 """Options of the commands that train, and what they mean."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from tensorpress.cli.options import TRAINING
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation
+from tensorpress.training import Distillation, Settings
 
 RunFolder = Annotated[
     Path | None,
@@ -152,41 +153,57 @@ Follow = Annotated[
 ]
 
 
-def read_distillation(
-    taught: bool, temperature: float | None, alpha: float | None, follow: float | None
-) -> Distillation | None:
-    """How to learn from a teacher, if there is one.
+@dataclass(frozen=True)
+class TeachingOptions:
+    """How to learn from a teacher."""
 
-    Raises:
-        TensorpressError: a temperature or weights for a teacher that was not given.
-    """
-    if not taught:
-        if (temperature, alpha, follow) != (None, None, None):
+    temperature: Temperature = None
+    alpha: Alpha = None
+    follow: Follow = None
+
+    def read(self, *, taught: bool) -> Distillation | None:
+        """How to learn, if there is a teacher.
+
+        Raises:
+            TensorpressError: a temperature or weights for a teacher that was not given.
+        """
+        asked = {"temperature": self.temperature, "alpha": self.alpha, "layers": self.follow}
+        given = {name: value for name, value in asked.items() if value is not None}
+        if taught:
+            return Distillation(**given)
+        if given:
             raise TensorpressError(
                 "--temperature, --alpha and --follow are of a --teacher: give one too."
             )
         return None
-    given = {"temperature": temperature, "alpha": alpha, "layers": follow}
-    return Distillation(**{name: value for name, value in given.items() if value is not None})
 
 
-def recipe_changes(
-    epochs: int | None,
-    lr: float | None,
-    weight_decay: float | None,
-    batch_size: int | None,
-    schedule: str | None,
-    optimizer: str | None,
-) -> dict[str, Any]:
-    """What :meth:`Recipe.changed` takes; None leaves what the recipe says."""
-    return {
-        "epochs": epochs,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "schedule": schedule,
-        "optimizer": optimizer,
-    }
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What of a recipe is changed in every phase."""
+
+    weight_decay: WeightDecay = None
+    batch_size: BatchSize = None
+    schedule: Schedule = None
+    optimizer: Optimizer = None
+
+    def changes(self, epochs: int | None, lr: float | None) -> dict[str, Any]:
+        """What :meth:`Recipe.changed` takes; None leaves what the recipe says."""
+        return {"epochs": epochs, "lr": lr, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How and where to train."""
+
+    seed: Seed = 0
+    hold_back: HoldBack = 0
+    freeze_bn: FreezeBn = False
+    device: Device = None
+    compiled: Compiled = None
+
+    def settings(self) -> Settings:
+        return Settings(**asdict(self))
 
 
 def first_given(*values: int | None) -> int | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tensorpress.allocate import Budget
 from tensorpress.decompose import VBMF, Energy, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
 from tensorpress.report.rules import read_budget, read_rule
@@ -149,11 +150,11 @@ def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
     elif isinstance(rule, Ranks):
         words += ["--ranks", ",".join(map(str, rule.values))]
     elif budget is not None:
-        for option, ratio in (("--budget-params", budget.params), ("--budget-macs", budget.macs)):
-            if ratio is not None:
-                words += [option, repr(ratio)]
+        _budget(budget, words)
     else:
         caveats.append(LAYER_RULES)
+    if request.get("round_to", 1) != 1:
+        words += ["--round-to", str(int(request["round_to"]))]
     words += ["--method", str(request["method"])] * (request["method"] != "ttpwt")
     for option in ("include", "exclude"):
         for pattern in request[option] or ():
@@ -161,6 +162,21 @@ def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
     words += ["--no-skip-first"] * (not request["skip_first"])
     words += ["--linear"] * bool(request["linear"]) + ["--balance"] * bool(request["balance"])
     _calibration(request.get("calibration"), words, caveats)
+
+
+def _budget(budget: Budget, words: list[str]) -> None:
+    for option, value in (
+        ("--budget-params", budget.params),
+        ("--budget-macs", budget.macs),
+        ("--budget-speedup", budget.speedup),
+        ("--budget-ms", budget.milliseconds),
+    ):
+        if value is not None:
+            words += [option, repr(value)]
+    if budget.is_timed:
+        words += ["--runtime", budget.runtime]
+        words += ["--threads", str(budget.threads)] * (budget.threads is not None)
+        words += ["--batch", str(budget.batch)] * (budget.batch is not None)
 
 
 def _calibration(calibration: Json | None, words: list[str], caveats: list[str]) -> None:

@@ -33,6 +33,7 @@ class Compression:
     balance: bool = False
     calibration_images: int = 0
     recover: bool = True
+    round_to: int = 1
 
     def __post_init__(self) -> None:
         """Refuse before the baseline is trained what `compress` would refuse after it."""

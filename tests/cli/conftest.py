@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command import Answer, Command
+from command import Command, caller
 
 import tensorpress as tp
-from tensorpress.cli import main
 
 OWN = """
 import torch
@@ -63,19 +62,7 @@ def tensorpress(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["tensorpress", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code: object = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capfd.readouterr()
-        assert isinstance(code, int)
-        return Answer(code, out, err)
-
-    yield call
+    yield caller(monkeypatch, capfd)
     for name in ("my_nets.own", "my_nets"):
         sys.modules.pop(name, None)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from reporting import NET, NETS, Answer, Command
+from command import Command, caller
+from reporting import NET, NETS
 
 import tensorpress as tp
 from tensorpress.cli import main
@@ -30,20 +31,7 @@ def tensorpress(
     """``tensorpress ARGUMENTS`` in this process, in an empty folder."""
     assert nets
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["tensorpress", *map(str, arguments)])
-        capfd.readouterr()
-        try:
-            main()
-            code: object = 0
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        out, err = capfd.readouterr()
-        assert isinstance(code, int)
-        return Answer(code, out, err)
-
-    return call
+    return caller(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

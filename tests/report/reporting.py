@@ -1,7 +1,4 @@
-"""A small network of one's own, and what a command answers."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""A small network of one's own."""
 
 NETS = """
 import torch
@@ -18,14 +15,3 @@ def tiny(num_classes=10, in_channels=1):
 """
 NET = "report_nets:tiny"
 """Its name for --net, with `NETS` in a module report_nets."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Answer]
-"""``tensorpress ARGUMENTS``, in this process."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from chromium import Tab, browser, find_chromium
-from reporting import NET, Command
+from command import Command
+from reporting import NET
 
 from tensorpress.report import Findings, build_page, read_material
 from tensorpress.report.command import Command as CommandLine

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting import Command
+from command import Command
 
 import tensorpress as tp
 from tensorpress.cli import main

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import Command
 from html_check import Element, check_page
-from reporting import NET, Command
+from reporting import NET
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest

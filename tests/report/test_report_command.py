@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from reporting import NET, Answer, Command
+from command import Answer, Command
+from reporting import NET
 
 import tensorpress as tp
 

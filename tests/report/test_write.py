@@ -3,7 +3,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from reporting import NET, Command
+from command import Command
+from reporting import NET
 
 from tensorpress.artifacts import read_manifest
 from tensorpress.report import known_without_networks, read_material, write_report

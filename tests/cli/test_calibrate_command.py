@@ -14,6 +14,7 @@ from test_bad_input import assert_one_message
 from torch import Tensor, nn
 
 import tensorpress as tp
+from tensorpress.artifacts import read_manifest
 from tensorpress.data import load_unlabelled
 from tensorpress.training import stages
 
@@ -88,6 +89,8 @@ def test_compress_on_a_folder_of_images(tensorpress: Command, flat: Path, tmp_pa
         images = load_unlabelled(flat, most=2000, **told)
         assert len(images) == 24
         assert_is(tmp_path / output / "model.tp", expected(images, recover=False))
+        source = read_manifest(tmp_path / output / "model.tp").source
+        assert {name: tuple(source[name]) for name in ("mean", "std") if name in source} == told
 
 
 def test_images_are_normalised_as_those_of_the_data_are(

@@ -76,7 +76,7 @@ def compress(
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)
+        images = read_calibration(calibrate, calibration_images, inputs)
         result = api.compress(
             network,
             torch.zeros(1, *inputs.shape),

@@ -69,7 +69,7 @@ def explore(
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        images = read_calibration(calibrate, calibration_images, inputs, mean=mean, std=std)
+        images = read_calibration(calibrate, calibration_images, inputs)
         if images is None:
             raise TensorpressError(
                 "--calibrate is missing: give images without labels, as a folder or by name."

@@ -28,12 +28,15 @@ class Inputs:
         net: its name, or package.module:function.
         shape: of an input without the batch.
         classes: None for a network of one's own whose classes were not given.
+        mean, std: by which its images are normalised, where that is known.
     """
 
     net: str
     shape: tuple[int, ...]
     classes: int | None
     data: Dataset | None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""
@@ -60,8 +63,8 @@ class Inputs:
         source: dict[str, Any] = {"network": self.net, "input_shape": list(self.shape)}
         if self.classes is not None:
             source["num_classes"] = self.classes
-        if self.data is not None:
-            source |= {"mean": list(self.data.mean), "std": list(self.data.std)}
+        if self.mean is not None and self.std is not None:
+            source |= {"mean": list(self.mean), "std": list(self.std)}
         return source
 
 
@@ -82,11 +85,11 @@ def read_inputs(
     """
     net = required_net(net)
     shape = read_shape(input_shape)
+    normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
     if data is not None:
-        dataset = load_data(
-            data, mean=read_channels(mean, "--mean"), std=read_channels(std, "--std")
-        )
+        dataset = load_data(data, mean=normalised_by[0], std=normalised_by[1])
+        normalised_by = (dataset.mean, dataset.std)
         if shape is not None and shape != dataset.input_shape:
             raise TensorpressError(
                 f"--input-shape {input_shape} is not that of the data, "
@@ -96,7 +99,7 @@ def read_inputs(
         classes = classes or dataset.num_classes
     elif calibrate is None and (mean is not None or std is not None):
         raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
-    return Inputs(net, shape or CIFAR_SHAPE, classes, dataset)
+    return Inputs(net, shape or CIFAR_SHAPE, classes, dataset, *normalised_by)
 
 
 def required_data(data: str | None) -> str:
@@ -115,9 +118,7 @@ def required_net(net: str | None) -> str:
     return net
 
 
-def read_calibration(
-    source: str | None, most: int, inputs: Inputs, *, mean: str | None, std: str | None
-) -> Tensor | None:
+def read_calibration(source: str | None, most: int, inputs: Inputs) -> Tensor | None:
     """Images to calibrate on, None without --calibrate.
 
     Raises:
@@ -125,10 +126,7 @@ def read_calibration(
     """
     if source is None:
         return None
-    told = (read_channels(mean, "--mean"), read_channels(std, "--std"))
-    if inputs.data is not None:
-        told = (inputs.data.mean, inputs.data.std)
-    images = load_unlabelled(source, most=most, mean=told[0], std=told[1])
+    images = load_unlabelled(source, most=most, mean=inputs.mean, std=inputs.std)
     if tuple(images.shape[1:]) != inputs.shape:
         raise TensorpressError(
             f"--calibrate {source} has images of shape {','.join(map(str, images.shape[1:]))}, and "

@@ -15,8 +15,8 @@ from tensorpress.calibrate import (
     input_moments,
     outputs,
     reconstruct,
-    reestimate_batch_norm,
     samplers,
+    settle_batch_norm,
 )
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
@@ -138,7 +138,7 @@ class Calibrated:
         """Statistics and distillation, on the compressed network itself."""
         recovery = self.recovery
         if recovery.statistics:
-            reestimate_batch_norm(model, batches(self.images, model, 256))
+            settle_batch_norm(model, self.net, batches(self.images, model, 256))
         if recovery.distil_epochs:
             (images,) = batches(self.images, model, len(self.images))
             distil(

@@ -5,7 +5,14 @@ from branched_net import branched, images
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.calibrate import batches, even_batches, reestimate_batch_norm
+from tensorpress.calibrate import (
+    batches,
+    divergence,
+    even_batches,
+    outputs,
+    reestimate_batch_norm,
+    settle_batch_norm,
+)
 from tensorpress.calibrate.statistics import batch_statistics
 
 
@@ -82,3 +89,25 @@ def test_batch_norm_of_vectors_is_never_given_a_single_one() -> None:
         recover=tp.Recovery(distil_epochs=1),
     )
     assert result.pcr >= 1.5
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_statistics_stay_where_taking_them_again_does_harm(settled: bool) -> None:
+    net, parts = branched(), [images(64, seed=s) for s in range(3)]
+    reestimate_batch_norm(net, parts)
+    if not settled:  # as after a moment of training: far from what the images give
+        net.norm.running_mean -= 30.0
+        net.norm.running_var *= 4.0
+    image = parts[0][:1]
+    small = tp.compress(net, image, rank=tp.Energy(0.4 if settled else 0.99)).model
+    wanted = outputs(net, parts)
+    before = divergence(outputs(small, parts), wanted)
+    mean = small.norm.running_mean.clone()
+    settle_batch_norm(small, net, parts)
+    after = divergence(outputs(small, parts), wanted)
+    if settled:
+        assert after < before
+        assert not torch.equal(small.norm.running_mean, mean)
+    else:
+        assert after == before
+        assert torch.equal(small.norm.running_mean, mean)

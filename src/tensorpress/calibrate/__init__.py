@@ -15,7 +15,7 @@ from tensorpress.calibrate.moments import input_moments, samplers
 from tensorpress.calibrate.reconstruct import reconstruct
 from tensorpress.calibrate.recovery import Recovery, read_recovery
 from tensorpress.calibrate.sensitivity import answers_on_batch_statistics, layer_losses
-from tensorpress.calibrate.statistics import reestimate_batch_norm
+from tensorpress.calibrate.statistics import reestimate_batch_norm, settle_batch_norm
 
 __all__ = [
     "FEWEST",
@@ -36,4 +36,5 @@ __all__ = [
     "reconstruct",
     "reestimate_batch_norm",
     "samplers",
+    "settle_batch_norm",
 ]

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tensorpress.calibrate.divergence import divergence
+from tensorpress.calibrate.images import outputs
 from tensorpress.surgery import evaluating
+
+CLEARLY = 2.0
 
 
 def batch_norms(net: nn.Module) -> list[_BatchNorm]:
@@ -40,6 +44,22 @@ def reestimate_batch_norm(net: nn.Module, parts: Sequence[Tensor]) -> None:
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
+
+
+def settle_batch_norm(net: nn.Module, original: nn.Module, parts: Sequence[Tensor]) -> None:
+    """Take the statistics again, unless that takes the answers clearly further from the original's.
+
+    So it does where the original's own are not those of the images: a network that was trained
+    for a moment only, or images of another kind than it was trained on.
+    """
+    buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    wanted = outputs(original, parts)
+    before = divergence(outputs(net, parts), wanted)
+    reestimate_batch_norm(net, parts)
+    if divergence(outputs(net, parts), wanted) > CLEARLY * before:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
 
 
 @contextmanager

@@ -100,6 +100,12 @@ def prune(
             criterion or nothing that it could weigh, a network that does not run on the example
             inputs or is decomposed already, NaN or inf in a weight, a selector that fits nothing,
             a budget that cannot be reached.
+
+    >>> from tensorpress import Budget, prune
+    >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    >>> result = prune(net, torch.zeros(1, 3, 16, 16), budget=Budget(macs=2))
+    >>> print(result.layers[0].decision)
+    l1: 8 of 16 filters
     """
     criterion = find_criterion(method)
     _refuse_budget(budget)

@@ -115,7 +115,8 @@ def _say(row: Row) -> None:
 def _table(rows: list[Row], tables: list[PaperTable]) -> Table:
     table = Table(title="Methods at equal MACs")
     for heading in ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+        named = heading == "method"
+        table.add_column(heading, justify="left" if named else "right", no_wrap=named)
     for row in rows:
         if row.acc is None:
             table.add_row(row.method, f"{row.budget:g}", "-", row.reason)

@@ -37,7 +37,6 @@ class Criterion:
 
     Attributes:
         name: by which it is asked for.
-        paper: that it comes from.
         score: (network, coupled channels, what is given) -> scores; the least go first.
         across: scores are ranked over the whole network; else every layer gives the same share of
             its filters, as the papers of those criteria do.
@@ -45,7 +44,6 @@ class Criterion:
     """
 
     name: str
-    paper: str
     score: Callable[[nn.Module, Sequence[Coupled], Given], Scores]
     across: bool = False
     left: str = ""
@@ -114,19 +112,18 @@ def _random(_net: nn.Module, groups: Sequence[Coupled], given: Given) -> Scores:
 CRITERIA: dict[str, Criterion] = {
     criterion.name: criterion
     for criterion in (
-        Criterion("l1", "Li et al., 2017 (PFEC)", _l1),
-        Criterion("sfp", "He et al., 2018 (SFP)", _l2),
+        Criterion("l1", _l1),
+        Criterion("sfp", _l2),
         # Torch-Pruning's own FPGM takes distances between squared weights, which is another thing.
-        Criterion("fpgm", "He et al., 2019 (FPGM)", _distances),
+        Criterion("fpgm", _distances),
         Criterion(
             "bn-scale",
-            "Liu et al., 2017 (network slimming)",
             _scales,
             across=True,
             left="no batch norm scales its channels",
         ),
-        Criterion("taylor", "Molchanov et al., 2019", _taylor, across=True),
-        Criterion("random", "", _random),
+        Criterion("taylor", _taylor, across=True),
+        Criterion("random", _random),
     )
 }
 

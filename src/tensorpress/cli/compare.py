@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tensorpress.aligned import ruled
 from tensorpress.cli import options, training_options
 from tensorpress.cli.inputs import read_inputs, required_data, required_net
 from tensorpress.cli.output import required_folder
@@ -20,7 +19,7 @@ from tensorpress.experiments.comparison import (
     compare,
     plot_comparison,
 )
-from tensorpress.experiments.paper import PaperTable, tables_on
+from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
 from tensorpress.files import write_atomically
 from tensorpress.training import recipes_for
 from tensorpress.training.curves import can_plot
@@ -101,7 +100,7 @@ def compare_methods(
     )
     command = shlex.join(["tensorpress", *sys.argv[1:]])
     rows = compare(inputs.net, network, inputs.data, what, folder, command=command, on_row=_say)
-    Console().print(_table(rows, tables_on(inputs.net, inputs.data.name)))
+    typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
     typer.echo(f"written to {folder}")
@@ -112,31 +111,33 @@ def _say(row: Row) -> None:
     typer.echo(f"{row.method} at FCR {row.budget:g}: {told}")
 
 
-def _table(rows: list[Row], tables: list[PaperTable]) -> Table:
-    table = Table(title="Methods at equal MACs")
-    for heading in ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds"):
-        named = heading == "method"
-        table.add_column(heading, justify="left" if named else "right", no_wrap=named)
-    for row in rows:
-        if row.acc is None:
-            table.add_row(row.method, f"{row.budget:g}", "-", row.reason)
-            continue
-        assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
-        table.add_row(
-            row.method,
-            f"{row.fcr:.2f}",
-            f"{row.pcr:.2f}",
-            f"{row.acc_before:.2f} %",
-            f"{row.acc:.2f} ± {row.stderr:.2f} %",
-            f"{row.dacc:+.2f}",
-            f"{row.milliseconds:.2f}",
-            f"{row.milliseconds_dense:.2f}",
-            f"{row.seconds:.1f}",
-        )
-    for table_of_paper in tables:
-        table.add_section()
-        for printed in table_of_paper.rows:
-            ratios = ("-" if r is None else f"{r:.2f}" for r in (printed.fcr, printed.pcr))
-            dacc = "-" if printed.dacc is None else f"{printed.dacc:+.2f}"
-            table.add_row(f"{printed.method}, printed", *ratios, "-", "-", dacc, "-", "-", "-")
-    return table
+def _table(rows: list[Row], tables: list[PaperTable]) -> str:
+    head = ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds")
+    measured = [_cells(row) for row in rows]
+    printed = [_printed_cells(row) for table in tables for row in table.rows]
+    lines = ruled(head, [*measured, *printed], right=range(1, len(head)))
+    failed = [f"{row.method} at FCR {row.budget:g}: {row.reason}" for row in rows if row.reason]
+    return "\n".join(["Methods at equal MACs", "", *lines, *failed])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if row.acc is None:
+        return (row.method, f"{row.budget:g}", *"-------")
+    assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
+    return (
+        row.method,
+        f"{row.fcr:.2f}",
+        f"{row.pcr:.2f}",
+        f"{row.acc_before:.2f} %",
+        f"{row.acc:.2f} % ± {row.stderr:.2f}",
+        f"{row.dacc:+.2f}",
+        f"{row.milliseconds:.2f}",
+        f"{row.milliseconds_dense:.2f}",
+        f"{row.seconds:.1f}",
+    )
+
+
+def _printed_cells(row: PaperRow) -> tuple[str, ...]:
+    fcr, pcr = ("-" if ratio is None else f"{ratio:.2f}" for ratio in (row.fcr, row.pcr))
+    dacc = "-" if row.dacc is None else f"{row.dacc:+.2f}"
+    return (f"{row.method}, printed", fcr, pcr, "-", "-", dacc, "-", "-", "-")

@@ -36,7 +36,7 @@ Made from the docstrings by `make docs`: change them there. In the examples all 
 imported, and `torch` and `torch.nn` as `nn`.
 """
 SECTIONS: dict[str, list[str]] = {
-    "Compress": ["compress", "factorize", "count", "Budget"],
+    "Compress": ["compress", "factorize", "prune", "count", "Budget"],
     "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],

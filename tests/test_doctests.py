@@ -20,6 +20,7 @@ WITH_EXAMPLES = {
     "tensorpress.decompose.vbmf",
     "tensorpress.layers.factorize",
     "tensorpress.networks.build",
+    "tensorpress.pruning.prune",
     "tensorpress.surgery.count",
     "tensorpress.training.recipes",
 }

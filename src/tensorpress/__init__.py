@@ -19,6 +19,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
 from tensorpress.layers import factorize
 from tensorpress.networks import load_weights
+from tensorpress.pruning import prune
 from tensorpress.surgery import count
 from tensorpress.version import VERSION as __version__
 
@@ -43,6 +44,7 @@ __all__ = [
     "load_weights",
     "networks",
     "plan",
+    "prune",
     "save",
     "tt_svd",
 ]

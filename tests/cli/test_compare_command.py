@@ -1,8 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 from command import Command
+
+from tensorpress.cli.compare import _table
+from tensorpress.experiments.paper import tables_on
 
 
 def test_rows_are_printed_kept_and_not_done_again(
@@ -11,20 +15,29 @@ def test_rows_are_printed_kept_and_not_done_again(
     monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     asked = [
         *("compare", "--net", "my_nets.own:make", "--data", cifar, "--budget-macs", "1.3,900"),
-        *("--methods", "spatial-svd,ttpwt", "-o", "OUT"),
+        *("--methods", "spatial-svd,ttpwt,fpgm", "-o", "OUT"),
     ]
     answer = tensorpress(*asked)
     assert (answer.code, answer.err) == (0, "")
-    for method in ("spatial-svd", "ttpwt"):
+    for method in ("spatial-svd", "ttpwt", "fpgm"):
         assert f"{method} at FCR 1.3: " in answer.out
         assert f"{method} at FCR 900: FCR 900 cannot be reached" in answer.out
+    assert "fpgm at FCR 900: FCR 900 cannot be reached by pruning" in answer.out
     assert "Methods at equal MACs" in answer.out
     rows = json.loads(Path("OUT/compare.json").read_text())["rows"]
-    assert [row["acc"] is None for row in rows] == [False, False, True, True]
+    assert [row["acc"] is None for row in rows] == [False] * 3 + [True] * 3
     assert all(row["command"].startswith("tensorpress compare ") for row in rows)
     assert Path("OUT/compare.png").exists()
     again = tensorpress(*asked)
     assert again.out == answer.out
+
+
+def test_the_papers_rows_are_marked_as_printed() -> None:
+    lines = _table([], tables_on("resnet110", "cifar100")).splitlines()
+    cells = [re.split(r"  +", line) for line in lines]
+    assert ["PKP, printed", "2.37", "2.42", "-", "-", "-0.61", "-", "-", "-"] in cells
+    assert ["TAS, printed", "2.11", "-", "-", "-", "-1.90", "-", "-", "-"] in cells
+    assert sum(cell[0].endswith(", printed") for cell in cells) == 9
 
 
 @pytest.mark.parametrize(

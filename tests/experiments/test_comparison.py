@@ -2,14 +2,24 @@
 
 import dataclasses
 import json
+import sys
 
 import pytest
 import torch
 
 import tensorpress as tp
-from tensorpress.data import Dataset, ImageSet
+from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.experiments import comparison
-from tensorpress.experiments.comparison import Comparison, Row, compare, plot_comparison
+from tensorpress.experiments.comparison import (
+    COMPARED,
+    Comparison,
+    Row,
+    compare,
+    compressed,
+    plot_comparison,
+)
+from tensorpress.layers import METHODS as DECOMPOSITIONS
+from tensorpress.pruning import CRITERIA
 from tensorpress.training import Recipe
 
 METHODS = ("ttpwt", "channel-svd")
@@ -82,6 +92,95 @@ def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path):
     assert good.acc is not None
     assert bad.acc is None
     assert "FCR 500 cannot be reached" in bad.reason
+
+
+def test_a_method_that_failed_is_tried_again(tmp_path, monkeypatch):
+    net, data = tiny()
+    asked = dataclasses.replace(ASKED, budgets=(1.5,), methods=("l1",))
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    (bad,) = compare("tiny", net, data, asked, tmp_path)
+    assert bad.reason == "pruning needs Torch-Pruning: pip install 'tensorpress[prune]'"
+    monkeypatch.undo()
+    (good,) = compare("tiny", net, data, asked, tmp_path)
+    assert good.reason == ""
+    rows = json.loads((tmp_path / "compare.json").read_text())["rows"]
+    assert [Row(**row) for row in rows] == [good]
+
+
+@pytest.mark.parametrize("method", COMPARED)
+def test_every_method_gives_an_account_at_the_budget(method):
+    net, data = tiny()
+    account = compressed(net, data, ASKED, method, tp.Budget(macs=1.4))
+    assert account.fcr >= 1.4
+    assert account.request["method"] == method
+    assert account.macs_before == tp.count(net, torch.zeros(1, 3, 12, 12)).macs
+
+
+def test_all_methods_are_decompositions_and_criteria():
+    assert (*DECOMPOSITIONS, *CRITERIA) == COMPARED
+
+
+def test_taylor_sees_training_images_with_their_labels():
+    net, data = tiny()
+    asked = dataclasses.replace(ASKED, calibration_images=40)
+    account = compressed(net, data, asked, "taylor", tp.Budget(macs=1.4))
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))[:40]
+    images = normalise(data.train.images[order], data.mean, data.std)
+    wanted = tp.prune(
+        net,
+        torch.zeros(1, 3, 12, 12),
+        method="taylor",
+        budget=tp.Budget(macs=1.4),
+        images=images,
+        labels=data.train.labels[order],
+    )
+    assert account.request == wanted.request
+    assert account.request["images"] == 40
+    for ours, theirs in zip(account.model.parameters(), wanted.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_pruned_networks_are_fine_tuned_and_timed_beside_the_whole_one(tmp_path, monkeypatch):
+    net, data = tiny()
+    timed = []
+    interleaved = comparison.interleaved_seconds
+
+    def watched(plans, inputs, *, rounds):
+        timed.append([tp.count(plan.runner.net, inputs).macs for plan in plans])
+        return interleaved(plans, inputs, rounds=rounds)
+
+    monkeypatch.setattr(comparison, "interleaved_seconds", watched)
+    asked = dataclasses.replace(ASKED, methods=("l1", "bn-scale"), budgets=(1.5,))
+    rows = compare("tiny", net, data, asked, tmp_path)
+    whole = tp.count(net, torch.zeros(2, 3, 12, 12)).macs
+    assert [dense for _, dense in timed] == [whole, whole]
+    for row, (small, _) in zip(rows, timed, strict=True):
+        assert small == pytest.approx(whole / row.fcr)
+        assert row.milliseconds > 0
+        assert row.milliseconds_dense > 0
+        assert (row.epochs, row.reason) == (1, "")
+    plot_comparison(rows, tmp_path / "compare.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "data_name", "methods"),
+    [
+        ("vggnet", "cifar10", ["DCP", "Random-DCP", "WM+", "CP", "PFEC", "TTPWT (0.6)"]),
+        ("resnet56", "cifar-100-binary", ["SFP", "FPGM", "CCPrune", "FPDC", "TTPWT (0.55)"]),
+        ("resnet56", "cifar-10-batches-bin", []),
+        ("tiny", "tiny", []),
+    ],
+)
+def test_the_papers_rows_stand_beside_ours(tmp_path, name, data_name, methods):
+    net, data = tiny()
+    data = dataclasses.replace(data, name=data_name)
+    asked = dataclasses.replace(ASKED, budgets=(1.5,), methods=("l1",), recipe=Recipe(0))
+    compare(name, net, data, asked, tmp_path)
+    kept = json.loads((tmp_path / "compare.json").read_text())
+    assert [row["method"] for row in kept["printed"]] == methods
+    if name == "vggnet":
+        pfec = {"table": "table3", "method": "PFEC", "dacc": 0.15, "pcr": 2.78, "fcr": 1.52}
+        assert pfec in kept["printed"]
 
 
 def test_fine_tuning_is_the_same_for_all_and_helps_from_a_teacher(tmp_path):

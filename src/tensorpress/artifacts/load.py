@@ -170,4 +170,11 @@ def _compare(
         if names
     ]
     if parts:
-        raise TensorpressError(f"{path} is of another network: tensors {', '.join(parts)}.")
+        hint = ""
+        if len(parts) == 1 and all(_lies_within(found[n], expected[n]) for n in reshaped):
+            hint = " A pruned network is loaded into one that was pruned alike."
+        raise TensorpressError(f"{path} is of another network: tensors {', '.join(parts)}.{hint}")
+
+
+def _lies_within(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    return len(small) == len(large) and all(a <= b for a, b in zip(small, large, strict=True))

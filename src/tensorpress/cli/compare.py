@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tensorpress.aligned import ruled
 from tensorpress.cli import options, rank_options, training_options
 from tensorpress.cli.inputs import read_inputs, required_data, required_net
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.comparison import Comparison, Row, compare, plot_comparison
+from tensorpress.experiments.comparison import (
+    COMPARED,
+    Comparison,
+    Row,
+    compare,
+    plot_comparison,
+)
+from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
 from tensorpress.files import write_atomically
-from tensorpress.layers import METHODS
 from tensorpress.training import recipes_for
 from tensorpress.training.curves import can_plot
 
@@ -26,7 +31,7 @@ def compare_methods(
     net: options.Net = None,
     weights: options.Weights = None,
     methods: Annotated[
-        str, typer.Option("--methods", help=f"{ALL}, or some of {', '.join(METHODS)}.")
+        str, typer.Option("--methods", help=f"{ALL}, or some of {', '.join(COMPARED)}.")
     ] = ALL,
     budget_macs: Annotated[
         str, typer.Option("--budget-macs", help="MAC ratios (FCR) to reach, such as 2,4,6.")
@@ -38,7 +43,9 @@ def compare_methods(
     calibration_images: Annotated[
         int,
         typer.Option(
-            "--calibration-images", min=0, help="Training images to compress with, without labels."
+            "--calibration-images",
+            min=0,
+            help="Training images to compress with; taylor takes 1,024 where none are given.",
         ),
     ] = 0,
     teacher: Annotated[
@@ -59,18 +66,20 @@ def compare_methods(
         ),
     ] = None,
 ) -> None:
-    """Methods side by side at equal MACs: accuracy before and after fine-tuning, and measured time.
+    """Decompositions and prunings at equal MACs: accuracy before and after fine-tuning, and time.
 
-    The same command goes on where it stopped; a method that fails is a row with its reason.
+    The same command goes on where it stopped; a method that fails is a row with its reason, and is
+    tried again. Where the paper has a table on the network and the data, its rows are added as
+    printed.
 
     tensorpress compare --net resnet20 --weights FILE --budget-macs 2,4,6 --data DIR -o COMPARED
     """
     folder = required_folder(output)
-    names = tuple(METHODS) if methods == ALL else tuple(methods.split(","))
-    unknown = [name for name in names if name not in METHODS]
+    names = COMPARED if methods == ALL else tuple(methods.split(","))
+    unknown = [name for name in names if name not in COMPARED]
     if unknown:
         raise TensorpressError(
-            f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(METHODS)}."
+            f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}."
         )
     inputs = read_inputs(
         required_net(net), data=required_data(data), mean=mean, std=std, classes=classes
@@ -93,7 +102,7 @@ def compare_methods(
     )
     command = shlex.join(["tensorpress", *sys.argv[1:]])
     rows = compare(inputs.net, network, inputs.data, what, folder, command=command, on_row=_say)
-    Console().print(_table(rows))
+    typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
     typer.echo(f"written to {folder}")
@@ -104,24 +113,33 @@ def _say(row: Row) -> None:
     typer.echo(f"{row.method} at FCR {row.budget:g}: {told}")
 
 
-def _table(rows: list[Row]) -> Table:
-    table = Table(title="Methods at equal MACs")
-    for heading in ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
-    for row in rows:
-        if row.acc is None:
-            table.add_row(row.method, f"{row.budget:g}", "-", row.reason)
-            continue
-        assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
-        table.add_row(
-            row.method,
-            f"{row.fcr:.2f}",
-            f"{row.pcr:.2f}",
-            f"{row.acc_before:.2f} %",
-            f"{row.acc:.2f} ± {row.stderr:.2f} %",
-            f"{row.dacc:+.2f}",
-            f"{row.milliseconds:.2f}",
-            f"{row.milliseconds_dense:.2f}",
-            f"{row.seconds:.1f}",
-        )
-    return table
+def _table(rows: list[Row], tables: list[PaperTable]) -> str:
+    head = ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds")
+    measured = [_cells(row) for row in rows]
+    printed = [_printed_cells(row) for table in tables for row in table.rows]
+    lines = ruled(head, [*measured, *printed], right=range(1, len(head)))
+    failed = [f"{row.method} at FCR {row.budget:g}: {row.reason}" for row in rows if row.reason]
+    return "\n".join(["Methods at equal MACs", "", *lines, *failed])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if row.acc is None:
+        return (row.method, f"{row.budget:g}", *"-------")
+    assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
+    return (
+        row.method,
+        f"{row.fcr:.2f}",
+        f"{row.pcr:.2f}",
+        f"{row.acc_before:.2f} %",
+        f"{row.acc:.2f} % ± {row.stderr:.2f}",
+        f"{row.dacc:+.2f}",
+        f"{row.milliseconds:.2f}",
+        f"{row.milliseconds_dense:.2f}",
+        f"{row.seconds:.1f}",
+    )
+
+
+def _printed_cells(row: PaperRow) -> tuple[str, ...]:
+    fcr, pcr = ("-" if ratio is None else f"{ratio:.2f}" for ratio in (row.fcr, row.pcr))
+    dacc = "-" if row.dacc is None else f"{row.dacc:+.2f}"
+    return (f"{row.method}, printed", fcr, pcr, "-", "-", dacc, "-", "-", "-")

@@ -1,4 +1,4 @@
-"""Methods side by side on one network and its data, at equal budgets."""
+"""Decompositions and prunings side by side on one network and its data, at equal budgets."""
 
 import copy
 import dataclasses
@@ -12,16 +12,25 @@ import torch
 from torch import nn
 
 from tensorpress.allocate import Budget
-from tensorpress.data import Dataset
-from tensorpress.deploy import plan
+from tensorpress.data import Dataset, normalise
+from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.errors import TensorpressError
+from tensorpress.experiments.paper import tables_on
 from tensorpress.experiments.results import machine
 from tensorpress.files import write_whole
+from tensorpress.layers import METHODS
+from tensorpress.pruning import CRITERIA, prune
+from tensorpress.surgery import Account
 from tensorpress.training import Compression, Distillation, Recipe, evaluate
 from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
 ROWS = "compare.json"
+COMPARED = (*METHODS, *CRITERIA)
+"""The methods that can be compared: decompositions, then criteria to prune by."""
+IMAGES_FOR_GRADIENTS = 1024
+"""Training images that "taylor", which does nothing without, takes where no number is given."""
+TIMED_ROUNDS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +38,12 @@ class Comparison:
     """What is compared, and how.
 
     Attributes:
-        methods: by name.
+        methods: by name, of decompositions and of criteria to prune by.
         budgets: MAC ratios (FCR) to reach.
         recipe: of the fine-tuning, the same for all; 0 epochs is none.
         teacher: fine-tune with the dense network as the teacher.
-        calibration_images: training images without labels to compress with; 0 is without.
+        calibration_images: training images to compress with, which decompositions take without
+            their labels and "taylor" with them; 0 is without, but for 1,024 for "taylor".
         runtime, threads, batch: what milliseconds are measured in.
         seed: of the images' order and augmentation.
     """
@@ -60,7 +70,7 @@ class Row:
             right after compression and after ``epochs`` of fine-tuning.
         dacc: ``acc - acc_baseline``, in points.
         images, stderr: behind ``acc``, and its standard error in points.
-        milliseconds, milliseconds_dense: of a forward pass as planned, and of all dense kernels.
+        milliseconds, milliseconds_dense: of a forward pass as planned, and of the dense network.
         seconds: that the compression took.
         reason: why there are no figures, where the method failed; they are None then.
     """
@@ -101,7 +111,9 @@ def compare(
 ) -> list[Row]:
     """Every method at every budget; finished rows stand in ``folder`` and are not done again.
 
-    A method that fails at a budget is a row with its reason.
+    A method that fails at a budget is a row with its reason, and is tried again the next time.
+    Where the paper has a table on this network and data, the file holds its rows beside ours, under
+    ``printed``.
 
     Args:
         name: of the network.
@@ -117,8 +129,15 @@ def compare(
     asked = json.loads(json.dumps(settings))
     rows = _read(folder / ROWS, asked)
     base = evaluate(net, data).percent
+    printed = [
+        {"table": table.name, **dataclasses.asdict(row)}
+        for table in tables_on(name, data.name)
+        for row in table.rows
+    ]
+    asked_for: list[Row] = []
     for method, budget in _pairs(what):
-        found = next((r for r in rows if (r.method, r.budget) == (method, budget)), None)
+        before = [row for row in rows if (row.method, row.budget) == (method, budget)]
+        found = next((row for row in before if not row.reason), None)
         if found is None:
             common = Row(
                 name, data.name, method, budget, epochs=what.recipe.epochs, seed=what.seed,
@@ -130,13 +149,14 @@ def compare(
             except Exception as error:  # one method's failure, of whatever kind, is its result
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 found = dataclasses.replace(common, reason=reason)
-            rows.append(found)
-            content = {"asked": asked, "rows": [dataclasses.asdict(row) for row in rows]}
+            rows = [*(row for row in rows if row not in before), found]
+            measured = [dataclasses.asdict(row) for row in rows]
+            content = {"asked": asked, "rows": measured, "printed": printed}
             write_whole(folder / ROWS, json.dumps(content, indent=1) + "\n")
+        asked_for.append(found)
         if on_row is not None:
             on_row(found)
-    wanted = set(_pairs(what))
-    return [row for row in rows if (row.method, row.budget) in wanted]
+    return asked_for
 
 
 def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
@@ -148,16 +168,12 @@ def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
 def _measured(
     net: nn.Module, data: Dataset, what: Comparison, method: str, budget: float, base: float
 ) -> dict[str, Any]:
-    asked = Compression(
-        method=method, budget=Budget(macs=budget), calibration_images=what.calibration_images
-    )
     start = time.perf_counter()
-    account = asked.apply(net, data)
+    account = compressed(net, data, what, method, Budget(macs=budget))
     seconds = time.perf_counter() - start
     model = account.model
     before = evaluate(model, data).percent
-    inputs = torch.zeros(what.batch, *data.input_shape)
-    timed = plan(model, inputs, runtime=what.runtime, threads=what.threads, progress=False)
+    taken, taken_dense = _milliseconds(net, model, data, what)
     if what.recipe.epochs:
         teacher = None
         if what.teacher:
@@ -176,10 +192,47 @@ def _measured(
         "dacc": after.percent - base,
         "images": after.images,
         "stderr": after.stderr,
-        "milliseconds": 1e3 * timed.table.whole["plan"],
-        "milliseconds_dense": 1e3 * timed.table.whole["dense"],
+        "milliseconds": taken,
+        "milliseconds_dense": taken_dense,
         "seconds": seconds,
     }
+
+
+def compressed(
+    net: nn.Module, data: Dataset, what: Comparison, method: str, budget: Budget
+) -> Account:
+    """``net`` compressed by a method, whichever of :data:`COMPARED` it is.
+
+    Raises:
+        TensorpressError: as `tensorpress.compress` and `tensorpress.prune`.
+    """
+    most = what.calibration_images
+    if method not in CRITERIA:
+        asked = Compression(method=method, budget=budget, calibration_images=most)
+        return asked.apply(net, data)
+    image = torch.zeros(1, *data.input_shape)
+    if method != "taylor":
+        return prune(net, image, method=method, budget=budget, seed=what.seed)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
+    some = data.train.subset(order[: most or IMAGES_FOR_GRADIENTS])
+    images = normalise(some.images, data.mean, data.std)
+    return prune(net, image, method=method, budget=budget, images=images, labels=some.labels)
+
+
+def _milliseconds(
+    net: nn.Module, model: nn.Module, data: Dataset, what: Comparison
+) -> tuple[float, float]:
+    """Of a forward pass of ``model`` as planned, and of ``net``."""
+    inputs = torch.zeros(what.batch, *data.input_shape)
+
+    def planned(network: nn.Module) -> Plan:
+        return plan(network, inputs, runtime=what.runtime, threads=what.threads, progress=False)
+
+    timed = planned(model)
+    if timed.table.rows:  # its layers were also measured as the dense kernels that they stand for
+        return 1e3 * timed.table.whole["plan"], 1e3 * timed.table.whole["dense"]
+    taken, dense = interleaved_seconds([timed, planned(net)], inputs, rounds=TIMED_ROUNDS)
+    return 1e3 * taken, 1e3 * dense
 
 
 def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
@@ -201,7 +254,10 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
 
 
 def plot_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy against FCR, PCR and measured milliseconds, a line a method, as a PNG."""
+    """Accuracy against FCR, PCR and measured milliseconds, a line a method, as a PNG.
+
+    Lines of prunings are dashed.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 4.5), layout="constrained")
@@ -212,7 +268,11 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
         for number, method in enumerate(dict.fromkeys(row.method for row in done)):
             points = sorted((getattr(r, key), r.acc) for r in done if r.method == method)
             axes.plot(
-                *zip(*points, strict=True), marker="osD^vP*X"[number % 8], label=method, lw=1.5
+                *zip(*points, strict=True),
+                marker="osD^vP*X"[number % 8],
+                label=method,
+                lw=1.5,
+                ls="--" if method in CRITERIA else "-",
             )
         for base in {row.acc_baseline for row in done}:
             axes.axhline(base, color="black", lw=0.8, ls=":")

@@ -63,6 +63,20 @@ def paper_table(name: str) -> PaperTable:
     return PaperTable(name, table["network"], table["data"], rows)
 
 
+def tables_on(net: str, data: str) -> list[PaperTable]:
+    """The tables on a network and data, by our names of them.
+
+    Data are CIFAR if their name says which, as "cifar10" and "cifar-100-binary" do.
+    """
+    tables = [paper_table(name) for name in TABLES[1:]]
+    return [t for t in tables if t.net == net and _cifar(t.data) == _cifar(data)]
+
+
+def _cifar(data: str) -> str:
+    found = re.search(r"cifar-?(100?)(?!\d)", data.lower())
+    return found[1] if found else data
+
+
 def paper_counts() -> list[tuple[str, int, int]]:
     """Table 1: network, parameters, FLOPs (multiply-accumulates)."""
     return [(name, params, flops) for name, params, flops in _printed()["table1"]["rows"]]

@@ -2,10 +2,16 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.inputs import ExampleInputs, evaluating, refuse_unready, run_examples
+from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
 from tensorpress.surgery.memory_format import arrange_channels_last, runs_in_channels_last
 from tensorpress.surgery.replace import copy_with, replace_layers
-from tensorpress.surgery.select import Selector, keep_reasons, match_patterns
+from tensorpress.surgery.select import (
+    Selector,
+    keep_reasons,
+    list_selectors,
+    match_patterns,
+    show_selectors,
+)
 from tensorpress.surgery.survey import Survey, SurveyedLayer, survey
 
 __all__ = [
@@ -18,15 +24,18 @@ __all__ = [
     "Survey",
     "SurveyedLayer",
     "arrange_channels_last",
+    "call",
     "copy_with",
     "count",
     "describe_kernel",
     "evaluating",
     "keep_reasons",
+    "list_selectors",
     "match_patterns",
     "refuse_unready",
     "replace_layers",
     "run_examples",
     "runs_in_channels_last",
+    "show_selectors",
     "survey",
 ]

@@ -34,11 +34,7 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
     """
     with evaluating(net), torch.no_grad():
         try:
-            if isinstance(example_inputs, Tensor):
-                return net(example_inputs)
-            if isinstance(example_inputs, Mapping):
-                return net(**example_inputs)
-            return net(*example_inputs)
+            return call(net, example_inputs)
         except TensorpressError:
             raise
         # A network's forward may raise anything: KeyError, AssertionError, an error of its own.
@@ -48,6 +44,15 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
                 f"the network does not run on the example inputs ({describe(example_inputs)}): "
                 f"{first}"
             ) from error
+
+
+def call(net: nn.Module, example_inputs: ExampleInputs) -> Any:
+    """What ``net`` gives on example inputs, in whichever of their forms."""
+    if isinstance(example_inputs, Tensor):
+        return net(example_inputs)
+    if isinstance(example_inputs, Mapping):
+        return net(**example_inputs)
+    return net(*example_inputs)
 
 
 def refuse_unready(net: nn.Module) -> None:

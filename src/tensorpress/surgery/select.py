@@ -48,6 +48,16 @@ def keep_reasons(
     return reasons
 
 
+def list_selectors(selectors: Iterable[Selector]) -> list[Selector]:
+    """Selectors that may come from a generator, or be a single one."""
+    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
+
+
+def show_selectors(selectors: Iterable[Selector]) -> list[str]:
+    """Selectors as JSON values; a module goes by its kind."""
+    return [s if isinstance(s, str) else f"<{type(s).__name__}>" for s in selectors]
+
+
 def match_patterns(
     net: nn.Module,
     names: Sequence[str],

@@ -11,19 +11,18 @@ from torch.nn.utils import parametrize
 from tensorpress.allocate import Budget
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, is_convolution
-from tensorpress.pruning.coupling import Coupled, Selection, coupled_channels, is_depthwise
+from tensorpress.pruning.coupling import Coupled, Selection, coupled_channels
 from tensorpress.pruning.criteria import Given, Scores, find_criterion
 from tensorpress.pruning.removal import differentiable, separable, without
+from tensorpress.pruning.rows import removed_channels, row_of
 from tensorpress.surgery import (
     Account,
     Cost,
     ExampleInputs,
-    LayerRow,
     Selector,
     Survey,
     SurveyedLayer,
     count,
-    describe_kernel,
     keep_reasons,
     list_selectors,
     show_selectors,
@@ -127,7 +126,7 @@ def prune(
     selection = _fewest(net, example_inputs, queue, surveyed.cost, budget)
     model = without(net, selection)
     after = count(model, example_inputs)
-    removed = _removed(selection)
+    removed = removed_channels(selection)
     told = {
         member.layer: reason
         for coupled, reason in reasons.items()
@@ -135,7 +134,7 @@ def prune(
         if member.role != "reads"
     }
     rows = [
-        _row(layer, after, removed, method, kept.get(layer.name) or told.get(layer.name))
+        row_of(layer, after, removed, method, kept.get(layer.name) or told.get(layer.name))
         for layer in surveyed.layers
     ]
     before = surveyed.cost
@@ -281,52 +280,3 @@ def _first_reason(reasons: Mapping[Coupled, str | None]) -> str:
         for member in coupled.of_role("writes"):
             return f"'{member.layer}': {reason}"
     return "its convolutions are depthwise"
-
-
-def _removed(selection: Selection) -> dict[tuple[str, str], int]:
-    """How many channels of a layer are gone, by its name and what it does with them."""
-    gone: dict[tuple[str, str], set[int]] = {}
-    for coupled, units in selection.items():
-        for member in coupled.members:
-            channels = gone.setdefault((member.layer, member.role), set())
-            channels.update(channel for unit in units for channel in member.channels[unit])
-    return {place: len(channels) for place, channels in gone.items()}
-
-
-def _row(
-    layer: SurveyedLayer,
-    after: Cost,
-    removed: Mapping[tuple[str, str], int],
-    method: str,
-    reason: str | None,
-) -> LayerRow:
-    new = after.layers[layer.name]
-    return LayerRow(
-        name=layer.name,
-        kernel=describe_kernel(layer.module),
-        ranks=None,
-        kept_energy=None,
-        relative_error=None,
-        params_before=layer.cost.params,
-        params_after=new.params,
-        macs_before=layer.cost.macs,
-        macs_after=new.macs,
-        decision=_decision(layer, removed, method, reason),
-    )
-
-
-def _decision(
-    layer: SurveyedLayer,
-    removed: Mapping[tuple[str, str], int],
-    method: str,
-    reason: str | None,
-) -> str:
-    module: Any = layer.module
-    filters = module.out_channels if is_convolution(module) else module.out_features
-    inputs = module.in_channels if is_convolution(module) else module.in_features
-    passed, read = (removed.get((layer.name, role), 0) for role in ("passes", "reads"))
-    if is_depthwise(module) and passed:
-        return f"{method}: {filters - passed} of {filters} channels, depthwise"
-    left = filters - removed.get((layer.name, "writes"), 0)
-    told = f"kept: {reason}" if reason else f"{method}: {left} of {filters} filters"
-    return f"{told}; {inputs - read} of {inputs} inputs" if read else told

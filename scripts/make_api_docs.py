@@ -40,6 +40,7 @@ SECTIONS: dict[str, list[str]] = {
     "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],
+    "Tensorised layers": ["tensorise", "TTConv2d"],
     "Speed": ["plan", "Plan"],
     "Files and exports": ["save", "load", "load_weights", "export"],
 }

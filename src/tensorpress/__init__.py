@@ -17,9 +17,10 @@ from tensorpress.decompose import (
 from tensorpress.deploy import Plan, export, plan
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
-from tensorpress.layers import factorize
+from tensorpress.layers import TTConv2d, factorize
 from tensorpress.networks import load_weights
 from tensorpress.surgery import count
+from tensorpress.tensorisation import tensorise
 from tensorpress.version import VERSION as __version__
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Recovery",
     "RelativeError",
     "SingularSum",
+    "TTConv2d",
     "TensorTrain",
     "TensorpressError",
     "__version__",
@@ -44,5 +46,6 @@ __all__ = [
     "networks",
     "plan",
     "save",
+    "tensorise",
     "tt_svd",
 ]

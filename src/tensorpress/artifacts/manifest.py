@@ -18,7 +18,10 @@ the digest, which version 1 does without."""
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A factorised layer: the decomposition's name and the ranks R1, R2, ..."""
+    """A factorised layer: the decomposition's name and the ranks R1, R2, ...
+
+    Of a tensorised layer, the factors of its channels in and out follow the ranks.
+    """
 
     method: str
     ranks: tuple[int, ...]

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.manifest import KEY, LayerEntry, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
+from tensorpress.artifacts.tensorised import tensorised_entry
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, TTConv2d
 from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
@@ -77,6 +78,10 @@ def save(
         name: LayerEntry(module.method, module.ranks)
         for name, module in model.named_modules()
         if isinstance(module, Factorized)
+    } | {
+        name: tensorised_entry(module)
+        for name, module in model.named_modules()
+        if isinstance(module, TTConv2d)
     }
     held = Manifest(
         VERSION, layers, aliases, dict(source or {}), dict(account) if account else None

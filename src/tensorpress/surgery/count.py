@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from tensorpress.layers import Factorized, is_convolution
+from tensorpress.layers import Factorized, TTConv2d, is_convolution
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 
@@ -113,17 +113,17 @@ def _counting(
 
 
 def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Convolutions, linear layers and factorised ones by name, in order of registration.
+    """Convolutions, linear layers, factorised and tensorised ones by name, as they are registered.
 
-    What lies inside a factorised layer belongs to it. A module used in several places has the
-    first of its names.
+    What lies inside a factorised or tensorised layer belongs to it. A module used in several places
+    has the first of its names.
     """
     layers: dict[str, nn.Module] = {}
     inside: set[int] = set()
     for name, module in net.named_modules():
         if id(module) in inside:
             continue
-        if isinstance(module, Factorized):
+        if isinstance(module, (Factorized, TTConv2d)):
             inside.update(id(child) for child in module.modules())
         elif not (is_convolution(module) or isinstance(module, nn.Linear)):
             continue

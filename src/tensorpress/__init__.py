@@ -22,6 +22,7 @@ from tensorpress.networks import load_weights
 from tensorpress.surgery import count
 from tensorpress.tensorisation import tensorise
 from tensorpress.version import VERSION as __version__
+from tensorpress.weight_sharing import share_weights
 
 __all__ = [
     "VBMF",
@@ -46,6 +47,7 @@ __all__ = [
     "networks",
     "plan",
     "save",
+    "share_weights",
     "tensorise",
     "tt_svd",
 ]

@@ -28,8 +28,10 @@ from tensorpress.surgery import (
     count,
     describe_kernel,
     keep_reasons,
+    listed,
     match_patterns,
     replace_layers,
+    shown,
     survey,
 )
 from tensorpress.timed import ranks_in_time
@@ -129,8 +131,8 @@ def compress(
             f"recover={recover!r} says what is done with calibration images, and there are none: "
             "give calibration= (--calibrate) too."
         )
-    include = None if include is None else _as_list(include)
-    exclude = _as_list(exclude)
+    include = None if include is None else listed(include)
+    exclude = listed(exclude)
     surveyed = survey(net, example_inputs)
     _refuse_unusable(surveyed, linear=linear)
     reasons = keep_reasons(
@@ -219,18 +221,9 @@ def describe_request(
         if isinstance(rank, Mapping)
         else rank and repr(rank),
         "budget": budget and repr(budget),
-        "include": None if include is None else [_shown(selector) for selector in include],
-        "exclude": [_shown(selector) for selector in exclude],
+        "include": None if include is None else [shown(selector) for selector in include],
+        "exclude": [shown(selector) for selector in exclude],
     }
-
-
-def _as_list(selectors: Iterable[Selector]) -> list[Selector]:
-    """Selectors that may come from a generator, or be a single one."""
-    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
-
-
-def _shown(selector: Selector) -> str:
-    return selector if isinstance(selector, str) else f"<{type(selector).__name__}>"
 
 
 def _refuse_wrong_types(rank: object, budget: object) -> None:

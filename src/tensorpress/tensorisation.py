@@ -26,7 +26,9 @@ from tensorpress.surgery import (
     count,
     describe_kernel,
     keep_reasons,
+    listed,
     match_patterns,
+    shown,
     survey,
 )
 
@@ -91,8 +93,8 @@ def tensorise(
             f"budget={budget!r}: tensorised layers are not timed; give Budget(params=4) or "
             "Budget(macs=2)."
         )
-    include = None if include is None else _as_list(include)
-    exclude = _as_list(exclude)
+    include = None if include is None else listed(include)
+    exclude = listed(exclude)
     surveyed = survey(net, example_inputs)
     reasons = keep_reasons(
         net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=False
@@ -143,8 +145,8 @@ def tensorise(
         "method": method,
         "rank": rank and repr(rank),
         "budget": budget and repr(budget),
-        "include": None if include is None else [_shown(selector) for selector in include],
-        "exclude": [_shown(selector) for selector in exclude],
+        "include": None if include is None else [shown(selector) for selector in include],
+        "exclude": [shown(selector) for selector in exclude],
         "skip_first": skip_first,
     }
     return Account(
@@ -199,11 +201,3 @@ def _rank_within(layers: Sequence[SurveyedLayer], cost: Cost, method: str, budge
         middle = (low + high) // 2
         low, high = (middle, high) if budget.is_met(*ratios(middle)) else (low, middle)
     return low
-
-
-def _as_list(selectors: Iterable[Selector]) -> list[Selector]:
-    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
-
-
-def _shown(selector: Selector) -> str:
-    return selector if isinstance(selector, str) else f"<{type(selector).__name__}>"

@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
+from tensorpress.artifacts.entries import KNOWN, build_layer, entry_of
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.sharing import place_in_memory
-from tensorpress.artifacts.tensorised import tensorised_entry, tensorised_layer
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
-    METHODS,
-    TENSORISED,
     Layer,
     TTConv2d,
     refuse_unreadable,
@@ -62,7 +59,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     for name in plans:
         layer = modules[name]
         assert isinstance(layer, Layer)
-        new[name] = _built(layer, manifest.layers[name])
+        new[name] = build_layer(layer, manifest.layers[name])
     model = replace_layers(into, new)
     model.load_state_dict(tensors)
     return model
@@ -72,7 +69,7 @@ def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry)
     """Whether the network comes with the tensorised layer that the file has there."""
     if not isinstance(layer, TTConv2d):
         return False
-    if entry != tensorised_entry(layer):
+    if entry_of(layer) != entry:
         raise TensorpressError(
             f"{path} is of another network: '{name}' is tensorised with other factors or ranks."
         )
@@ -89,23 +86,16 @@ def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) 
             f"{path} is of another network: '{name}' is factorised there, and a "
             f"{type(layer).__name__} here."
         )
-    if entry.method not in METHODS and entry.method not in TENSORISED:
+    if entry.method not in KNOWN:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
     limit = layer.weight.numel()
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
     try:
-        return _built(layer, entry, device="meta")
+        return build_layer(layer, entry, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
-
-
-def _built(layer: Layer, entry: LayerEntry, device: Any = None) -> nn.Module:
-    """What stands in the place of a layer, with weights not yet read."""
-    if entry.method in METHODS:
-        return METHODS[entry.method].build(layer, entry.ranks, device)
-    return tensorised_layer(layer, entry, device)
 
 
 def _expected_shapes(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, tuple[int, ...]]:

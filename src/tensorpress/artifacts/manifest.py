@@ -20,7 +20,7 @@ the digest, which version 1 does without."""
 class LayerEntry:
     """A factorised layer: the decomposition's name and the ranks R1, R2, ...
 
-    Of a tensorised layer, the factors of its channels in and out follow the ranks.
+    For tensorised layers and shared weights see `tensorpress.artifacts.entries`.
     """
 
     method: str

@@ -5,7 +5,7 @@ from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.inputs import ExampleInputs, evaluating, refuse_unready, run_examples
 from tensorpress.surgery.memory_format import arrange_channels_last, runs_in_channels_last
 from tensorpress.surgery.replace import copy_with, replace_layers
-from tensorpress.surgery.select import Selector, keep_reasons, match_patterns
+from tensorpress.surgery.select import Selector, keep_reasons, listed, match_patterns, shown
 from tensorpress.surgery.survey import Survey, SurveyedLayer, survey
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "describe_kernel",
     "evaluating",
     "keep_reasons",
+    "listed",
     "match_patterns",
     "refuse_unready",
     "replace_layers",
     "run_examples",
     "runs_in_channels_last",
+    "shown",
     "survey",
 ]

@@ -79,6 +79,16 @@ def match_patterns(
     return chosen
 
 
+def listed(selectors: Iterable[Selector]) -> list[Selector]:
+    """Selectors that may come from a generator, or be a single one."""
+    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
+
+
+def shown(selector: Selector) -> str:
+    """A selector as an account names it."""
+    return selector if isinstance(selector, str) else f"<{type(selector).__name__}>"
+
+
 def _matches(
     net: nn.Module, names: Sequence[str], selectors: Iterable[Selector], what: str
 ) -> set[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tensorpress.layers import Factorized, TTConv2d, is_convolution, why_not
+from tensorpress.layers.shared_weight import SHARED, shared_weight_of
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
 from tensorpress.surgery.inputs import ExampleInputs
 
@@ -75,6 +76,8 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
         return f"already factorised ({module.method})"
     if isinstance(module, TTConv2d):
         return f"already tensorised ({module.method})"
+    if shared_weight_of(module) is not None:
+        return f"its weights are shared ({SHARED})"
     if not cost.inputs:
         return "not called on the example inputs"
     reason = why_not(module)

@@ -154,6 +154,7 @@ def test_a_new_network_neither_fades_nor_explodes(row: str) -> None:
         ({"budget": tp.Budget(params=99)}, "PCR 99 cannot be reached: with rank 1"),
         ({"rank": (4, 4)}, "layer '2': .*as many"),
         ({"rank": 0}, "layer '2': .*0 is no factor or rank"),
+        ({"rank": 2.5}, "rank=2.5: give a whole number for all bonds"),
         ({"rank": {"9*": 3}}, "rank pattern '9\\*' fits only layers that stay"),
         ({"rank": 4, "include": ["nope"]}, "include 'nope' fits no layer"),
     ],
@@ -162,3 +163,12 @@ def test_mistakes_are_told_in_one_line(options: dict[str, object], words: str) -
     with pytest.raises(tp.TensorpressError, match=words) as caught:
         tp.tensorise(net(), IMAGE, **options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_row_and_hooks_are_told_in_one_line() -> None:
+    with pytest.raises(tp.TensorpressError, match="no row 'tt_conv_9'; there is: tt_conv_1, "):
+        tp.networks.tt_conv("tt_conv_9")
+    hooked = net()
+    hooked[2].register_forward_hook(lambda *_: None)
+    with pytest.raises(tp.TensorpressError, match="'2' carries forward_hooks"):
+        tp.tensorise(hooked, IMAGE, rank=4)

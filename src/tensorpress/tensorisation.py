@@ -8,7 +8,7 @@ from torch import nn
 
 from tensorpress.allocate import Budget
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import TENSORISED, TTConv2d
+from tensorpress.layers import TENSORISED, TTConv2d, refuse_unreadable
 from tensorpress.layers.tensorised import (
     FACTORS,
     near_equal_factors,
@@ -72,7 +72,8 @@ def tensorise(
 
     Raises:
         TensorpressError: no such method, a rank below 1, a budget that is of time or that rank 1
-            does not reach, a selector that fits nothing, a network that does not run on the inputs.
+            does not reach, a selector that fits nothing, hooks that would be lost, a network that does not run on
+            the inputs.
 
     >>> from tensorpress import Budget, networks
     >>> image = torch.zeros(1, 3, 32, 32)
@@ -103,6 +104,8 @@ def tensorise(
         if layer.name not in reasons and (why := why_not_tensorised(layer.module)) is not None:
             reasons[layer.name] = why
     layers = [layer for layer in surveyed.layers if layer.name not in reasons]
+    for layer in layers:
+        refuse_unreadable(layer.name, layer.module)
 
     if budget is None:
         assert rank is not None
@@ -159,6 +162,7 @@ def _made(layer: SurveyedLayer, method: str, rank: Rank, device: Any = None) -> 
     assert isinstance(conv, nn.Conv2d)
     ins = near_equal_factors(conv.in_channels, FACTORS)
     outs = near_equal_factors(conv.out_channels, FACTORS)
+    _check_rank(rank)
     if isinstance(rank, int):
         rank = [min(rank, bound) for bound in rank_bounds(ins, outs, conv.kernel_size)]
     naive = method == "tt-conv-naive"
@@ -166,6 +170,13 @@ def _made(layer: SurveyedLayer, method: str, rank: Rank, device: Any = None) -> 
         return TTConv2d.like(conv, ins, outs, rank, naive=naive, device=device)
     except TensorpressError as error:
         raise TensorpressError(f"layer '{layer.name}': {error}") from error
+
+
+def _check_rank(rank: object) -> None:
+    if isinstance(rank, str) or not isinstance(rank, (int, Sequence)):
+        raise TensorpressError(
+            f"rank={rank!r}: give a whole number for all bonds, or three, such as (9, 20, 20)."
+        )
 
 
 def _is_smaller(layer: SurveyedLayer, made: Mapping[str, TTConv2d]) -> bool:

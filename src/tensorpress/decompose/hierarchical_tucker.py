@@ -70,8 +70,7 @@ def hierarchical_tucker(tensors: Sequence[Tensor], rank: RankRule) -> list[Hiera
     cuts = _Cuts(rank, 2 * order - 3, rest)
 
     leaves: dict[int, list[Tensor]] = {}
-    ends = {0: 0} if order == 2 else {0: 0, order - 1: 2 * order - 4}
-    for mode, place in {**ends, **{n: 2 * n - 1 for n in range(1, order - 1)}}.items():
+    for mode, place in _single_modes(order):
         unfolded = [tensor.movedim(mode, 0) for tensor in rest]
         made = cuts.cut(place, [tensor.flatten(1) for tensor in unfolded])
         leaves[mode] = [cut.basis for cut in made]
@@ -117,6 +116,13 @@ def with_leaf(leaf: Tensor, transfer: Tensor) -> Tensor:
     """A leaf (I, R) and its transfer (P, R, P') as one tensor (P, I, P')."""
     joined: Tensor = torch.einsum("ir,prq->piq", leaf, transfer)
     return joined
+
+
+def _single_modes(order: int) -> list[tuple[int, int]]:
+    """The modes in the order in which they are cut, each with the place of its rank."""
+    if order == 2:
+        return [(0, 0)]
+    return [(0, 0), (order - 1, 2 * order - 4), *((n, 2 * n - 1) for n in range(1, order - 1))]
 
 
 class _Cuts:

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import nn
 
+from tensorpress.errors import TensorpressError
 from tensorpress.layers import TTConv2d
 from tensorpress.layers.tensorised import FACTORS, near_equal_factors
 from tensorpress.networks.tt_conv_cnn import TTConvCNN
@@ -25,11 +26,16 @@ def tt_conv(row: str, num_classes: int = 10, in_channels: int = 3) -> TTConvCNN:
     """`tt_conv_cnn` with all convolutions but the first as tensor trains with random weights.
 
     Rows "tt_conv_1" to "tt_conv_4" have PCR 2.02, 2.53, 3.22 and 4.02, "tt_conv_1_naive" and
-    "tt_conv_2_naive" 2.02 and 2.90, as the paper's Table 2 prints them (3.23 for the third, whose
-    layers have no biases there). The ranks of the third are those of Garipov et al.'s published
-    network; those of the others, which no paper prints, are ours: about one rank for all layers,
-    so that the PCR is met.
+    "tt_conv_2_naive" 2.02 and 2.90, as the paper's Table 2 prints them (3.23 for the third, which
+    it is without the convolutions' biases). The ranks of the third are those of the network that
+    Garipov et al. published; those of the others are ours, about one rank for all layers, so that
+    the PCR is met. The recipe is that of `tt_conv_cnn`.
+
+    Raises:
+        TensorpressError: no such row.
     """
+    if row not in _RANKS:
+        raise TensorpressError(f"there is no row {row!r}; there is: {', '.join(sorted(_RANKS))}.")
     net = TTConvCNN(num_classes, in_channels)
     for name, ranks in zip(_LAYERS, _RANKS[row], strict=True):
         conv = net.features.get_submodule(name)

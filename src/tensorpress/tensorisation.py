@@ -72,8 +72,8 @@ def tensorise(
 
     Raises:
         TensorpressError: no such method, a rank below 1, a budget that is of time or that rank 1
-            does not reach, a selector that fits nothing, hooks that would be lost, a network that does not run on
-            the inputs.
+            does not reach, a selector that fits nothing, hooks that would be lost, a
+            network that does not run on the inputs.
 
     >>> from tensorpress import Budget, networks
     >>> image = torch.zeros(1, 3, 32, 32)

@@ -27,6 +27,7 @@ from tensorpress.deploy.execution import Candidate
 from tensorpress.exploration import Exploration, Point
 from tensorpress.layers import Factorized
 from tensorpress.surgery import Account, Cost, LayerRow
+from tensorpress.weight_sharing import KMeansRegulariser
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 HEAD = """\
@@ -40,6 +41,8 @@ SECTIONS: dict[str, list[str]] = {
     "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],
+    "Tensorised layers": ["tensorise", "TTConv2d"],
+    "Shared weights": ["share_weights"],
     "Speed": ["plan", "Plan"],
     "Files and exports": ["save", "load", "load_weights", "export"],
 }
@@ -49,6 +52,7 @@ GIVEN = (
     *(Exploration, Point, MeasuredLayer, Option),
     *(ExportReport, Check, Manifest),
     *(PlanTable, PlanRow, Candidate, Benchmark, Cell),
+    KMeansRegulariser,
 )
 BESIDE = (read_manifest, interleaved_seconds, benchmark)
 ARGUMENTS = ("Args", "Parameters", "Attributes")

@@ -19,10 +19,14 @@ WITH_EXAMPLES = {
     "tensorpress.decompose.tensor_train",
     "tensorpress.decompose.vbmf",
     "tensorpress.layers.factorize",
+    "tensorpress.layers.tensorised.factors",
+    "tensorpress.layers.tensorised.tt_conv",
     "tensorpress.networks.build",
     "tensorpress.pruning.prune",
     "tensorpress.surgery.count",
+    "tensorpress.tensorisation",
     "tensorpress.training.recipes",
+    "tensorpress.weight_sharing.share",
 }
 
 

@@ -17,11 +17,13 @@ from tensorpress.decompose import (
 from tensorpress.deploy import Plan, export, plan
 from tensorpress.errors import TensorpressError
 from tensorpress.exploration import explore
-from tensorpress.layers import factorize
+from tensorpress.layers import TTConv2d, factorize
 from tensorpress.networks import load_weights
 from tensorpress.pruning import prune
 from tensorpress.surgery import count
+from tensorpress.tensorisation import tensorise
 from tensorpress.version import VERSION as __version__
+from tensorpress.weight_sharing import share_weights
 
 __all__ = [
     "VBMF",
@@ -32,6 +34,7 @@ __all__ = [
     "Recovery",
     "RelativeError",
     "SingularSum",
+    "TTConv2d",
     "TensorTrain",
     "TensorpressError",
     "__version__",
@@ -46,5 +49,7 @@ __all__ = [
     "plan",
     "prune",
     "save",
+    "share_weights",
+    "tensorise",
     "tt_svd",
 ]

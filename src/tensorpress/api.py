@@ -76,7 +76,8 @@ def compress(
         example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
             mapping. Their values do not matter, their shapes do: one image gives MACs per image.
         method: "ttpwt", or a rival to compare with: "tucker2", "cp", "kronecker", "tt",
-            "tensor-ring", "spatial-svd" or "channel-svd" (docs/method.md says what each is).
+            "tensor-ring", "hierarchical-tucker", "spatial-svd" or "channel-svd" (docs/method.md
+            says what each is).
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
         budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a

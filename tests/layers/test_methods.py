@@ -122,10 +122,18 @@ def test_children_copies_and_exports(method: str, kind: str) -> None:
     assert relative(call(chain, inputs), call(program.module(), inputs)) < 1e-5
 
 
-@pytest.mark.parametrize("method", ["tt", "tensor-ring", "kronecker"])
+BLOCKS = {
+    "tt": (4, 6, 3),
+    "tensor-ring": (2, 3, 4, 3),
+    "kronecker": (3, 4, 2),
+    "hierarchical-tucker": (4, 1, 4, 1, 4),
+}
+
+
+@pytest.mark.parametrize("method", BLOCKS)
 def test_blocks_compile_and_export_for_any_batch(method: str) -> None:
     torch.manual_seed(0)
-    ranks = {"tt": (4, 6, 3), "tensor-ring": (2, 3, 4, 3), "kronecker": (3, 4, 2)}[method]
+    ranks = BLOCKS[method]
     conv, inputs = nn.Conv2d(8, 12, 3, padding=1), torch.randn(3, 8, 6, 6)
     chain = factorize(conv, method=method, rank=Ranks(*ranks)).eval()
     assert any(isinstance(child, Blocks) for child in chain)
@@ -145,6 +153,10 @@ SUBLAYERS = {
     "kronecker": ((3, 4, 2), [(3 * 4, 4, 3, 5), (4, 2 * 3, 1, 1)]),
     "tt": ((6, 5, 4), [(4, 1, 1, 5), (5, 4, 3, 1), (6, 8 * 5, 1, 1), (16, 6, 1, 1)]),
     "tensor-ring": ((2, 3, 4, 5), [(2 * 3, 8, 1, 1), (4, 3, 3, 1), (5, 4, 1, 5), (16, 10, 1, 1)]),
+    "hierarchical-tucker": (
+        (6, 1, 6, 2, 5),
+        [(6, 8, 1, 1), (1, 1, 3, 1), (6, 6, 1, 1), (2, 1, 1, 5), (5, 6 * 2, 1, 1), (16, 5, 1, 1)],
+    ),
     "spatial-svd": ((5,), [(5, 8, 3, 1), (16, 5, 1, 5)]),
     "channel-svd": ((5,), [(5, 8, 3, 5), (16, 5, 1, 1)]),
 }
@@ -166,6 +178,11 @@ UNIT = {
     "tucker2": [((1, 1), (3, 4), (3,)), ((1, 3), (3, 4), (3, 4))],
     "tt": [((1, 3), (4, 3, 2), (4, 2)), ((3, 1), (4, 3, 2), (4, 3)), ((1, 1), (4, 3, 2), (4,))],
     "tensor-ring": [((1, 3), (2, 2, 3, 4), (2, 2, 4)), ((1, 1), (2, 2, 3, 4), (2, 2))],
+    "hierarchical-tucker": [
+        ((1, 3), (4, 2, 3, 2, 4), (3, 2, 4)),
+        ((3, 1), (4, 2, 3, 2, 4), (4, 2, 3)),
+        ((1, 1), (4, 2, 3, 2, 4), (3,)),
+    ],
     "spatial-svd": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
     "channel-svd": [((1, 1), (4,), (4,))],
     "cp": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
@@ -201,6 +218,7 @@ UNDERSTOOD = {
     "kronecker": {Energy, SingularSum, RelativeError, Ranks},
     "tt": {Energy, SingularSum, RelativeError, Ranks},
     "tensor-ring": {Energy, SingularSum, RelativeError, Ranks},
+    "hierarchical-tucker": {Energy, SingularSum, RelativeError, Ranks},
     "spatial-svd": {Energy, SingularSum, RelativeError, VBMF, Ranks},
     "channel-svd": {Energy, SingularSum, RelativeError, VBMF, Ranks},
 }
@@ -228,6 +246,7 @@ WRONG = {
     "kronecker": ((4,), "takes 3 ranks"),
     "tt": ((1, 2), "2 ranks"),
     "tensor-ring": ((1, 2, 3), "takes 4"),
+    "hierarchical-tucker": ((1, 2, 3), "order 4 takes 5"),
     "spatial-svd": ((1, 2), "2 ranks"),
     "channel-svd": ((1, 2, 3), "3 ranks"),
 }

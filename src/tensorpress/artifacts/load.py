@@ -8,13 +8,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
+from tensorpress.artifacts.entries import KNOWN, build_layer, entry_of
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
-    METHODS,
-    Factorized,
     Layer,
+    TTConv2d,
     refuse_unreadable,
     why_not,
 )
@@ -48,23 +48,35 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
             )
     modules = dict(into.named_modules())
     plans = {
-        name: _chain_on_meta(path, name, modules.get(name), entry)
+        name: _planned(path, name, modules.get(name), entry)
         for name, entry in manifest.layers.items()
+        if not _is_there(path, name, modules.get(name), entry)
     }
     expected = _expected_shapes(into, plans)
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, into, tensors)
     new: dict[str, nn.Module] = {}
-    for name, entry in manifest.layers.items():
+    for name in plans:
         layer = modules[name]
         assert isinstance(layer, Layer)
-        new[name] = METHODS[entry.method].build(layer, entry.ranks)
+        new[name] = build_layer(layer, manifest.layers[name])
     model = replace_layers(into, new)
     model.load_state_dict(tensors)
     return model
 
 
-def _chain_on_meta(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> Factorized:
+def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> bool:
+    """Whether the network comes with the tensorised layer that the file has there."""
+    if not isinstance(layer, TTConv2d):
+        return False
+    if entry_of(layer) != entry:
+        raise TensorpressError(
+            f"{path} is of another network: '{name}' is tensorised with other factors or ranks."
+        )
+    return True
+
+
+def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> nn.Module:
     if layer is None:
         raise TensorpressError(
             f"{path} is of another network: it has a layer '{name}', this network has none."
@@ -74,19 +86,19 @@ def _chain_on_meta(path: Path, name: str, layer: nn.Module | None, entry: LayerE
             f"{path} is of another network: '{name}' is factorised there, and a "
             f"{type(layer).__name__} here."
         )
-    if entry.method not in METHODS:
+    if entry.method not in KNOWN:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
     limit = layer.weight.numel()
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
     try:
-        return METHODS[entry.method].build(layer, entry.ranks, device="meta")
+        return build_layer(layer, entry, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 
 
-def _expected_shapes(net: nn.Module, plans: dict[str, Factorized]) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, tuple[int, ...]]:
     """Shapes of the state of ``net`` with the planned chains in their places."""
     planned = {id(net.get_submodule(name)): plan for name, plan in plans.items()}
     shapes: dict[str, tuple[int, ...]] = {}

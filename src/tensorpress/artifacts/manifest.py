@@ -18,7 +18,10 @@ the digest, which version 1 does without."""
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A factorised layer: the decomposition's name and the ranks R1, R2, ..."""
+    """A factorised layer: the decomposition's name and the ranks R1, R2, ...
+
+    For tensorised layers and shared weights see `tensorpress.artifacts.entries`.
+    """
 
     method: str
     ranks: tuple[int, ...]

@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
-from tensorpress.artifacts.manifest import KEY, LayerEntry, Manifest
+from tensorpress.artifacts.entries import entry_of
+from tensorpress.artifacts.manifest import KEY, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically
-from tensorpress.layers import Factorized
 from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
@@ -74,9 +74,9 @@ def save(
             stored[place] = name
             tensors[name] = _as_stored(name, value, dtype)
     layers = {
-        name: LayerEntry(module.method, module.ranks)
+        name: entry
         for name, module in model.named_modules()
-        if isinstance(module, Factorized)
+        if (entry := entry_of(module)) is not None
     }
     held = Manifest(
         VERSION, layers, aliases, dict(source or {}), dict(account) if account else None

@@ -18,8 +18,9 @@ Net = Annotated[
     str | None,
     typer.Option(
         "--net",
-        help="A network of the paper (resnet20, 32, 44, 56, 110, vggnet, tt_conv_cnn) or your own "
-        "as package.module:function, which is called and gives the module.",
+        help="A network of the paper (resnet20, 32, 44, 56, 110, vggnet, tt_conv_cnn; "
+        "tt_conv_1 to _4: tensor trains from scratch) or your own as "
+        "package.module:function, which is called and gives the module.",
         rich_help_panel=NETWORK,
     ),
 ]

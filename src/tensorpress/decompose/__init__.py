@@ -1,10 +1,16 @@
 """Tensor decompositions: a tensor and a rank rule in, factors out. Knows no modules."""
 
-from tensorpress.decompose.balance import balance
+from tensorpress.decompose.balance import Bond, balance, balance_bonds
 from tensorpress.decompose.checks import check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
 from tensorpress.decompose.cp import CP, RankOneTerms, rank_of, sum_of_terms
 from tensorpress.decompose.data_aware import DataAware, DataAwareTrain, data_aware_tt
+from tensorpress.decompose.hierarchical_tucker import (
+    HierarchicalTucker,
+    contract_hierarchical,
+    hierarchical_tucker,
+    with_leaf,
+)
 from tensorpress.decompose.kronecker import (
     KroneckerSum,
     kronecker,
@@ -21,9 +27,11 @@ from tensorpress.decompose.vbmf import VBMF
 __all__ = [
     "CP",
     "VBMF",
+    "Bond",
     "DataAware",
     "DataAwareTrain",
     "Energy",
+    "HierarchicalTucker",
     "KroneckerSum",
     "RankOneTerms",
     "RankRule",
@@ -33,10 +41,13 @@ __all__ = [
     "TensorRing",
     "TensorTrain",
     "balance",
+    "balance_bonds",
     "check_rule",
     "contract",
+    "contract_hierarchical",
     "contract_ring",
     "data_aware_tt",
+    "hierarchical_tucker",
     "kronecker",
     "kronecker_spectrum",
     "kronecker_sum",
@@ -48,4 +59,5 @@ __all__ = [
     "tt_svd",
     "tt_svd_common",
     "tucker2",
+    "with_leaf",
 ]

@@ -7,15 +7,18 @@ from tensorpress.layers.factorize import factorize, factorize_layer, find_method
 from tensorpress.layers.kernels import shifted_kernels
 from tensorpress.layers.memory_format import channels_last
 from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
+from tensorpress.layers.tensorised import TENSORISED, TTConv2d
 
 __all__ = [
     "METHODS",
+    "TENSORISED",
     "Blocks",
     "Factorization",
     "Factorized",
     "Fitter",
     "Layer",
     "Method",
+    "TTConv2d",
     "channels_last",
     "factorize",
     "factorize_layer",

@@ -17,8 +17,8 @@ from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, subla
 class Factorized(nn.Sequential):
     """A layer's factors, run one after the other: plain ``nn.Conv*`` or ``nn.Linear`` children.
 
-    Where a factor meets every block of channels alike (``tt``, ``tensor-ring``, ``kronecker``), a
-    child is a `tensorpress.layers.blocks.Blocks` of such layers.
+    Where a factor meets every block of channels alike (``tt``, ``tensor-ring``, ``kronecker``,
+    ``hierarchical-tucker``), a child is a `tensorpress.layers.blocks.Blocks` of such layers.
 
     Attributes:
         method: the decomposition's name, such as "ttpwt".

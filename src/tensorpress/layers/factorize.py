@@ -22,7 +22,8 @@ def factorize(
     Args:
         layer: a convolution or linear layer.
         method: "ttpwt", TT-SVD of the circularly shifted kernel; "tucker2", "cp", "kronecker",
-            "tt", "tensor-ring", "spatial-svd" or "channel-svd" (docs/method.md).
+            "tt", "tensor-ring", "hierarchical-tucker", "spatial-svd" or "channel-svd"
+            (docs/method.md).
         rank: a rank rule that the method understands; with groups, the common ranks are the least
             that suit every group.
         balance: spread the scale over the factors (see :func:`tensorpress.decompose.balance`).

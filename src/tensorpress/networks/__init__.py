@@ -10,12 +10,14 @@ from tensorpress.networks.resnet import (
     resnet56,
     resnet110,
 )
+from tensorpress.networks.tt_conv import TT_CONV, tt_conv
 from tensorpress.networks.tt_conv_cnn import TTConvCNN, tt_conv_cnn
 from tensorpress.networks.vggnet import VGGNet, vggnet
 from tensorpress.networks.weights import load_weights
 
 __all__ = [
     "NETWORKS",
+    "TT_CONV",
     "ResNet",
     "TTConvCNN",
     "VGGNet",
@@ -27,6 +29,7 @@ __all__ = [
     "resnet44",
     "resnet56",
     "resnet110",
+    "tt_conv",
     "tt_conv_cnn",
     "vggnet",
 ]

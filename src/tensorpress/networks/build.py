@@ -7,6 +7,7 @@ from torch import nn
 from tensorpress.errors import TensorpressError
 from tensorpress.networks.own_network import own_network
 from tensorpress.networks.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from tensorpress.networks.tt_conv import TT_CONV
 from tensorpress.networks.tt_conv_cnn import tt_conv_cnn
 from tensorpress.networks.vggnet import vggnet
 
@@ -18,6 +19,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet44": resnet44,
     "resnet56": resnet56,
     "resnet110": resnet110,
+    **TT_CONV,
 }
 
 

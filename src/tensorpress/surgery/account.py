@@ -18,7 +18,7 @@ class LayerRow:
         name: its name in the network.
         kernel: its kind and weight shape, such as "Conv2d 64x32x3x3 /2 g4" (stride, groups).
         ranks: R1, R2, ...; None where it stays.
-        kept_energy, relative_error: of the kernel; None where it stays.
+        kept_energy, relative_error: of the kernel; None where it stays or starts at random.
         params_before, params_after, macs_before, macs_after: its own, bias included in params.
         decision: "ttpwt", or why it stays.
     """

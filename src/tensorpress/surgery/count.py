@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from tensorpress.layers import Factorized, is_convolution
+from tensorpress.layers import Factorized, TTConv2d, is_convolution
+from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 
@@ -33,7 +34,8 @@ class Cost:
     """What a network costs.
 
     Attributes:
-        params: all its parameters, each counted once, batch norm and biases included.
+        params: all its parameters, each counted once, batch norm and biases included. The indices
+            of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
         macs: multiply-accumulates of its convolutions and linear layers.
         layers: cost of each convolution, linear layer and factorised layer, in order of their
             first call; those that were never called come last, with no MACs.
@@ -113,17 +115,17 @@ def _counting(
 
 
 def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Convolutions, linear layers and factorised ones by name, in order of registration.
+    """Convolutions, linear layers, factorised and tensorised ones by name, as they are registered.
 
-    What lies inside a factorised layer belongs to it. A module used in several places has the
-    first of its names.
+    What lies inside a factorised or tensorised layer belongs to it. A module used in several places
+    has the first of its names.
     """
     layers: dict[str, nn.Module] = {}
     inside: set[int] = set()
     for name, module in net.named_modules():
         if id(module) in inside:
             continue
-        if isinstance(module, Factorized):
+        if isinstance(module, (Factorized, TTConv2d)):
             inside.update(id(child) for child in module.modules())
         elif not (is_convolution(module) or isinstance(module, nn.Linear)):
             continue
@@ -132,4 +134,6 @@ def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _params(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """All parameters, and what the indices of shared weights take."""
+    shared = sum(m.index_params for m in module.modules() if isinstance(m, SharedWeight))
+    return shared + sum(parameter.numel() for parameter in module.parameters())

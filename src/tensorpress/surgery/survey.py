@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tensorpress.layers import Factorized, is_convolution, why_not
+from tensorpress.layers import Factorized, TTConv2d, is_convolution, why_not
+from tensorpress.layers.shared_weight import SHARED, shared_weight_of
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
 from tensorpress.surgery.inputs import ExampleInputs
 
@@ -73,6 +74,10 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
         return "nn.TransformerEncoderLayer reads its weight itself"
     if isinstance(module, Factorized):
         return f"already factorised ({module.method})"
+    if isinstance(module, TTConv2d):
+        return f"already tensorised ({module.method})"
+    if shared_weight_of(module) is not None:
+        return f"its weights are shared ({SHARED})"
     if not cost.inputs:
         return "not called on the example inputs"
     reason = why_not(module)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tensorpress.errors import TensorpressError
+from tensorpress.networks import TT_CONV
 
 Schedule = Literal["step", "cosine"]
 SCHEDULES: tuple[Schedule, ...] = ("step", "cosine")
@@ -116,6 +117,7 @@ _TT_CONV = Recipe(epochs=100, lr=0.1, weight_decay=0.0, milestones=(20, 40, 60, 
 
 PAPER: Mapping[str, Recipes] = {
     "tt_conv_cnn": Recipes(_TT_CONV, _TT_CONV),
+    **dict.fromkeys(TT_CONV, Recipes(_TT_CONV, _TT_CONV)),
     "vggnet": Recipes(_VGG, dataclasses.replace(_VGG, lr=0.01, weight_decay=1e-3)),
     **{f"resnet{depth}": Recipes(_RESNET, _RESNET) for depth in (20, 32, 44, 56, 110)},
 }

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.quiet import quiet
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, TTConv2d
 from tensorpress.surgery import replace_layers
 
 FOLDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -18,10 +18,11 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class _Tracer(fx.Tracer):
-    """Sees a factorised layer as one."""
+    """Sees a factorised or tensorised layer as one."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Factorized) or super().is_leaf_module(m, module_qualified_name)
+        whole = isinstance(m, (Factorized, TTConv2d))
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace_modules(net: nn.Module, feed: Feed) -> fx.Graph | None:

@@ -2,6 +2,7 @@
 
 from tensorpress.layers.methods.channel_svd import ChannelSVD
 from tensorpress.layers.methods.cp import CPMethod
+from tensorpress.layers.methods.hierarchical_tucker import HierarchicalTuckerMethod
 from tensorpress.layers.methods.kronecker import Kronecker
 from tensorpress.layers.methods.method import Factorization, Fitter, Method
 from tensorpress.layers.methods.spatial_svd import SpatialSVD
@@ -19,6 +20,7 @@ METHODS: dict[str, Method] = {
         Kronecker(),
         TT(),
         TensorRingMethod(),
+        HierarchicalTuckerMethod(),
         SpatialSVD(),
         ChannelSVD(),
     )

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tensorpress import Energy, Ranks, factorize
-from tensorpress.deploy.execution import fold_batch_norms
+from tensorpress.deploy import plan
+from tensorpress.deploy.execution import PathGuard, fold_batch_norms
 from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.errors import TensorpressError
 
 IMAGES = torch.randn(2, 4, 9, 9, dtype=torch.float64)
 
@@ -34,10 +36,10 @@ def assert_folds(count: int, net: nn.Module, inputs: Any = IMAGES) -> nn.Module:
     feed: Feed = read_feed(inputs, dynamic_batch=True)
     before = [value.clone() for value in net.state_dict().values()]
     expected = call(lambda _: net(*feed.args, **feed.kwargs), IMAGES)
-    folded, found = fold_batch_norms(net, feed)
+    folded, found, _ = fold_batch_norms(net, feed)
     output = call(lambda _: folded(*feed.args, **feed.kwargs), IMAGES)
     assert relative(expected, output) < 1e-12
-    assert found == count
+    assert len(found) == count
     norms = [module for module in folded.modules() if type(module).__name__.startswith("BatchNorm")]
     assert len(norms) == len([m for m in net.modules() if "BatchNorm" in type(m).__name__]) - count
     after = net.state_dict().values()
@@ -194,3 +196,48 @@ def test_the_path_is_that_of_the_inputs_given() -> None:
     assert_folds(1, conv_norm(maybe), (IMAGES, IMAGES))
     assert_folds(0, conv_norm(maybe_two))
     assert_folds(1, conv_norm(maybe_two), {"x": IMAGES, "y": IMAGES})
+
+
+def by_size(net: Any, x: Tensor) -> Tensor:
+    made: Tensor = net.conv(x)
+    if x.shape[-1] < 4:
+        raise ValueError("too small")
+    batch, channels, *_ = made.size()
+    made = net.bn(made).reshape(batch, channels, -1) if made.dim() == 4 else made
+    made += 1.0
+    return made if len(x) == 2 and made.shape[1] == 4 and x.ndim < 9 else made[:0]
+
+
+def test_a_forward_may_decide_by_sizes() -> None:
+    folded = assert_folds(1, conv_norm(by_size))
+    assert fold_batch_norms(folded, read_feed(IMAGES, dynamic_batch=True)).reads_sizes
+    plain = fold_batch_norms(
+        nn.Sequential(nn.Conv2d(4, 4, 3)), read_feed(IMAGES, dynamic_batch=True)
+    )
+    assert not plain.reads_sizes
+
+
+def two_users_of_many(net: Any, x: Tensor) -> Tensor:
+    made: Tensor = net.conv(x)
+    return net.bn(made) + made if len(x) > 4 else net.bn(made)
+
+
+def test_inputs_of_a_size_that_takes_another_path_are_refused() -> None:
+    net = ready(conv_norm(two_users_of_many))
+    feed = read_feed(IMAGES, dynamic_batch=True)
+    folded = fold_batch_norms(net, feed)
+    assert folded.norms == {"bn"}
+    guard = PathGuard(net, folded, feed)
+    for batch in (2, 1, 4):
+        guard.check(feed.resized(batch))
+    with pytest.raises(TensorpressError, match=r"another path for \(5, 4, 9, 9\)"):
+        guard.check(feed.resized(5))
+
+
+def test_a_plan_refuses_what_it_was_not_folded_for() -> None:
+    net = ready(conv_norm(two_users_of_many)).float()
+    x = IMAGES.float()
+    planned = plan(net, x, runtime="torch", threads=1, cache=False, progress=False)
+    torch.testing.assert_close(planned(x[:1]), net(x[:1]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(TensorpressError, match="plan it for inputs of these sizes"):
+        planned(x.repeat(3, 1, 1, 1))

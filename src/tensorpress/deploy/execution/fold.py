@@ -1,51 +1,36 @@
 """Batch norms folded into the layer before them, where that is exact."""
 
 import copy
-import inspect
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
 
+from tensorpress.deploy.execution.module_graph import trace_modules
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.quiet import quiet
-from tensorpress.layers import Factorized, TTConv2d
+from tensorpress.layers import Factorized
 from tensorpress.surgery import replace_layers
 
 FOLDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class _Tracer(fx.Tracer):
-    """Sees a factorised or tensorised layer as one."""
+class Folded(NamedTuple):
+    """A copy of a network with batch norms folded.
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, (Factorized, TTConv2d))
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-
-def trace_modules(net: nn.Module, feed: Feed) -> fx.Graph | None:
-    """How the modules of a network feed each other when it is called with these inputs.
-
-    None where that depends on the values of the inputs.
+    Attributes:
+        norms: the names of those that are.
+        reads_sizes: whether the forward has read sizes, so that other inputs may take another path.
     """
-    try:
-        signature = inspect.signature(net.forward)
-        given = signature.bind(*feed.args, **feed.kwargs).arguments
-        left_out = {
-            name: parameter.default
-            for name, parameter in signature.parameters.items()
-            if name not in given and parameter.default is not parameter.empty
-        }
-        with quiet():
-            return _Tracer().trace(net, left_out or None)
-    except Exception:  # whatever a forward does that symbols cannot follow
-        return None
+
+    net: nn.Module
+    norms: frozenset[str]
+    reads_sizes: bool
 
 
-def fold_batch_norms(net: nn.Module, feed: Feed) -> tuple[nn.Module, int]:
-    """A copy of ``net``, in eval mode, with batch norms folded; and how many were.
+def fold_batch_norms(net: nn.Module, feed: Feed) -> Folded:
+    """A copy of ``net``, in eval mode, with batch norms folded.
 
     A batch norm is folded into a convolution, a linear layer or the last sublayer of a factorised
     one where that layer feeds nothing else, both are called once, and the batch norm has running
@@ -54,18 +39,33 @@ def fold_batch_norms(net: nn.Module, feed: Feed) -> tuple[nn.Module, int]:
 
     Args:
         net: the network.
-        feed: inputs of the numbers of dimensions that it is called with.
+        feed: inputs of the sizes that it is called with.
     """
     net = copy.deepcopy(net).eval()
-    graph = trace_modules(net, feed)
-    if graph is None:
-        return net, 0
+    traced = trace_modules(net, feed)
+    if traced is None:
+        return Folded(net, frozenset(), reads_sizes=False)
+    pairs = _foldable(net, traced.graph, feed)
+    for layer, norm in pairs.values():
+        _fold(layer, norm)
+    new: dict[str, nn.Module] = {name: nn.Identity() for name in pairs}
+    return Folded(replace_layers(net, new), frozenset(pairs), traced.reads_sizes)
+
+
+def foldable_norms(net: nn.Module, feed: Feed) -> frozenset[str]:
+    """The batch norms of ``net``, in eval mode, that may be folded for inputs of these sizes."""
+    traced = trace_modules(net, feed)
+    return frozenset() if traced is None else frozenset(_foldable(net, traced.graph, feed))
+
+
+def _foldable(net: nn.Module, graph: fx.Graph, feed: Feed) -> dict[str, tuple[Any, Any]]:
+    """The layer and the norm to fold into it, by the norm's name."""
     modules = dict(net.named_modules())
     called = {node: modules[str(node.target)] for node in graph.nodes if node.op == "call_module"}
     calls = Counter(called.values())
     dims = _input_dims(net, feed)
     tied = _tied(net, graph)
-    new: dict[str, nn.Module] = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for node, norm in called.items():
         if not isinstance(norm, NORMS) or norm.running_mean is None or calls[norm] > 1:
             continue
@@ -81,9 +81,8 @@ def fold_batch_norms(net: nn.Module, feed: Feed) -> tuple[nn.Module, int]:
             continue
         if id(layer.weight) in tied or _has_hooks(norm, fed, layer):
             continue
-        _fold(layer, norm)
-        new[str(node.target)] = nn.Identity()
-    return replace_layers(net, new), len(new)
+        found[str(node.target)] = (layer, norm)
+    return found
 
 
 def _input_dims(net: nn.Module, feed: Feed) -> dict[nn.Module, int]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from tensorpress.deploy.execution import trace_modules
+from tensorpress.deploy.execution import ModuleGraph, trace_modules
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.errors import TensorpressError
@@ -81,11 +81,13 @@ def default_folder() -> Path:
     return Path(base) / "tensorpress" / "plans"
 
 
-def structure_of(net: nn.Module, feed: Feed, graph: fx.Graph | None) -> str:
-    """How a network, traced as ``graph``, is built and fed, without its weights."""
+def structure_of(net: nn.Module, feed: Feed, traced: ModuleGraph | None) -> str:
+    """How a network, traced so, is built and fed, without its weights."""
     shapes = [(tuple(t.shape), str(t.dtype)) for t in feed.tensors]
     parameters = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
-    return f"{net!r}\n{graph}\n{parameters}\n{shapes}\n{feed.names}\n{feed.batched}"
+    return (
+        f"{net!r}\n{traced and traced.graph}\n{parameters}\n{shapes}\n{feed.names}\n{feed.batched}"
+    )
 
 
 def table_key(structure: str, setting: Mapping[str, Any]) -> str:
@@ -98,10 +100,11 @@ def graph_key(net: nn.Module, feed: Feed) -> str | None:
 
     None for one whose own code cannot be traced, and so may have changed unseen.
     """
-    graph = trace_modules(net, feed)
-    if graph is None:
+    traces = [trace_modules(net, feed.resized(batch)) for batch in (1, 3)]
+    if any(trace is None for trace in traces):
         return None
-    parts = [structure_of(net, feed.resized(1), graph), torch.__version__, VERSION]
+    parts = [structure_of(net, feed.resized(1), trace) for trace in traces]
+    parts += [torch.__version__, VERSION]
     tensors = [*net.named_parameters(), *net.named_buffers()]
     for name, module in net.named_modules():
         # A module's description leaves out some of its options, such as ceil_mode of a pooling.

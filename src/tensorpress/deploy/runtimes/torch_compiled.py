@@ -43,7 +43,8 @@ class PreparedCompiled(PreparedTorch):
     """As for eager mode, but compiled when it is built."""
 
     def build(self, choice: Choice, feed: Feed) -> "CompiledRunner":
-        return CompiledRunner(self.swapped(choice), feed, self.place)
+        net = self.place.arranged(self.swapped(choice))
+        return self._guarded(CompiledRunner(net, feed, self.place))
 
 
 class CompiledRunner(TorchRunner):
@@ -56,5 +57,6 @@ class CompiledRunner(TorchRunner):
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         # Freezing looks for no_grad, and inference mode hides it.
+        feed = self.guarded(tensors)
         with threads(self.place.setting.threads), torch.no_grad():
-            return self.place.call(self._compiled, self.feed.with_tensors(tensors))
+            return self.place.call(self._compiled, feed)

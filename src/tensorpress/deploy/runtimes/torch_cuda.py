@@ -44,7 +44,8 @@ class PreparedGraphs(PreparedTorch):
     """As for eager mode, but recorded when it is built."""
 
     def build(self, choice: Choice, feed: Feed) -> "GraphsRunner":
-        return GraphsRunner(self.swapped(choice), feed, self.place)
+        net = self.place.arranged(self.swapped(choice))
+        return self._guarded(GraphsRunner(net, feed, self.place))
 
 
 class GraphsRunner(TorchRunner):
@@ -69,7 +70,7 @@ class GraphsRunner(TorchRunner):
 
     def _record(self, tensors: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], list[Tensor]]:
         inputs = [tensor.to(self.place.device, copy=True) for tensor in tensors]
-        feed = self.feed.with_tensors(inputs)
+        feed = self.guarded(inputs)
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

@@ -6,15 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.execution.candidates import Candidate, factorized_layers, realise
 from tensorpress.deploy.execution.fold import fold_batch_norms
+from tensorpress.deploy.execution.path_guard import PathGuard
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import FORMATS
+from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.runtimes.runtime import (
     Choice,
     Prepared,
@@ -23,6 +25,7 @@ from tensorpress.deploy.runtimes.runtime import (
     Setting,
     Timings,
     rounds_within,
+    timed_call,
 )
 from tensorpress.deploy.runtimes.torch_place import DTYPES, TorchPlace, threads
 from tensorpress.deploy.trace import trace
@@ -31,6 +34,8 @@ from tensorpress.surgery import arrange_channels_last
 
 SECONDS_A_CANDIDATE = 0.02
 LEAST_ROUNDS, MOST_ROUNDS = 5, 30
+FORMAT_ROUNDS, CLEARLY = 2, 1.03
+AnyRunner = TypeVar("AnyRunner", bound="TorchRunner")
 
 
 class TorchEager(Runtime):
@@ -51,8 +56,9 @@ class PreparedTorch(Prepared):
     """A network with its batch norms folded, whose chains can be swapped for merged ones."""
 
     def __init__(self, net: nn.Module, feed: Feed, setting: Setting, device: str = "cpu") -> None:
-        folded, _ = fold_batch_norms(net, feed)
-        self.net = folded.to(device, DTYPES[setting.precision]).requires_grad_(False)
+        folded = fold_batch_norms(net, feed)
+        self.guard = PathGuard(net, folded, feed) if folded.reads_sizes and folded.norms else None
+        self.net = folded.net.to(device, DTYPES[setting.precision]).requires_grad_(False)
         plain = TorchPlace(setting, device, channels_last=False)
         examples = feed.with_tensors([plain.ready(tensor) for tensor in feed.tensors]).examples
         fast = arrange_channels_last(self.net, examples)
@@ -81,7 +87,14 @@ class PreparedTorch(Prepared):
         return timings
 
     def build(self, choice: Choice, feed: Feed) -> "TorchRunner":
-        return TorchRunner(self.swapped(choice), feed, self.place)
+        """In the memory format that is the faster for the whole network."""
+        plain = dataclasses.replace(self.place, channels_last=False)
+        places = {self.place, plain} if self.place.device == "cpu" else {self.place}
+        runners = [
+            self._guarded(TorchRunner(place.arranged(self.swapped(choice)), feed, place))
+            for place in sorted(places, key=lambda place: not place.channels_last)
+        ]
+        return runners[0] if len(runners) == 1 else _faster(runners, feed)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedTorch":
         old = factorized_layers(self.net)
@@ -95,7 +108,11 @@ class PreparedTorch(Prepared):
         chains = factorized_layers(self.net)
         new = {name: sequence(realise(list(chains[name]), c)) for name, c in choice.items()}
         memo: dict[int, Any] = {id(chains[name]): module for name, module in new.items()}
-        return self.place.arranged(copy.deepcopy(self.net, memo))
+        return copy.deepcopy(self.net, memo)
+
+    def _guarded(self, runner: AnyRunner) -> AnyRunner:
+        runner.guard = self.guard
+        return runner
 
     def _input_shapes(
         self, feed: Feed, chains: Mapping[str, nn.Module]
@@ -121,12 +138,22 @@ class PreparedTorch(Prepared):
 class TorchRunner(Runner):
     """A network called as a module."""
 
+    guard: PathGuard | None = None
+
     def __init__(self, net: nn.Module, feed: Feed, place: TorchPlace) -> None:
         self.net, self.feed, self.place = net, feed, place
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        feed = self.guarded(tensors)
         with threads(self.place.setting.threads), torch.inference_mode():
-            return self.place.call(self.net, self.feed.with_tensors(tensors))
+            return self.place.call(self.net, feed)
+
+    def guarded(self, tensors: Sequence[Tensor]) -> Feed:
+        """The inputs of a call, if the network may be called on them."""
+        feed = self.feed.with_tensors(tensors)
+        if self.guard is not None:
+            self.guard.check(feed)
+        return feed
 
     def moved(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         return [tensor.to(self.place.device) for tensor in tensors]
@@ -143,6 +170,16 @@ class TorchRunner(Runner):
 def sequence(layers: Sequence[nn.Module]) -> nn.Module:
     """Layers in a row as one module."""
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def _faster(runners: Sequence["TorchRunner"], feed: Feed) -> "TorchRunner":
+    """The first runner, unless another is clearly faster."""
+    calls = [timed_call(runner, feed.tensors) for runner in runners]
+    for call in calls:
+        call()
+    best = [min(taken) for taken in interleaved_times(calls, FORMAT_ROUNDS)]
+    ahead = min(range(len(runners)), key=best.__getitem__)
+    return runners[ahead] if CLEARLY * best[ahead] < best[0] else runners[0]
 
 
 def _in_turns(

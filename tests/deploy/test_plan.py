@@ -18,6 +18,7 @@ from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Candidate, factorized_layers
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import torch_eager
+from tensorpress.deploy.runtimes.torch_compiled import own_code
 from tensorpress.layers import Factorized
 
 IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
@@ -211,6 +212,15 @@ def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(tp.TensorpressError, match="cannot write"):
         plan.export(tmp_path / "file" / path.name)
+
+
+def test_networks_of_a_class_are_compiled_each_for_itself() -> None:
+    nets = [conv(3, 4, 3) for _ in range(10)]  # PyTorch compiles one code for at most eight
+    example = torch.randn(1, 3, 6, 6)
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.no_grad():
+        for net in nets:
+            compiled = torch.compile(own_code(net), backend="eager", dynamic=False)
+            torch.testing.assert_close(compiled(example), net(example))
 
 
 def test_a_compiled_plan(monkeypatch: pytest.MonkeyPatch) -> None:

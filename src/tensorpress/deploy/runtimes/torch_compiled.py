@@ -1,5 +1,7 @@
 """PyTorch with torch.compile, weights frozen into the graph."""
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -52,7 +54,9 @@ class CompiledRunner(TorchRunner):
 
     def __init__(self, net: nn.Module, feed: Feed, place: TorchPlace) -> None:
         super().__init__(net, feed, place)
-        self._compiled: Any = torch.compile(net, dynamic=False, options={"freezing": True})
+        self._compiled: Any = torch.compile(
+            own_code(net), dynamic=False, options={"freezing": True}
+        )
         self(*feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
@@ -60,3 +64,18 @@ class CompiledRunner(TorchRunner):
         feed = self.guarded(tensors)
         with threads(self.place.setting.threads), torch.no_grad():
             return self.place.call(self._compiled, feed)
+
+
+def own_code(net: nn.Module) -> Callable[..., Any]:
+    """A function that calls ``net``, with a code object of its own.
+
+    torch.compile keeps what it compiles with the code that is called, which for a module is its
+    class's: all networks of a class share it, each call looks through them, and after eight of
+    them it gives up.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return net(*args, **kwargs)
+
+    code = call.__code__.replace()
+    return FunctionType(code, call.__globals__, net.__class__.__name__, None, call.__closure__)

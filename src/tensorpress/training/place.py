@@ -1,5 +1,6 @@
 """Where training runs: a device, and this process's part among those of ``accelerate launch``."""
 
+import atexit
 import dataclasses
 import os
 from typing import Any, TypeVar
@@ -77,7 +78,15 @@ def _launched(*, on_cpu: bool) -> Place:
             "pip install 'tensorpress[train]', or start one process."
         ) from error
     state = PartialState(cpu=on_cpu)
+    atexit.unregister(_leave)
+    atexit.register(_leave)
     return Place(state.device, state.process_index, state.num_processes)
+
+
+def _leave() -> None:
+    """End the communication; a thread of it that is left at the end aborts the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _accelerate_utils() -> Any:

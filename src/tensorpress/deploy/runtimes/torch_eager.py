@@ -39,7 +39,7 @@ AnyRunner = TypeVar("AnyRunner", bound="TorchRunner")
 
 
 class TorchEager(Runtime):
-    """Plain modules in the channels-last memory format, batch norms folded."""
+    """Plain modules in the memory format that suits the network, batch norms folded."""
 
     name = "torch"
     suffix = ".pt2"

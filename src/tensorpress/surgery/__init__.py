@@ -3,7 +3,11 @@
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
-from tensorpress.surgery.memory_format import arrange_channels_last, runs_in_channels_last
+from tensorpress.surgery.memory_format import (
+    arrange_channels_last,
+    arrange_kernels,
+    runs_in_channels_last,
+)
 from tensorpress.surgery.replace import copy_with, replace_layers
 from tensorpress.surgery.select import (
     Selector,
@@ -24,6 +28,7 @@ __all__ = [
     "Survey",
     "SurveyedLayer",
     "arrange_channels_last",
+    "arrange_kernels",
     "call",
     "copy_with",
     "count",

@@ -21,14 +21,19 @@ def runs_in_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     return True
 
 
+def arrange_kernels(net: nn.Module) -> None:
+    """Put the kernels of ``net`` in that format, in place."""
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            module.weight.data = channels_last(module.weight.data)
+
+
 def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool:
     """Arrange the kernels of ``net`` so, in place, if it then runs so; whether it does."""
-    convolutions = [m for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
-    before = [convolution.weight.data for convolution in convolutions]
-    for convolution in convolutions:
-        convolution.weight.data = channels_last(convolution.weight.data)
+    before = {name: parameter.data for name, parameter in net.named_parameters()}
+    arrange_kernels(net)
     if runs_in_channels_last(net, example_inputs):
         return True
-    for convolution, weight in zip(convolutions, before, strict=True):
-        convolution.weight.data = weight
+    for name, parameter in net.named_parameters():
+        parameter.data = before[name]
     return False

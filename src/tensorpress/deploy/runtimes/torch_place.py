@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.runtime import Setting
 from tensorpress.layers import channels_last
+from tensorpress.surgery import arrange_kernels
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -39,9 +40,8 @@ class TorchPlace:
 
     def arranged(self, net: AnyModule) -> AnyModule:
         """``net`` itself, its kernels in the memory format."""
-        for module in net.modules() if self.channels_last else ():
-            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-                module.weight.data = channels_last(module.weight.data)
+        if self.channels_last:
+            arrange_kernels(net)
         return net
 
     def call(self, net: Callable[..., Any], feed: Feed) -> list[Tensor]:

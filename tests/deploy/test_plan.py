@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_leaves
 import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Candidate, factorized_layers
+from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.planning.measure import fastest
-from tensorpress.deploy.runtimes import torch_eager
+from tensorpress.deploy.runtimes import Setting, torch_eager
 from tensorpress.deploy.runtimes.torch_compiled import own_code
 from tensorpress.layers import Factorized
 
@@ -212,6 +213,21 @@ def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(tp.TensorpressError, match="cannot write"):
         plan.export(tmp_path / "file" / path.name)
+
+
+def test_memory_formats_are_tried_once_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    times = torch_eager.interleaved_times
+    monkeypatch.setattr(
+        torch_eager, "interleaved_times", lambda *given: (tried.append(given), times(*given))[1]
+    )
+    net = nn.Sequential(tp.factorize(nn.Conv2d(3, 8, 3), rank=tp.Ranks(2, 3, 2)), nn.ReLU()).eval()
+    feed = read_feed(torch.randn(2, 3, 6, 6), dynamic_batch=True)
+    prepared = RUNTIMES["torch"].prepare(net, feed, Setting(1))
+    for runs in ((4,), (1, 1, 1, 1), (4,)):
+        output = prepared.build({"0": Candidate(runs)}, feed)(*feed.tensors)[0]
+        torch.testing.assert_close(output, net(*feed.tensors), rtol=1e-4, atol=1e-5)
+    assert len(tried) == 2
 
 
 def test_networks_of_a_class_are_compiled_each_for_itself() -> None:

@@ -63,6 +63,7 @@ class PreparedTorch(Prepared):
         examples = feed.with_tensors([plain.ready(tensor) for tensor in feed.tensors]).examples
         fast = arrange_channels_last(self.net, examples)
         self.place = dataclasses.replace(plain, channels_last=fast)
+        self._places: dict[frozenset[tuple[str, Candidate]], TorchPlace] = {}
 
     def profile(
         self,
@@ -87,20 +88,20 @@ class PreparedTorch(Prepared):
         return timings
 
     def build(self, choice: Choice, feed: Feed) -> "TorchRunner":
-        """In the memory format that is the faster for the whole network."""
-        plain = dataclasses.replace(self.place, channels_last=False)
-        places = {self.place, plain} if self.place.device == "cpu" else {self.place}
-        runners = [
-            self._guarded(TorchRunner(place.arranged(self.swapped(choice)), feed, place))
-            for place in sorted(places, key=lambda place: not place.channels_last)
-        ]
-        return runners[0] if len(runners) == 1 else _faster(runners, feed)
+        """In the memory format that is the faster for the whole network, tried once a choice."""
+        key = frozenset(choice.items())
+        net = self.swapped(choice)
+        if key not in self._places:
+            self._places[key] = self._faster_place(net, feed)
+        place = self._places[key]
+        return self._guarded(TorchRunner(place.arranged(net), feed, place))
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedTorch":
         old = factorized_layers(self.net)
         memo: dict[int, Any] = {id(old[name]): chain for name, chain in chains.items()}
         other = copy.copy(self)
         other.net = copy.deepcopy(self.net, memo)
+        other._places = {}
         return other
 
     def swapped(self, choice: Choice) -> nn.Module:
@@ -109,6 +110,20 @@ class PreparedTorch(Prepared):
         new = {name: sequence(realise(list(chains[name]), c)) for name, c in choice.items()}
         memo: dict[int, Any] = {id(chains[name]): module for name, module in new.items()}
         return copy.deepcopy(self.net, memo)
+
+    def _faster_place(self, net: nn.Module, feed: Feed) -> TorchPlace:
+        """Channels last, unless the plain memory format is clearly faster."""
+        if not self.place.channels_last or self.place.device != "cpu":
+            return self.place
+        places = (self.place, dataclasses.replace(self.place, channels_last=False))
+        calls = [
+            timed_call(TorchRunner(place.arranged(copy.deepcopy(net)), feed, place), feed.tensors)
+            for place in places
+        ]
+        for call in calls:
+            call()
+        arranged, plain = map(min, interleaved_times(calls, FORMAT_ROUNDS))
+        return places[CLEARLY * plain < arranged]
 
     def _guarded(self, runner: AnyRunner) -> AnyRunner:
         runner.guard = self.guard
@@ -170,16 +185,6 @@ class TorchRunner(Runner):
 def sequence(layers: Sequence[nn.Module]) -> nn.Module:
     """Layers in a row as one module."""
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
-
-
-def _faster(runners: Sequence["TorchRunner"], feed: Feed) -> "TorchRunner":
-    """The first runner, unless another is clearly faster."""
-    calls = [timed_call(runner, feed.tensors) for runner in runners]
-    for call in calls:
-        call()
-    best = [min(taken) for taken in interleaved_times(calls, FORMAT_ROUNDS)]
-    ahead = min(range(len(runners)), key=best.__getitem__)
-    return runners[ahead] if CLEARLY * best[ahead] < best[0] else runners[0]
 
 
 def _in_turns(

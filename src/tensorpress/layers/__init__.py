@@ -6,10 +6,18 @@ from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable
 from tensorpress.layers.factorize import factorize, factorize_layer, find_method, prepare_layer
 from tensorpress.layers.kernels import shifted_kernels
 from tensorpress.layers.memory_format import channels_last
+from tensorpress.layers.merge import (
+    CONVOLUTIONS,
+    can_merge,
+    merge,
+    plain_chain,
+    works_along,
+)
 from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
 from tensorpress.layers.tensorised import TENSORISED, TTConv2d
 
 __all__ = [
+    "CONVOLUTIONS",
     "METHODS",
     "TENSORISED",
     "Blocks",
@@ -19,13 +27,17 @@ __all__ = [
     "Layer",
     "Method",
     "TTConv2d",
+    "can_merge",
     "channels_last",
     "factorize",
     "factorize_layer",
     "find_method",
     "is_convolution",
+    "merge",
+    "plain_chain",
     "prepare_layer",
     "refuse_unreadable",
     "shifted_kernels",
     "why_not",
+    "works_along",
 ]

@@ -11,6 +11,7 @@ from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
 from tensorpress.layers.memory_format import CHANNELS_LAST
+from tensorpress.layers.merge import can_merge, merged
 from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, sublayers_of
 
 
@@ -27,6 +28,19 @@ class Factorized(nn.Sequential):
 
     method: str = ""
     ranks: tuple[int, ...] = ()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The factors one after the other; in training, through their kernel if there are blocks.
+
+        Blocks make maps many times as wide, which gradients would have to be kept for.
+        """
+        if self.training and torch.is_grad_enabled():
+            layers = list(self)
+            if any(isinstance(layer, Blocks) for layer in layers) and can_merge(layers):
+                return merged(layers)(input)
+        for layer in self:
+            input = layer(input)
+        return input
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}, ranks={self.ranks}"

@@ -9,7 +9,6 @@ from tensorpress.deploy.execution.candidates import (
     work_of,
 )
 from tensorpress.deploy.execution.fold import fold_batch_norms, foldable_norms
-from tensorpress.deploy.execution.merge import can_merge, merge
 from tensorpress.deploy.execution.module_graph import ModuleGraph, trace_modules
 from tensorpress.deploy.execution.path_guard import PathGuard
 
@@ -17,12 +16,10 @@ __all__ = [
     "Candidate",
     "ModuleGraph",
     "PathGuard",
-    "can_merge",
     "candidates_of",
     "factorized_layers",
     "fold_batch_norms",
     "foldable_norms",
-    "merge",
     "realise",
     "trace_modules",
     "without_dominated",

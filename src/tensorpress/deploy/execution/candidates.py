@@ -8,8 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from tensorpress.deploy.execution.merge import CONVOLUTIONS, can_merge, merge, works_along
-from tensorpress.layers import Factorized
+from tensorpress.layers import CONVOLUTIONS, Factorized, can_merge, merge, works_along
 
 CLEARLY = 1.1
 
@@ -51,7 +50,7 @@ def candidates_of(chain: Sequence[nn.Module], multiples: Sequence[int] = (1,)) -
         return [Candidate((1,) * len(chain))]
     found = []
     for runs in _compositions(len(chain)):
-        if not all(_mergeable(part) for part in _parts(chain, runs)):
+        if not all(can_merge(part) for part in _parts(chain, runs)):
             continue
         widths = [_out(part[-1]) for part in _parts(chain, runs)][:-1]
         plain = all(_groups(layer) == 1 for layer in chain)
@@ -107,9 +106,9 @@ def work_of(
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         out = _out(part[-1]) if last else -(-_out(part[-1]) // multiple) * multiple
-        groups = {_groups(layer) for layer in part}
+        groups = math.gcd(*map(_groups, part))
         kernel = math.prod(math.prod(getattr(layer, "kernel_size", ())) for layer in part)
-        weights = out * channels * kernel // (groups.pop() if len(groups) == 1 else 1)
+        weights = out * channels * kernel // groups
         read = math.prod(shape)
         for layer in part:
             shape = _map_after(layer, shape)
@@ -140,11 +139,6 @@ def _parts(chain: Sequence[nn.Module], runs: Sequence[int]) -> Iterator[list[nn.
     for run in runs:
         yield layers[at : at + run]
         at += run
-
-
-def _mergeable(part: Sequence[nn.Module]) -> bool:
-    """Whether a run is one layer: no two of it work along the same axis."""
-    return all(can_merge(first, second) for at, second in enumerate(part) for first in part[:at])
 
 
 def _in(layer: Any) -> int:

@@ -11,7 +11,7 @@ from tensorpress.deploy.planning.plan import read_setting, usable
 from tensorpress.deploy.runtimes.runtime import Choice, Timings
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import ExampleInputs, count
 
 
@@ -44,7 +44,8 @@ class ChainClock:
             self._feed = self._feed.resized(batch)
         net = copy_for_export(net)
         self._dense: Choice = {
-            name: candidates_of(list(chain))[0] for name, chain in factorized_layers(net).items()
+            name: candidates_of(plain_chain(chain))[0]
+            for name, chain in factorized_layers(net).items()
         }
         bound = [name for name, candidate in self._dense.items() if not candidate.is_dense]
         if bound:

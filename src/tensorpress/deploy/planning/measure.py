@@ -8,7 +8,7 @@ from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.runtimes import Runner
 from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, plain_chain
 
 SECONDS_A_NETWORK = 1.5
 LEAST_ROUNDS, MOST_ROUNDS = 9, 100
@@ -26,9 +26,9 @@ def worth_measuring(
     """
     found = {}
     for name, chain in chains.items():
-        options = candidates_of(list(chain), multiples)
+        options = candidates_of(plain_chain(chain), multiples)
         shapes = inputs.get(name)
-        found[name] = without_dominated(list(chain), options, *shapes) if shapes else options
+        found[name] = without_dominated(plain_chain(chain), options, *shapes) if shapes else options
     return found
 
 

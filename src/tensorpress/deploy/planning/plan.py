@@ -36,7 +36,7 @@ from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
 
@@ -240,7 +240,8 @@ def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
     """Whether a table that was kept is one of this network."""
     chains = factorized_layers(net)
     return {row.name for row in table.rows} == set(chains) and all(
-        row.chosen in candidates_of(list(chains[row.name]), kind.multiples) for row in table.rows
+        row.chosen in candidates_of(plain_chain(chains[row.name]), kind.multiples)
+        for row in table.rows
     )
 
 
@@ -268,6 +269,7 @@ def _measure(
     on_step: Callable[[int, int], None],
 ) -> PlanTable:
     chains = factorized_layers(net)
+    lengths = {name: len(plain_chain(chain)) for name, chain in chains.items()}
     cost = count(net, feed.examples)
     inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
     candidates = worth_measuring(chains, inputs, kind.multiples)
@@ -275,7 +277,7 @@ def _measure(
     choices = {
         "plan": {name: fastest(taken) for name, taken in timings.items()},
         "dense": {name: options[0] for name, options in candidates.items()},
-        "chain": {name: Candidate((1,) * len(chain)) for name, chain in chains.items()},
+        "chain": {name: Candidate((1,) * length) for name, length in lengths.items()},
     }
     whole = _whole(kind, prepared, choices, feed)
     best = min(whole, key=whole.__getitem__)
@@ -289,8 +291,8 @@ def _measure(
 
 def _kernel(chain: Factorized) -> str:
     """The kernel that a chain stands for."""
-    merged = candidates_of(list(chain))[0]
-    return describe_kernel(realise(list(chain), merged)[0]) if merged.is_dense else ""
+    merged = candidates_of(plain_chain(chain))[0]
+    return describe_kernel(realise(plain_chain(chain), merged)[0]) if merged.is_dense else ""
 
 
 def _whole(

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tensorpress.deploy.execution import Candidate, candidates_of, factorized_layers, realise
-from tensorpress.deploy.execution.merge import works_along
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.formats.onnx import to_onnx
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.trace import trace
 from tensorpress.errors import TensorpressError
+from tensorpress.layers import plain_chain, works_along
 from tensorpress.surgery import replace_layers
 
 CLOSE = 1e-3
@@ -53,7 +53,7 @@ class OnnxGraph:
 
     def __init__(self, model: Any, chains: Mapping[str, Iterable[nn.Module]]) -> None:
         self.model = model
-        self.chains = {name: list(chain) for name, chain in chains.items()}
+        self.chains = {name: plain_chain(chain) for name, chain in chains.items()}
         self._onnx = import_runtimes("onnx", ("onnx",))["onnx"]
         self._weights = {init.name: init for init in model.graph.initializer}
         dense: dict[str, Any] = dense_kernels(self.chains)
@@ -64,7 +64,7 @@ class OnnxGraph:
     def rearranged(self, chains: Mapping[str, Iterable[nn.Module]]) -> "OnnxGraph":
         """The same graph with other chains for some of its factorised layers."""
         other = copy.copy(self)
-        other.chains = self.chains | {name: list(chain) for name, chain in chains.items()}
+        other.chains = self.chains | {name: plain_chain(chain) for name, chain in chains.items()}
         return other
 
     def variant(self, choice: Mapping[str, Candidate]) -> tuple[Any, dict[str, str]]:
@@ -178,7 +178,7 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
             f"the network holds {size:,} bytes of weights, and an ONNX graph in memory at most "
             f"{MOST_BYTES:,}: plan it with runtime='torch'."
         )
-    chains = {name: list(chain) for name, chain in factorized_layers(net).items()}
+    chains = {name: plain_chain(chain) for name, chain in factorized_layers(net).items()}
     net = replace_layers(copy.deepcopy(net), dense_kernels(chains))
     with quiet():
         program = to_onnx(trace(net, feed.resized(2) if feed.batch == 1 else feed))

@@ -29,7 +29,7 @@ from tensorpress.deploy.runtimes.runtime import (
 )
 from tensorpress.deploy.runtimes.torch_place import DTYPES, TorchPlace, threads
 from tensorpress.deploy.trace import trace
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import arrange_channels_last
 
 SECONDS_A_CANDIDATE = 0.02
@@ -81,7 +81,7 @@ class PreparedTorch(Prepared):
                     self.place.ready(torch.randn(s, dtype=d, device=self.place.device))
                     for s, d in shapes[name]
                 ]
-                nets = [sequence(realise(list(chains[name]), option)) for option in options]
+                nets = [sequence(realise(plain_chain(chains[name]), option)) for option in options]
                 seconds = _in_turns(nets, inputs, self.place) if inputs else [0.0] * len(nets)
                 timings[name] = dict(zip(options, seconds, strict=True))
                 on_step(done + 1, len(candidates))
@@ -107,7 +107,7 @@ class PreparedTorch(Prepared):
     def swapped(self, choice: Choice) -> nn.Module:
         """A copy of the network with its layers executed as chosen."""
         chains = factorized_layers(self.net)
-        new = {name: sequence(realise(list(chains[name]), c)) for name, c in choice.items()}
+        new = {name: sequence(realise(plain_chain(chains[name]), c)) for name, c in choice.items()}
         memo: dict[int, Any] = {id(chains[name]): module for name, module in new.items()}
         return copy.deepcopy(self.net, memo)
 

@@ -15,14 +15,12 @@ import tensorpress as tp
 from tensorpress import Energy, Ranks, factorize
 from tensorpress.deploy.execution import (
     Candidate,
-    can_merge,
     candidates_of,
-    merge,
     realise,
     without_dominated,
     work_of,
 )
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, can_merge, merge
 
 WARNING = "ignore:Using padding='same' with even kernel lengths"
 pytestmark = pytest.mark.filterwarnings(WARNING)
@@ -206,7 +204,7 @@ def conv(kernel: Any = 1, **options: Any) -> nn.Conv2d:
     ids=str,
 )
 def test_what_cannot_be_one_layer(first: nn.Module, second: nn.Module) -> None:
-    assert not can_merge(first, second)
+    assert not can_merge([first, second])
     stays = Candidate((1, 1))
     found = candidates_of([first, second])
     assert found == [stays]
@@ -227,7 +225,7 @@ def test_padding_of_different_kinds_is_merged_right_or_not_at_all(
 ) -> None:
     vertical, horizontal = conv((4, 1), **first), conv((1, 3), **second)
     seeded(nn.Sequential(vertical, horizontal).double())
-    if can_merge(vertical, horizontal):
+    if can_merge([vertical, horizontal]):
         inputs = torch.randn(2, 4, 9, 9, dtype=torch.float64)
         expected = call(horizontal, call(vertical, inputs))
         found = call(merge([vertical, horizontal]), inputs)

@@ -26,7 +26,6 @@ from tensorpress.surgery import (
     SurveyedLayer,
     copy_with,
     count,
-    describe_kernel,
     keep_reasons,
     list_selectors,
     match_patterns,
@@ -304,17 +303,13 @@ def _account(
         choice = choices.get(layer.name)
         made = choice if choice is not None and choice.is_smaller else None
         rows.append(
-            LayerRow(
-                name=layer.name,
-                kernel=describe_kernel(layer.module),
+            LayerRow.of(
+                layer.name,
+                layer.module,
+                (layer.cost, new),
+                _decision(layer, choice, reasons),
                 ranks=made.fit.ranks if made else None,
-                kept_energy=made.fit.kept_energy if made else None,
-                relative_error=made.fit.relative_error if made else None,
-                params_before=layer.cost.params,
-                params_after=new.params,
-                macs_before=layer.cost.macs,
-                macs_after=new.macs,
-                decision=_decision(layer, choice, reasons),
+                fit=(made.fit.kept_energy, made.fit.relative_error) if made else (None, None),
             )
         )
     before = surveyed.cost

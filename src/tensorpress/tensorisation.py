@@ -24,7 +24,6 @@ from tensorpress.surgery import (
     SurveyedLayer,
     copy_with,
     count,
-    describe_kernel,
     keep_reasons,
     list_selectors,
     match_patterns,
@@ -129,17 +128,12 @@ def tensorise(
         return f"kept: {reasons.get(name, 'no rank pattern fits its name')}"
 
     rows = [
-        LayerRow(
-            name=layer.name,
-            kernel=describe_kernel(layer.module),
+        LayerRow.of(
+            layer.name,
+            layer.module,
+            (layer.cost, after.layers[layer.name]),
+            decision(layer.name),
             ranks=smaller[layer.name].ranks if layer.name in smaller else None,
-            kept_energy=None,
-            relative_error=None,
-            params_before=layer.cost.params,
-            params_after=after.layers[layer.name].params,
-            macs_before=layer.cost.macs,
-            macs_after=after.layers[layer.name].macs,
-            decision=decision(layer.name),
         )
         for layer in surveyed.layers
     ]

@@ -7,7 +7,8 @@ import torch
 from nets import images, signals, volumes
 from torch import Tensor, nn
 
-from tensorpress import Energy, factorize
+from tensorpress import Energy, Ranks, factorize
+from tensorpress.layers import Blocks
 
 
 def small(layer: nn.Module) -> nn.Module:
@@ -159,6 +160,29 @@ def grouped() -> nn.Module:
     )
 
 
+def blocks() -> nn.Module:
+    """Layers by the methods whose factors meet every block of channels alike."""
+
+    def by(method: str, layer: nn.Module, *ranks: int) -> nn.Module:
+        chain = factorize(layer, method=method, rank=Ranks(*ranks))
+        assert any(isinstance(part, Blocks) for part in chain)
+        return chain
+
+    return nn.Sequential(
+        by("tt", nn.Conv2d(3, 8, 3, padding=1, stride=(2, 1)), 3, 4, 2),
+        norm(8),
+        nn.ReLU(),
+        by("tensor-ring", nn.Conv2d(8, 8, 3, padding=(0, 2), padding_mode="circular"), 2, 3, 4, 3),
+        by("kronecker", nn.Conv2d(8, 12, 3, padding=1, bias=False), 3, 4, 2),
+        norm(12),
+        by("hierarchical-tucker", nn.Conv2d(12, 8, 3, padding=1), 5, 1, 4, 1, 3),
+        by("kronecker", nn.Conv2d(8, 8, 3, groups=2, padding="same"), 2, 2, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        by("kronecker", nn.Linear(8, 6), 2, 3, 2),
+    )
+
+
 def _with(build: Callable[[], nn.Module]) -> Callable[[], tuple[nn.Module, Tensor]]:
     return lambda: (build(), torch.randn(2, *IMAGE))
 
@@ -181,6 +205,6 @@ PLANNED: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
             tokens,
             depends_on_the_batch,
         ),
-        *(functional, dense, grouped),
+        *(functional, dense, grouped, blocks),
     )
 }

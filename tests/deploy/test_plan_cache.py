@@ -99,6 +99,14 @@ def _of_another_version(content: bytes) -> bytes:
     return json.dumps(values).encode()
 
 
+def _without_the_dense_way(content: bytes) -> bytes:
+    values = json.loads(content)
+    for layer in values["layers"]:
+        layer["chosen"] = [[1, 1, 1, 1], 1]
+        layer["seconds"] = [way for way in layer["seconds"] if way[0] == [1, 1, 1, 1]]
+    return json.dumps(values).encode()
+
+
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "table cut off": ("tables", lambda content: content[:100]),
     "no table": ("tables", _garbage),
@@ -106,6 +114,7 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "layers missing": ("tables", lambda c: json.dumps(json.loads(c) | {"layers": []}).encode()),
     "times missing": ("tables", lambda c: json.dumps(json.loads(c) | {"whole": {}}).encode()),
     "another chain": ("tables", _of_another_version),
+    "dense way missing": ("tables", _without_the_dense_way),
     "graph changed": ("graphs", _other_number),
 }
 
@@ -125,7 +134,8 @@ def test_what_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
         assert file.read_bytes() == whole
     else:
         assert set(json.loads(file.read_bytes())) == set(json.loads(whole))
-        assert len(json.loads(file.read_bytes())["layers"]) == 2
+        layers = json.loads(file.read_bytes())["layers"]
+        assert [[4] in [way[0] for way in layer["seconds"]] for layer in layers] == [True, True]
 
 
 def test_a_folder_of_ones_own_and_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tensorpress.layers import is_convolution
 from tensorpress.pruning.coupling import Selection, is_depthwise
-from tensorpress.surgery import Cost, LayerRow, SurveyedLayer, describe_kernel
+from tensorpress.surgery import Cost, LayerRow, SurveyedLayer
 
 
 def removed_channels(selection: Selection) -> dict[tuple[str, str], int]:
@@ -25,19 +25,9 @@ def row_of(
     method: str,
     reason: str | None,
 ) -> LayerRow:
-    new = after.layers[layer.name]
-    return LayerRow(
-        name=layer.name,
-        kernel=describe_kernel(layer.module),
-        ranks=None,
-        kept_energy=None,
-        relative_error=None,
-        params_before=layer.cost.params,
-        params_after=new.params,
-        macs_before=layer.cost.macs,
-        macs_after=new.macs,
-        decision=_decision(layer, removed, method, reason),
-    )
+    costs = layer.cost, after.layers[layer.name]
+    decision = _decision(layer, removed, method, reason)
+    return LayerRow.of(layer.name, layer.module, costs, decision)
 
 
 def _decision(

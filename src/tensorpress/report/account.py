@@ -11,7 +11,7 @@ from torch import nn
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.report.json_values import number, whole
-from tensorpress.surgery import LayerRow, count, describe_kernel
+from tensorpress.surgery import LayerRow, count
 
 
 @dataclass(frozen=True)
@@ -76,19 +76,14 @@ def count_account(
         if new is None:
             continue
         made = chain if isinstance(chain, Factorized) else None
-        kept, error = fits.get(name, (None, None)) if made else (None, None)
         rows.append(
-            LayerRow(
-                name=name,
-                kernel=describe_kernel(modules[name]),
+            LayerRow.of(
+                name,
+                modules[name],
+                (cost, new),
+                made.method if made else "kept; why is not recorded",
                 ranks=made.ranks if made else None,
-                kept_energy=kept,
-                relative_error=error,
-                params_before=cost.params,
-                params_after=new.params,
-                macs_before=cost.macs,
-                macs_after=new.macs,
-                decision=made.method if made else "kept; why is not recorded",
+                fit=fits.get(name, (None, None)) if made else (None, None),
             )
         )
     totals = (before.params, after.params, before.macs, after.macs)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress.aligned import ruled
+from tensorpress.surgery.count import LayerCost
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,35 @@ class LayerRow:
     macs_before: int
     macs_after: int
     decision: str
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        layer: nn.Module,
+        costs: tuple[LayerCost, LayerCost],
+        decision: str,
+        *,
+        ranks: tuple[int, ...] | None = None,
+        fit: tuple[float | None, float | None] = (None, None),
+    ) -> "LayerRow":
+        """The row of ``layer`` as it was, with its costs before and after.
+
+        ``fit`` is the energy that is kept and the relative error, of what is no longer the same.
+        """
+        before, after = costs
+        return cls(
+            name=name,
+            kernel=describe_kernel(layer),
+            ranks=ranks,
+            kept_energy=fit[0],
+            relative_error=fit[1],
+            params_before=before.params,
+            params_after=after.params,
+            macs_before=before.macs,
+            macs_after=after.macs,
+            decision=decision,
+        )
 
 
 @dataclass(frozen=True)

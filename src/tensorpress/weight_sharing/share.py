@@ -20,7 +20,6 @@ from tensorpress.surgery import (
     SurveyedLayer,
     copy_with,
     count,
-    describe_kernel,
     keep_reasons,
     list_selectors,
     match_patterns,
@@ -115,22 +114,18 @@ def share_weights(
     after = count(model, example_inputs)
 
     def row(layer: SurveyedLayer) -> LayerRow:
-        number = made.get(layer.name)
-        error = None
-        if number is not None:
-            error = relative_error(_weight(layer.module), _weight(modules[layer.name]))
-        reason = reasons.get(layer.name, "no clusters pattern fits its name")
-        return LayerRow(
-            name=layer.name,
-            kernel=describe_kernel(layer.module),
-            ranks=None if number is None else (number,),
-            kept_energy=None if error is None else max(0.0, 1.0 - error**2),
-            relative_error=error,
-            params_before=layer.cost.params,
-            params_after=after.layers[layer.name].params,
-            macs_before=layer.cost.macs,
-            macs_after=after.layers[layer.name].macs,
-            decision=f"kept: {reason}" if number is None else f"{SHARED} (saves no MACs)",
+        costs = layer.cost, after.layers[layer.name]
+        if layer.name not in made:
+            reason = reasons.get(layer.name, "no clusters pattern fits its name")
+            return LayerRow.of(layer.name, layer.module, costs, f"kept: {reason}")
+        error = relative_error(_weight(layer.module), _weight(modules[layer.name]))
+        return LayerRow.of(
+            layer.name,
+            layer.module,
+            costs,
+            f"{SHARED} (saves no MACs)",
+            ranks=(made[layer.name],),
+            fit=(max(0.0, 1.0 - error**2), error),
         )
 
     request = {

@@ -237,12 +237,15 @@ def read_setting(threads: int | None, precision: str) -> Setting:
 
 
 def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
-    """Whether a table that was kept is one of this network."""
+    """Whether a table that was kept is one of this network, with the ways that are known today."""
     chains = factorized_layers(net)
-    return {row.name for row in table.rows} == set(chains) and all(
-        row.chosen in candidates_of(plain_chain(chains[row.name]), kind.multiples)
-        for row in table.rows
-    )
+    if {row.name for row in table.rows} != set(chains):
+        return False
+    for row in table.rows:
+        ways = candidates_of(plain_chain(chains[row.name]), kind.multiples)
+        if row.chosen not in ways or ways[0] not in row.seconds:
+            return False
+    return True
 
 
 def _prepare(

@@ -28,6 +28,9 @@ def test_rows_are_printed_kept_and_not_done_again(
     assert [row["acc"] is None for row in rows] == [False] * 3 + [True] * 3
     assert all(row["command"].startswith("tensorpress compare ") for row in rows)
     assert Path("OUT/compare.png").exists()
+    page = Path("OUT/compare.md").read_text()
+    assert "| spatial-svd |" in page
+    assert "- ttpwt at FCR 900: FCR 900 cannot be reached" in page
     again = tensorpress(*asked)
     assert again.out == answer.out
 

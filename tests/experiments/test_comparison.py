@@ -16,8 +16,8 @@ from tensorpress.experiments.comparison import (
     Row,
     compare,
     compressed,
-    plot_comparison,
 )
+from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.layers import METHODS as DECOMPOSITIONS
 from tensorpress.pruning import CRITERIA
 from tensorpress.training import Recipe
@@ -66,6 +66,19 @@ def test_every_method_at_every_budget_is_a_row(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     plot_comparison(rows, tmp_path / "compare.png")
     assert (tmp_path / "compare.png").stat().st_size > 1000
+
+
+def test_the_table_puts_the_best_of_a_budget_first_and_tells_failures():
+    known = Row("net", "data", "a", 2.0, 2.1, 2.0, 9, 9, 91.0, 20.0, 80.0, -11.0, 100, 4.0)
+    known = dataclasses.replace(known, milliseconds=2.0, milliseconds_dense=5.0, seconds=0.25)
+    better = dataclasses.replace(known, method="b", acc=85.0, dacc=-6.0)
+    dearer = dataclasses.replace(known, method="c", budget=4.0, acc=90.0)
+    failed = Row("net", "data", "d", 2.0, reason="cannot be reached")
+    lines = comparison_table([known, dearer, failed, better]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| b", "| a", "| c"]
+    cells = "| b | 2.00 | 2.10 | 20.00 | 85.00 ± 4.00 | -6.00 | 2.50x | 2.0 | 0.2 s |"
+    assert lines[2] == cells
+    assert lines[5:] == ["", "- d at FCR 2: cannot be reached"]
 
 
 def test_finished_rows_are_not_done_again_and_more_methods_may_be_asked_for(tmp_path, monkeypatch):

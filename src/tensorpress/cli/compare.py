@@ -17,10 +17,10 @@ from tensorpress.experiments.comparison import (
     Comparison,
     Row,
     compare,
-    plot_comparison,
 )
+from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
-from tensorpress.files import write_atomically
+from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import recipes_for
 from tensorpress.training.curves import can_plot
 
@@ -62,7 +62,7 @@ def compare_methods(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for compare.json and compare.png; finished rows stay."
+            "--output", "-o", help="Folder for compare.json, .md and .png; finished rows stay."
         ),
     ] = None,
 ) -> None:
@@ -103,6 +103,7 @@ def compare_methods(
     command = shlex.join(["tensorpress", *sys.argv[1:]])
     rows = compare(inputs.net, network, inputs.data, what, folder, command=command, on_row=_say)
     typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
+    write_whole(folder / "compare.md", comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
     typer.echo(f"written to {folder}")

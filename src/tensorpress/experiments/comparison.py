@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,33 +251,3 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
             "for the same."
         )
     return rows
-
-
-def plot_comparison(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy against FCR, PCR and measured milliseconds, a line a method, as a PNG.
-
-    Lines of prunings are dashed.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4.5), layout="constrained")
-    panels = figure.subplots(1, 3, sharey=True)
-    axes_of = (("fcr", "FCR"), ("pcr", "PCR"), ("milliseconds", "milliseconds, as planned"))
-    done = [row for row in rows if row.acc is not None]
-    for axes, (key, label) in zip(panels, axes_of, strict=True):
-        for number, method in enumerate(dict.fromkeys(row.method for row in done)):
-            points = sorted((getattr(r, key), r.acc) for r in done if r.method == method)
-            axes.plot(
-                *zip(*points, strict=True),
-                marker="osD^vP*X"[number % 8],
-                label=method,
-                lw=1.5,
-                ls="--" if method in CRITERIA else "-",
-            )
-        for base in {row.acc_baseline for row in done}:
-            axes.axhline(base, color="black", lw=0.8, ls=":")
-        axes.set_xlabel(label)
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("accuracy, %")
-    panels[0].legend(fontsize=8)
-    figure.savefig(path, format="png", dpi=120)

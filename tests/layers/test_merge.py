@@ -1,5 +1,7 @@
 """Chains with layers that meet every block of channels, as plain layers and as one kernel."""
 
+from typing import Any
+
 import pytest
 import torch
 from convs import PROPERTY, Case, call, cases, relative
@@ -81,3 +83,12 @@ def test_only_chains_with_blocks_train_through_their_kernel() -> None:
             chain(inputs)
         chain.eval()(inputs)
     assert called == ["ttpwt", "ttpwt", "ttpwt", "tt", "tt"]
+
+
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+def test_training_through_the_kernel_compiles_to_one_graph(mode: Any) -> None:
+    conv = nn.Conv2d(8, 12, 3, padding=1, padding_mode=mode)
+    chain = factorize(conv, method="tt", rank=Ranks(4, 6, 3)).train()
+    inputs = torch.randn(2, 8, 6, 6)
+    compiled = torch.compile(chain, backend="eager", fullgraph=True)
+    assert relative(chain(inputs).detach(), compiled(inputs).detach()) < 1e-6

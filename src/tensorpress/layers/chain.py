@@ -11,7 +11,7 @@ from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
 from tensorpress.layers.memory_format import CHANNELS_LAST
-from tensorpress.layers.merge import can_merge, merged
+from tensorpress.layers.merge import can_merge, through_kernel
 from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, sublayers_of
 
 
@@ -37,7 +37,7 @@ class Factorized(nn.Sequential):
         if self.training and torch.is_grad_enabled():
             layers = list(self)
             if any(isinstance(layer, Blocks) for layer in layers) and can_merge(layers):
-                return merged(layers)(input)
+                return through_kernel(layers, input)
         for layer in self:
             input = layer(input)
         return input

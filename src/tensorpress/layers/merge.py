@@ -7,32 +7,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn import functional
 
 from tensorpress.layers.blocks import Blocks
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-class Merged(NamedTuple):
-    """What some layers in a row are together.
-
-    Attributes:
-        layer: of their kind, on the meta device: its geometry counts, not its values.
-        weight: as ``layer`` takes it; gradients flow through it to the weights it is made of.
-        bias: of the last layer, or None.
-    """
-
-    layer: nn.Module
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """What the layers give for ``x``."""
-        values = {"weight": self.weight}
-        if self.bias is not None:
-            values["bias"] = self.bias
-        return cast(Tensor, functional_call(self.layer, values, (x,)))
 
 
 def can_merge(layers: Sequence[nn.Module]) -> bool:
@@ -48,46 +27,49 @@ def can_merge(layers: Sequence[nn.Module]) -> bool:
     return all(_fit_together(first, second) for first, second in combinations(inner, 2))
 
 
-def merged(layers: Sequence[nn.Module], dtype: torch.dtype | None = None) -> Merged:
-    """The one layer for ``layers``, which :func:`can_merge`, contracted in ``dtype`` or their own.
-
-    It has the most groups with which that is possible.
-    """
-    inner = list(_plain_parts(layers))
-    parts = [_in_dtype(part, dtype) for layer in layers for part in _kernels(layer)]
-    bias = _bias(layers[-1])
-    options: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
-    if isinstance(inner[0], nn.Linear):
-        weight = parts[0].weight
-        for part in parts[1:]:
-            weight = part.weight @ weight
-        outside, inside = weight.shape
-        return Merged(nn.Linear(inside, outside, **options), weight, bias)
-    kernel = parts[0]
-    for part in parts[1:]:
-        kernel = _contracted(kernel, part)
-    outside, inside, *size = kernel.weight.shape
-    layer = type(inner[0])(
-        inside * kernel.groups,
-        outside,
-        kernel_size=tuple(size),
-        groups=kernel.groups,
-        **_geometry(inner),
-        **options,
-    )
-    return Merged(layer, kernel.weight, bias)
-
-
 def merge(layers: Sequence[nn.Module]) -> nn.Module:
-    """One layer for ``layers``, contracted in float64, with values of its own and not for training.
+    """One layer for ``layers``, which :func:`can_merge`, with values of its own.
 
-    A single layer is given back as it is.
+    They are contracted in float64 and not for training. It has the most groups with which that is
+    possible. A single layer is given back as it is.
     """
     if len(layers) == 1:
         return layers[0]
-    found = merged(layers, torch.float64)
-    dtype = next(layers[0].parameters()).dtype
-    return _filled(found.layer, found.weight, found.bias).to(dtype=dtype)
+    kernel, bias = _kernel_of(layers, torch.float64), _bias(layers[-1])
+    outside, inside, *size = kernel.weight.shape
+    options: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
+    first = next(_plain_parts(layers))
+    if isinstance(first, nn.Linear):
+        layer: nn.Module = nn.Linear(inside, outside, **options)
+    else:
+        layer = cast(Any, type(first))(
+            inside * kernel.groups,
+            outside,
+            kernel_size=tuple(size),
+            groups=kernel.groups,
+            **_geometry(list(_plain_parts(layers))),
+            **options,
+        )
+    return _filled(layer, kernel.weight, bias).to(dtype=next(layers[0].parameters()).dtype)
+
+
+def through_kernel(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What ``layers``, which :func:`can_merge`, give for ``x``, by way of their one kernel.
+
+    Gradients flow through it to the weights that it is made of.
+    """
+    kernel, bias = _kernel_of(layers), _bias(layers[-1])
+    dims = kernel.weight.dim() - 2
+    if not dims:
+        return functional.linear(x, kernel.weight, bias)
+    geometry = _geometry(list(_plain_parts(layers)))
+    mode = geometry.pop("padding_mode")
+    if mode != "zeros":
+        sides = _sides(kernel.weight.shape[2:], geometry["dilation"], geometry["padding"])
+        x = functional.pad(x, sides, mode=mode)
+        geometry["padding"] = 0
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[dims - 1]
+    return convolve(x, kernel.weight, bias, groups=kernel.groups, **geometry)
 
 
 def plain_chain(chain: Iterable[nn.Module]) -> list[nn.Module]:
@@ -121,8 +103,23 @@ class _Kernel(NamedTuple):
     groups: int
 
 
-def _in_dtype(kernel: _Kernel, dtype: torch.dtype | None) -> _Kernel:
-    return kernel._replace(weight=kernel.weight.to(dtype)) if dtype else kernel
+def _kernel_of(layers: Sequence[nn.Module], dtype: torch.dtype | None = None) -> _Kernel:
+    """The one kernel of layers in a row, contracted in ``dtype`` or in their own."""
+    kernel: _Kernel | None = None
+    for part in (part for layer in layers for part in _kernels(layer)):
+        part = part._replace(weight=part.weight.to(dtype or part.weight.dtype))
+        kernel = part if kernel is None else _contracted(kernel, part)
+    assert kernel is not None
+    return kernel
+
+
+def _sides(size: Sequence[int], dilation: Sequence[int], padding: Any) -> list[int]:
+    """How far a map is padded before and after, the last axis first, as ``pad`` takes it."""
+    sides: list[int] = []
+    for axis in reversed(range(len(size))):
+        both = dilation[axis] * (size[axis] - 1) if padding == "same" else 2 * padding[axis]
+        sides += [both // 2, both - both // 2]
+    return sides
 
 
 def _plain_parts(layers: Sequence[nn.Module]) -> Iterator[nn.Module]:
@@ -201,7 +198,11 @@ def _contracted(inner: _Kernel, outer: _Kernel) -> _Kernel:
     second = _by_group(outer, groups)
     second = second.reshape(*second.shape[:2], blocks, -1, *second.shape[3:])
     sizes = list(zip(second.shape[4:], first.shape[4:], strict=True))
-    kernel = torch.einsum("gtbrx,gbrcy->gtbcxy", second.flatten(4), first.flatten(4))
+    kernel = torch.einsum(
+        "gtbrx,gbrcy->gtbcxy",
+        second.reshape(*second.shape[:4], -1),
+        first.reshape(*first.shape[:4], -1),
+    )
     kernel = kernel.reshape(*kernel.shape[:4], *second.shape[4:], *first.shape[4:])
     # On each axis one of the two sizes is 1, so no element moves where they are joined.
     dims = len(sizes)

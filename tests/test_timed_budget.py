@@ -146,3 +146,12 @@ def test_a_third_price_is_the_one_that_counts_where_only_time_is_short():
     assert choose_least_loss(options, (100, 100, 10.0), tp.Budget(params=5)) == [1]
     with pytest.raises(tp.TensorpressError, match=r"speedup 10\.00"):
         choose_least_loss(options, (100, 100, 10.0), tp.Budget(speedup=11))
+
+
+@pytest.mark.parametrize("method", ["kronecker", "tt", "tensor-ring", "hierarchical-tucker"])
+def test_methods_with_blocks_are_timed_beside_the_dense_kernel(method, monkeypatch):
+    for name in ("SECONDS_A_NETWORK", "LEAST_ROUNDS", "MOST_ROUNDS"):
+        monkeypatch.setattr(f"tensorpress.deploy.planning.measure.{name}", 1)
+    budget = tp.Budget(macs=1.3, milliseconds=1e6, threads=1)
+    result = tp.compress(small_net(), IMAGE, method=method, budget=budget)
+    assert result.fcr >= 1.3

@@ -10,7 +10,6 @@ from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_m
 from tensorpress.deploy.planning.plan import read_setting, usable
 from tensorpress.deploy.runtimes.runtime import Choice, Timings
 from tensorpress.deploy.trace import copy_for_export
-from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import ExampleInputs, count
 
@@ -47,13 +46,6 @@ class ChainClock:
             name: candidates_of(plain_chain(chain))[0]
             for name, chain in factorized_layers(net).items()
         }
-        bound = [name for name, candidate in self._dense.items() if not candidate.is_dense]
-        if bound:
-            raise TensorpressError(
-                f"layer '{bound[0]}' cannot be contracted to one kernel, so it cannot be timed "
-                "beside its dense form: ask for params= or macs= instead of a time, or take "
-                "another method."
-            )
         cost = count(net, self._feed.examples)
         self._shapes = {name: cost.layers[name].inputs for name in factorized_layers(net)}
         self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))

@@ -9,7 +9,8 @@ import typer
 
 from tensorpress.aligned import ruled
 from tensorpress.cli import options, rank_options, training_options
-from tensorpress.cli.inputs import read_inputs, required_data, required_net
+from tensorpress.cli.grouped import grouped
+from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.comparison import (
@@ -27,7 +28,9 @@ from tensorpress.training.curves import can_plot
 ALL = "all"
 
 
+@grouped
 def compare_methods(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
     methods: Annotated[
@@ -36,10 +39,7 @@ def compare_methods(
     budget_macs: Annotated[
         str, typer.Option("--budget-macs", help="MAC ratios (FCR) to reach, such as 2,4,6.")
     ] = "4",
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    classes: options.Classes = None,
+    images: options.DataOptions,
     calibration_images: Annotated[
         int,
         typer.Option(
@@ -81,9 +81,7 @@ def compare_methods(
         raise TensorpressError(
             f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}."
         )
-    inputs = read_inputs(
-        required_net(net), data=required_data(data), mean=mean, std=std, classes=classes
-    )
+    inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     network = inputs.load(weights)
     changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(

@@ -41,11 +41,8 @@ def compress(
     weights: options.Weights = None,
     rank: RankOptions,
     layers: MethodOptions,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    images: options.DataOptions,
     input_shape: options.InputShape = None,
-    classes: options.Classes = None,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
@@ -68,22 +65,19 @@ def compress(
     with output_folder(output):
         inputs = read_inputs(
             net,
-            data=data,
-            mean=mean,
-            std=std,
+            **images.given(),
             input_shape=input_shape,
-            classes=classes,
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        images = read_calibration(calibrate, calibration_images, inputs)
+        unlabelled = read_calibration(calibrate, calibration_images, inputs)
         result = api.compress(
             network,
             torch.zeros(1, *inputs.shape),
             rank=rule,
             budget=budget,
             round_to=rank.round_to,
-            calibration=images,
+            calibration=unlabelled,
             recover=recover,
             **layers.arguments(),
         )
@@ -92,7 +86,7 @@ def compress(
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_advice(inputs, output, data, weights, calibrated=images is not None))
+    typer.echo(_advice(inputs, output, images.data, weights, calibrated=unlabelled is not None))
 
 
 def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import typer
 
 from tensorpress import artifacts, training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
+from tensorpress.cli.grouped import grouped
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import count
 
@@ -22,14 +23,13 @@ Compressed = Annotated[
 ]
 
 
+@grouped
 def evaluate(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
     compressed: Compressed = None,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    classes: options.Classes = None,
+    images: options.DataOptions,
 ) -> None:
     """Accuracy of a network on the test images of --data, with its parameters and MACs.
 
@@ -37,10 +37,9 @@ def evaluate(
 
     tensorpress evaluate --net resnet56 --weights resnet56.th --data DIR
     """
-    data = required_data(data)
+    named: dict[str, Any] = {"net": net, **images.required()}
     if compressed is not None and weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
-    named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}
     if compressed is not None:
         inputs = read_compressed_inputs(compressed, **named)
         network = artifacts.load(compressed, into=inputs.build()).eval()

@@ -37,11 +37,8 @@ def explore(
         str, typer.Option("--ratios", help="PCR and FCR to look at, both at once.")
     ] = USUAL_RATIOS,
     layers: SelectionOptions,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    images: options.DataOptions,
     input_shape: options.InputShape = None,
-    classes: options.Classes = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for explore.json, explore.txt, explore.png."),
@@ -61,16 +58,13 @@ def explore(
     with output_folder(output):
         inputs = read_inputs(
             net,
-            data=data,
-            mean=mean,
-            std=std,
+            **images.given(),
             input_shape=input_shape,
-            classes=classes,
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        images = read_calibration(calibrate, calibration_images, inputs)
-        if images is None:
+        unlabelled = read_calibration(calibrate, calibration_images, inputs)
+        if unlabelled is None:
             raise TensorpressError(
                 "--calibrate is missing: give images without labels, as a folder or by name."
             )
@@ -83,7 +77,7 @@ def explore(
         found = explore_network(
             network,
             torch.zeros(1, *inputs.shape),
-            images,
+            unlabelled,
             ratios=asked,
             score=None if held is None else accuracy,
             **layers.arguments(),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tensorpress import artifacts, deploy
 from tensorpress.cli import options
 from tensorpress.cli.evaluate import Compressed
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import Inputs, read_compressed_inputs, read_inputs
 from tensorpress.data import normalise
 from tensorpress.errors import TensorpressError
@@ -38,17 +39,16 @@ Output = Annotated[
 ]
 
 
+@grouped
 def export(
+    *,
     net: options.Net = None,
     weights: options.Weights = None,
     compressed: Compressed = None,
     file_format: FileFormat = None,
     batch: Batch = None,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
+    images: options.DataOptions,
     input_shape: options.InputShape = None,
-    classes: options.Classes = None,
     output: Output = None,
 ) -> None:
     """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
@@ -62,8 +62,7 @@ def export(
     path = _place(output, file_format)
     if compressed is not None and weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
-    named: dict[str, Any] = {"net": net, "data": data, "mean": mean, "std": std, "classes": classes}
-    named["input_shape"] = input_shape
+    named: dict[str, Any] = {"net": net, **images.given(), "input_shape": input_shape}
     if compressed is not None:
         inputs = read_compressed_inputs(compressed, **named)
         network: nn.Module = artifacts.load(compressed, into=inputs.build()).eval()

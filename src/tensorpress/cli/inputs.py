@@ -102,13 +102,6 @@ def read_inputs(
     return Inputs(net, shape or CIFAR_SHAPE, classes, dataset, *normalised_by)
 
 
-def required_data(data: str | None) -> str:
-    """What --data gives, for commands that need images."""
-    if data is None:
-        raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
-    return data
-
-
 def required_net(net: str | None) -> str:
     """The name of the network, which every command but demo needs."""
     if net is None:

@@ -1,7 +1,8 @@
 """Options that several commands share, and what they mean."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -101,6 +102,30 @@ Recover = Annotated[
         rich_help_panel=CALIBRATION,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The images, and how many classes a network tells apart."""
+
+    data: Data = None
+    mean: Mean = None
+    std: Std = None
+    classes: Classes = None
+
+    def given(self) -> dict[str, Any]:
+        """As arguments of `tensorpress.cli.inputs.read_inputs`."""
+        return asdict(self)
+
+    def required(self) -> dict[str, Any]:
+        """The same, for commands that need images.
+
+        Raises:
+            TensorpressError: without --data.
+        """
+        if self.data is None:
+            raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
+        return self.given()
 
 
 def read_ranks(text: str) -> tuple[int, ...]:

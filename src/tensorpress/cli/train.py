@@ -10,7 +10,7 @@ import typer
 from tensorpress import training
 from tensorpress.cli import options, training_options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, required_data
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.rank_options import MethodOptions, RankOptions
 from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
@@ -24,10 +24,7 @@ def train(
     *,
     net: options.Net = None,
     weights: options.Weights = None,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    classes: options.Classes = None,
+    images: options.DataOptions,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
     recipe: RecipeOptions,
@@ -39,7 +36,7 @@ def train(
     tensorpress train --net resnet20 --data digits --epochs 4 -o RUN
     """
     folder = required_folder(output)
-    inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
+    inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     outcome = training.train(
         folder,
@@ -71,10 +68,7 @@ def finetune(
             rich_help_panel=options.TRAINING,
         ),
     ] = None,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    classes: options.Classes = None,
+    images: options.DataOptions,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
     recipe: RecipeOptions,
@@ -90,9 +84,7 @@ def finetune(
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
     distillation = teaching.read(taught=teacher is not None)
-    inputs = read_compressed_inputs(
-        compressed, net=net, data=required_data(data), mean=mean, std=std, classes=classes
-    )
+    inputs = read_compressed_inputs(compressed, net=net, **images.required())
     assert inputs.data is not None
     outcome = training.finetune(
         folder,
@@ -125,10 +117,7 @@ def run(
         ),
     ] = 0,
     recover: options.Recover = True,
-    data: options.Data = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    classes: options.Classes = None,
+    images: options.DataOptions,
     epochs: training_options.Epochs = None,
     train_epochs: training_options.TrainEpochs = None,
     finetune_epochs: training_options.FinetuneEpochs = None,
@@ -164,7 +153,7 @@ def run(
     rule, budget = rank.read()
     folder = required_folder(output)
     distillation = teaching.read(taught=teacher)
-    inputs = read_inputs(net, data=required_data(data), mean=mean, std=std, classes=classes)
+    inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     recipes = recipes_for(inputs.net)
     compression = Compression(

@@ -6,7 +6,7 @@ to docs/compare.md, between the marks of their network, and a plot for each netw
 
 import dataclasses
 import json
-import shlex
+import re
 import sys
 from pathlib import Path
 
@@ -22,7 +22,6 @@ def main() -> None:
         content = json.loads((folder / ROWS).read_text(encoding="utf-8"))
         rows += [_without_folders(Row(**row)) for row in content["rows"]]
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
-    (DOCS / ROWS).write_text(text + "\n", encoding="utf-8")
     page = (DOCS / "compare.md").read_text(encoding="utf-8")
     for network in dict.fromkeys(row.network for row in rows):
         some = [row for row in rows if row.network == network]
@@ -31,13 +30,13 @@ def main() -> None:
         _, end, after = rest.partition(f"<!-- end of {network} -->")
         assert end, f"docs/compare.md has no place for {network}"
         page = before + mark + comparison_table(some) + end + after
+    (DOCS / ROWS).write_text(text + "\n", encoding="utf-8")
     (DOCS / "compare.md").write_text(page, encoding="utf-8")
 
 
 def _without_folders(row: Row) -> Row:
     """Files on the machine of the run are named without their folders."""
-    words = [Path(word).name if "/" in word else word for word in shlex.split(row.command)]
-    return dataclasses.replace(row, command=shlex.join(words))
+    return dataclasses.replace(row, command=re.sub(r"[^\s='\"]*/", "", row.command))
 
 
 if __name__ == "__main__":

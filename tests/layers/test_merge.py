@@ -8,9 +8,11 @@ from convs import PROPERTY, Case, call, cases, relative
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from tensorpress import Energy, Ranks, factorize
-from tensorpress.layers import METHODS, Blocks, Factorized, can_merge, merge, plain_chain
+from tensorpress.layers import METHODS, Factorized, can_merge, merge, plain_chain
+from tensorpress.layers import chain as chain_module
 
 FEWER = settings(PROPERTY, max_examples=25)
 METHODS_BUT_CP = [name for name in METHODS if name != "cp"]
@@ -54,8 +56,10 @@ def test_training_through_the_kernel_gives_the_chain_s_gradients(case: Case, tau
         chain = factorize(conv, method=method, rank=Energy(tau)).requires_grad_()
         expected = gradients(chain.eval(), inputs)
         assert set(expected) == {name for name, _ in chain.named_parameters()}
-        for name, found in gradients(chain.train(), inputs).items():
-            assert relative(expected[name], found) < 1e-9, (method, name)
+        found = gradients(chain.train(), inputs)
+        assert set(found) == set(expected)
+        for name, gradient in found.items():
+            assert relative(expected[name], gradient) < 1e-9, (method, name)
 
 
 @pytest.mark.parametrize("method", ["kronecker", "hierarchical-tucker"])
@@ -66,23 +70,48 @@ def test_linear_blocks(method: str) -> None:
     inputs = torch.randn(2, 5, 6, dtype=torch.float64)
     for made in (nn.Sequential(*plain_chain(chain)), merge(list(chain))):
         assert relative(call(chain, inputs), call(made, inputs)) < 1e-12
-    expected = gradients(chain, inputs)
-    for name, found in gradients(chain.train(), inputs).items():
-        assert relative(expected[name], found) < 1e-12
 
 
-def test_only_chains_with_blocks_train_through_their_kernel() -> None:
-    conv, inputs = nn.Conv2d(8, 12, 3, padding=1), torch.randn(2, 8, 6, 6)
-    called: list[str] = []
-    for method, ranks in {"ttpwt": (3, 4, 3), "tt": (4, 6, 3)}.items():
-        chain = factorize(conv, method=method, rank=Ranks(*ranks)).train()
-        assert any(isinstance(child, Blocks) for child in chain) == (method == "tt")
-        chain[-1].register_forward_hook(lambda *_, method=method: called.append(method))
+WIDE = nn.Conv2d(8, 12, 3, padding=1)
+LIGHTER = {
+    "ttpwt": (factorize(WIDE, rank=Ranks(3, 4, 3)), False),
+    "tt": (factorize(WIDE, method="tt", rank=Ranks(4, 6, 3)), True),
+    "1x1": (factorize(nn.Conv2d(8, 12, 1), method="kronecker", rank=Ranks(3, 4, 2)), False),
+    "linear": (factorize(nn.Linear(8, 12), method="kronecker", rank=Ranks(3, 4, 2)), False),
+}
+
+
+@pytest.mark.parametrize("name", LIGHTER)
+def test_what_trains_through_its_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, lighter = LIGHTER[name]
+    inputs = torch.randn(2, 8) if name == "linear" else torch.randn(2, 8, 6, 6)
+    ways: list[int] = []
+    whole = chain_module.through_kernel
+
+    def watched(layers: list[nn.Module], x: Tensor) -> Tensor:
+        ways.append(len(layers))
+        return whole(layers, x)
+
+    monkeypatch.setattr(chain_module, "through_kernel", watched)
+    chain.train()(inputs)
+    assert len(ways) == lighter
+    with torch.no_grad():
         chain(inputs)
-        with torch.no_grad():
-            chain(inputs)
-        chain.eval()(inputs)
-    assert called == ["ttpwt", "ttpwt", "ttpwt", "tt", "tt"]
+    chain.eval()(inputs)
+    assert len(ways) == lighter
+
+
+def test_layers_that_someone_listens_to_or_changed_run_by_themselves() -> None:
+    inputs = torch.randn(2, 8, 6, 6)
+    chain = factorize(WIDE, method="tt", rank=Ranks(4, 6, 3)).train()
+    called: list[str] = []
+    hook = chain[0][0].register_forward_hook(lambda *_: called.append("hook"))  # type: ignore[index]
+    chain(inputs)
+    assert called == ["hook"]
+    hook.remove()
+    prune.l1_unstructured(chain[0][0], "weight", amount=0.5)  # type: ignore[index]
+    for _ in range(2):
+        chain(inputs).sum().backward()
 
 
 @pytest.mark.parametrize("mode", ["zeros", "circular"])

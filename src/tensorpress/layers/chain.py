@@ -11,7 +11,7 @@ from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
 from tensorpress.layers.memory_format import CHANNELS_LAST
-from tensorpress.layers.merge import can_merge, through_kernel
+from tensorpress.layers.merge import is_lighter_as_kernel, through_kernel
 from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, sublayers_of
 
 
@@ -30,13 +30,10 @@ class Factorized(nn.Sequential):
     ranks: tuple[int, ...] = ()
 
     def forward(self, input: Tensor) -> Tensor:
-        """The factors one after the other; in training, through their kernel if there are blocks.
-
-        Blocks make maps many times as wide, which gradients would have to be kept for.
-        """
+        """The factors one after the other; in training by their kernel if lighter."""
         if self.training and torch.is_grad_enabled():
             layers = list(self)
-            if any(isinstance(layer, Blocks) for layer in layers) and can_merge(layers):
+            if is_lighter_as_kernel(layers):
                 return through_kernel(layers, input)
         for layer in self:
             input = layer(input)

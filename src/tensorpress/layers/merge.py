@@ -27,6 +27,7 @@ def can_merge(layers: Sequence[nn.Module]) -> bool:
     return all(_fit_together(first, second) for first, second in combinations(inner, 2))
 
 
+@torch.no_grad()
 def merge(layers: Sequence[nn.Module]) -> nn.Module:
     """One layer for ``layers``, which :func:`can_merge`, with values of its own.
 
@@ -35,43 +36,46 @@ def merge(layers: Sequence[nn.Module]) -> nn.Module:
     """
     if len(layers) == 1:
         return layers[0]
-    kernel, bias = _kernel_of(layers, torch.float64), _bias(layers[-1])
-    outside, inside, *size = kernel.weight.shape
-    options: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
-    first = next(_plain_parts(layers))
-    if isinstance(first, nn.Linear):
-        layer: nn.Module = nn.Linear(inside, outside, **options)
-    else:
-        layer = cast(Any, type(first))(
-            inside * kernel.groups,
-            outside,
-            kernel_size=tuple(size),
-            groups=kernel.groups,
-            **_geometry(list(_plain_parts(layers))),
-            **options,
-        )
-    return _filled(layer, kernel.weight, bias).to(dtype=next(layers[0].parameters()).dtype)
+    inner = list(_plain_parts(layers))
+    kernel = _kernel_of(layers, torch.float64)
+    layer = _layer(inner[0], kernel, _bias(layers[-1]), _geometry(inner))
+    return layer.to(dtype=cast(Tensor, inner[0].weight).dtype)
+
+
+def is_lighter_as_kernel(layers: Sequence[nn.Module]) -> bool:
+    """Whether training goes better through one kernel: convolutions of a map for every block.
+
+    Blocks make maps many times as wide, which gradients have to be kept for. Layers that someone
+    has changed or listens to are left to run by themselves.
+    """
+    inner = list(_plain_parts(layers))
+    return (
+        any(isinstance(layer, Blocks) for layer in layers)
+        and all(type(layer) in CONVOLUTIONS for layer in inner)
+        and any(math.prod(cast(Any, layer).kernel_size) > 1 for layer in inner)
+        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in inner)
+        and can_merge(layers)
+    )
 
 
 def through_kernel(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """What ``layers``, which :func:`can_merge`, give for ``x``, by way of their one kernel.
+    """What convolutions that :func:`can_merge` give for ``x``, by way of their one kernel.
 
     Gradients flow through it to the weights that it is made of.
     """
     kernel, bias = _kernel_of(layers), _bias(layers[-1])
-    dims = kernel.weight.dim() - 2
-    if not dims:
-        return functional.linear(x, kernel.weight, bias)
     geometry = _geometry(list(_plain_parts(layers)))
     mode = geometry.pop("padding_mode")
     if mode != "zeros":
         sides = _sides(kernel.weight.shape[2:], geometry["dilation"], geometry["padding"])
         x = functional.pad(x, sides, mode=mode)
         geometry["padding"] = 0
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[dims - 1]
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[kernel.weight.dim() - 3]
     return convolve(x, kernel.weight, bias, groups=kernel.groups, **geometry)
 
 
+@torch.no_grad()
 def plain_chain(chain: Iterable[nn.Module]) -> list[nn.Module]:
     """The layers of a chain, those that meet every block of channels as ones that meet all.
 
@@ -83,9 +87,9 @@ def plain_chain(chain: Iterable[nn.Module]) -> list[nn.Module]:
         if not isinstance(child, Blocks):
             layers.append(child)
             continue
-        for part, sublayer in zip(_kernels(child), child, strict=True):
-            last = sublayer is child[-1]
-            layers.append(_on_all_channels(sublayer, part, child.bias if last else None))
+        for kernel, sublayer in zip(_kernels(child), child, strict=True):
+            bias = child.bias if sublayer is child[-1] else None
+            layers.append(_layer(sublayer, _spread(kernel), bias, _geometry([sublayer])))
     return layers
 
 
@@ -97,10 +101,15 @@ def works_along(layer: Any, axis: int) -> bool:
 
 
 class _Kernel(NamedTuple):
-    """A weight (T, C/groups, D1, ..., Dd), or (T, C) of a linear layer."""
+    """A weight (T, C/groups, D1, ..., Dd) with as many groups, of a linear layer, too.
+
+    It acts alike on each of ``minor`` blocks, by which the channels that it takes and gives are
+    numbered last.
+    """
 
     weight: Tensor
     groups: int
+    minor: int = 1
 
 
 def _kernel_of(layers: Sequence[nn.Module], dtype: torch.dtype | None = None) -> _Kernel:
@@ -110,7 +119,7 @@ def _kernel_of(layers: Sequence[nn.Module], dtype: torch.dtype | None = None) ->
         part = part._replace(weight=part.weight.to(dtype or part.weight.dtype))
         kernel = part if kernel is None else _contracted(kernel, part)
     assert kernel is not None
-    return kernel
+    return _spread(kernel)
 
 
 def _sides(size: Sequence[int], dilation: Sequence[int], padding: Any) -> list[int]:
@@ -156,58 +165,68 @@ def _kernels(layer: Any) -> Iterator[_Kernel]:
         return
     for child in layer:
         weight = cast(Tensor, child.weight)
-        weight = weight.reshape(layer.groups, -1, *weight.shape[1:])
-        if layer.dims and not layer.minor:
-            repeated = weight.unsqueeze(1).expand(-1, layer.count, *weight.shape[1:])
-            yield _Kernel(repeated.flatten(0, 2), layer.groups * layer.count)
+        if layer.minor:
+            yield _Kernel(weight, layer.groups, layer.count)
             continue
-        eye = torch.eye(layer.count, dtype=weight.dtype, device=weight.device)
-        order = "gtbcd..." if layer.minor else "gbtdc..."
-        spread = torch.einsum(f"gtc...,bd->{order}", weight, eye)
-        yield _Kernel(spread.flatten(3, 4).flatten(0, 2), layer.groups)
+        weight = weight.reshape(layer.groups, 1, -1, *weight.shape[1:])
+        repeated = weight.expand(-1, layer.count, *weight.shape[2:])
+        yield _Kernel(repeated.flatten(0, 2), layer.groups * layer.count)
 
 
-def _on_all_channels(sublayer: Any, kernel: _Kernel, bias: Tensor | None) -> nn.Module:
-    options: dict[str, Any] = {"bias": bias is not None, "device": "meta"}
-    outside, inside = kernel.weight.shape[:2]
-    if isinstance(sublayer, nn.Linear):
-        return _filled(nn.Linear(inside, outside, **options), kernel.weight, bias)
-    names = ("kernel_size", "stride", "dilation", "padding", "padding_mode")
-    geometry = {name: getattr(sublayer, name) for name in names}
-    layer = type(sublayer)(
-        inside * kernel.groups, outside, groups=kernel.groups, **geometry, **options
-    )
-    return _filled(layer, kernel.weight, bias)
+def _spread(kernel: _Kernel) -> _Kernel:
+    """The same with zeros where blocks do not lie together, and for a linear layer no groups."""
+    if kernel.minor > 1:
+        weight = kernel.weight.reshape(kernel.groups, -1, *kernel.weight.shape[1:])
+        eye = torch.eye(kernel.minor, dtype=weight.dtype, device=weight.device)
+        weight = torch.einsum("gtc...,bd->gtbcd...", weight, eye).flatten(3, 4).flatten(0, 2)
+        kernel = _Kernel(weight, kernel.groups)
+    if kernel.weight.dim() == 2 and kernel.groups > 1:
+        kernel = _Kernel(_by_group(kernel, 1).squeeze(0), 1)
+    return kernel
 
 
-def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A layer on the meta device with these values, ready for use and not for training."""
-    layer = layer.to_empty(device=weight.device).to(weight.dtype)
-    with torch.no_grad():
-        layer.weight.copy_(weight)  # type: ignore[operator]
-        if bias is not None:
-            layer.bias.copy_(bias)  # type: ignore[operator]
-    return layer.requires_grad_(False).eval()
+def _layer(like: Any, kernel: _Kernel, bias: Tensor | None, geometry: dict[str, Any]) -> nn.Module:
+    """A layer of the same kind with these values, ready for use and not for training."""
+    weight = kernel.weight
+    options: dict[str, Any] = {"bias": bias is not None, "dtype": weight.dtype, "device": "meta"}
+    outside, inside, *size = weight.shape
+    if isinstance(like, nn.Linear):
+        layer: Any = nn.Linear(inside, outside, **options)
+    else:
+        layer = type(like)(
+            inside * kernel.groups,
+            outside,
+            kernel_size=tuple(size),
+            groups=kernel.groups,
+            **geometry,
+            **options,
+        )
+    layer = layer.to_empty(device=weight.device)
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+    return cast(nn.Module, layer.requires_grad_(False).eval())
 
 
 def _contracted(inner: _Kernel, outer: _Kernel) -> _Kernel:
     """The kernel of ``outer`` after ``inner``, of which each axis is worked along by one."""
+    inner = _spread(inner) if inner.minor > 1 else inner
     groups = math.gcd(inner.groups, outer.groups)
-    blocks = inner.groups // groups
-    first = inner.weight.reshape(groups, blocks, -1, *inner.weight.shape[1:])
+    blocks, minor = inner.groups // groups, outer.minor
     second = _by_group(outer, groups)
     second = second.reshape(*second.shape[:2], blocks, -1, *second.shape[3:])
-    sizes = list(zip(second.shape[4:], first.shape[4:], strict=True))
+    first = inner.weight.reshape(groups, blocks, second.shape[3], minor, *inner.weight.shape[1:])
     kernel = torch.einsum(
-        "gtbrx,gbrcy->gtbcxy",
+        "gtbrx,gbrmcy->gtmbcxy",
         second.reshape(*second.shape[:4], -1),
-        first.reshape(*first.shape[:4], -1),
+        first.reshape(*first.shape[:5], -1),
     )
-    kernel = kernel.reshape(*kernel.shape[:4], *second.shape[4:], *first.shape[4:])
+    kernel = kernel.reshape(*kernel.shape[:5], *second.shape[4:], *first.shape[5:])
     # On each axis one of the two sizes is 1, so no element moves where they are joined.
-    dims = len(sizes)
-    order = [4 + axis + dims * which for axis in range(dims) for which in (0, 1)]
-    kernel = kernel.permute(0, 1, 2, 3, *order).flatten(2, 3).flatten(0, 1)
+    dims = first.dim() - 5
+    order = [5 + axis + dims * which for axis in range(dims) for which in (0, 1)]
+    kernel = kernel.permute(0, 1, 2, 3, 4, *order).flatten(3, 4).flatten(0, 2)
+    sizes = zip(second.shape[4:], first.shape[5:], strict=True)
     return _Kernel(kernel.reshape(*kernel.shape[:2], *map(math.prod, sizes)), groups)
 
 
@@ -226,6 +245,8 @@ def _by_group(kernel: _Kernel, groups: int) -> Tensor:
 
 def _geometry(layers: Sequence[Any]) -> dict[str, Any]:
     """Stride, dilation and padding of layers of which each axis is worked along by one at most."""
+    if isinstance(layers[0], nn.Linear):
+        return {}
     axes = range(len(layers[0].kernel_size))
     workers = [next((p for p in layers if works_along(p, axis)), layers[0]) for axis in axes]
     padding: Any = tuple(

@@ -36,6 +36,11 @@ class Candidate:
         return " ".join(names) + (f" x{self.multiple}" if self.multiple > 1 else "")
 
     @property
+    def is_stored(self) -> bool:
+        """Whether the sublayers are executed as they are."""
+        return max(self.runs) == 1 and self.multiple == 1
+
+    @property
     def is_dense(self) -> bool:
         """Whether all sublayers are merged into one."""
         return len(self.runs) == 1

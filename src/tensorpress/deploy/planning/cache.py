@@ -24,6 +24,8 @@ from tensorpress.version import VERSION
 
 FOLDER_VARIABLE = "TENSORPRESS_CACHE"
 MOST_BYTES_OF_GRAPHS = 500_000_000
+WAYS = b"2"
+"""To be raised when layers come to be executed in other ways, so that nothing older is taken."""
 
 
 class PlanCache:
@@ -92,7 +94,7 @@ def structure_of(net: nn.Module, feed: Feed, traced: ModuleGraph | None) -> str:
 
 def table_key(structure: str, setting: Mapping[str, Any]) -> str:
     """Of the table of a structure measured in a setting."""
-    return _digest(structure.encode(), json.dumps(setting, sort_keys=True).encode())
+    return _digest(WAYS, structure.encode(), json.dumps(setting, sort_keys=True).encode())
 
 
 def graph_key(net: nn.Module, feed: Feed) -> str | None:
@@ -113,7 +115,9 @@ def graph_key(net: nn.Module, feed: Feed) -> str | None:
         parts += [name, type(module).__qualname__]
         parts += [f"{k}={v!r}" for k, v in values if not (k[0] == "_" or isinstance(v, Tensor))]
     raw = [t.detach().contiguous().cpu().numpy().tobytes() for _, t in tensors]
-    return _digest(*(part.encode() for part in (*parts, *(name for name, _ in tensors))), *raw)
+    return _digest(
+        WAYS, *(part.encode() for part in (*parts, *(name for name, _ in tensors))), *raw
+    )
 
 
 def _digest(*parts: bytes) -> str:

@@ -29,7 +29,7 @@ class PlanRow:
     @property
     def stored(self) -> Candidate:
         """The chain executed as it is stored."""
-        return next(c for c in self.seconds if max(c.runs) == 1 and c.multiple == 1)
+        return next(c for c in self.seconds if c.is_stored)
 
     @property
     def dense_seconds(self) -> float | None:

@@ -81,7 +81,7 @@ class PreparedTorch(Prepared):
                     self.place.ready(torch.randn(s, dtype=d, device=self.place.device))
                     for s, d in shapes[name]
                 ]
-                nets = [sequence(realise(plain_chain(chains[name]), option)) for option in options]
+                nets = _executed(chains[name], options)
                 seconds = _in_turns(nets, inputs, self.place) if inputs else [0.0] * len(nets)
                 timings[name] = dict(zip(options, seconds, strict=True))
                 on_step(done + 1, len(candidates))
@@ -107,7 +107,7 @@ class PreparedTorch(Prepared):
     def swapped(self, choice: Choice) -> nn.Module:
         """A copy of the network with its layers executed as chosen."""
         chains = factorized_layers(self.net)
-        new = {name: sequence(realise(plain_chain(chains[name]), c)) for name, c in choice.items()}
+        new = {name: _executed(chains[name], [option])[0] for name, option in choice.items()}
         memo: dict[int, Any] = {id(chains[name]): module for name, module in new.items()}
         return copy.deepcopy(self.net, memo)
 
@@ -185,6 +185,14 @@ class TorchRunner(Runner):
 def sequence(layers: Sequence[nn.Module]) -> nn.Module:
     """Layers in a row as one module."""
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def _executed(chain: Factorized, options: Sequence[Candidate]) -> list[nn.Module]:
+    """A chain executed in each of these ways; as it is stored, with its blocks."""
+    plain = plain_chain(chain)
+    return [
+        sequence(list(chain) if option.is_stored else realise(plain, option)) for option in options
+    ]
 
 
 def _in_turns(

@@ -53,8 +53,7 @@ def is_lighter_as_kernel(layers: Sequence[nn.Module]) -> bool:
         any(isinstance(layer, Blocks) for layer in layers)
         and all(type(layer) in CONVOLUTIONS for layer in inner)
         and any(math.prod(cast(Any, layer).kernel_size) > 1 for layer in inner)
-        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
-        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in inner)
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in (*layers, *inner))
         and can_merge(layers)
     )
 

@@ -26,9 +26,10 @@ def worth_measuring(
     """
     found = {}
     for name, chain in chains.items():
-        options = candidates_of(plain_chain(chain), multiples)
+        layers = plain_chain(chain)
+        options = candidates_of(layers, multiples)
         shapes = inputs.get(name)
-        found[name] = without_dominated(plain_chain(chain), options, *shapes) if shapes else options
+        found[name] = without_dominated(layers, options, *shapes) if shapes else options
     return found
 
 

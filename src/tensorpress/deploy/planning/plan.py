@@ -272,7 +272,6 @@ def _measure(
     on_step: Callable[[int, int], None],
 ) -> PlanTable:
     chains = factorized_layers(net)
-    lengths = {name: len(plain_chain(chain)) for name, chain in chains.items()}
     cost = count(net, feed.examples)
     inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
     candidates = worth_measuring(chains, inputs, kind.multiples)
@@ -280,7 +279,9 @@ def _measure(
     choices = {
         "plan": {name: fastest(taken) for name, taken in timings.items()},
         "dense": {name: options[0] for name, options in candidates.items()},
-        "chain": {name: Candidate((1,) * length) for name, length in lengths.items()},
+        "chain": {
+            name: Candidate((1,) * sum(options[0].runs)) for name, options in candidates.items()
+        },
     }
     whole = _whole(kind, prepared, choices, feed)
     best = min(whole, key=whole.__getitem__)
@@ -294,8 +295,9 @@ def _measure(
 
 def _kernel(chain: Factorized) -> str:
     """The kernel that a chain stands for."""
-    merged = candidates_of(plain_chain(chain))[0]
-    return describe_kernel(realise(plain_chain(chain), merged)[0]) if merged.is_dense else ""
+    layers = plain_chain(chain)
+    merged = candidates_of(layers)[0]
+    return describe_kernel(realise(layers, merged)[0]) if merged.is_dense else ""
 
 
 def _whole(

@@ -1,6 +1,7 @@
 """What only a GPU can show; `pytest tests/training/test_gpu.py -s` prints the seconds."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -9,27 +10,31 @@ from tiny import tiny_data, tiny_net
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.networks import resnet56
 from tensorpress.training import Place, Recipe, Trainer, fit, label_loss
+from tensorpress.training.recipes import OPTIMIZERS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = Place(torch.device("cuda", 0))
 
 
-def losses(place: Place, *, compiled: bool) -> list[float]:
+def losses(place: Place, *, compiled: bool, optimizer: Any = "sgd") -> list[float]:
     torch.manual_seed(0)
     net = tiny_net()
     net[5].p = 0.0
-    recipe = Recipe(3, lr=0.05, batch_size=16, schedule="cosine")
+    lr = 0.05 if optimizer == "sgd" else 0.005
+    recipe = Recipe(3, lr=lr, batch_size=16, schedule="cosine", optimizer=optimizer)
     data = tiny_data()
     data = Dataset(data.name, data.train, data.test, data.classes, data.mean, data.std, 0, False)
     return [r.loss for r in fit(net, data, recipe, place=place, compiled=compiled)]
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_recorded_steps_give_what_the_cpu_gives_to_bf16(compiled):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_recorded_steps_give_what_the_cpu_gives_to_bf16(compiled, optimizer):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        recorded = losses(GPU, compiled=compiled)
-    assert recorded == pytest.approx(losses(Place(torch.device("cpu")), compiled=False), rel=0.03)
+        recorded = losses(GPU, compiled=compiled, optimizer=optimizer)
+    expected = losses(Place(torch.device("cpu")), compiled=False, optimizer=optimizer)
+    assert recorded == pytest.approx(expected, rel=0.03)
 
 
 def test_recording_changes_no_weight_and_the_learning_rate_is_read_anew():

@@ -13,6 +13,7 @@ from tensorpress.training.distil import label_loss
 from tensorpress.training.loop import Trainer
 from tensorpress.training.optimizers import make_optimizer
 from tensorpress.training.place import find_place
+from tensorpress.training.recipes import OPTIMIZERS
 
 REFERENCES: dict[str, Any] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=1e-3),
@@ -45,7 +46,7 @@ def test_steps_are_those_of_pytorch(optimizer: str) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", REFERENCES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_through_a_checkpoint_it_goes_on_with_the_same_bits(optimizer: str) -> None:
     torch.set_num_threads(1)
 

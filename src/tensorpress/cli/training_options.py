@@ -88,8 +88,8 @@ Optimizer = Annotated[
     str | None,
     typer.Option(
         "--optimizer",
-        help="sgd (the paper's) or adamw, which with a learning rate of about 0.002 wins back "
-        "more in few epochs.",
+        help="sgd (the paper's), adamw or muon; the last two, with a learning rate of about "
+        "0.002, win back more in few epochs.",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError
+from tensorpress.training.adamw import adamw
+from tensorpress.training.muon import Muon, matrices_of
 from tensorpress.training.place import Place
 from tensorpress.training.recipes import Recipe
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe, place: Place) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW for the parameters of ``net`` that ask for gradients.
+    """The optimiser of a recipe for the parameters of ``net`` that ask for gradients.
 
     Raises:
         TensorpressError: none of them does.
@@ -25,26 +27,21 @@ def make_optimizer(net: nn.Module, recipe: Recipe, place: Place) -> torch.optim.
     on_gpu = place.device.type == "cuda"
     # A recorded step reads the learning rate from memory.
     lr: Any = torch.tensor(recipe.lr, device=place.device) if on_gpu else recipe.lr
-    if recipe.optimizer == "adamw":
-        adam = torch.optim.AdamW(
-            parameters,
-            lr=lr,
-            betas=(recipe.momentum, 0.999),
-            weight_decay=recipe.weight_decay,
-            capturable=on_gpu,
-        )
-        for parameter in parameters:
-            adam.state[parameter] = {
-                "step": torch.zeros((), device=place.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
-        return adam
+    settings: dict[str, Any] = {
+        "lr": lr,
+        "momentum": recipe.momentum,
+        "weight_decay": recipe.weight_decay,
+    }
+    if recipe.optimizer != "sgd":
+        matrices = matrices_of(net) if recipe.optimizer == "muon" else []
+        if not matrices:
+            return adamw(parameters, **settings, capturable=on_gpu)
+        taken = {id(weight) for weight, _ in matrices}
+        others = [parameter for parameter in parameters if id(parameter) not in taken]
+        return Muon(matrices, others, **settings, capturable=on_gpu)
     sgd = torch.optim.SGD(
         parameters,
-        lr=lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+        **settings,
         nesterov=recipe.nesterov,
         fused=on_gpu or None,
     )

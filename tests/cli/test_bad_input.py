@@ -253,7 +253,7 @@ def test_evaluate(
         ("run --net resnet20 --data gone --energy 0.5", "-o is missing"),
         ("reproduce table2 --data gone", "-o is missing"),
         (
-            "run --net resnet20 --data digits --energy 0.5 --alpha 1 -o R",
+            "run --net resnet20 --data digits --energy 0.5 --no-teacher --alpha 1 -o R",
             "--temperature, --alpha and --follow are of a --teacher",
         ),
         ("reproduce table2 --data digits --epochs 0 -o R", "an untrained network"),

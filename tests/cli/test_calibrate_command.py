@@ -185,7 +185,7 @@ def test_mistakes_of_a_run_are_told_before_it_trains(
     assert not (tmp_path / "RUN").exists()
 
 
-LAST = "--epochs 10 --lr 0.01 --schedule cosine -o RUN\n"
+LAST = "--epochs 10 -o RUN\n"
 KEEPS = "--calibrate DIR, with images that need no labels, keeps much of it from the start."
 
 

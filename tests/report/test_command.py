@@ -24,7 +24,11 @@ RUNS = [
     "run --net vggnet --data digits --ranks 4,5,6 --epochs 3 --batch-size 64 --balance --linear "
     "--no-skip-first --exclude 'layer 1.*' --exclude b --include 'a*'",
     "run --net resnet56 --data digits --relative-error 0.25 --weight-decay 0 --mean 0.5 --std 0.2",
-    "run --net resnet56 --data digits --singular-sum 0.5",
+    "run --net resnet56 --data digits --singular-sum 0.5 --paper",
+    "run --net resnet56 --data digits --energy 0.5 --paper --teacher --alpha 1",
+    "run --net resnet56 --data digits --energy 0.5 --paper --calibration-images 300 --no-recover",
+    "run --net vggnet --data digits --energy 0.5 --no-teacher --calibration-images 0 --epochs 9",
+    "run --net vggnet --data digits --energy 0.5 --optimizer adamw --calibration-images 64",
     "run --net resnet20 --data digits --method tucker2 --vbmf --round-to 8",
     "run --net resnet20 --data digits --budget-macs 2 --budget-speedup 1.5 --runtime openvino "
     "--threads 1 --batch 16",
@@ -33,6 +37,8 @@ RUNS = [
     "train --net tt_conv_cnn --weights W --data digits --schedule cosine --hold-back 5",
     "finetune --compressed C --data digits --epochs 4 --teacher W --alpha 1",
     "finetune --compressed C --data digits --lr 0.5 --batch-size 8 --freeze-bn",
+    "finetune --compressed C --data digits --paper",
+    "finetune --compressed C --data digits --paper --teacher W --lr 0.03 --schedule cosine",
 ]
 
 

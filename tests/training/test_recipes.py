@@ -48,6 +48,15 @@ def test_other_networks_get_a_short_recipe():
     assert recipes_for("my.module:net").train.epochs <= 20
 
 
+@pytest.mark.parametrize("network", [*PRINTED, "my.module:net"])
+def test_ours_fine_tunes_for_as_long_as_the_papers(network):
+    ours, papers = recipes_for(network), recipes_for(network, paper=True)
+    assert ours.train == papers.train
+    assert ours.finetune.epochs == papers.finetune.epochs
+    assert ours.finetune.milestones == papers.finetune.milestones
+    assert (ours.finetune.optimizer, papers.finetune.optimizer) == ("muon", "sgd")
+
+
 @pytest.mark.parametrize(
     "setting",
     [

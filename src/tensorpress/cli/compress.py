@@ -138,6 +138,6 @@ def _advice(
     teacher = "" if weights is None else f"--teacher {weights} "
     command = (
         f"tensorpress finetune {own}--compressed {output / 'model.tp'} --data {data or 'DIR'} "
-        f"{teacher}--epochs 10 --lr 0.01 --schedule cosine -o RUN"
+        f"{teacher}--epochs 10 -o RUN"
     )
     return "\n".join(["", *hints, f"Next: {command}"])

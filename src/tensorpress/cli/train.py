@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tensorpress import training
+from tensorpress.calibrate import FEWEST
 from tensorpress.cli import options, training_options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
@@ -17,6 +18,8 @@ from tensorpress.cli.training_options import LoopOptions, RecipeOptions, Teachin
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
 from tensorpress.training import Compression, Outcome, recipes_for
+
+CALIBRATION_IMAGES = 2000
 
 
 @grouped
@@ -72,6 +75,7 @@ def finetune(
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
     recipe: RecipeOptions,
+    paper: training_options.Paper = False,
     teaching: TeachingOptions,
     loop: LoopOptions,
     output: training_options.RunFolder = None,
@@ -91,7 +95,7 @@ def finetune(
         inputs.as_network(None),
         compressed,
         inputs.data,
-        recipes_for(inputs.net).finetune.changed(**recipe.changes(epochs, lr)),
+        recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
         teacher=inputs.as_network(teacher) if teacher else None,
         distillation=distillation,
         settings=loop.settings(),
@@ -107,15 +111,15 @@ def run(
     rank: RankOptions,
     layers: MethodOptions,
     calibration_images: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--calibration-images",
             min=0,
             help="Compress with so many training images, without their labels: more accuracy to "
-            "fine-tune from. 2000 is a good number, 0 is the paper's method.",
+            f"fine-tune from. By default {CALIBRATION_IMAGES}; 0 looks at kernels alone.",
             rich_help_panel=options.CALIBRATION,
         ),
-    ] = 0,
+    ] = None,
     recover: options.Recover = True,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
@@ -124,14 +128,23 @@ def run(
     lr: training_options.TrainLr = None,
     finetune_lr: training_options.FinetuneLr = None,
     recipe: RecipeOptions,
-    teacher: Annotated[
+    paper: Annotated[
         bool,
         typer.Option(
-            "--teacher/--no-teacher",
-            help="Fine-tune with the baseline as the teacher.",
+            "--paper",
+            help="The paper's scheme: no calibration, no teacher, and its recipe of fine-tuning, "
+            "where no option says otherwise.",
             rich_help_panel=options.TRAINING,
         ),
     ] = False,
+    teacher: Annotated[
+        bool | None,
+        typer.Option(
+            "--teacher/--no-teacher",
+            help="Fine-tune with the baseline as the teacher, or on labels. By default with.",
+            rich_help_panel=options.TRAINING,
+        ),
+    ] = None,
     teaching: TeachingOptions,
     control: Annotated[
         bool,
@@ -146,16 +159,21 @@ def run(
 ) -> None:
     """The whole scheme: train a baseline, compress it, fine-tune it.
 
-    With --weights the baseline starts from them; --train-epochs 0 takes them as they are.
+    With --weights the baseline starts from them; --train-epochs 0 takes them as they are. What
+    helps is the default: calibration, the baseline as teacher, and our recipe of fine-tuning.
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
     rule, budget = rank.read()
     folder = required_folder(output)
-    distillation = teaching.read(taught=teacher)
+    taught = not paper if teacher is None else teacher
+    distillation = teaching.read(taught=taught)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
-    recipes = recipes_for(inputs.net)
+    recipes = recipes_for(inputs.net, paper=paper)
+    if calibration_images is None:
+        enough = not paper and len(inputs.data.train) >= FEWEST
+        calibration_images = CALIBRATION_IMAGES * enough
     compression = Compression(
         rank=rule,
         budget=budget,
@@ -182,7 +200,7 @@ def run(
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
     if outcome.is_main and not results.exists():
-        label = method_of(compression, distilled=teacher)
+        label = method_of(compression, distilled=taught)
         row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
         write_results(results, [row])
     _report(outcome)

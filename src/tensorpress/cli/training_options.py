@@ -64,6 +64,15 @@ FinetuneLr = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Paper = Annotated[
+    bool,
+    typer.Option(
+        "--paper",
+        help="Fine-tune by the paper's recipe, SGD at a high rate for 100 or 200 epochs, in place "
+        "of ours, which is Muon at 0.002 by cosine.",
+        rich_help_panel=TRAINING,
+    ),
+]
 WeightDecay = Annotated[
     float | None,
     typer.Option(
@@ -82,14 +91,14 @@ BatchSize = Annotated[
 ]
 Schedule = Annotated[
     str | None,
-    typer.Option("--schedule", help="step (the paper's) or cosine.", rich_help_panel=TRAINING),
+    typer.Option("--schedule", help="step or cosine, of every phase.", rich_help_panel=TRAINING),
 ]
 Optimizer = Annotated[
     str | None,
     typer.Option(
         "--optimizer",
-        help="sgd (the paper's), adamw or muon; the last two, with a learning rate of about "
-        "0.002, win back more in few epochs.",
+        help="sgd, adamw or muon, of every phase. By default sgd for a baseline and muon for "
+        "fine-tuning; their learning rates differ.",
         rich_help_panel=TRAINING,
     ),
 ]

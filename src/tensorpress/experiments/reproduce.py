@@ -71,7 +71,7 @@ def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
         raise TensorpressError(
             "0 epochs and no weights would compress an untrained network; give weights, or epochs."
         )
-    recipes = recipes_for(plan.network.name)
+    recipes = recipes_for(plan.network.name, paper=True)
     tuning = recipes.finetune.changed(epochs=plan.epochs)
 
     def train_dense(name: str, network: Network, recipe: Recipe) -> Outcome:

@@ -34,13 +34,22 @@ class Command:
 
 
 def repeat_run(config: Json, kind: str) -> Command | None:
-    """The command for the configuration of a run of this kind; None where it makes no sense."""
+    """The command for the configuration of a run of this kind; None where it makes no sense.
+
+    It starts from our defaults or, with ``--paper``, the paper's: from those that are nearer.
+    """
+    asked = (_repeat_run(config, kind, paper=paper) for paper in (False, True))
+    commands = [command for command in asked if command is not None]
+    return min(commands, key=lambda it: (len(it.caveats), len(it.text)), default=None)
+
+
+def _repeat_run(config: Json, kind: str, *, paper: bool) -> Command | None:
     words, caveats = ["tensorpress", kind], list[str]()
     try:
         if kind == "finetune":
-            _finetune(config, words, caveats)
+            _finetune(config, words, caveats, paper=paper)
         else:
-            _dense_or_whole(config, kind, words, caveats)
+            _dense_or_whole(config, kind, words, caveats, paper=paper)
         _data(config["data"], words, caveats)
         words += ["--seed", str(int(config["seed"]))]
         words += ["--hold-back", str(int(config["hold_back"]))] * bool(config["hold_back"])
@@ -69,35 +78,45 @@ def repeat_compress(request: Json, source: Json) -> Command | None:
         return None
 
 
-def _dense_or_whole(config: Json, kind: str, words: list[str], caveats: list[str]) -> None:
+def _dense_or_whole(
+    config: Json, kind: str, words: list[str], caveats: list[str], *, paper: bool
+) -> None:
     network = config["network"]
     words += ["--net", str(network["name"])]
     _weights("--weights", network["weights_sha256"], words, caveats)
-    recipes = recipes_for(network["name"])
+    recipes = recipes_for(network["name"], paper=paper)
     if kind == "train":
         _recipes([(_recipe(config["train"]), recipes.train, "", "--lr")], words, caveats)
         return
+    words += ["--paper"] * paper
     _compression(config["compression"], words, caveats)
+    if not config["compression"].get("calibration"):
+        words += ["--calibration-images", "0"] * (not paper)
     phases = [
         (_recipe(config["train"]), recipes.train, "train-", "--lr"),
         (_recipe(config["finetune"]), recipes.finetune, "finetune-", "--finetune-lr"),
     ]
     _recipes(phases, words, caveats)
-    _distillation(config["distillation"], words, ["--teacher"])
+    if config["distillation"]:
+        words += ["--teacher"] * paper
+        _distillation(config["distillation"], words)
+    else:
+        words += ["--no-teacher"] * (not paper)
     words += ["--control"] * bool(config["dense_control"])
 
 
-def _finetune(config: Json, words: list[str], caveats: list[str]) -> None:
+def _finetune(config: Json, words: list[str], caveats: list[str], *, paper: bool) -> None:
     name = config["network"]["name"]
-    words += ["--net", str(name)]
+    words += ["--net", str(name)] + ["--paper"] * paper
     _weights("--compressed", config["compressed_sha256"], words, caveats, "COMPRESSED")
     if config["teacher"]:
         words += ["--teacher", "TEACHER"]
         digest = config["teacher"]["weights_sha256"]
         caveats.append(f"TEACHER stands for the weights with the SHA-256 {digest}.")
-        _distillation(config["distillation"], words, [])
+        _distillation(config["distillation"], words)
     tuned = _recipe(config["finetune"])
-    _recipes([(tuned, recipes_for(name).finetune, "", "--lr")], words, caveats)
+    own = recipes_for(name, paper=paper).finetune
+    _recipes([(tuned, own, "", "--lr")], words, caveats)
 
 
 def _weights(
@@ -190,10 +209,7 @@ def _calibration(calibration: Json | None, words: list[str], caveats: list[str])
     words += ["--no-recover"] * (not recovered)
 
 
-def _distillation(config: Json | None, words: list[str], start: list[str]) -> None:
-    if not config:
-        return
-    words += start
+def _distillation(config: Json, words: list[str]) -> None:
     given, usual = Distillation(**config), Distillation()
     if given.temperature != usual.temperature:
         words += ["--temperature", repr(given.temperature)]

@@ -32,17 +32,16 @@ def fit_budget(
     with progress_bar(show=progress) as bar:
         task = bar.add_task("searching the threshold", total=(HALVINGS + 1) * len(candidates))
 
-        def fit_all(tau: float) -> list[Choice]:
-            choices = []
-            for candidate in candidates:
-                choices.append(fit_layer(candidate, Energy(tau)))
-                bar.advance(task)
-            return choices
+        def fit(candidate: Candidate, tau: float) -> Choice:
+            choice = fit_layer(candidate, Energy(tau))
+            bar.advance(task)
+            return choice
 
         if budget.is_met(1.0, 1.0):
-            return fit_all(1.0)
+            return [fit(candidate, 1.0) for candidate in candidates]
         low, high = 1e-9, 1.0
-        best = fit_all(low)
+        best = [fit(candidate, low) for candidate in candidates]
+        over: list[Choice] = []
         pcr, fcr = ratios(best, cost)
         if not budget.is_met(pcr, fcr):
             raise TensorpressError(
@@ -51,11 +50,18 @@ def fit_budget(
             )
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            choices = fit_all(middle)
+            # Ranks rise with the threshold, so those that it lies between and that are equal hold.
+            settled = [a.fit.ranks == b.fit.ranks for a, b in zip(best, over, strict=False)]
+            settled = settled or [False] * len(best)
+            bar.advance(task, sum(settled))
+            choices = [
+                known if is_settled else fit(known.candidate, middle)
+                for known, is_settled in zip(best, settled, strict=True)
+            ]
             if budget.is_met(*ratios(choices, cost)):
                 low, best = middle, choices
             else:
-                high = middle
+                high, over = middle, choices
     return best
 
 

@@ -27,10 +27,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_what_helps_is_the_default(tensorpress: Command, asked: dict[str, Any]) -> None:
     assert "caught" in tensorpress(*RUN).err
-    assert asked["compression"].calibration_images == 2000
+    assert asked["compression"].calibration_images == 1437  # all of digits
     assert asked["distillation"] == Distillation()
     assert (asked["finetune"].optimizer, asked["finetune"].schedule) == ("muon", "cosine")
     assert asked["train"] == PAPER["resnet20"].train
+
+
+@pytest.mark.parametrize(("held_back", "images"), [(437, 1000), (1400, 37), (1430, 0)])
+def test_only_images_that_train_calibrate(
+    tensorpress: Command, asked: dict[str, Any], held_back: int, images: int
+) -> None:
+    tensorpress(*RUN, "--hold-back", held_back)
+    assert asked["compression"].calibration_images == images
 
 
 def test_the_papers_scheme(tensorpress: Command, asked: dict[str, Any]) -> None:

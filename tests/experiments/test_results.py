@@ -7,7 +7,8 @@ import pytest
 
 from tensorpress import Budget, Energy
 from tensorpress.experiments import Result, markdown, method_of, read_results, write_results
-from tensorpress.training import Compression
+from tensorpress.training import Compression, Recipe
+from tensorpress.training.recipes import Optimizer
 
 ROW = Result(
     network="resnet56",
@@ -55,16 +56,20 @@ def test_markdown_has_a_row_a_result_and_says_what_was_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("compression", "distilled", "words"),
+    ("compression", "optimizer", "distilled", "words"),
     [
-        (Compression(rank=Energy(0.8)), False, "TTPWT with Energy(tau=0.8)"),
-        (Compression(budget=Budget(params=4)), True, "TTPWT at PCR 4, distilled"),
+        (Compression(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
+        (Compression(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
         (
             Compression(budget=Budget(params=4, macs=3), balance=True),
+            "adamw",
             True,
-            "TTPWT at PCR 4 and FCR 3, balanced, distilled",
+            "TTPWT at PCR 4 and FCR 3, balanced, distilled, AdamW",
         ),
     ],
 )
-def test_methods_in_words(compression: Compression, distilled: bool, words: str) -> None:
-    assert method_of(compression, distilled=distilled) == words
+def test_methods_in_words(
+    compression: Compression, optimizer: Optimizer, distilled: bool, words: str
+) -> None:
+    recipe = Recipe(1, optimizer=optimizer)
+    assert method_of(compression, recipe, distilled=distilled) == words

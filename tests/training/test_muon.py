@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tensorpress.training import Recipe
-from tensorpress.training.muon import matrices_of, orthogonal
+from tensorpress.training.muon import matrices_of, newton_schulz
 from tensorpress.training.optimizers import make_optimizer
 from tensorpress.training.place import find_place
 
@@ -34,11 +34,11 @@ def gradients(module: nn.Module, seed: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (7, 7), (3, 4, 12), (1, 6)])
-def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, ...]) -> None:
+def test_newton_schulz_keeps_the_singular_vectors(shape: tuple[int, ...]) -> None:
     given = np.random.default_rng(0).standard_normal(shape)
     given.reshape(-1, *shape[-2:])[0, :, 0] *= 30  # ill-conditioned, as gradients are
     left, values, right = np.linalg.svd(given, full_matrices=False)
-    got = orthogonal(torch.from_numpy(given)).numpy()
+    got = newton_schulz(torch.from_numpy(given)).numpy()
     turned = np.swapaxes(left, -1, -2) @ got @ np.swapaxes(right, -1, -2)
     diagonal = np.diagonal(turned, axis1=-2, axis2=-1)
     assert np.all((diagonal > 0.5) & (diagonal < 1.3)), values
@@ -46,7 +46,22 @@ def test_orthogonal_keeps_the_singular_vectors(shape: tuple[int, ...]) -> None:
 
 
 def test_of_nothing_it_is_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+    assert torch.equal(newton_schulz(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_kernel_whose_gradient_dies_comes_to_rest(groups: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 4, 3, groups=groups, bias=False)
+    optimizer = optimizer_of(layer)
+    layer.weight.grad = torch.randn_like(layer.weight)
+    optimizer.step()
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    for _ in range(1000):
+        before = layer.weight.detach().clone()
+        optimizer.step()
+    assert torch.isfinite(layer.weight).all()
+    torch.testing.assert_close(layer.weight.detach(), before * (1 - LR * DECAY), rtol=1e-6, atol=0)
 
 
 def test_steps_are_those_of_pytorch() -> None:

@@ -1,4 +1,4 @@
-"""Both optimisers, against PyTorch's own started the usual way, and through a checkpoint."""
+"""The optimisers, against PyTorch's own started the usual way, and through a checkpoint."""
 
 import io
 from typing import Any

@@ -44,6 +44,17 @@ def test_changes_go_on_top_of_the_scaling():
     assert (recipe.lr, recipe.batch_size, recipe.weight_decay) == (0.02, 64, 1e-4)
 
 
+def test_another_kind_of_optimiser_wants_a_rate():
+    ours = recipes_for("resnet56").finetune
+    with pytest.raises(TensorpressError, match=r"optimizer is sgd without a learning rate.*0\.1"):
+        ours.changed(optimizer="sgd")
+    assert ours.changed(optimizer="sgd", lr=0.05).lr == 0.05
+    assert ours.changed(optimizer="adamw").lr == ours.lr
+    assert ours.changed(optimizer="sgd", epochs=0).optimizer == "sgd"
+    with pytest.raises(TensorpressError, match=r"optimizer is lion .* it must be sgd or adamw"):
+        ours.changed(optimizer="lion")
+
+
 def test_other_networks_get_a_short_recipe():
     assert recipes_for("my.module:net").train.epochs <= 20
 

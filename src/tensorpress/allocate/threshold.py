@@ -50,7 +50,7 @@ def fit_budget(
             )
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            # Ranks rise with the threshold, so those that it lies between and that are equal hold.
+            # Ranks never fall as the threshold rises: equal ones at both ends hold in between.
             settled = [a.fit.ranks == b.fit.ranks for a, b in zip(best, over, strict=False)]
             settled = settled or [False] * len(best)
             bar.advance(task, sum(settled))

@@ -172,8 +172,10 @@ def run(
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
     if calibration_images is None:
-        enough = not paper and len(inputs.data.train) >= FEWEST
-        calibration_images = CALIBRATION_IMAGES * enough
+        there_are = len(inputs.data.train) - loop.hold_back
+        calibration_images = min(CALIBRATION_IMAGES, there_are)
+        if paper or there_are < FEWEST:
+            calibration_images = 0
     compression = Compression(
         rank=rule,
         budget=budget,
@@ -181,6 +183,9 @@ def run(
         calibration_images=calibration_images,
         recover=recover,
         **layers.arguments(),
+    )
+    tuning = recipes.finetune.changed(
+        **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
     )
     outcome = training.run_scheme(
         folder,
@@ -190,9 +195,7 @@ def run(
         train=recipes.train.changed(
             **recipe.changes(training_options.first_given(train_epochs, epochs), lr)
         ),
-        finetune=recipes.finetune.changed(
-            **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
-        ),
+        finetune=tuning,
         distillation=distillation,
         dense_control=control,
         settings=loop.settings(),
@@ -200,7 +203,7 @@ def run(
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
     if outcome.is_main and not results.exists():
-        label = method_of(compression, distilled=taught)
+        label = method_of(compression, tuning, distilled=taught)
         row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
         write_results(results, [row])
     _report(outcome)

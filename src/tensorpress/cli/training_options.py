@@ -68,8 +68,8 @@ Paper = Annotated[
     bool,
     typer.Option(
         "--paper",
-        help="Fine-tune by the paper's recipe, SGD at a high rate for 100 or 200 epochs, in place "
-        "of ours, which is Muon at 0.002 by cosine.",
+        help="Fine-tune by the paper's recipe, SGD in steps from 0.1 (VGGnet 0.01), in place of "
+        "ours, which is Muon at 0.002 by cosine for as many epochs.",
         rich_help_panel=TRAINING,
     ),
 ]
@@ -91,14 +91,14 @@ BatchSize = Annotated[
 ]
 Schedule = Annotated[
     str | None,
-    typer.Option("--schedule", help="step or cosine, of every phase.", rich_help_panel=TRAINING),
+    typer.Option("--schedule", help="step or cosine.", rich_help_panel=TRAINING),
 ]
 Optimizer = Annotated[
     str | None,
     typer.Option(
         "--optimizer",
-        help="sgd, adamw or muon, of every phase. By default sgd for a baseline and muon for "
-        "fine-tuning; their learning rates differ.",
+        help="sgd, adamw or muon. By default sgd for a dense network, muon for fine-tuning; give "
+        "the learning rate with another one.",
         rich_help_panel=TRAINING,
     ),
 ]

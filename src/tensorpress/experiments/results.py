@@ -12,7 +12,7 @@ import torch
 from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
-from tensorpress.training import Compression
+from tensorpress.training import Compression, Recipe
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,16 @@ def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
     return Result(**known, method=method, command=command, machine=machine(summary["device"]))  # type: ignore[arg-type]
 
 
-def method_of(compression: Compression, *, distilled: bool) -> str:
-    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced"."""
+NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
+
+
+def method_of(compression: Compression, finetune: Recipe, *, distilled: bool) -> str:
+    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced, Muon"."""
     rule = f"at {compression.budget}" if compression.budget else f"with {compression.rank}"
     marks = [", balanced"] * compression.balance + [", distilled"] * distilled
     if compression.calibration_images:
         marks.insert(0, f", calibrated on {compression.calibration_images:,} images")
+    marks += [f", {NAMES[finetune.optimizer]}"] * (finetune.optimizer != "sgd")
     return f"{compression.method.upper()} {rule}{''.join(marks)}"
 
 

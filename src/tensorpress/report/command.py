@@ -142,7 +142,7 @@ def _recipes(
             common[option] = next(iter(asked)) if len(asked) == 1 else None
     for recipe, own, prefix, rate in phases:
         words += [f"--{prefix}epochs", str(recipe.epochs)]
-        if recipe.lr != own.lr:
+        if (recipe.lr, recipe.optimizer) != (own.lr, own.optimizer):
             words += [rate, repr(recipe.lr)]
     for option, value in common.items():
         if value is not None:

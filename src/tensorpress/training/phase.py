@@ -30,9 +30,8 @@ def train_phase(
 def _train(
     session: Session, phase: str, net: nn.Module, recipe: Recipe, objective: Objective
 ) -> dict[str, Any]:
-    run, data, settings = session.run, session.data, session.settings
+    run, data, settings, split = session.run, session.data, session.settings, session.split
     require_answers(net, data, torch.device("cpu"))
-    split = data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
     trainer = Trainer(
         net,
         split,

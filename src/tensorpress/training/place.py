@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import os
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -69,6 +70,10 @@ def find_place(device: str | None = None) -> Place:
         ) from error
 
 
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for each other, such as for the one that compresses."""
+
+
 def _launched(*, on_cpu: bool) -> Place:
     try:
         from accelerate import PartialState
@@ -77,7 +82,7 @@ def _launched(*, on_cpu: bool) -> Place:
             "several processes were launched, and that needs Hugging Face Accelerate: "
             "pip install 'tensorpress[train]', or start one process."
         ) from error
-    state = PartialState(cpu=on_cpu)
+    state = PartialState(cpu=on_cpu, timeout=PATIENCE)
     atexit.unregister(_leave)
     atexit.register(_leave)
     return Place(state.device, state.process_index, state.num_processes)

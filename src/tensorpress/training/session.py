@@ -60,6 +60,12 @@ class Session:
     place: Place
     display: Display
 
+    @property
+    def split(self) -> Dataset:
+        """The data with the images put aside that choose the epoch."""
+        count, seed = self.settings.hold_back, self.settings.seed
+        return self.data.hold_back(count, seed) if count else self.data
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:

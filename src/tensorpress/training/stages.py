@@ -127,7 +127,7 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
 
 def _compress(session: Session, dense: nn.Module, compression: Compression) -> Facts:
     hidden = False if session.settings.quiet else None
-    result = compression.apply(dense, session.data, progress=hidden)
+    result = compression.apply(dense, session.split, progress=hidden)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}

@@ -14,7 +14,7 @@ PAPER = (3.93, -0.50)
 def main() -> None:
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for row in read_results(DOCS / "results.json"):
-        if "calibrated" in row.method:
+        if "calibrated" in row.method and row.network.startswith("resnet"):
             label = f"{row.network}, {row.epochs} epochs"
             lines.setdefault(label, []).append((row.pcr, row.worse_dacc, row.stderr))
     figure = Figure(figsize=(7, 4), layout="constrained")

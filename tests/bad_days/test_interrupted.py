@@ -33,6 +33,7 @@ COMPRESS = (
     *("-m", "tensorpress", "compress", "--net", "vggnet", "--weights", "vggnet.safetensors"),
     *("--energy", "0.6", "-o", "OUT"),
 )
+FOR_MINUTES = ("--method", "cp")
 
 
 def killed_while_saving(folder: Path, seed: int) -> str:
@@ -74,10 +75,12 @@ def place(weights: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(place: Path, limit: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+def started(
+    place: Path, *options: str, limit: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, *COMPRESS],
+        [sys.executable, *COMPRESS, *options],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
@@ -105,7 +108,7 @@ def wait_until_at_work(place: Path) -> None:
     ],
 )
 def test_stopped_while_compressing(number: int, codes: set[int], place: Path) -> None:
-    with started(place) as process:
+    with started(place, *FOR_MINUTES) as process:
         wait_until_at_work(place)
         process.send_signal(number)
         _out, err = process.communicate(timeout=60)
@@ -124,7 +127,7 @@ def test_a_full_disk_while_compressing(place: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    with started(place, disk_of_100_kb) as process:
+    with started(place, limit=disk_of_100_kb) as process:
         _out, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith("error: cannot write OUT/model.tp: ")

@@ -15,7 +15,7 @@ def main() -> None:
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for row in read_results(DOCS / "results.json"):
         if "calibrated" in row.method and row.network.startswith("resnet"):
-            label = f"{row.network}, {row.epochs} epochs"
+            label = f"{row.network}, {row.epochs} epochs, {row.method.rsplit(', ', 1)[1]}"
             lines.setdefault(label, []).append((row.pcr, row.worse_dacc, row.stderr))
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

@@ -136,6 +136,15 @@ Compiled = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Bf16 = Annotated[
+    bool | None,
+    typer.Option(
+        "--bf16/--no-bf16",
+        help="Compute the passes of training in bfloat16, the weights staying in float32; by "
+        "default on a GPU. A processor with bfloat16 instructions trains up to twice as fast.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Temperature = Annotated[
     float | None,
     typer.Option(
@@ -210,6 +219,7 @@ class LoopOptions:
     freeze_bn: FreezeBn = False
     device: Device = None
     compiled: Compiled = None
+    bf16: Bf16 = None
 
     def settings(self) -> Settings:
         return Settings(**asdict(self))

@@ -18,6 +18,7 @@ from tensorpress.training.batches import batches_of, epoch_seed
 from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
 from tensorpress.training.place import Place, find_place
+from tensorpress.training.precision import in_bf16
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.step import TrainStep
 
@@ -49,6 +50,7 @@ def fit(
     place: Place | None = None,
     freeze_bn: bool = False,
     compiled: bool | None = None,
+    bf16: bool | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[EpochResult]:
     """Train ``net`` in place by ``recipe``, on labels or from a teacher; yield each epoch's result.
@@ -70,6 +72,7 @@ def fit(
             place=place or find_place(),
             freeze_bn=freeze_bn,
             compiled=compiled,
+            bf16=bf16,
         )
         for epoch in range(recipe.epochs):
             yield trainer.epoch(epoch, on_step)
@@ -81,11 +84,13 @@ class Trainer:
     Order and augmentation of the images, and every other random number, follow from ``seed``,
     ``phase`` and the number of the epoch. ``freeze_bn`` keeps the running statistics of batch
     norms, and normalises by them. ``compiled`` compiles the step; left out, it does so on a
-    GPU when the steps to come earn the compilation back. On the CPU the same thread count
-    gives the same bits.
+    GPU when the steps to come earn the compilation back. ``bf16`` computes the passes in bfloat16,
+    weights and updates staying in float32; left out, it does so on a GPU. On the CPU the same
+    thread count gives the same bits.
 
     Raises:
-        TensorpressError: fewer images than processes, a loss or a weight that is not finite.
+        TensorpressError: fewer images than processes, a loss or a weight that is not finite, or
+            ``bf16`` on a processor that does not compute in it.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Trainer:
         place: Place,
         freeze_bn: bool = False,
         compiled: bool | None = None,
+        bf16: bool | None = None,
     ) -> None:
         self.net = net.to(place.device)
         self.recipe, self.seed, self.phase = recipe, seed, phase
@@ -112,7 +118,9 @@ class Trainer:
             channels_last=arrange_channels_last(self.net, example),
         )
         self.optimizer = make_optimizer(self.net, recipe, place)
-        self.step = TrainStep(self.net, self.optimizer, objective, place)
+        self.step = TrainStep(
+            self.net, self.optimizer, objective, place, bf16=in_bf16(bf16, place.device)
+        )
         self.compiled = compiled
         self._recorded = place.device.type != "cuda" and not compiled
 

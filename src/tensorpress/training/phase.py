@@ -42,6 +42,7 @@ def _train(
         place=session.place,
         freeze_bn=settings.freeze_bn,
         compiled=settings.compiled,
+        bf16=settings.bf16,
     )
     done, best = 0, None
     state = run.start_phase(phase)

@@ -30,6 +30,7 @@ class Settings:
         hold_back: training images put aside; a phase then ends with the weights of the epoch
             that does best on them. With 0 it ends with its last epoch. Test images choose nothing.
         compiled: compile the training step; None does so on a GPU, in long phases.
+        bf16: compute the passes of training in bfloat16; None does so on a GPU.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
 
@@ -41,6 +42,7 @@ class Settings:
     freeze_bn: bool = False
     hold_back: int = 0
     compiled: bool | None = None
+    bf16: bool | None = None
     device: str | None = None
     quiet: bool = False
 

@@ -21,16 +21,23 @@ COMPILED, GRAPHS, COMPILED_GRAPHS = (
 class TrainStep:
     """Forward, backward and update on one batch; call it with (inputs, labels, lr).
 
-    On a GPU the pass runs under bf16 autocast. ``record`` compiles it, and on a GPU keeps it as two
-    CUDA graphs, one up to the gradients and one for the update, between which several processes
-    average the gradients. ``loss`` and ``correct`` then hold what the last call gave, on the
-    device, so that nothing waits for them.
+    With ``bf16`` the pass runs under bfloat16 autocast. ``record`` compiles it, and on a GPU keeps
+    it as two CUDA graphs, one up to the gradients and one for the update, between which several
+    processes average the gradients. ``loss`` and ``correct`` then hold what the last call gave, on
+    the device, so that nothing waits for them.
     """
 
     def __init__(
-        self, net: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective, place: Place
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        place: Place,
+        *,
+        bf16: bool,
     ) -> None:
         self.net, self.optimizer, self.objective, self.place = net, optimizer, objective, place
+        self.bf16 = bf16
         self.loss = torch.zeros((), device=place.device)
         self.correct = torch.zeros((), device=place.device)
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -121,10 +128,10 @@ class TrainStep:
         return loss, (logits.detach().argmax(1) == labels).sum()
 
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
-        if self.place.device.type != "cuda":
+        if not self.bf16:
             return contextlib.nullcontext()
         # A graph must hold the casts of the weights, so no cast may be kept from before it.
-        return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
+        return torch.autocast(self.place.device.type, dtype=torch.bfloat16, cache_enabled=False)
 
     def _average_gradients(self) -> None:
         if self.place.world > 1:

@@ -11,19 +11,23 @@ from rich.console import Console
 from rich.table import Table
 
 from tensorpress.cli import options
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.training_options import LoopOptions
 from tensorpress.experiments import PaperTable, Plan, Result, paper_table, read_results, reproduce
 from tensorpress.experiments.paper import NAMES, paper_counts
 from tensorpress.experiments.reproduce import RESULTS, points
 from tensorpress.networks import build
 from tensorpress.surgery import count
-from tensorpress.training import Settings, find_place
+from tensorpress.training import find_place
 
 NOT_RUN = "not run"
 
 
+@grouped
 def reproduce_table(
+    *,
     table: Annotated[str, typer.Argument(help="table1, table2, table3, table4 or table5.")],
     data: options.Data = None,
     weights: options.Weights = None,
@@ -40,8 +44,7 @@ def reproduce_table(
         bool,
         typer.Option("--control/--no-control", help="Also train the baseline on for as long."),
     ] = True,
-    seed: Annotated[int, typer.Option("--seed", help="Of all randomness.")] = 0,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ...")] = None,
+    loop: LoopOptions,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the table's runs.")
     ] = None,
@@ -70,13 +73,13 @@ def reproduce_table(
             epochs=epochs,
             control=control,
             teacher=teacher,
-            settings=Settings(seed=seed, device=device),
+            settings=loop.settings(),
             command=shlex.join(["tensorpress", *sys.argv[1:]]),
         )
         results = reproduce(paper, plan)
     elif output is not None:
         results = read_results(output / RESULTS)
-    Console(quiet=not find_place(device).is_main).print(
+    Console(quiet=not find_place(loop.device).is_main).print(
         _comparison(paper, {result.method: result for result in results})
     )
 

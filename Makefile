@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed clean
+.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed bench-training clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -31,6 +31,9 @@ bench-artifacts: .venv/.dev
 
 bench-data: .venv/.bench
 	$(PY) benchmarks/data.py
+
+bench-training: .venv/.demo
+	$(PY) benchmarks/training.py $(ARGS)
 
 .venv/bin/python:
 	PYTHON="$(PYTHON)" sh scripts/make_venv.sh

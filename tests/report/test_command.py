@@ -33,10 +33,10 @@ RUNS = [
     "run --net resnet20 --data digits --budget-macs 2 --budget-speedup 1.5 --runtime openvino "
     "--threads 1 --batch 16",
     "run --net resnet20 --data digits --budget-ms 2.5",
-    "train --net vggnet --data digits --epochs 7 --lr 0.01 --seed 3",
+    "train --net vggnet --data digits --epochs 7 --lr 0.01 --seed 3 --bf16",
     "train --net tt_conv_cnn --weights W --data digits --schedule cosine --hold-back 5",
     "finetune --compressed C --data digits --epochs 4 --teacher W --alpha 1",
-    "finetune --compressed C --data digits --lr 0.5 --batch-size 8 --freeze-bn",
+    "finetune --compressed C --data digits --lr 0.5 --batch-size 8 --freeze-bn --no-bf16",
     "finetune --compressed C --data digits --paper",
     "finetune --compressed C --data digits --paper --teacher W --lr 0.03 --schedule cosine",
 ]
@@ -59,10 +59,8 @@ def config_of(
             **config,
             "network": network.fingerprint(),
             "data": _fingerprint(data),
-            "seed": settings.seed,
-            "freeze_bn": settings.freeze_bn,
-            "hold_back": settings.hold_back,
             "processes": 1,
+            **settings.as_config(),
         }
         raise Caught(json.dumps(asked))
 

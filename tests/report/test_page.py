@@ -119,13 +119,22 @@ def test_training_alone_and_fine_tuning_alone(
     assert "Ranks" not in page.words
     assert "tensorpress train --net report_nets:tiny" in page.all("pre")[0].words
 
-    finetune(tmp_path / "F", network, run / "model.tp", data, Recipe(1, lr=0.1), **common)
+    finetune(
+        tmp_path / "F",
+        network,
+        run / "model.tp",
+        data,
+        Recipe(1, lr=0.1),
+        teacher=network,
+        **common,
+    )
     page = report_of(tensorpress, tmp_path / "F", "--net", NET, "--no-time")
     facts = json.loads((tmp_path / "F/summary.json").read_text())
     for text in (
         f"{facts['params']:,}",
         f"{facts['acc']:.2f}",
         f"{facts['acc_before_finetune']:.2f}",
+        f"{facts['acc_baseline']:.2f}",
     ):
         assert text in page.words
     assert "Ranks along the network" in page.words

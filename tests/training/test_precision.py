@@ -3,7 +3,7 @@ import torch
 from tiny import tiny_data, tiny_net
 
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Place, Recipe, Teacher, fit
+from tensorpress.training import Distillation, Place, Recipe, Settings, Teacher, fit
 from tensorpress.training.precision import in_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -50,3 +50,8 @@ def test_a_processor_without_bf16_says_so(monkeypatch):
     with pytest.raises(TensorpressError, match="leave bf16=True"):
         trained(bf16=True)
     assert trained(bf16=None)[1]
+
+
+def test_precision_sets_a_run_apart_where_it_was_asked_for():
+    assert "bf16" not in Settings().as_config()
+    assert Settings(bf16=True).as_config() != Settings(bf16=False).as_config()

@@ -219,7 +219,7 @@ def test_train_then_finetune_from_its_files(tmp_path):
     data, network = tiny_data(), Network("tiny", tiny_net)
     trained = train(tmp_path / "dense", network, data, Recipe(2), settings=QUIET)
     dense = Network("tiny", tiny_net, tmp_path / "dense" / "baseline.pt")
-    small = tp.compress(dense.make(0), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5)).model
+    small = tp.compress(dense.make(0), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5))
     tp.save(small, tmp_path / "small.tp")
     tuned = finetune(
         tmp_path / "tuned",
@@ -232,8 +232,22 @@ def test_train_then_finetune_from_its_files(tmp_path):
     )
     assert trained.summary["params"] > tuned.summary["params"]
     assert tuned.summary["distilled"]
+    assert (tuned.summary["pcr"], tuned.summary["fcr"]) == (small.pcr, small.fcr)
+    assert tuned.summary["acc_baseline"] == trained.summary["acc"]
+    assert tuned.summary["dacc"] == tuned.summary["acc"] - trained.summary["acc"]
     loaded = tp.load(tuned.model_file, into=tiny_net())
     assert sum(p.numel() for p in loaded.parameters()) == tuned.summary["params"]
+
+
+def test_finetuning_on_labels_has_nothing_to_compare_with(tmp_path):
+    small = tp.compress(tiny_net(), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5))
+    tp.save(small.model, tmp_path / "small.tp")
+    network = Network("tiny", tiny_net)
+    tuned = finetune(
+        tmp_path / "tuned", network, tmp_path / "small.tp", tiny_data(), Recipe(1), settings=QUIET
+    )
+    assert tuned.summary["acc_baseline"] is tuned.summary["dacc"] is None
+    assert "pcr" not in tuned.summary
 
 
 def test_weights_are_taken_as_they_are_at_no_epochs(tmp_path):

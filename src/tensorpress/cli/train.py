@@ -67,7 +67,7 @@ def finetune(
         Path | None,
         typer.Option(
             "--teacher",
-            help="Weights of the dense network, to learn from it.",
+            help="Weights of the dense network, to learn from it and be compared with it.",
             rich_help_panel=options.TRAINING,
         ),
     ] = None,

@@ -160,6 +160,7 @@ def _of_run(folder: Path, config: Json, kind: str) -> Material:
     model = next((folder / n for n in (MODEL, COMPRESSED) if (folder / n).is_file()), None)
     manifest = artifacts.read_manifest(model) if model else None
     images = whole(inside(phases, BASELINE, "images")) or whole(inside(phases, FINETUNE, "images"))
+    trained = inside(phases, BASELINE, "acc") or inside(summary, "acc_baseline")
     untuned = inside(phases, COMPRESS, "acc") or inside(summary, "acc_before_finetune")
     request = inside(config, "compression")
     rows = read_rows(folder / RESULTS) if kind == "run" else []
@@ -175,7 +176,7 @@ def _of_run(folder: Path, config: Json, kind: str) -> Material:
         network=_text(inside(config, "network", "name")),
         data=_text(inside(config, "data", "name")),
         unfinished=None if summary else _unfinished(folder, config, kind, phases),
-        before=_score("baseline", inside(phases, BASELINE, "acc"), images),
+        before=_score("baseline", trained, images),
         untuned=_score("compressed, not fine-tuned", untuned, images),
         after=_score("compressed and fine-tuned", inside(phases, FINETUNE, "acc"), images),
         control=_score("baseline trained on as long", inside(phases, CONTROL, "acc"), images),

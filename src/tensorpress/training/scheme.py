@@ -131,7 +131,8 @@ def finetune(
 ) -> Outcome:
     """Fine-tune the network in the file ``compressed``, of the architecture ``network`` builds.
 
-    With a ``teacher`` the network learns from it as ``distillation`` says. A run of one phase,
+    With a ``teacher`` the network learns from it as ``distillation`` says, and the summary holds
+    the difference to it; the ratios stand there where the file has an account. A run of one phase,
     resumed like `run_scheme`; ``folder`` ends with ``model.tp``.
 
     Raises:
@@ -150,17 +151,20 @@ def finetune(
         start = stages.load_compressed(session, compressed)
         before = evaluate(start, data, place=session.place)
         session.display.say(f"{before} before fine-tuning")
-        taught = (
-            stages.teacher_of(session, teacher.make(session.settings.seed), how)
-            if teacher
-            else None
-        )
+        taught, dense = None, None
+        if teacher is not None:
+            net = teacher.make(session.settings.seed)
+            dense = evaluate(net, data, place=session.place).percent
+            taught = stages.teacher_of(session, net, how)
         facts = stages.finetuned(session, compressed, recipe, taught)
         return {
+            **stages.ratios_of(compressed),
             **stages.cost_of(start.cpu(), data),
             "distilled": teacher is not None,
+            "acc_baseline": dense,
             "acc_before_finetune": before.percent,
             **facts,
+            "dacc": None if dense is None else facts["acc"] - dense,
             "gained": facts["acc"] - before.percent,
         }
 

@@ -50,6 +50,12 @@ class Settings:
         if not 0 <= self.seed < 2**63:
             raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
 
+    def as_config(self) -> dict[str, Any]:
+        """What of it sets a run apart; how fast it computes, and where, does not."""
+        precision = {} if self.bf16 is None else {"bf16": self.bf16}
+        own = {"seed": self.seed, "freeze_bn": self.freeze_bn, "hold_back": self.hold_back}
+        return own | precision
+
 
 @dataclasses.dataclass(frozen=True)
 class Session:
@@ -112,10 +118,8 @@ def carry_out(
         **config,
         "network": network.fingerprint(),
         "data": _fingerprint(data),
-        "seed": settings.seed,
-        "freeze_bn": settings.freeze_bn,
-        "hold_back": settings.hold_back,
         "processes": place.world,
+        **settings.as_config(),
     }
     path = Path(folder)
     with open_run(path, asked, place) as run:

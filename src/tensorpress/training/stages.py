@@ -116,6 +116,12 @@ def cost_of(net: nn.Module, data: Dataset) -> Facts:
     return {"params": cost.params, "macs": cost.macs}
 
 
+def ratios_of(path: Path) -> Facts:
+    """PCR and FCR of the compressed network in ``path``, where its account was kept."""
+    account = artifacts.read_manifest(path).account
+    return {} if account is None else {"pcr": account["pcr"], "fcr": account["fcr"]}
+
+
 def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -> Facts:
     facts = {**cost_of(net, session.data), **train_phase(session, phase, net, recipe)}
     buffer = io.BytesIO()

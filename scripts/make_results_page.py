@@ -1,10 +1,15 @@
-"""Draw docs/results.png from docs/results.json: dAcc against PCR, calibrated and fine-tuned."""
+"""Put the rows of docs/results.json into docs/results.md, and draw docs/results.png.
 
+python scripts/make_results_page.py [RUN/results.json...] adds the rows of finished runs first. The
+table stands between two marks; the plot is dAcc against PCR, calibrated and fine-tuned.
+"""
+
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tensorpress.experiments import read_results
+from tensorpress.experiments import Result, markdown, read_results, write_results
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAPER = (3.93, -0.50)
@@ -12,8 +17,22 @@ PAPER = (3.93, -0.50)
 
 
 def main() -> None:
+    rows = read_results(DOCS / "results.json")
+    for path in map(Path, sys.argv[1:]):
+        rows += [row for row in read_results(path) if row not in rows]
+    write_results(DOCS / "results.json", rows)
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    before, mark, rest = page.partition("<!-- rows -->\n")
+    _, end, after = rest.partition("<!-- end of rows -->")
+    assert end, "docs/results.md has lost the marks of its table"
+    text = before + mark + "\n" + markdown(rows) + "\n" + end + after
+    (DOCS / "results.md").write_text(text, encoding="utf-8")
+    plot(rows)
+
+
+def plot(rows: list[Result]) -> None:
     lines: dict[str, list[tuple[float, float, float]]] = {}
-    for row in read_results(DOCS / "results.json"):
+    for row in rows:
         if "calibrated" in row.method and row.network.startswith("resnet"):
             label = f"{row.network}, {row.epochs} epochs, {row.method.rsplit(', ', 1)[1]}"
             lines.setdefault(label, []).append((row.pcr, row.worse_dacc, row.stderr))

@@ -19,12 +19,13 @@ PAPER = (3.93, -0.50)
 def main() -> None:
     rows = read_results(DOCS / "results.json")
     for path in map(Path, sys.argv[1:]):
+        assert path.is_file(), f"there is no file {path}"
         rows += [row for row in read_results(path) if row not in rows]
-    write_results(DOCS / "results.json", rows)
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     before, mark, rest = page.partition("<!-- rows -->\n")
     _, end, after = rest.partition("<!-- end of rows -->")
     assert end, "docs/results.md has lost the marks of its table"
+    write_results(DOCS / "results.json", rows)
     text = before + mark + "\n" + markdown(rows) + "\n" + end + after
     (DOCS / "results.md").write_text(text, encoding="utf-8")
     plot(rows)

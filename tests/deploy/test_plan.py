@@ -19,6 +19,8 @@ from tensorpress.deploy.execution import Candidate, factorized_layers
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import Setting, torch_eager
+from tensorpress.deploy.runtimes import runtime as runtime_module
+from tensorpress.deploy.runtimes.processor import computes_in_bf16
 from tensorpress.deploy.runtimes.torch_compiled import own_code
 from tensorpress.layers import Factorized, plain_chain
 
@@ -255,9 +257,7 @@ def test_a_compiled_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(plan).splitlines()[-2].startswith("torch-compiled 2")
 
 
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
-)
+@pytest.mark.skipif(not computes_in_bf16(), reason="no bfloat16 on this processor")
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_bfloat16(runtime: str, tmp_path: Path) -> None:
     net, example = PLANNED["residual"]()
@@ -273,7 +273,7 @@ def test_bfloat16(runtime: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def not_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(runtime_module, "computes_in_bf16", lambda: False)
 
 
 def refused(message: str, net: nn.Module, inputs: Any = IMAGE, **options: Any) -> None:
@@ -302,7 +302,7 @@ def test_options(options: dict[str, Any], message: str) -> None:
 
 def test_onnx_runtime_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("onnxruntime")
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(runtime_module, "computes_in_bf16", lambda: True)
     message = "onnxruntime computes in f32 on a processor, not in bf16"
     refused(message, conv(3, 4, 3), runtime="onnxruntime", precision="bf16")
 

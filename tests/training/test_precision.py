@@ -2,14 +2,13 @@ import pytest
 import torch
 from tiny import tiny_data, tiny_net
 
+from tensorpress.deploy.runtimes.processor import computes_in_bf16
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Place, Recipe, Settings, Teacher, fit
+from tensorpress.training import Distillation, Place, Recipe, Settings, Teacher, fit, precision
 from tensorpress.training.precision import in_bf16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-needs_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
-)
+needs_bf16 = pytest.mark.skipif(not computes_in_bf16(), reason="no bfloat16 on this processor")
 
 
 def trained(*, bf16: bool | None, taught: bool = False) -> tuple[torch.nn.Module, list[float]]:
@@ -46,12 +45,11 @@ def test_by_default_a_gpu_computes_in_bf16_and_a_processor_does_not():
 
 
 def test_a_processor_without_bf16_says_so(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(precision, "computes_in_bf16", lambda: False)
     with pytest.raises(TensorpressError, match="leave bf16=True"):
         trained(bf16=True)
     assert trained(bf16=None)[1]
 
 
-def test_precision_sets_a_run_apart_where_it_was_asked_for():
-    assert "bf16" not in Settings().as_config()
+def test_precision_sets_a_run_apart():
     assert Settings(bf16=True).as_config() != Settings(bf16=False).as_config()

@@ -23,6 +23,7 @@ from tensorpress.training import (
     run_scheme,
     train,
 )
+from tensorpress.training.metrics import read_metrics
 
 QUIET = Settings(device="cpu", quiet=True)
 
@@ -182,6 +183,15 @@ def test_half_lines_and_leftovers_of_a_kill_go(halfway):
     lines = [json.loads(line) for line in (halfway / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 9
     assert not (halfway / ".last.pt.x7f3.partial").exists()
+
+
+def test_metrics_with_a_damaged_byte_are_left_out(halfway):
+    kept = read_metrics(halfway / "metrics.jsonl")
+    content = bytearray((halfway / "metrics.jsonl").read_bytes())
+    content[3] |= 0x80  # no UTF-8 any more
+    (halfway / "metrics.jsonl").write_bytes(content)
+    assert read_metrics(halfway / "metrics.jsonl") == kept[1:]
+    assert tiny_run(halfway).summary["epochs"] == 3
 
 
 def test_a_full_disk_keeps_the_last_good_state(halfway):

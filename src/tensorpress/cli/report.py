@@ -9,8 +9,8 @@ from tensorpress import report as pages
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_compressed_inputs
 from tensorpress.cli.output import output_folder
+from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.results import machine
 from tensorpress.report import Findings, Material
 from tensorpress.report.write import PAGE
 from tensorpress.training.curves import can_plot

@@ -46,7 +46,12 @@ def reproduce_table(
     ] = True,
     loop: LoopOptions,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the table's runs.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the table's runs; several hosts must see the same.",
+        ),
     ] = None,
 ) -> None:
     """Print one of the paper's tables with our measured rows beside the printed ones.

@@ -68,8 +68,9 @@ Paper = Annotated[
     bool,
     typer.Option(
         "--paper",
-        help="Fine-tune by the paper's recipe, SGD in steps from 0.1 (VGGnet 0.01), in place of "
-        "ours, which is Muon at 0.002 by cosine for as many epochs.",
+        help="Fine-tune by the paper's recipe, SGD in steps from 0.1 (VGGnet 0.01; networks that "
+        "it does not have by cosine from 0.03), in place of ours, which is Muon at 0.002 by cosine "
+        "for as many epochs.",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -14,14 +14,14 @@ from torch import nn
 from tensorpress.allocate import Budget
 from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
+from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import tables_on
-from tensorpress.experiments.results import machine
 from tensorpress.files import write_whole
 from tensorpress.layers import METHODS
 from tensorpress.pruning import CRITERIA, prune
 from tensorpress.surgery import Account
-from tensorpress.training import Compression, Distillation, Recipe, evaluate
+from tensorpress.training import Compression, Distillation, Place, Recipe, evaluate
 from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
@@ -31,6 +31,8 @@ COMPARED = (*METHODS, *CRITERIA)
 IMAGES_FOR_GRADIENTS = 1024
 """Training images that "taylor", which does nothing without, takes where no number is given."""
 TIMED_ROUNDS = 50
+CPU = Place(torch.device("cpu"))
+"""Where all of it is done, which the milliseconds are of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ def compare(
         del settings[key]
     asked = json.loads(json.dumps(settings))
     rows = _read(folder / ROWS, asked)
-    base = evaluate(net, data).percent
+    base = evaluate(net, data, place=CPU).percent
     printed = [
         {"table": table.name, **dataclasses.asdict(row)}
         for table in tables_on(name, data.name)
@@ -172,15 +174,24 @@ def _measured(
     account = compressed(net, data, what, method, Budget(macs=budget))
     seconds = time.perf_counter() - start
     model = account.model
-    before = evaluate(model, data).percent
+    before = evaluate(model, data, place=CPU).percent
     taken, taken_dense = _milliseconds(net, model, data, what)
     if what.recipe.epochs:
         teacher = None
         if what.teacher:
             teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
-        for _ in fit(model, data, what.recipe, seed=what.seed, phase="finetune", teacher=teacher):
+        epochs = fit(
+            model,
+            data,
+            what.recipe,
+            seed=what.seed,
+            phase="finetune",
+            teacher=teacher,
+            place=CPU,
+        )
+        for _ in epochs:
             pass
-    after = evaluate(model, data)
+    after = evaluate(model, data, place=CPU)
     return {
         "pcr": account.pcr,
         "fcr": account.fcr,

@@ -94,11 +94,14 @@ def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
                 distillation=Distillation() if plan.teacher else None,
                 settings=plan.settings,
             )
-            done = [result for result in read_results(path) if result.method != method]
-            versus = control and outcome.summary["acc"] - control
-            facts = {**outcome.summary, "dacc_vs_control": versus}
             if outcome.is_main:
-                write_results(path, [*done, result_of(facts, method, plan.command)])
+                rows = {result.method: result for result in read_results(path)}
+                if method not in rows or not outcome.was_finished:
+                    rows[method] = result_of(outcome.summary, method, plan.command)
+                if control is not None:
+                    versus = rows[method].acc - control
+                    rows[method] = dataclasses.replace(rows[method], dacc_vs_control=versus)
+                write_results(path, list(rows.values()))
     return read_results(path)
 
 

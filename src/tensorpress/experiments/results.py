@@ -1,15 +1,10 @@
 """Measured rows: what was run, what came out, and the command that repeats it."""
 
 import json
-import os
-import platform
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.training import Compression, Recipe
@@ -60,7 +55,8 @@ def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
         for field in fields(Result)
         if field.name not in ("method", "command", "machine")
     }
-    return Result(**known, method=method, command=command, machine=machine(summary["device"]))  # type: ignore[arg-type]
+    where = summary.get("machine", summary["device"])
+    return Result(**known, method=method, command=command, machine=where)  # type: ignore[arg-type]
 
 
 NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
@@ -104,16 +100,6 @@ def markdown(results: list[Result]) -> str:
         f"{number}. `{row.command}`  \n   {row.machine}" for number, row in enumerate(results, 1)
     ]
     return "\n".join([*lines, "", "Commands and machines, row by row:", "", *sources]) + "\n"
-
-
-def machine(device: str) -> str:
-    """The machine in words: processor or GPU, threads, versions."""
-    where = (
-        torch.cuda.get_device_name()
-        if device == "cuda"
-        else f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
-    )
-    return f"{where}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def write_results(path: Path, results: list[Result]) -> None:

@@ -54,7 +54,7 @@ def _repeat_run(config: Json, kind: str, *, paper: bool) -> Command | None:
         words += ["--seed", str(int(config["seed"]))]
         words += ["--hold-back", str(int(config["hold_back"]))] * bool(config["hold_back"])
         words += ["--freeze-bn"] * bool(config["freeze_bn"])
-        if "bf16" in config:
+        if config.get("bf16") is not None:
             words.append("--bf16" if config["bf16"] else "--no-bf16")
         if int(config["processes"]) > 1:
             caveats.append(

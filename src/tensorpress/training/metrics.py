@@ -11,9 +11,9 @@ from tensorpress.files import write_whole
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of ``path``; a line cut short by a kill is left out."""
+    """The whole lines of ``path``; one that is damaged or was cut short is left out."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in _text(path).splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
@@ -44,5 +44,9 @@ def append_metrics(path: Path, line: dict[str, Any]) -> None:
 def keep_metrics(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     """Keep the lines that are ``wanted``, and no other; half lines go too."""
     kept = "".join(json.dumps(line) + "\n" for line in read_metrics(path) if wanted(line))
-    if path.exists() and path.read_text() != kept:
+    if path.exists() and _text(path) != kept:
         write_whole(path, kept)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

@@ -2,6 +2,7 @@
 
 import torch
 
+from tensorpress.deploy.runtimes.processor import computes_in_bf16
 from tensorpress.errors import TensorpressError
 
 
@@ -13,7 +14,7 @@ def in_bf16(asked: bool | None, device: torch.device) -> bool:
     """
     if asked is None:
         return device.type == "cuda"
-    if asked and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if asked and device.type == "cpu" and not computes_in_bf16():
         raise TensorpressError(
             "this processor does not compute in bfloat16: leave bf16=True (--bf16) out."
         )

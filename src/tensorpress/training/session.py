@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tensorpress.data import Dataset, ImageSet
+from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.training.curves import can_plot, plot_curves
 from tensorpress.training.network import Network
@@ -52,9 +53,8 @@ class Settings:
 
     def as_config(self) -> dict[str, Any]:
         """What of it sets a run apart; how fast it computes, and where, does not."""
-        precision = {} if self.bf16 is None else {"bf16": self.bf16}
-        own = {"seed": self.seed, "freeze_bn": self.freeze_bn, "hold_back": self.hold_back}
-        return own | precision
+        names = ("seed", "freeze_bn", "hold_back", "bf16")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +135,7 @@ def carry_out(
             "seed": settings.seed,
             "processes": place.world,
             "device": place.device.type,
+            "machine": machine(place.device.type),
             "versions": _versions(),
         }
         if run.metrics and can_plot():

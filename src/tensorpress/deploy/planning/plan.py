@@ -216,6 +216,10 @@ def usable(name: str, precision: str) -> tuple[Runtime, str]:
         raise TensorpressError(
             f"{name} computes in {', '.join(kind.precisions)} on a processor, not in {precision}."
         )
+    if precision == "bf16" and not kind.has_bf16():
+        raise TensorpressError(
+            "precision='bf16': this processor does not compute in bfloat16; leave it out."
+        )
     return kind, version
 
 
@@ -223,16 +227,12 @@ def read_setting(threads: int | None, precision: str) -> Setting:
     """How to compute.
 
     Raises:
-        TensorpressError: no positive number of threads, or no such precision here.
+        TensorpressError: no positive number of threads, or no such precision.
     """
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise TensorpressError(f"threads={threads!r}: give a whole number from 1 on.")
     if precision not in ("f32", "bf16"):
         raise TensorpressError(f"precision={precision!r}: give 'f32' or 'bf16'.")
-    if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise TensorpressError(
-            "precision='bf16': this processor does not compute in bfloat16; leave it out."
-        )
     return Setting(threads or torch.get_num_threads(), precision)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution.candidates import Candidate
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.runtimes.processor import processor
+from tensorpress.deploy.runtimes.processor import computes_in_bf16, processor
 from tensorpress.layers import Factorized
 
 Choice = Mapping[str, Candidate]
@@ -99,6 +99,10 @@ class Runtime(abc.ABC):
     def processor(self) -> str:
         """What it computes on."""
         return processor()
+
+    def has_bf16(self) -> bool:
+        """Whether what it computes on has instructions for bfloat16."""
+        return computes_in_bf16()
 
     @abc.abstractmethod
     def prepare(self, net: nn.Module, feed: Feed, setting: Setting) -> Prepared:

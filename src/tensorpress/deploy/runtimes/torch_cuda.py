@@ -30,6 +30,9 @@ class TorchCuda(TorchEager):
     def processor(self) -> str:
         return torch.cuda.get_device_name()
 
+    def has_bf16(self) -> bool:
+        return bool(torch.cuda.is_bf16_supported())
+
 
 class TorchCudaGraphs(TorchCuda):
     """A forward pass recorded once and replayed: small batches do not wait for Python."""

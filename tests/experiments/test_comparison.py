@@ -20,7 +20,7 @@ from tensorpress.experiments.comparison import (
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.layers import METHODS as DECOMPOSITIONS
 from tensorpress.pruning import CRITERIA
-from tensorpress.training import Recipe
+from tensorpress.training import Place, Recipe
 
 METHODS = ("ttpwt", "channel-svd")
 
@@ -96,6 +96,18 @@ def test_finished_rows_are_not_done_again_and_more_methods_may_be_asked_for(tmp_
     rows = compare("tiny", net, data, ASKED, tmp_path)
     assert done == [METHODS[1]] * 2
     assert [row for row in rows if row.method == METHODS[0]] == first
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_gpu_of_the_machine_is_left_alone(tmp_path, monkeypatch, taught):
+    net, data = tiny()
+    gpu = Place(torch.device("meta"))  # on which nothing could be evaluated
+    for name in ("evaluate", "loop"):
+        module = sys.modules[f"tensorpress.training.{name}"]
+        monkeypatch.setattr(module, "find_place", lambda: gpu)
+    asked = dataclasses.replace(ASKED, budgets=(1.5,), methods=METHODS[:1], teacher=taught)
+    (row,) = compare("tiny", net, data, asked, tmp_path)
+    assert row.reason == ""
 
 
 def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path):

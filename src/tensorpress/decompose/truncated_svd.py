@@ -12,6 +12,8 @@ from tensorpress.decompose.spectrum import Spectrum
 ChooseRank = Callable[[Spectrum, bool], int]
 """(spectrum, pessimistic) -> rank."""
 
+PART = 512
+"""Columns whose products are summed at a time."""
 EXCESS = 1e-3
 """Energy that the Gram form may discard beyond the SVD's, as a share of what is discarded."""
 
@@ -70,7 +72,7 @@ def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncati
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return None
     squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
-    bounds = np.full_like(squares, _rounding(matrix) * torch.finfo(dtype).eps * squares[0])
+    bounds = np.full_like(squares, _rounding(matrix, dtype) * torch.finfo(dtype).eps * squares[0])
     spectrum = Spectrum(squares, bounds)
     rank = choose(spectrum, True)
     square = not tall and rank == len(squares)
@@ -103,15 +105,16 @@ def _eigh_in_place(gram: Tensor) -> tuple[Tensor, Tensor]:
     return eigenvalues, columns
 
 
-def _rounding(matrix: Tensor) -> float:
-    """Error of an eigenvalue of the Gram matrix, in units of eps times the largest one.
+def _rounding(matrix: Tensor, dtype: torch.dtype) -> float:
+    """Error of an eigenvalue of the Gram matrix in ``dtype``, in eps times the largest one.
 
-    At least twice what was seen: eigh's part grows with the order of the Gram matrix, that of the
-    sums with their length, and most where all terms are equal. The singular values of an SVD were
-    seen to err some four times as much.
+    At least twice what was seen, on processors whose BLAS sums in very different orders: eigh's
+    part grows with the order of the Gram matrix, that of the sums with their length, and most where
+    all terms are equal. In float64, where it costs nothing, the sums are allowed more. The singular
+    values of an SVD were seen to err some four times as much.
     """
     order, length = sorted(matrix.shape)
-    return 8.0 + order / 16 + length / 128
+    return 24.0 + order / 16 + length / (128 if dtype == torch.float32 else 5)
 
 
 def _float32_is_full() -> bool:
@@ -123,13 +126,15 @@ def _float32_is_full() -> bool:
 
 
 def _lower_gram(matrix: Tensor, dtype: torch.dtype, block: int = 128) -> Tensor:
-    """``matrix @ matrix.T`` in ``dtype``, in its lower triangle, which is all that eigh reads."""
+    """``matrix @ matrix.T`` in ``dtype``, in its lower triangle, which is all that eigh reads.
+
+    It is summed by parts: some BLAS add up a long row term by term, which costs digits, and a large
+    matrix is so never held in float64 as a whole.
+    """
     rows, columns = matrix.shape
     gram = matrix.new_zeros(rows, rows, dtype=dtype)
-    # A part at a time, so that a large matrix is never held in float64 as a whole.
-    width = columns if dtype == matrix.dtype else 1024
-    for left in range(0, columns, width):
-        part = matrix[:, left : left + width].to(dtype)
+    for left in range(0, columns, PART):
+        part = matrix[:, left : left + PART].to(dtype)
         for start in range(0, rows, block):
             stop = min(start + block, rows)
             gram[start:stop, :stop].addmm_(part[start:stop], part[:stop].T)
@@ -139,7 +144,7 @@ def _lower_gram(matrix: Tensor, dtype: torch.dtype, block: int = 128) -> Tensor:
 def _by_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
     left, singular, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     values = singular.cpu().numpy()
-    error = 4 * _rounding(matrix) * np.finfo(np.float64).eps * values[0]
+    error = 4 * _rounding(matrix, torch.float64) * np.finfo(np.float64).eps * values[0]
     spectrum = Spectrum(values**2, 2 * values * error + error**2)
     rank = choose(spectrum, True)
     return Truncation(

@@ -34,8 +34,8 @@ def run_scheme(
     epochs takes them as they are. ``distillation`` makes the baseline the teacher of fine-tuning.
     ``dense_control`` also trains the dense baseline on by the recipe of fine-tuning, on labels,
     and the summary then holds the difference to that as well: an undertrained baseline would
-    flatter the compressed network. Accuracies are on all test images, of
-    the last epoch, or of the best one on images held back.
+    flatter the compressed network. Accuracies are on all test images, of the last epoch, or of the
+    best one on images held back.
 
     Called again with the same arguments it goes on where it stopped, and a finished run is only
     read. ``folder`` then holds ``model.tp``, ``summary.json``, ``metrics.jsonl`` and more.

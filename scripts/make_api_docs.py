@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorpress as tp
-from tensorpress.allocate.by_loss import MeasuredLayer
-from tensorpress.allocate.least_loss import Option
 from tensorpress.artifacts import Manifest, read_manifest
+from tensorpress.compression.by_loss import MeasuredLayer
+from tensorpress.compression.exploration import Exploration, Point
+from tensorpress.compression.least_loss import Option
+from tensorpress.compression.weight_sharing import KMeansRegulariser
 from tensorpress.deploy import (
     Benchmark,
     Cell,
@@ -23,11 +25,9 @@ from tensorpress.deploy import (
     interleaved_seconds,
 )
 from tensorpress.deploy.check import Check
-from tensorpress.deploy.execution import Candidate
-from tensorpress.exploration import Exploration, Point
+from tensorpress.deploy.execution import Execution
 from tensorpress.layers import Factorized
 from tensorpress.surgery import Account, Cost, LayerRow
-from tensorpress.weight_sharing import KMeansRegulariser
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 HEAD = """\
@@ -41,7 +41,7 @@ SECTIONS: dict[str, list[str]] = {
     "Calibrate": ["Recovery", "explore"],
     "Rank rules": ["Energy", "SingularSum", "RelativeError", "Ranks", "VBMF"],
     "Tensors": ["tt_svd", "TensorTrain"],
-    "Tensorised layers": ["tensorise", "TTConv2d"],
+    "Tensorized layers": ["tensorize", "TTConv2d"],
     "Shared weights": ["share_weights"],
     "Speed": ["plan", "Plan"],
     "Files and exports": ["save", "load", "load_weights", "export"],
@@ -51,7 +51,7 @@ GIVEN = (
     *(Account, LayerRow, Factorized, Cost),
     *(Exploration, Point, MeasuredLayer, Option),
     *(ExportReport, Check, Manifest),
-    *(PlanTable, PlanRow, Candidate, Benchmark, Cell),
+    *(PlanTable, PlanRow, Execution, Benchmark, Cell),
     KMeansRegulariser,
 )
 BESIDE = (read_manifest, interleaved_seconds, benchmark)

@@ -14,19 +14,19 @@ MODULES = [
     if not info.name.endswith("__main__")
 ]
 WITH_EXAMPLES = {
-    "tensorpress.api",
+    "tensorpress.compression.compress",
     "tensorpress.decompose.ranks",
     "tensorpress.decompose.tensor_train",
     "tensorpress.decompose.vbmf",
     "tensorpress.layers.factorize",
-    "tensorpress.layers.tensorised.factors",
-    "tensorpress.layers.tensorised.tt_conv",
+    "tensorpress.layers.tensorized.factors",
+    "tensorpress.layers.tensorized.tt_conv",
     "tensorpress.networks.build",
-    "tensorpress.pruning.prune",
+    "tensorpress.compression.pruning.prune",
     "tensorpress.surgery.count",
-    "tensorpress.tensorisation",
+    "tensorpress.compression.tensorization",
     "tensorpress.training.recipes",
-    "tensorpress.weight_sharing.share",
+    "tensorpress.compression.weight_sharing.share",
 }
 
 

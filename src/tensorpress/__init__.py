@@ -1,10 +1,19 @@
 """Make trained CNNs smaller and faster by tensor-train decomposition of their kernels (TTPWT)."""
 
+import warnings
+from typing import Any
+
 from tensorpress import networks
-from tensorpress.allocate import Budget
-from tensorpress.api import compress
 from tensorpress.artifacts import load, save
-from tensorpress.calibrate import Recovery
+from tensorpress.compression import (
+    Budget,
+    Recovery,
+    compress,
+    explore,
+    prune,
+    share_weights,
+    tensorize,
+)
 from tensorpress.decompose import (
     VBMF,
     Energy,
@@ -16,14 +25,10 @@ from tensorpress.decompose import (
 )
 from tensorpress.deploy import Plan, export, plan
 from tensorpress.errors import TensorpressError
-from tensorpress.exploration import explore
 from tensorpress.layers import TTConv2d, factorize
 from tensorpress.networks import load_weights
-from tensorpress.pruning import prune
 from tensorpress.surgery import count
-from tensorpress.tensorisation import tensorise
 from tensorpress.version import VERSION as __version__
-from tensorpress.weight_sharing import share_weights
 
 __all__ = [
     "VBMF",
@@ -50,6 +55,18 @@ __all__ = [
     "prune",
     "save",
     "share_weights",
-    "tensorise",
+    "tensorize",
     "tt_svd",
 ]
+
+RENAMED = {"tensorise": "tensorize"}
+"""Names of the version before this one, which go with the next."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in RENAMED:
+        warnings.warn(
+            f"tensorpress.{name} is called {RENAMED[name]} now", DeprecationWarning, stacklevel=2
+        )
+        return globals()[RENAMED[name]]
+    raise AttributeError(f"module 'tensorpress' has no attribute '{name}'")

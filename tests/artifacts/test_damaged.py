@@ -131,7 +131,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "layer of another kind": (
         lambda m: m | {"layers": {"2": {"method": "ttpwt", "ranks": [4, 5, 6]}}},
-        "'2' is factorised there, and a BatchNorm2d here",
+        "'2' is factorized there, and a BatchNorm2d here",
     ),
     "fewer layers": (lambda m: m | {"layers": {}}, "another network: tensors"),
     "more layers": (
@@ -241,7 +241,7 @@ INTO: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "depthwise": (
         lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), *net()[2:]),
-        "'1' is factorised there, and a Conv2d here",
+        "'1' is factorized there, and a Conv2d here",
     ),
     "no such layer": (lambda: nn.Sequential(nn.Conv2d(3, 16, 3)), "has a layer '1'"),
     "one layer": (lambda: nn.Conv2d(16, 16, 3), "has a layer '1'"),
@@ -261,7 +261,7 @@ def test_wrong_networks(build: Callable[[], nn.Module], message: str, file: Path
 
 def test_network_already_compressed(file: Path) -> None:
     loaded = tp.load(file, into=net())
-    assert_refused(file, "'1' is factorised there, and a Factorized here", loaded)
+    assert_refused(file, "'1' is factorized there, and a Factorized here", loaded)
 
 
 def test_lazy_network(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Compressed networks with every geometry that a factorised convolution may have."""
+"""Compressed networks with every geometry that a factorized convolution may have."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from tensorpress.layers import Factorized
 
 
 def compressed(net: nn.Module, image: Tensor, energy: float = 0.5) -> nn.Module:
-    """In eval mode, with factorised layers and batch norms that do something."""
+    """In eval mode, with factorized layers and batch norms that do something."""
     for module in net.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             nn.init.uniform_(module.running_mean, -0.2, 0.2)

@@ -1,4 +1,4 @@
-"""Small networks that are hard to plan: every way that a factorised layer may stand in one."""
+"""Small networks that are hard to plan: every way that a factorized layer may stand in one."""
 
 from collections.abc import Callable
 from typing import Any

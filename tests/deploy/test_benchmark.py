@@ -26,7 +26,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_A_CANDIDATE", 0.0)
+    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_AN_EXECUTION", 0.0)
 
 
 def nets() -> tuple[nn.Module, nn.Module]:

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
-from tensorpress.deploy.execution import Candidate, factorized_layers
+from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import Setting, torch_eager
@@ -40,7 +40,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, seconds in (
         ("planning.measure", "SECONDS_A_NETWORK"),
         ("runtimes.graph_runtime", "SECONDS_A_VARIANT"),
-        ("runtimes.torch_eager", "SECONDS_A_CANDIDATE"),
+        ("runtimes.torch_eager", "SECONDS_AN_EXECUTION"),
     ):
         monkeypatch.setattr(f"tensorpress.deploy.{module}.{seconds}", 0.0)
         monkeypatch.setattr(f"tensorpress.deploy.{module}.LEAST_ROUNDS", 1)
@@ -102,7 +102,7 @@ def test_a_plan_gives_what_the_network_gives(runtime: str, name: str, graphs: Pa
         ways = list(row.seconds)
         assert ways[0].is_dense
         length = len(plain_chain(chains[row.name]))
-        assert row.stored == plan.stored[row.name] == Candidate((1,) * length)
+        assert row.stored == plan.stored[row.name] == Execution((1,) * length)
         assert row.chosen in ways
         # Of layers with the same weights the graph knows one, and OpenVINO fuses small linear ones.
         assert min(row.seconds.values()) > 0 or name in ("tied", "linears")
@@ -170,7 +170,7 @@ def test_a_chain_that_no_kernel_stands_for_stays_as_it_is(runtime: str) -> None:
     plan = planned(net, IMAGE, runtime)
     assert_equal(plan(IMAGE), net(IMAGE))
     odd, plain = plan.table.rows
-    assert list(odd.seconds) == [odd.chosen] == [odd.stored] == [Candidate((1, 1, 1))]
+    assert list(odd.seconds) == [odd.chosen] == [odd.stored] == [Execution((1, 1, 1))]
     assert (odd.dense_seconds, odd.speedup, odd.kernel) == (None, None, "")
     assert next(iter(plain.seconds)).is_dense
     assert re.search(r"^odd +8 +1 2 3 +\S+ +- +\S+ +-$", str(plan), re.M)
@@ -178,7 +178,7 @@ def test_a_chain_that_no_kernel_stands_for_stays_as_it_is(runtime: str) -> None:
 
 
 def test_the_table_reads_as_expected() -> None:
-    dense, stored, between = Candidate((4,)), Candidate((1, 1, 1, 1)), Candidate((1, 2, 1), 16)
+    dense, stored, between = Execution((4,)), Execution((1, 1, 1, 1)), Execution((1, 2, 1), 16)
     seconds = {dense: 2e-3, stored: 0.0, between: 1e-3}
     setting = {"runtime": "torch", "version": "2", "threads": 1, "precision": "f32", "batch": 8}
     rows = (
@@ -228,7 +228,7 @@ def test_memory_formats_are_tried_once_a_choice(monkeypatch: pytest.MonkeyPatch)
     feed = read_feed(torch.randn(2, 3, 6, 6), dynamic_batch=True)
     prepared = RUNTIMES["torch"].prepare(net, feed, Setting(1))
     for runs in ((4,), (1, 1, 1, 1), (4,)):
-        output = prepared.build({"0": Candidate(runs)}, feed)(*feed.tensors)[0]
+        output = prepared.build({"0": Execution(runs)}, feed)(*feed.tensors)[0]
         torch.testing.assert_close(output, net(*feed.tensors), rtol=1e-4, atol=1e-5)
     assert len(tried) == 2
 
@@ -367,7 +367,7 @@ def test_what_a_runtime_gets_wrong_is_not_passed_on(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_could_not_be_measured_is_not_taken_for_the_fastest() -> None:
-    dense, chain = Candidate((2,)), Candidate((1, 1))
+    dense, chain = Execution((2,)), Execution((1, 1))
     assert fastest({dense: 2.0, chain: 1.0}) == chain
     assert fastest({dense: 2.0, chain: 0.0}) == dense
 

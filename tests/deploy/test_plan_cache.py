@@ -26,7 +26,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TENSORPRESS_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     monkeypatch.setattr(graph_runtime, "SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr(torch_eager, "SECONDS_A_CANDIDATE", 0.0)
+    monkeypatch.setattr(torch_eager, "SECONDS_AN_EXECUTION", 0.0)
 
 
 def net(seed: int = 0) -> nn.Module:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tensorpress as tp
+from tensorpress.compression.pruning import CRITERIA
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.experiments import comparison
 from tensorpress.experiments.comparison import (
@@ -19,7 +20,6 @@ from tensorpress.experiments.comparison import (
 )
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.layers import METHODS as DECOMPOSITIONS
-from tensorpress.pruning import CRITERIA
 from tensorpress.training import Place, Recipe
 
 METHODS = ("ttpwt", "channel-svd")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tensorpress.cli.app import app
 from tensorpress.data import load_data
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments import Plan, Result, paper_table, read_results, reproduce
+from tensorpress.experiments import Result, TableRun, paper_table, read_results, reproduce
 from tensorpress.networks import build
 from tensorpress.training import Network, Settings
 
@@ -20,10 +20,10 @@ KEYS = {
 }  # fmt: skip
 
 
-def plan(folder: Path) -> Plan:
+def plan(folder: Path) -> TableRun:
     data = load_data("digits")
     few = dataclasses.replace(data, train=data.train.subset(data.train.labels < 2))
-    return Plan(
+    return TableRun(
         folder=folder,
         network=Network("tt_conv_cnn", lambda: build("tt_conv_cnn", 10, 1)),
         data=few,

@@ -12,7 +12,7 @@ from convs import call, relative
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.layers.tensorised import TTConv2d, near_equal_factors
+from tensorpress.layers.tensorized import TTConv2d, near_equal_factors
 
 GEOMETRIES: dict[str, dict[str, Any]] = {
     "plain": {"kernel_size": 3},
@@ -180,7 +180,7 @@ def test_no_other_factors_are_more_equal(number: int) -> None:
         (lambda: near_equal_factors(0, 3), "0 is no number to factor"),
         (
             lambda: TTConv2d.from_conv(nn.Conv2d(4, 4, 3, groups=2), tp.Energy(0.5)),
-            "cannot be tensorised: it has 2 groups",
+            "cannot be tensorized: it has 2 groups",
         ),
         (
             lambda: TTConv2d.from_conv(nn.Conv1d(4, 4, 3), tp.Energy(0.5)),  # type: ignore[arg-type]

@@ -161,7 +161,7 @@ def test_ways_to_give_inputs(inputs: Any) -> None:
         tp.count(Net(), torch.zeros(1, 3, 8, 8))
 
 
-def test_what_is_inside_a_factorised_layer_belongs_to_it() -> None:
+def test_what_is_inside_a_factorized_layer_belongs_to_it() -> None:
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3))
     model = tp.compress(net, torch.zeros(1, 3, 12, 12), rank=tp.Ranks(3, 4, 5)).model
     assert list(countable_layers(model)) == ["0", "1", "2"]

@@ -8,17 +8,17 @@ from torch import nn
 
 from tensorpress.artifacts.manifest import LayerEntry
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import METHODS, TENSORISED, Factorized, Layer, TTConv2d
+from tensorpress.layers import METHODS, TENSORIZED, Factorized, Layer, TTConv2d
 from tensorpress.layers.shared_weight import SHARED, share, shared_weight_of
-from tensorpress.layers.tensorised import why_not_tensorised
+from tensorpress.layers.tensorized import why_not_tensorized
 
-KNOWN = (*METHODS, *TENSORISED, SHARED)
+KNOWN = (*METHODS, *TENSORIZED, SHARED)
 
 
 def entry_of(layer: nn.Module) -> LayerEntry | None:
-    """The entry of a factorised layer, a tensorised one or one of shared weights; None of others.
+    """The entry of a factorized layer, a tensorized one or one of shared weights; None of others.
 
-    Behind the ranks of a tensorised layer stand the factors of its channels in and out; of shared
+    Behind the ranks of a tensorized layer stand the factors of its channels in and out; of shared
     weights there is the number of clusters.
     """
     if isinstance(layer, Factorized):
@@ -40,17 +40,17 @@ def build_layer(layer: Layer, entry: LayerEntry, device: Any = None) -> nn.Modul
     device = layer.weight.device if device is None else device
     if entry.method == SHARED:
         return _shared(layer, entry, device)
-    return _tensorised(layer, entry, device)
+    return _tensorized(layer, entry, device)
 
 
-def _tensorised(conv: nn.Module, entry: LayerEntry, device: Any) -> TTConv2d:
-    reason = why_not_tensorised(conv)
+def _tensorized(conv: nn.Module, entry: LayerEntry, device: Any) -> TTConv2d:
+    reason = why_not_tensorized(conv)
     count, left = divmod(len(entry.ranks), 3)
     if reason is not None or left:
         raise TensorpressError(reason or f"{len(entry.ranks)} ranks and factors are not thirds.")
     assert isinstance(conv, nn.Conv2d)
     ranks, ins, outs = (entry.ranks[n * count : (n + 1) * count] for n in range(3))
-    naive = entry.method == TENSORISED[True]
+    naive = entry.method == TENSORIZED[True]
     # Made on the meta device: what is drawn to start from would be thrown away.
     layer = TTConv2d.like(conv, ins, outs, ranks, naive=naive, device="meta")
     if (layer.in_channels, layer.out_channels) != (conv.in_channels, conv.out_channels):

@@ -66,12 +66,12 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
 
 
 def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> bool:
-    """Whether the network comes with the tensorised layer that the file has there."""
+    """Whether the network comes with the tensorized layer that the file has there."""
     if not isinstance(layer, TTConv2d):
         return False
     if entry_of(layer) != entry:
         raise TensorpressError(
-            f"{path} is of another network: '{name}' is tensorised with other factors or ranks."
+            f"{path} is of another network: '{name}' is tensorized with other factors or ranks."
         )
     return True
 
@@ -83,7 +83,7 @@ def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) 
         )
     if not isinstance(layer, Layer) or why_not(layer) is not None:
         raise TensorpressError(
-            f"{path} is of another network: '{name}' is factorised there, and a "
+            f"{path} is of another network: '{name}' is factorized there, and a "
             f"{type(layer).__name__} here."
         )
     if entry.method not in KNOWN:

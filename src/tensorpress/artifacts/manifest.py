@@ -18,9 +18,9 @@ the digest, which version 1 does without."""
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A factorised layer: the decomposition's name and the ranks R1, R2, ...
+    """A factorized layer: the decomposition's name and the ranks R1, R2, ...
 
-    For tensorised layers and shared weights see `tensorpress.artifacts.entries`.
+    For tensorized layers and shared weights see `tensorpress.artifacts.entries`.
     """
 
     method: str
@@ -33,7 +33,7 @@ class Manifest:
 
     Attributes:
         tool: version of tensorpress that wrote it.
-        layers: factorised layers by name.
+        layers: factorized layers by name.
         aliases: names of tensors that are stored under another name.
         source: what the writer said of the network: its name, classes, normalisation, ...
         account: what the compression did, as `Account.to_dict` gives it; None where the writer

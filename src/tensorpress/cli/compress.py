@@ -8,7 +8,7 @@ import torch
 import typer
 from torch import nn
 
-from tensorpress import api, artifacts
+from tensorpress import artifacts, compression
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import Inputs, read_calibration, read_dtype, read_inputs, required_net
@@ -71,7 +71,7 @@ def compress(
         )
         network = inputs.load(weights)
         unlabelled = read_calibration(calibrate, calibration_images, inputs)
-        result = api.compress(
+        result = compression.compress(
             network,
             torch.zeros(1, *inputs.shape),
             rank=rule,

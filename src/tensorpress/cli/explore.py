@@ -14,10 +14,10 @@ from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
 from tensorpress.cli.output import output_folder
 from tensorpress.cli.rank_options import SelectionOptions
+from tensorpress.compression.exploration import RATIOS, Exploration
+from tensorpress.compression.exploration import explore as explore_network
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
-from tensorpress.exploration import RATIOS, Exploration
-from tensorpress.exploration import explore as explore_network
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import evaluate
 from tensorpress.training.curves import can_plot

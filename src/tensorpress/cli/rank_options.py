@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tensorpress.allocate import Budget
 from tensorpress.cli.options import read_ranks
+from tensorpress.compression import Budget
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.deploy import RUNTIMES
 from tensorpress.errors import TensorpressError

@@ -15,7 +15,14 @@ from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import LoopOptions
-from tensorpress.experiments import PaperTable, Plan, Result, paper_table, read_results, reproduce
+from tensorpress.experiments import (
+    PaperTable,
+    Result,
+    TableRun,
+    paper_table,
+    read_results,
+    reproduce,
+)
 from tensorpress.experiments.paper import NAMES, paper_counts
 from tensorpress.experiments.reproduce import RESULTS, points
 from tensorpress.networks import build
@@ -71,7 +78,7 @@ def reproduce_table(
         folder = required_folder(output)
         inputs = read_inputs(paper.net, data=data, mean=mean, std=std)
         assert inputs.data is not None
-        plan = Plan(
+        plan = TableRun(
             folder=folder,
             network=inputs.as_network(weights),
             data=inputs.data,

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from tensorpress import training
-from tensorpress.calibrate import FEWEST
 from tensorpress.cli import options, training_options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.rank_options import MethodOptions, RankOptions
 from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
+from tensorpress.compression.calibration import FEWEST
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
 from tensorpress.training import Compression, Outcome, recipes_for

@@ -16,7 +16,7 @@ FLOOR = 1e-14
 
 @dataclass(frozen=True)
 class VBMF(RankRule):
-    """The rank that empirical variational Bayes matrix factorisation finds.
+    """The rank that empirical variational Bayes matrix factorization finds.
 
     The global analytic solution of Nakajima, Sugiyama, Babacan and Tomioka (*Global analytic
     solution of fully-observed variational Bayesian matrix factorization*, JMLR 14, 2013), with the

@@ -1,7 +1,7 @@
 """The paper's tables, as printed and as measured."""
 
 from tensorpress.experiments.paper import PaperRow, PaperTable, paper_table
-from tensorpress.experiments.reproduce import Plan, reproduce
+from tensorpress.experiments.reproduce import TableRun, reproduce
 from tensorpress.experiments.results import (
     Result,
     markdown,
@@ -14,8 +14,8 @@ from tensorpress.experiments.results import (
 __all__ = [
     "PaperRow",
     "PaperTable",
-    "Plan",
     "Result",
+    "TableRun",
     "markdown",
     "method_of",
     "paper_table",

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.allocate import Budget
+from tensorpress.compression import Budget
+from tensorpress.compression.pruning import CRITERIA, prune
 from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.runtimes.processor import machine
@@ -19,7 +20,6 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.layers import METHODS
-from tensorpress.pruning import CRITERIA, prune
 from tensorpress.surgery import Account
 from tensorpress.training import Compression, Distillation, Place, Recipe, evaluate
 from tensorpress.training.distil import Teacher

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tensorpress.compression.pruning import CRITERIA
 from tensorpress.experiments.comparison import Row
-from tensorpress.pruning import CRITERIA
 
 MARKERS = "osD^vP*Xh<>"
 

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from tensorpress.allocate import Budget
+from tensorpress.compression import Budget
 from tensorpress.data import Dataset
 from tensorpress.decompose import Energy
 from tensorpress.errors import TensorpressError
@@ -25,7 +25,7 @@ RESULTS = "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TableRun:
     """How to run a table.
 
     Attributes:
@@ -58,46 +58,46 @@ def points(row: PaperRow) -> dict[str, Compression]:
     }
 
 
-def reproduce(table: PaperTable, plan: Plan) -> list[Result]:
+def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     """Train one baseline, then compress and fine-tune it for every TTPWT row of ``table``.
 
     The control is that baseline trained on by the recipe of fine-tuning. Each finished row is
-    added to ``results.json`` in the plan's folder; what was run before is only read.
+    added to ``results.json`` in its folder; what was run before is only read.
 
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
-    if plan.epochs == 0 and not plan.network.is_trained:
+    if asked.epochs == 0 and not asked.network.is_trained:
         raise TensorpressError(
             "0 epochs and no weights would compress an untrained network; give weights, or epochs."
         )
-    recipes = recipes_for(plan.network.name, paper=True)
-    tuning = recipes.finetune.changed(epochs=plan.epochs)
+    recipes = recipes_for(asked.network.name, paper=True)
+    tuning = recipes.finetune.changed(epochs=asked.epochs)
 
     def train_dense(name: str, network: Network, recipe: Recipe) -> Outcome:
-        folder = plan.folder / name
-        return train(folder, network, plan.data, recipe, settings=plan.settings)
+        folder = asked.folder / name
+        return train(folder, network, asked.data, recipe, settings=asked.settings)
 
-    baseline = train_dense("baseline", plan.network, recipes.train.changed(epochs=plan.epochs))
-    dense = dataclasses.replace(plan.network, weights=baseline.folder / "baseline.pt")
-    control = train_dense("control", dense, tuning).summary["acc"] if plan.control else None
-    path = plan.folder / RESULTS
+    baseline = train_dense("baseline", asked.network, recipes.train.changed(epochs=asked.epochs))
+    dense = dataclasses.replace(asked.network, weights=baseline.folder / "baseline.pt")
+    control = train_dense("control", dense, tuning).summary["acc"] if asked.control else None
+    path = asked.folder / RESULTS
     for row in table.rows:
         for method, compression in points(row).items():
             outcome = run_scheme(
-                plan.folder / _folder_name(method),
+                asked.folder / _folder_name(method),
                 dense,
-                plan.data,
+                asked.data,
                 compression,
                 train=recipes.train.scaled(0),
                 finetune=tuning,
-                distillation=Distillation() if plan.teacher else None,
-                settings=plan.settings,
+                distillation=Distillation() if asked.teacher else None,
+                settings=asked.settings,
             )
             if outcome.is_main:
                 rows = {result.method: result for result in read_results(path)}
                 if method not in rows or not outcome.was_finished:
-                    rows[method] = result_of(outcome.summary, method, plan.command)
+                    rows[method] = result_of(outcome.summary, method, asked.command)
                 if control is not None:
                     versus = rows[method].acc - control
                     rows[method] = dataclasses.replace(rows[method], dacc_vs_control=versus)

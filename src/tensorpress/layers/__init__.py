@@ -14,12 +14,12 @@ from tensorpress.layers.merge import (
     works_along,
 )
 from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
-from tensorpress.layers.tensorised import TENSORISED, TTConv2d
+from tensorpress.layers.tensorized import TENSORIZED, TTConv2d
 
 __all__ = [
     "CONVOLUTIONS",
     "METHODS",
-    "TENSORISED",
+    "TENSORIZED",
     "Blocks",
     "Factorization",
     "Factorized",

@@ -1,4 +1,4 @@
-"""The chain of plain layers that a plan describes: built, filled with weights, and its cost."""
+"""The chain of plain layers that a layout describes: built, filled with weights, and its cost."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, dimensions, sublayers_of
 from tensorpress.layers.memory_format import CHANNELS_LAST
 from tensorpress.layers.merge import is_lighter_as_kernel, through_kernel
-from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, dimensions, sublayers_of
 
 
 class Factorized(nn.Sequential):
@@ -43,7 +43,7 @@ class Factorized(nn.Sequential):
         return f"method={self.method!r}, ranks={self.ranks}"
 
 
-def build_chain(layer: Layer, plan: Plan, device: Any = None) -> Factorized:
+def build_chain(layer: Layer, layout: Layout, device: Any = None) -> Factorized:
     """The chain for ``layer`` with weights not yet set.
 
     Each sublayer takes stride, dilation, padding and padding mode along its own axes; the last one
@@ -52,8 +52,8 @@ def build_chain(layer: Layer, plan: Plan, device: Any = None) -> Factorized:
     """
     weight = layer.weight
     chain = Factorized()
-    for part in plan:
-        chain.add_module(part.name, _part(layer, part, last=part is plan[-1]))
+    for part in layout:
+        chain.add_module(part.name, _part(layer, part, last=part is layout[-1]))
     chain.to_empty(device=weight.device if device is None else device)
     for dims, memory_format in CHANNELS_LAST.items():
         if weight.dim() == dims and _is_only(weight, memory_format):
@@ -89,7 +89,7 @@ def bias_of(chain: Factorized) -> Tensor:
     return bias
 
 
-def chain_cost(layer: Layer, plan: Plan, inputs: Sequence[Sequence[int]]) -> tuple[int, int]:
+def chain_cost(layer: Layer, layout: Layout, inputs: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Parameters and multiply-accumulates of the chain, bias counted in the first only.
 
     Args:
@@ -97,10 +97,10 @@ def chain_cost(layer: Layer, plan: Plan, inputs: Sequence[Sequence[int]]) -> tup
     """
     groups = groups_of(layer)
     params, macs = 0 if layer.bias is None else layer.bias.numel(), 0
-    waiting = {axis for sublayer in sublayers_of(plan) for axis in sublayer.axes}
-    for part in plan:
-        times = part.count if isinstance(part, BlockPlan) else 1
-        for sublayer in part.sublayers if isinstance(part, BlockPlan) else (part,):
+    waiting = {axis for sublayer in sublayers_of(layout) for axis in sublayer.axes}
+    for part in layout:
+        times = part.count if isinstance(part, BlockLayout) else 1
+        for sublayer in part.sublayers if isinstance(part, BlockLayout) else (part,):
             weights = groups * sublayer.outside * (1 if sublayer.depthwise else sublayer.inside)
             weights *= math.prod(layer.weight.shape[2 + axis] for axis in sublayer.axes)
             waiting -= set(sublayer.axes)
@@ -109,7 +109,7 @@ def chain_cost(layer: Layer, plan: Plan, inputs: Sequence[Sequence[int]]) -> tup
     return params, macs
 
 
-def _part(layer: Layer, part: Sublayer | BlockPlan, *, last: bool) -> nn.Module:
+def _part(layer: Layer, part: Sublayer | BlockLayout, *, last: bool) -> nn.Module:
     if isinstance(part, Sublayer):
         return _plain(layer, part, bias=last and layer.bias is not None)
     blocks = Blocks(groups_of(layer), part.count, minor=part.minor, dims=dimensions(layer))

@@ -1,4 +1,4 @@
-"""TT-conv-CNN of tensorised layers, to be trained from scratch: rivals of the paper's Table 2."""
+"""TT-conv-CNN of tensorized layers, to be trained from scratch: rivals of the paper's Table 2."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ from torch import nn
 
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import TTConv2d
-from tensorpress.layers.tensorised import FACTORS, near_equal_factors
+from tensorpress.layers.tensorized import FACTORS, near_equal_factors
 from tensorpress.networks.tt_conv_cnn import TTConvCNN
 
 _LAYERS = ("conv2", "conv3", "conv4", "conv5", "conv6")

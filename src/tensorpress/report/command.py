@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tensorpress.allocate import Budget
+from tensorpress.compression import Budget
 from tensorpress.decompose import VBMF, Energy, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
 from tensorpress.report.rules import read_budget, read_rule

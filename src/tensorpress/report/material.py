@@ -69,7 +69,7 @@ class Material:
         costs: (params, MACs) of the dense network, and of the compressed one.
         account: as recorded; None where no file holds it.
         request: how the compression was asked for.
-        layers: the factorised layers of ``model_file``.
+        layers: the factorized layers of ``model_file``.
         epochs: every epoch so far, in order.
         model_file: the network that came of it so far; None where there is none yet.
         dense_weights: weights of the baseline; None where there are none.

@@ -192,7 +192,7 @@ def _layers(material: Material, findings: Findings) -> list[Section]:
 
 
 def ranked_layers(material: Material, findings: Findings) -> Ranked:
-    """Name and ranks of every layer of the account, or of the factorised ones alone."""
+    """Name and ranks of every layer of the account, or of the factorized ones alone."""
     if findings.account is not None:
         rows = [(row.name, row.ranks) for row in findings.account.layers]
         return rows if any(ranks for _, ranks in rows) else []

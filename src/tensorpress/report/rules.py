@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from tensorpress.allocate import Budget
+from tensorpress.compression import Budget
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.errors import TensorpressError
 

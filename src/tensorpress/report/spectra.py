@@ -49,7 +49,7 @@ class LayerSpectra:
 def read_spectra(
     dense: nn.Module, entries: Mapping[str, LayerEntry], request: Mapping[str, object]
 ) -> dict[str, LayerSpectra]:
-    """The spectra of the factorised layers ``entries``, from the weights of the dense network.
+    """The spectra of the factorized layers ``entries``, from the weights of the dense network.
 
     Each step's spectrum is the one that the decomposition met at the recorded ranks before it. A
     method that is no row of truncations at these ranks has no steps.

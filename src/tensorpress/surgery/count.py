@@ -37,7 +37,7 @@ class Cost:
         params: all its parameters, each counted once, batch norm and biases included. The indices
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
         macs: multiply-accumulates of its convolutions and linear layers.
-        layers: cost of each convolution, linear layer and factorised layer, in order of their
+        layers: cost of each convolution, linear layer and factorized layer, in order of their
             first call; those that were never called come last, with no MACs.
     """
 
@@ -115,9 +115,9 @@ def _counting(
 
 
 def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Convolutions, linear layers, factorised and tensorised ones by name, as they are registered.
+    """Convolutions, linear layers, factorized and tensorized ones by name, as they are registered.
 
-    What lies inside a factorised or tensorised layer belongs to it. A module used in several places
+    What lies inside a factorized or tensorized layer belongs to it. A module used in several places
     has the first of its names.
     """
     layers: dict[str, nn.Module] = {}

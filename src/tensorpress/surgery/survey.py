@@ -40,7 +40,7 @@ class Survey:
 
     @property
     def first_convolution(self) -> SurveyedLayer | None:
-        """The first to run, be it factorised by now."""
+        """The first to run, be it factorized by now."""
         convolutions = (
             layer
             for layer in self.layers
@@ -73,9 +73,9 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
     if id(module) in peeked:
         return "nn.TransformerEncoderLayer reads its weight itself"
     if isinstance(module, Factorized):
-        return f"already factorised ({module.method})"
+        return f"already factorized ({module.method})"
     if isinstance(module, TTConv2d):
-        return f"already tensorised ({module.method})"
+        return f"already tensorized ({module.method})"
     if shared_weight_of(module) is not None:
         return f"its weights are shared ({SHARED})"
     if not cost.inputs:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.allocate import Budget
-from tensorpress.api import compress, describe_request
-from tensorpress.calibrate import FEWEST
+from tensorpress.compression import Budget
+from tensorpress.compression.calibration import FEWEST
+from tensorpress.compression.compress import compress, describe_request
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError

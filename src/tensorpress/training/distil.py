@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tensorpress.calibrate import kept_outputs, mean_distance
+from tensorpress.compression.calibration import kept_outputs, mean_distance
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.surgery import arrange_channels_last

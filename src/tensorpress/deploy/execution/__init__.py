@@ -1,8 +1,8 @@
-"""How the sublayers of a factorised layer can be executed without changing what they compute."""
+"""How the sublayers of a factorized layer can be executed without changing what they compute."""
 
-from tensorpress.deploy.execution.candidates import (
-    Candidate,
-    candidates_of,
+from tensorpress.deploy.execution.executions import (
+    Execution,
+    executions_of,
     factorized_layers,
     realise,
     without_dominated,
@@ -13,10 +13,10 @@ from tensorpress.deploy.execution.module_graph import ModuleGraph, trace_modules
 from tensorpress.deploy.execution.path_guard import PathGuard
 
 __all__ = [
-    "Candidate",
+    "Execution",
     "ModuleGraph",
     "PathGuard",
-    "candidates_of",
+    "executions_of",
     "factorized_layers",
     "fold_batch_norms",
     "foldable_norms",

@@ -32,7 +32,7 @@ class Folded(NamedTuple):
 def fold_batch_norms(net: nn.Module, feed: Feed) -> Folded:
     """A copy of ``net``, in eval mode, with batch norms folded.
 
-    A batch norm is folded into a convolution, a linear layer or the last sublayer of a factorised
+    A batch norm is folded into a convolution, a linear layer or the last sublayer of a factorized
     one where that layer feeds nothing else, both are called once, and the batch norm has running
     statistics. Layers with hooks or shared weights stay as they are, and so does a network whose
     graph cannot be traced.

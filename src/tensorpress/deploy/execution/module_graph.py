@@ -74,7 +74,7 @@ class _Symbol(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Sees a factorised or tensorised layer as one, and computes what it traces."""
+    """Sees a factorized or tensorized layer as one, and computes what it traces."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         super().__init__()

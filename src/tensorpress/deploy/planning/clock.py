@@ -4,23 +4,23 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from tensorpress.deploy.execution import candidates_of, factorized_layers
+from tensorpress.deploy.execution import executions_of, factorized_layers
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
 from tensorpress.deploy.planning.plan import read_setting, usable
-from tensorpress.deploy.runtimes.runtime import Choice, Timings
+from tensorpress.deploy.runtimes.runtime import Executions, Timings
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import ExampleInputs, count
 
 
 class ChainClock:
-    """Measures a network whose factorised layers are replaced by chains of other ranks.
+    """Measures a network whose factorized layers are replaced by chains of other ranks.
 
     Only shapes matter: weights may be any finite numbers.
 
     Args:
-        net: with every layer that is to be measured factorised, at any ranks.
+        net: with every layer that is to be measured factorized, at any ranks.
         example_inputs: what time is measured for, at another batch size if ``batch`` is given.
         runtime, threads: as for :func:`tensorpress.plan`.
 
@@ -42,8 +42,8 @@ class ChainClock:
         if batch is not None:
             self._feed = self._feed.resized(batch)
         net = copy_for_export(net)
-        self._dense: Choice = {
-            name: candidates_of(plain_chain(chain))[0]
+        self._dense: Executions = {
+            name: executions_of(plain_chain(chain))[0]
             for name, chain in factorized_layers(net).items()
         }
         cost = count(net, self._feed.examples)
@@ -56,7 +56,7 @@ class ChainClock:
         """Seconds of each chain executed in its fastest way, and of its dense kernel."""
         found = {}
         for name, times in self._timings(chains, on_step).items():
-            dense = next(taken for candidate, taken in times.items() if candidate.is_dense)
+            dense = next(taken for execution, taken in times.items() if execution.is_dense)
             found[name] = (times[fastest(times)], dense)
         return found
 
@@ -76,5 +76,5 @@ class ChainClock:
     def _timings(
         self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
     ) -> Timings:
-        candidates = worth_measuring(chains, self._shapes, self._kind.multiples)
-        return self._prepared.rearranged(chains).profile(candidates, self._feed, on_step)
+        executions = worth_measuring(chains, self._shapes, self._kind.multiples)
+        return self._prepared.rearranged(chains).profile(executions, self._feed, on_step)

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from tensorpress.deploy.execution import Candidate, candidates_of, without_dominated
+from tensorpress.deploy.execution import Execution, executions_of, without_dominated
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.runtimes import Runner
@@ -17,7 +17,7 @@ Shapes = Sequence[Sequence[int]]
 
 def worth_measuring(
     chains: Mapping[str, Factorized], inputs: Mapping[str, Shapes], multiples: Sequence[int]
-) -> dict[str, list[Candidate]]:
+) -> dict[str, list[Execution]]:
     """For each chain its ways to be executed that no other clearly beats on paper, dense first.
 
     Args:
@@ -27,7 +27,7 @@ def worth_measuring(
     found = {}
     for name, chain in chains.items():
         layers = plain_chain(chain)
-        options = candidates_of(layers, multiples)
+        options = executions_of(layers, multiples)
         shapes = inputs.get(name)
         found[name] = without_dominated(layers, options, *shapes) if shapes else options
     return found
@@ -40,6 +40,6 @@ def median_seconds(runners: Sequence[Runner], feed: Feed) -> list[float]:
     return [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
 
 
-def fastest(taken: Mapping[Candidate, float]) -> Candidate:
+def fastest(taken: Mapping[Execution, float]) -> Execution:
     """The fastest way of executing a layer; the first, dense, where not all could be measured."""
     return min(taken, key=taken.__getitem__) if all(taken.values()) else next(iter(taken))

@@ -1,4 +1,4 @@
-"""An execution plan: how each factorised layer of a network is best run, measured."""
+"""An execution plan: how each factorized layer of a network is best run, measured."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_leaves
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
-    Candidate,
-    candidates_of,
+    Execution,
+    executions_of,
     factorized_layers,
     realise,
     trace_modules,
@@ -46,7 +46,7 @@ TOLERANCES = {"f32": 1e-3, "bf16": 0.2}
 
 
 class Plan:
-    """A network in a runtime, with every factorised layer executed in its fastest way.
+    """A network in a runtime, with every factorized layer executed in its fastest way.
 
     It is called as the network is, and gives what the network gives, up to
     rounding: a tensor, or a tuple where there are several outputs. ``print(plan)`` shows its table.
@@ -66,8 +66,8 @@ class Plan:
         self.runner = self.executed(self.choice)
 
     @property
-    def choice(self) -> dict[str, Candidate]:
-        """How each factorised layer is executed, by its name."""
+    def choice(self) -> dict[str, Execution]:
+        """How each factorized layer is executed, by its name."""
         return {row.name: row.chosen for row in self.table.rows}
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
@@ -88,13 +88,13 @@ class Plan:
     def __str__(self) -> str:
         return str(self.table)
 
-    def executed(self, choice: Mapping[str, Candidate]) -> Runner:
-        """The network in the same runtime with its factorised layers executed in other ways."""
+    def executed(self, choice: Mapping[str, Execution]) -> Runner:
+        """The network in the same runtime with its factorized layers executed in other ways."""
         return _build(self._runtime, self._prepared, choice, self._feed)
 
     @property
-    def stored(self) -> dict[str, Candidate]:
-        """The choice that executes every factorised layer as it is stored."""
+    def stored(self) -> dict[str, Execution]:
+        """The choice that executes every factorized layer as it is stored."""
         return {row.name: row.stored for row in self.table.rows}
 
     def export(self, path: str | os.PathLike[str]) -> Path:
@@ -242,7 +242,7 @@ def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
     if {row.name for row in table.rows} != set(chains):
         return False
     for row in table.rows:
-        ways = candidates_of(plain_chain(chains[row.name]), kind.multiples)
+        ways = executions_of(plain_chain(chains[row.name]), kind.multiples)
         if row.chosen not in ways or ways[0] not in row.seconds:
             return False
     return True
@@ -274,13 +274,13 @@ def _measure(
     chains = factorized_layers(net)
     cost = count(net, feed.examples)
     inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
-    candidates = worth_measuring(chains, inputs, kind.multiples)
-    timings = _trying(kind, lambda: prepared.profile(candidates, feed, on_step))
+    executions = worth_measuring(chains, inputs, kind.multiples)
+    timings = _trying(kind, lambda: prepared.profile(executions, feed, on_step))
     choices = {
         "plan": {name: fastest(taken) for name, taken in timings.items()},
-        "dense": {name: options[0] for name, options in candidates.items()},
+        "dense": {name: options[0] for name, options in executions.items()},
         "chain": {
-            name: Candidate((1,) * sum(options[0].runs)) for name, options in candidates.items()
+            name: Execution((1,) * sum(options[0].runs)) for name, options in executions.items()
         },
     }
     whole = _whole(kind, prepared, choices, feed)
@@ -296,15 +296,15 @@ def _measure(
 def _kernel(chain: Factorized) -> str:
     """The kernel that a chain stands for."""
     layers = plain_chain(chain)
-    merged = candidates_of(layers)[0]
+    merged = executions_of(layers)[0]
     return describe_kernel(realise(layers, merged)[0]) if merged.is_dense else ""
 
 
 def _whole(
-    kind: Runtime, prepared: Prepared, choices: Mapping[str, dict[str, Candidate]], feed: Feed
+    kind: Runtime, prepared: Prepared, choices: Mapping[str, dict[str, Execution]], feed: Feed
 ) -> dict[str, float]:
     """Median seconds of the whole network with its layers executed in each of these ways."""
-    different: list[dict[str, Candidate]] = []
+    different: list[dict[str, Execution]] = []
     for choice in choices.values():
         if choice not in different:
             different.append(choice)
@@ -314,7 +314,7 @@ def _whole(
 
 
 def _build(
-    kind: Runtime, prepared: Prepared, choice: Mapping[str, Candidate], feed: Feed
+    kind: Runtime, prepared: Prepared, choice: Mapping[str, Execution], feed: Feed
 ) -> Runner:
     return _trying(kind, lambda: prepared.build(choice, feed))
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorpress.aligned import ruled
-from tensorpress.deploy.execution import Candidate
+from tensorpress.deploy.execution import Execution
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One factorised layer.
+    """One factorized layer.
 
     Attributes:
         name, kernel, ranks: the layer, as in the account of its compression.
@@ -23,11 +23,11 @@ class PlanRow:
     name: str
     kernel: str
     ranks: tuple[int, ...]
-    chosen: Candidate
-    seconds: Mapping[Candidate, float]
+    chosen: Execution
+    seconds: Mapping[Execution, float]
 
     @property
-    def stored(self) -> Candidate:
+    def stored(self) -> Execution:
         """The chain executed as it is stored."""
         return next(c for c in self.seconds if c.is_stored)
 
@@ -51,7 +51,7 @@ class PlanTable:
     """The layers of a plan and what the whole network takes, measured in turns.
 
     Attributes:
-        rows: a row per factorised layer.
+        rows: a row per factorized layer.
         whole: median seconds of the network by how its layers are executed: "plan", "dense"
             (every layer as its dense kernel) and "chain" (as it is stored).
         setting: runtime, version, threads, precision, batch, processor.
@@ -113,7 +113,7 @@ class PlanTable:
             for row in values["layers"]
         )
         for row in rows:
-            if not {row.chosen, Candidate((1,) * sum(row.chosen.runs))} <= set(row.seconds):
+            if not {row.chosen, Execution((1,) * sum(row.chosen.runs))} <= set(row.seconds):
                 raise ValueError(f"no measurement for '{row.name}'")
         whole = {str(name): float(taken) for name, taken in values["whole"].items()}
         if set(whole) != {"plan", "dense", "chain"}:
@@ -121,12 +121,12 @@ class PlanTable:
         return cls(rows, whole, dict(values["setting"]))
 
 
-def _listed(candidate: Candidate) -> list[Any]:
-    return [list(candidate.runs), candidate.multiple]
+def _listed(execution: Execution) -> list[Any]:
+    return [list(execution.runs), execution.multiple]
 
 
-def _read(runs: list[int], multiple: int) -> Candidate:
-    return Candidate(tuple(map(int, runs)), int(multiple))
+def _read(runs: list[int], multiple: int) -> Execution:
+    return Execution(tuple(map(int, runs)), int(multiple))
 
 
 def _cells(row: PlanRow) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from tensorpress.deploy.runtimes.onnx_runtime import OnnxRuntime
 from tensorpress.deploy.runtimes.openvino import OpenVino
 from tensorpress.deploy.runtimes.runtime import (
-    Choice,
+    Executions,
     Prepared,
     Runner,
     Runtime,
@@ -26,4 +26,4 @@ RUNTIMES: dict[str, Runtime] = {
     )
 }
 
-__all__ = ["RUNTIMES", "Choice", "Prepared", "Runner", "Runtime", "Setting", "Timings"]
+__all__ = ["RUNTIMES", "Executions", "Prepared", "Runner", "Runtime", "Setting", "Timings"]

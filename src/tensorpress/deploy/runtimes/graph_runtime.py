@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tensorpress.deploy.execution import Candidate, factorized_layers
+from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph, export_dense
 from tensorpress.deploy.runtimes.runtime import (
-    Choice,
+    Executions,
     Prepared,
     Runner,
     Runtime,
@@ -28,7 +28,7 @@ SECONDS_A_VARIANT = 1.0
 LEAST_ROUNDS, MOST_ROUNDS = 4, 60
 
 
-class Session(abc.ABC):
+class LoadedGraph(abc.ABC):
     """A graph loaded into its runtime."""
 
     @abc.abstractmethod
@@ -64,7 +64,9 @@ class GraphRuntime(Runtime):
         return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting)
 
     @abc.abstractmethod
-    def load(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False) -> Session:
+    def load(
+        self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False
+    ) -> LoadedGraph:
         """Load an ``onnx.ModelProto``."""
 
 
@@ -76,7 +78,7 @@ class PreparedGraph(Prepared):
 
     def profile(
         self,
-        candidates: Mapping[str, Sequence[Candidate]],
+        executions: Mapping[str, Sequence[Execution]],
         feed: Feed,
         on_step: Callable[[int, int], None],
     ) -> Timings:
@@ -84,9 +86,9 @@ class PreparedGraph(Prepared):
 
         So every layer is measured between its neighbours, with what the runtime fuses into it.
         """
-        count = max(map(len, candidates.values()), default=0)
+        count = max(map(len, executions.values()), default=0)
         choices = [
-            {name: options[min(number, len(options) - 1)] for name, options in candidates.items()}
+            {name: options[min(number, len(options) - 1)] for name, options in executions.items()}
             for number in range(count)
         ]
         sessions, owners = [], []
@@ -106,7 +108,7 @@ class PreparedGraph(Prepared):
                 if turn < wanted:
                     session(feed.tensors)
             on_step(count + 2 * count * (turn + 1) // max(rounds), 3 * count)
-        found: dict[str, dict[Candidate, list[float]]] = defaultdict(lambda: defaultdict(list))
+        found: dict[str, dict[Execution, list[float]]] = defaultdict(lambda: defaultdict(list))
         for choice, session, owner in zip(choices, sessions, owners, strict=True):
             layers: dict[str, float] = dict.fromkeys(choice, 0.0)
             for names, seconds in session.node_seconds():
@@ -116,14 +118,14 @@ class PreparedGraph(Prepared):
             for name, seconds in layers.items():
                 found[name][choice[name]].append(seconds)
         return {
-            name: {candidate: statistics.median(times) for candidate, times in options.items()}
+            name: {execution: statistics.median(times) for execution, times in options.items()}
             for name, options in found.items()
         }
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
         return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
 
-    def build(self, choice: Choice, feed: Feed) -> "GraphRunner":
+    def build(self, choice: Executions, feed: Feed) -> "GraphRunner":
         return GraphRunner(self.runtime, self.graph.variant(choice)[0], feed, self.setting)
 
 
@@ -132,7 +134,7 @@ class GraphRunner(Runner):
 
     def __init__(self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting) -> None:
         self._runtime, self._model, self._feed, self._setting = runtime, model, feed, setting
-        self._sessions: dict[tuple[Any, ...], Session] = {}
+        self._sessions: dict[tuple[Any, ...], LoadedGraph] = {}
         self._session(feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
@@ -141,7 +143,7 @@ class GraphRunner(Runner):
     def save(self, path: Path) -> None:
         self._session(self._feed.tensors).save(path)
 
-    def _session(self, tensors: Sequence[Tensor]) -> Session:
+    def _session(self, tensors: Sequence[Tensor]) -> LoadedGraph:
         shapes = () if self._runtime.any_shape else tuple(tensor.shape for tensor in tensors)
         if shapes not in self._sessions:
             feed = self._feed.with_tensors(tensors)

@@ -1,4 +1,4 @@
-"""A network as an ONNX graph whose factorised layers can be executed in any way."""
+"""A network as an ONNX graph whose factorized layers can be executed in any way."""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tensorpress.deploy.execution import Candidate, candidates_of, factorized_layers, realise
+from tensorpress.deploy.execution import Execution, executions_of, factorized_layers, realise
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.formats.onnx import to_onnx
@@ -30,7 +30,7 @@ MOST_BYTES = 1_900_000_000
 
 @dataclass(frozen=True)
 class _Place:
-    """Which factorised layer a weight of the graph is the kernel of.
+    """Which factorized layer a weight of the graph is the kernel of.
 
     The exporter folds batch norms: ``scale`` is what it multiplied the kernel of each output
     channel with.
@@ -44,11 +44,11 @@ _Kernels = dict[str, NDArray[Any]]
 
 
 class OnnxGraph:
-    """The graph of a network in which every factorised layer is its dense kernel.
+    """The graph of a network in which every factorized layer is its dense kernel.
 
     Attributes:
         model: the ``onnx.ModelProto``.
-        chains: the sublayers of each factorised layer, by its name.
+        chains: the sublayers of each factorized layer, by its name.
     """
 
     def __init__(self, model: Any, chains: Mapping[str, Iterable[nn.Module]]) -> None:
@@ -62,12 +62,12 @@ class OnnxGraph:
         self._places = {name: place for name, place in places.items() if place is not None}
 
     def rearranged(self, chains: Mapping[str, Iterable[nn.Module]]) -> "OnnxGraph":
-        """The same graph with other chains for some of its factorised layers."""
+        """The same graph with other chains for some of its factorized layers."""
         other = copy.copy(self)
         other.chains = self.chains | {name: plain_chain(chain) for name, chain in chains.items()}
         return other
 
-    def variant(self, choice: Mapping[str, Candidate]) -> tuple[Any, dict[str, str]]:
+    def variant(self, choice: Mapping[str, Execution]) -> tuple[Any, dict[str, str]]:
         """The graph with its layers executed as chosen.
 
         Layers that are not in ``choice``, or that the exporter has changed beyond recognition, stay
@@ -143,9 +143,9 @@ class OnnxGraph:
                     return _Place(name, scale)
         return None
 
-    def _chain(self, place: _Place, node: Any, candidate: Candidate) -> tuple[list[Any], _Kernels]:
-        """The nodes and weights of a layer executed as ``candidate``."""
-        layers: list[Any] = realise(self.chains[place.layer], candidate)
+    def _chain(self, place: _Place, node: Any, execution: Execution) -> tuple[list[Any], _Kernels]:
+        """The nodes and weights of a layer executed as ``execution``."""
+        layers: list[Any] = realise(self.chains[place.layer], execution)
         nodes, weights = [], {}
         value = node.input[0]
         for number, layer in enumerate(layers):
@@ -167,7 +167,7 @@ class OnnxGraph:
 
 
 def export_dense(net: nn.Module, feed: Feed) -> Any:
-    """The ``onnx.ModelProto`` of a network with every factorised layer as its dense kernel.
+    """The ``onnx.ModelProto`` of a network with every factorized layer as its dense kernel.
 
     Raises:
         TensorpressError: a layer that cannot be exported, or over 1.9 GB of weights.
@@ -187,7 +187,7 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
 
 def dense_kernels(chains: Mapping[str, Sequence[nn.Module]]) -> dict[str, nn.Module]:
     """The one layer that each chain stands for, of those that stand for one."""
-    ways = {name: candidates_of(chain)[0] for name, chain in chains.items()}
+    ways = {name: executions_of(chain)[0] for name, chain in chains.items()}
     return {name: realise(chains[name], way)[0] for name, way in ways.items() if way.is_dense}
 
 

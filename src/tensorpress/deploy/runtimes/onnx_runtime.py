@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import import_runtimes
-from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, Session
+from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
 
 ERRORS_ONLY = 3
@@ -41,11 +41,11 @@ class OnnxRuntime(GraphRuntime):
         setting: Setting,
         *,
         profiled: bool = False,
-    ) -> Session:
-        return OnnxSession(model, setting, profiled=profiled)
+    ) -> LoadedGraph:
+        return LoadedOnnx(model, setting, profiled=profiled)
 
 
-class OnnxSession(Session):
+class LoadedOnnx(LoadedGraph):
     """An ``onnxruntime.InferenceSession``."""
 
     def __init__(self, model: Any, setting: Setting, *, profiled: bool) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.formats.openvino import import_openvino
-from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, Session
+from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
 
 
@@ -26,11 +26,13 @@ class OpenVino(GraphRuntime):
         import_runtimes("onnx", ("onnx", "onnxscript"))  # the graph comes by way of ONNX
         return {"openvino": import_openvino().__version__.split("-")[0]}
 
-    def load(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False) -> Session:
-        return OpenVinoSession(model, feed, setting, profiled=profiled)
+    def load(
+        self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False
+    ) -> LoadedGraph:
+        return LoadedOpenVino(model, feed, setting, profiled=profiled)
 
 
-class OpenVinoSession(Session):
+class LoadedOpenVino(LoadedGraph):
     """A compiled model for inputs of one shape, and one request to run it."""
 
     def __init__(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool) -> None:

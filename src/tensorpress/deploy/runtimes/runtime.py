@@ -8,16 +8,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tensorpress.deploy.execution.candidates import Candidate
+from tensorpress.deploy.execution.executions import Execution
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.processor import computes_in_bf16, processor
 from tensorpress.layers import Factorized
 
-Choice = Mapping[str, Candidate]
-"""How each factorised layer of a network is executed, by its name."""
+Executions = Mapping[str, Execution]
+"""How each factorized layer of a network is executed, by its name."""
 
-Timings = dict[str, dict[Candidate, float]]
-"""Seconds of each factorised layer, by its name, executed in each way."""
+Timings = dict[str, dict[Execution, float]]
+"""Seconds of each factorized layer, by its name, executed in each way."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Prepared(abc.ABC):
     @abc.abstractmethod
     def profile(
         self,
-        candidates: Mapping[str, Sequence[Candidate]],
+        executions: Mapping[str, Sequence[Execution]],
         feed: Feed,
         on_step: Callable[[int, int], None],
     ) -> Timings:
         """Measure layers executed in different ways; ``on_step`` hears of steps done and in all."""
 
     @abc.abstractmethod
-    def build(self, choice: Choice, feed: Feed) -> Runner:
+    def build(self, choice: Executions, feed: Feed) -> Runner:
         """The network with its layers executed as chosen."""
 
     @abc.abstractmethod
     def rearranged(self, chains: Mapping[str, Factorized]) -> "Prepared":
-        """The same network with other chains for some of its factorised layers."""
+        """The same network with other chains for some of its factorized layers."""
 
 
 class Runtime(abc.ABC):
@@ -79,7 +79,7 @@ class Runtime(abc.ABC):
     Attributes:
         name: what it is asked for by.
         suffix: of the files it writes, with the dot.
-        multiples: widths that its kernels like: candidates filled up to them are measured too.
+        multiples: widths that its kernels like: executions filled up to them are measured too.
         precisions: that it can compute in.
     """
 

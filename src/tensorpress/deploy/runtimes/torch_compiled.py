@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.runtimes.runtime import Choice, Setting
+from tensorpress.deploy.runtimes.runtime import Executions, Setting
 from tensorpress.deploy.runtimes.torch_eager import (
     PreparedTorch,
     TorchEager,
@@ -44,7 +44,7 @@ class TorchCompiled(TorchEager):
 class PreparedCompiled(PreparedTorch):
     """As for eager mode, but compiled when it is built."""
 
-    def build(self, choice: Choice, feed: Feed) -> "CompiledRunner":
+    def build(self, choice: Executions, feed: Feed) -> "CompiledRunner":
         net = self.place.arranged(self.swapped(choice))
         return self._guarded(CompiledRunner(net, feed, self.place))
 

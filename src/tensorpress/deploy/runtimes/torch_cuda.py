@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.runtimes.runtime import Choice, Setting
+from tensorpress.deploy.runtimes.runtime import Executions, Setting
 from tensorpress.deploy.runtimes.torch_eager import PreparedTorch, TorchEager, TorchRunner
 from tensorpress.deploy.runtimes.torch_place import TorchPlace
 from tensorpress.errors import TensorpressError
@@ -46,7 +46,7 @@ class TorchCudaGraphs(TorchCuda):
 class PreparedGraphs(PreparedTorch):
     """As for eager mode, but recorded when it is built."""
 
-    def build(self, choice: Choice, feed: Feed) -> "GraphsRunner":
+    def build(self, choice: Executions, feed: Feed) -> "GraphsRunner":
         net = self.place.arranged(self.swapped(choice))
         return self._guarded(GraphsRunner(net, feed, self.place))
 

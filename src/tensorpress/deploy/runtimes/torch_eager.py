@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from tensorpress.deploy.execution.candidates import Candidate, factorized_layers, realise
+from tensorpress.deploy.execution.executions import Execution, factorized_layers, realise
 from tensorpress.deploy.execution.fold import fold_batch_norms
 from tensorpress.deploy.execution.path_guard import PathGuard
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import FORMATS
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.runtimes.runtime import (
-    Choice,
+    Executions,
     Prepared,
     Runner,
     Runtime,
@@ -32,7 +32,7 @@ from tensorpress.deploy.trace import trace
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import arrange_channels_last
 
-SECONDS_A_CANDIDATE = 0.02
+SECONDS_AN_EXECUTION = 0.02
 LEAST_ROUNDS, MOST_ROUNDS = 5, 30
 FORMAT_ROUNDS, CLEARLY = 2, 1.03
 AnyRunner = TypeVar("AnyRunner", bound="TorchRunner")
@@ -63,20 +63,20 @@ class PreparedTorch(Prepared):
         examples = feed.with_tensors([plain.ready(tensor) for tensor in feed.tensors]).examples
         fast = arrange_channels_last(self.net, examples)
         self.place = dataclasses.replace(plain, channels_last=fast)
-        self._places: dict[frozenset[tuple[str, Candidate]], TorchPlace] = {}
+        self._places: dict[frozenset[tuple[str, Execution]], TorchPlace] = {}
 
     def profile(
         self,
-        candidates: Mapping[str, Sequence[Candidate]],
+        executions: Mapping[str, Sequence[Execution]],
         feed: Feed,
         on_step: Callable[[int, int], None],
     ) -> Timings:
-        """Each layer by itself, its candidates in turns, on random input of its real shape."""
+        """Each layer by itself, its executions in turns, on random input of its real shape."""
         timings: Timings = {}
         chains = factorized_layers(self.net)
         with threads(self.place.setting.threads), torch.inference_mode():
             shapes = self._input_shapes(feed, chains)
-            for done, (name, options) in enumerate(candidates.items()):
+            for done, (name, options) in enumerate(executions.items()):
                 inputs = [
                     self.place.ready(torch.randn(s, dtype=d, device=self.place.device))
                     for s, d in shapes[name]
@@ -84,10 +84,10 @@ class PreparedTorch(Prepared):
                 nets = _executed(chains[name], options)
                 seconds = _in_turns(nets, inputs, self.place) if inputs else [0.0] * len(nets)
                 timings[name] = dict(zip(options, seconds, strict=True))
-                on_step(done + 1, len(candidates))
+                on_step(done + 1, len(executions))
         return timings
 
-    def build(self, choice: Choice, feed: Feed) -> "TorchRunner":
+    def build(self, choice: Executions, feed: Feed) -> "TorchRunner":
         """In the memory format that is the faster for the whole network, tried once a choice."""
         key = frozenset(choice.items())
         net = self.swapped(choice)
@@ -104,7 +104,7 @@ class PreparedTorch(Prepared):
         other._places = {}
         return other
 
-    def swapped(self, choice: Choice) -> nn.Module:
+    def swapped(self, choice: Executions) -> nn.Module:
         """A copy of the network with its layers executed as chosen."""
         chains = factorized_layers(self.net)
         new = {name: _executed(chains[name], [option])[0] for name, option in choice.items()}
@@ -187,7 +187,7 @@ def sequence(layers: Sequence[nn.Module]) -> nn.Module:
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def _executed(chain: Factorized, options: Sequence[Candidate]) -> list[nn.Module]:
+def _executed(chain: Factorized, options: Sequence[Execution]) -> list[nn.Module]:
     """A chain executed in each of these ways; as it is stored, with its blocks."""
     plain = plain_chain(chain)
     return [
@@ -209,6 +209,6 @@ def _in_turns(
 
     for net in nets:
         run(net)
-    rounds = rounds_within(SECONDS_A_CANDIDATE, lambda: run(nets[0]), LEAST_ROUNDS, MOST_ROUNDS)
+    rounds = rounds_within(SECONDS_AN_EXECUTION, lambda: run(nets[0]), LEAST_ROUNDS, MOST_ROUNDS)
     times = [[run(net) for net in nets] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*times, strict=True)]

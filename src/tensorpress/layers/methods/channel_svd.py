@@ -3,8 +3,8 @@
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.layout import channel_names, spatial_axes
 from tensorpress.layers.methods.train import Link, TrainMethod
-from tensorpress.layers.plan import channel_names, spatial_axes
 
 
 class ChannelSVD(TrainMethod):

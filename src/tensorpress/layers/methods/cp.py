@@ -16,9 +16,9 @@ from tensorpress.decompose import (
     sum_of_terms,
 )
 from tensorpress.layers.eligible import Layer
+from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
 from tensorpress.layers.methods.ttpwt import TTPWT
-from tensorpress.layers.plan import Plan, Sublayer, spatial_axes
 
 
 class CPMethod(Method):
@@ -32,7 +32,7 @@ class CPMethod(Method):
     rules: tuple[type[RankRule], ...] = (Energy, RelativeError, Ranks)
     modes = TTPWT()
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 1)
         first, *along, last = self.modes.links(layer)
         (rank,) = ranks

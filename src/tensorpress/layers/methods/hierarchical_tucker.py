@@ -19,9 +19,9 @@ from tensorpress.decompose import (
     with_leaf,
 )
 from tensorpress.layers.eligible import Layer
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, in_blocks, spatial_axes
 from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
 from tensorpress.layers.methods.ttpwt import TTPWT
-from tensorpress.layers.plan import BlockPlan, Plan, Sublayer, in_blocks, spatial_axes
 
 
 class HierarchicalTuckerMethod(Method):
@@ -37,12 +37,12 @@ class HierarchicalTuckerMethod(Method):
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, Ranks)
     train = TTPWT()
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         first, *along, last = self.train.links(layer)
         self.check_number(ranks, 2 * len(along) + 1)
         inside = ranks[0]
         unit = spatial_axes(layer, unit=True)
-        parts: list[Sublayer | BlockPlan] = [Sublayer(first.name, first.mode, inside, unit)]
+        parts: list[Sublayer | BlockLayout] = [Sublayer(first.name, first.mode, inside, unit)]
         for link, filters, outside in zip(along, ranks[1::2], ranks[2::2], strict=True):
             if _apart(link.mode, filters, outside):
                 sublayer = Sublayer(link.name, 1, filters, link.axes)

@@ -22,8 +22,8 @@ from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.layout import Layout, Sublayer, dimensions, in_blocks, spatial_axes
 from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
-from tensorpress.layers.plan import Plan, Sublayer, dimensions, in_blocks, spatial_axes
 
 SIDES = 5
 """Divisors of a channel number that are tried, about evenly spread on a logarithmic scale."""
@@ -41,7 +41,7 @@ class Kronecker(Method):
     name = "kronecker"
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, Ranks)
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 3)
         inside, outside = _channels(layer)
         rank, t1, c1 = ranks
@@ -64,7 +64,7 @@ class Kronecker(Method):
 
         def ranks_of(rule: RankRule) -> tuple[int, int, int]:
             if isinstance(rule, Ranks):
-                self.plan(layer, rule.values)
+                self.layout(layer, rule.values)
                 return rule.values  # type: ignore[return-value]
             best, least = None, math.inf
             for shape in _shapes(layer):

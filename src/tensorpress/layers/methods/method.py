@@ -13,7 +13,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers.chain import Factorized, bias_of, build_chain, chain_cost, fill_chain
 from tensorpress.layers.eligible import Layer, why_not
 from tensorpress.layers.kernels import folded_kernels, group_kernels, whole_fit
-from tensorpress.layers.plan import Plan
+from tensorpress.layers.layout import Layout
 
 Cores = tuple[Tensor, ...]
 Fitter = Callable[[RankRule], "Factorization"]
@@ -83,7 +83,7 @@ class Method(ABC):
         return why_not(layer)
 
     @abstractmethod
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         """The sublayers at these ranks.
 
         Raises:
@@ -120,7 +120,7 @@ class Method(ABC):
         Raises:
             TensorpressError: ranks that the layer cannot have.
         """
-        chain = build_chain(layer, self.plan(layer, ranks), device)
+        chain = build_chain(layer, self.layout(layer, ranks), device)
         chain.method, chain.ranks = self.name, tuple(ranks)
         return chain
 
@@ -128,9 +128,9 @@ class Method(ABC):
         self, layer: Layer, ranks: Sequence[int], inputs: Sequence[Sequence[int]]
     ) -> tuple[int, int]:
         """Parameters and MACs of the chain; see :func:`tensorpress.layers.chain.chain_cost`."""
-        return chain_cost(layer, self.plan(layer, ranks), inputs)
+        return chain_cost(layer, self.layout(layer, ranks), inputs)
 
-    knows_inputs = False
+    data_aware = False
     """Whether :meth:`prepare_for` looks at the moments."""
 
     def prepare_for(

@@ -3,8 +3,8 @@
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.layout import axis_name, channel_names, dimensions, spatial_axes
 from tensorpress.layers.methods.train import Link, TrainMethod
-from tensorpress.layers.plan import axis_name, channel_names, dimensions, spatial_axes
 
 
 class SpatialSVD(TrainMethod):

@@ -16,9 +16,9 @@ from tensorpress.decompose import (
     tensor_ring,
 )
 from tensorpress.layers.eligible import Layer
+from tensorpress.layers.layout import Layout, Sublayer, in_blocks, spatial_axes
 from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
 from tensorpress.layers.methods.ttpwt import TTPWT
-from tensorpress.layers.plan import Plan, Sublayer, in_blocks, spatial_axes
 
 
 class TensorRingMethod(Method):
@@ -32,7 +32,7 @@ class TensorRingMethod(Method):
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, Ranks)
     train = TTPWT()
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         first, *along, last = self.train.links(layer)
         self.check_number(ranks, len(along) + 2)
         closing, inside = ranks[0], ranks[1]

@@ -21,8 +21,8 @@ from tensorpress.decompose import (
 )
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of, whole_fit
+from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
-from tensorpress.layers.plan import Plan, Sublayer, spatial_axes
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TrainMethod(Method):
         """Trains with common ranks for the tensors of all groups."""
         return tt_svd_common(tensors, rule)
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         links = self.links(layer)
         self.check_number(ranks, len(links) - 1)
         inside, outside = layer.weight.shape[1], layer.weight.shape[0] // groups_of(layer)

@@ -8,16 +8,16 @@ from torch import Tensor
 from tensorpress.decompose import contract
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
-from tensorpress.layers.methods.method import Cores
-from tensorpress.layers.methods.train import Link, TrainMethod
-from tensorpress.layers.plan import (
-    Plan,
+from tensorpress.layers.layout import (
+    Layout,
     Sublayer,
     axis_name,
     channel_names,
     in_blocks,
     spatial_axes,
 )
+from tensorpress.layers.methods.method import Cores
+from tensorpress.layers.methods.train import Link, TrainMethod
 
 
 class TT(TrainMethod):
@@ -55,7 +55,7 @@ class TT(TrainMethod):
                 joined.pop()
         return tuple(joined)
 
-    def plan(self, layer: Layer, ranks: Sequence[int]) -> Plan:
+    def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         last, first, *along = self.links(layer)
         self.check_number(ranks, len(along) + 1)
         unit = spatial_axes(layer, unit=True)

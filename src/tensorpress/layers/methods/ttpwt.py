@@ -8,9 +8,9 @@ from tensorpress.decompose import RankRule
 from tensorpress.layers.data_aware import DataAwareLayer
 from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
 from tensorpress.layers.methods.method import Factorization
 from tensorpress.layers.methods.train import Link, TrainMethod
-from tensorpress.layers.plan import axis_name, channel_names, spatial_axes
 
 
 class TTPWT(TrainMethod):
@@ -20,7 +20,7 @@ class TTPWT(TrainMethod):
     """
 
     name = "ttpwt"
-    knows_inputs = True
+    data_aware = True
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         first, last = channel_names(layer)

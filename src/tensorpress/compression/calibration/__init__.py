@@ -1,0 +1,43 @@
+"""A network and images in, what compression needs to know of them out: metrics, losses, fits."""
+
+from tensorpress.compression.calibration.distil import distil
+from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.images import (
+    FEWEST,
+    CalibrationImages,
+    batches,
+    even_batches,
+    outputs,
+    read_images,
+)
+from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
+from tensorpress.compression.calibration.moments import input_moments, samplers
+from tensorpress.compression.calibration.reconstruct import reconstruct
+from tensorpress.compression.calibration.recovery import Recovery, read_recovery
+from tensorpress.compression.calibration.sensitivity import (
+    answers_on_batch_statistics,
+    layer_losses,
+)
+from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
+
+__all__ = [
+    "FEWEST",
+    "CalibrationImages",
+    "Recovery",
+    "answers_on_batch_statistics",
+    "batches",
+    "distil",
+    "divergence",
+    "even_batches",
+    "input_moments",
+    "kept_outputs",
+    "layer_losses",
+    "mean_distance",
+    "outputs",
+    "read_images",
+    "read_recovery",
+    "reconstruct",
+    "reestimate_batch_norm",
+    "samplers",
+    "settle_batch_norm",
+]

@@ -1,0 +1,165 @@
+"""Label-free distillation: the compressed network learns to answer as the original does."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.images import even_batches, outputs
+from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
+from tensorpress.compression.calibration.statistics import reestimate_batch_norm
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized, channels_last
+from tensorpress.progress import progress_bar
+from tensorpress.surgery import arrange_channels_last
+
+BATCH = 64
+HELD_BACK = 0.1
+LEARNING_RATES = (4e-3, 5e-4)
+LAYERS = 10.0
+"""Weight of the decomposed layers' outputs beside the answers."""
+TURNS = 2
+"""A step compares every second layer, in turns: all of them would cost a fifth of its time."""
+WARM_UP = 0.1
+
+
+def distil(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> None:
+    """Train ``student``, in place, on the answers of ``teacher`` to images without labels.
+
+    The loss is the mean squared difference of the answers (of logits less their mean) as a share of
+    their variance, and the same of the outputs of decomposed layers, averaged over layers: from
+    few images the answers alone teach little. Adam, one cycle; images are flipped and shifted at
+    random, and both networks see the same. Frozen parameters stay, unless all of them are frozen. A
+    tenth of the images is held back: if the divergence on those has not fallen, a smaller learning
+    rate is tried, and if that does not help either, the student stays as it was.
+
+    Args:
+        images: (N, C, H, W) or of another shape; only images are flipped and shifted.
+        epochs: over the images that are not held back.
+    """
+    teacher = copy.deepcopy(teacher)
+    if arrange_channels_last(teacher, images[:2]):
+        images = channels_last(images)
+    held, used = _split(images, seed)
+    held_parts, used_parts = even_batches(held, BATCH), even_batches(used, 2 * BATCH)
+    wanted = outputs(teacher, held_parts)
+    before = float(divergence(outputs(student, held_parts), wanted))
+    for rate in LEARNING_RATES:
+        trained = copy.deepcopy(student)
+        arrange_channels_last(trained, images[:2])
+        if not any(parameter.requires_grad for parameter in trained.parameters()):
+            for parameter in trained.parameters():
+                parameter.requires_grad_(parameter.is_floating_point())
+        _train(trained, teacher, used, epochs, rate, seed, progress)
+        reestimate_batch_norm(trained, used_parts)
+        if _divergence_or_inf(trained, held_parts, wanted) < before:
+            student.load_state_dict(trained.state_dict())
+            return
+
+
+def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) -> float:
+    """Infinity where training has diverged, so that the student answers with NaN."""
+    try:
+        return float(divergence(outputs(student, parts), wanted))
+    except TensorpressError:
+        return math.inf
+
+
+def _split(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    count = max(1, round(HELD_BACK * len(images)))
+    return images[order[:count]], images[order[count:]]
+
+
+def _train(
+    student: nn.Module,
+    teacher: nn.Module,
+    images: Tensor,
+    epochs: int,
+    rate: float,
+    seed: int,
+    progress: bool | None,
+) -> None:
+    layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
+    generator = torch.Generator().manual_seed(seed)
+    batch = min(BATCH, len(images))
+    steps = epochs * (len(images) // batch)
+    optimiser = torch.optim.Adam(student.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        max_lr=rate,
+        total_steps=steps + 1,
+        pct_start=(WARM_UP * steps + 1) / (steps + 1),  # PyTorch counts from the step before
+        cycle_momentum=False,
+    )
+    teacher.eval()
+    student.train()
+    with (
+        progress_bar(show=progress) as bar,
+        kept_outputs(student, layers) as maps,
+        kept_outputs(teacher, layers) as wanted_maps,
+    ):
+        task = bar.add_task("distilling", total=steps)
+        for epoch in range(epochs):
+            for step, part in enumerate(_shuffled(images, batch, generator)):
+                part = jittered(part, generator)
+                compared = layers[(epoch + step) % TURNS :: TURNS]
+                maps.clear()
+                wanted_maps.clear()
+                with torch.no_grad():
+                    wanted = teacher(part)
+                optimiser.zero_grad()
+                loss = _distance(student(part), wanted)
+                loss = loss + LAYERS * mean_distance(compared, maps, wanted_maps)
+                torch.autograd.backward(loss)
+                optimiser.step()
+                schedule.step()
+                bar.advance(task)
+
+
+def _shuffled(images: Tensor, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Whole batches in random order; what is left over waits for another epoch."""
+    order = torch.randperm(len(images), generator=generator)
+    for start in range(0, len(images) - batch + 1, batch):
+        yield images[order[start : start + batch]]
+
+
+def _distance(answers: Tensor, wanted: Tensor) -> Tensor:
+    if wanted.dim() == 2 and wanted.shape[1] > 1:
+        answers = answers - answers.mean(1, keepdim=True)
+        wanted = wanted - wanted.mean(1, keepdim=True)
+    return F.mse_loss(answers, wanted) / wanted.var().clamp(min=1e-12)
+
+
+def jittered(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W) flipped left to right at random and shifted by up to an eighth.
+
+    Others come back as they are. Each image has its own draw, and the memory format stays.
+    """
+    if images.dim() != 4 or min(images.shape[2:]) < 8:
+        return images
+    count, (height, width) = len(images), images.shape[2:]
+    flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+    images = torch.where(flips[:, None, None, None], images.flip(3), images)
+    far = max(1, min(height, width) // 8)
+    padded = F.pad(images, (far, far, far, far))
+    down = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+    right = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+    rows = down[:, None] + torch.arange(height, device=images.device)
+    columns = right[:, None] + torch.arange(width, device=images.device)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    shifted = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+    shifted = shifted.permute(0, 3, 1, 2)
+    return shifted.contiguous() if images.is_contiguous() else shifted

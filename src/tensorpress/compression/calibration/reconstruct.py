@@ -1,0 +1,185 @@
+"""Layer by layer towards the original's answers, each fed by those already compressed."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.compression.calibration.moments import samplers
+from tensorpress.compression.calibration.patches import Sampler
+from tensorpress.compression.calibration.statistics import batch_norms, batch_statistics
+from tensorpress.compression.calibration.watching import fed, run_watched
+from tensorpress.decompose import Ranks
+from tensorpress.layers import Factorization, Layer, find_method, shifted_kernels
+from tensorpress.progress import track
+from tensorpress.surgery import replace_layers
+
+RIDGE = 1e-2
+"""Share of the mean eigenvalue by which a fitted kernel is held to the original one."""
+
+
+class _Reached(Exception):
+    """The layer of interest has its input; nothing after it is needed."""
+
+
+def reconstruct(
+    net: nn.Module,
+    ranks: Mapping[str, tuple[int, ...]],
+    parts: Sequence[Tensor],
+    *,
+    method: str = "ttpwt",
+    sweeps: int = 2,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> dict[str, Factorization]:
+    """Decompose layers one after the other, each making up for the errors of those before it.
+
+    The asymmetric reconstruction of Zhang et al. (2016, arXiv 1505.06798) in closed form: of the
+    kernels that map the compressed network's own input patches to the original's outputs, the least
+    squares one is decomposed, under the metric of those patches if the method knows how. Batch
+    norms use the statistics of the batch meanwhile, as their running ones go stale with every
+    layer.
+
+    Args:
+        net: the original; it is not changed.
+        ranks: of the layers to decompose, in order of execution.
+        parts: batches of calibration images.
+        method: of decomposition.
+        sweeps: of alternating least squares for each layer, where the method has any.
+
+    Returns:
+        for each layer its decomposition, with a new bias where it has one.
+    """
+    layers: dict[str, Layer] = {name: net.get_submodule(name) for name in ranks}  # type: ignore[misc]
+    images = sum(len(part) for part in parts)
+    samples = samplers(layers, images, seed)
+    wanted = _original_outputs(net, samples, parts)
+    centred = _followed_by_batch_norm(net, layers, parts[0][:2])
+    student = copy.deepcopy(net)
+    found: dict[str, Factorization] = {}
+    with batch_statistics(student):
+        for name in track(list(ranks), "reconstructing", show=progress):
+            fit = _fit_layer(
+                student,
+                name,
+                layers[name],
+                method,
+                samples[name],
+                wanted.pop(name),
+                parts,
+                Ranks(*ranks[name]),
+                sweeps,
+                centred=name in centred,
+            )
+            replace_layers(student, {name: fit.to_module(layers[name]).eval()})
+            found[name] = fit
+    return found
+
+
+def _fit_layer(
+    student: nn.Module,
+    name: str,
+    layer: Layer,
+    method: str,
+    sampler: Sampler,
+    wanted: list[Tensor],
+    parts: Sequence[Tensor],
+    ranks: Ranks,
+    sweeps: int,
+    *,
+    centred: bool,
+) -> Factorization:
+    calls = len(wanted) // len(parts)  # in one forward pass
+    patches = torch.cat(_inputs(student, name, sampler, parts, calls), dim=1).float()
+    outputs = torch.cat(wanted, dim=1).float()
+    if layer.bias is not None:
+        outputs = outputs - layer.bias.detach().float().reshape(len(outputs), 1, -1)
+    centred = centred or layer.bias is not None
+    means = (patches.mean(1, keepdim=True), outputs.mean(1, keepdim=True))
+    if centred:
+        patches, outputs = patches - means[0], outputs - means[1]
+    count = patches.shape[1]
+    moments = (patches.mT @ patches).double() / count
+    cross = (patches.mT @ outputs).double() / count
+    kernels = shifted_kernels(layer).double()
+    ridge = RIDGE * moments.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1).clamp(min=1e-12)
+    identity = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
+    fitted = torch.linalg.solve(moments + ridge * identity, cross + ridge * kernels)
+    fit = find_method(method).prepare_for(layer, moments, fitted)(ranks, sweeps)
+    if layer.bias is None:
+        return fit
+    shift = means[1].double() - means[0].double() @ fit.kernels(layer)
+    bias = layer.bias.detach() + shift.reshape(-1).to(layer.bias.dtype)
+    return dataclasses.replace(fit, bias=bias)
+
+
+@torch.no_grad()
+def _inputs(
+    student: nn.Module, name: str, sampler: Sampler, parts: Sequence[Tensor], calls: int
+) -> list[Tensor]:
+    """Patches that the layer ``name`` is fed, batch by batch and call by call."""
+    taken: list[Tensor] = []
+
+    def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        taken.append(sampler.patches(fed(args, kwargs)))
+        if len(taken) % calls == 0:
+            raise _Reached
+
+    handle = student.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        for part in parts:
+            try:
+                student(part)
+            except _Reached:
+                continue
+    finally:
+        handle.remove()
+    return taken
+
+
+def _original_outputs(
+    net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
+) -> dict[str, list[Tensor]]:
+    """What each layer gives at the places of its sampler, batch by batch and call by call."""
+    taken: dict[str, list[Tensor]] = {name: [] for name in samples}
+
+    def watch(name: str, sampler: Sampler) -> Callable[..., None]:
+        def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            taken[name].append(sampler.outputs(output).clone())
+
+        return leave
+
+    handles = [
+        net.get_submodule(name).register_forward_hook(watch(name, sampler))
+        for name, sampler in samples.items()
+    ]
+    run_watched(net, parts, handles)
+    return taken
+
+
+def _followed_by_batch_norm(
+    net: nn.Module, layers: Mapping[str, Layer], images: Tensor
+) -> set[str]:
+    """Layers whose output goes into a batch norm, which takes out any constant."""
+    given: dict[int, tuple[str, Tensor, int]] = {}
+    found: set[str] = set()
+
+    def gives(name: str) -> Callable[..., None]:
+        def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            # The tensor is kept, so that its id stays its own.
+            given[id(output)] = (name, output, output._version)
+
+        return leave
+
+    def takes(_module: nn.Module, args: Any) -> None:
+        name, output, version = given.get(id(args[0]) if args else 0, ("", None, 0))
+        if output is not None and output._version == version:  # not changed in place meanwhile
+            found.add(name)
+
+    handles = [layer.register_forward_hook(gives(name)) for name, layer in layers.items()]
+    handles += [norm.register_forward_pre_hook(takes) for norm in batch_norms(net)]
+    run_watched(net, [images], handles)
+    return found

@@ -1,0 +1,79 @@
+"""Batch-norm statistics, taken again from what a compressed network really computes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.images import outputs
+from tensorpress.surgery import evaluating
+
+CLEARLY = 2.0
+
+
+def batch_norms(net: nn.Module) -> list[_BatchNorm]:
+    """The batch norms that keep running statistics."""
+    return [
+        module
+        for module in net.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    ]
+
+
+@torch.no_grad()
+def reestimate_batch_norm(net: nn.Module, parts: Sequence[Tensor]) -> None:
+    """Set every batch norm's running mean and variance to their average over ``parts``.
+
+    An average over the batches, not a moving one: the order of the batches does not matter. All
+    layers are done in one pass, each fed with batches that those before it have normalised by
+    their own statistics. Everything else stays in eval mode.
+    """
+    norms = batch_norms(net)
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(net):
+        try:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
+            for part in parts:
+                net(part)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+
+def settle_batch_norm(net: nn.Module, original: nn.Module, parts: Sequence[Tensor]) -> None:
+    """Take the statistics again, unless that takes the answers clearly further from the original's.
+
+    So it does where the original's own are not those of the images: a network that was trained
+    for a moment only, or images of another kind than it was trained on.
+    """
+    buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    wanted = outputs(original, parts)
+    before = divergence(outputs(net, parts), wanted)
+    reestimate_batch_norm(net, parts)
+    if divergence(outputs(net, parts), wanted) > CLEARLY * before:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
+
+
+@contextmanager
+def batch_statistics(net: nn.Module) -> Iterator[None]:
+    """Eval mode, but for batch norms, which use the batch's statistics and keep their own."""
+    norms = batch_norms(net)
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    with evaluating(net):
+        try:
+            for norm in norms:
+                norm.momentum = 0.0
+                norm.num_batches_tracked = None
+                norm.train()
+            yield
+        finally:
+            for norm, (momentum, tracked) in zip(norms, kept, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, tracked

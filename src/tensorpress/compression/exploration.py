@@ -1,0 +1,148 @@
+"""How far a network can be compressed, layer by layer and as a whole, before it is."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from tensorpress.aligned import aligned
+from tensorpress.compression.budget import Budget
+from tensorpress.compression.by_loss import MeasuredLayer, ranks_by_loss
+from tensorpress.compression.calibrated import Calibrated, refuse_unfit
+from tensorpress.compression.calibration import CalibrationImages, Recovery, read_images
+from tensorpress.compression.candidate import Candidate
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, keep_reasons, survey
+
+RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The network at one budget.
+
+    Attributes:
+        pcr, fcr: reached.
+        loss: sum over the layers of what decomposing each alone does to the answers.
+        score: of the network after the steps in closed form, where a way to score was given.
+        ranks: of the layers that are decomposed.
+    """
+
+    pcr: float
+    fcr: float
+    loss: float
+    score: float | None
+    ranks: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """What :func:`explore` found; prints as two tables.
+
+    Attributes:
+        layers: what each layer costs and loses at many ranks.
+        points: the network at rising budgets; it ends where no rank reaches the next.
+        cost: of the network as it is.
+    """
+
+    layers: tuple[MeasuredLayer, ...]
+    points: tuple[Point, ...]
+    cost: Cost
+
+    def __str__(self) -> str:
+        rows = [("layer", "divergence at 1/2, 1/4, 1/8 of its parameters", "ranks there")]
+        for layer in self.layers:
+            found = [nearest(layer, share) for share in (0.5, 0.25, 0.125)]
+            losses = "  ".join("       -" if i is None else f"{x:8.4f}" for i, x in found)
+            ranks = "   ".join(
+                "-" if i is None else " ".join(map(str, layer.ranks[i] or ())) for i, _ in found
+            )
+            rows.append((layer.name, losses, ranks))
+        budgets = [("PCR", "FCR", "sum of divergences", "score")]
+        for p in self.points:
+            score = "-" if p.score is None else f"{p.score:.2f}"
+            budgets.append((f"{p.pcr:.2f}", f"{p.fcr:.2f}", f"{p.loss:.4f}", score))
+        return "\n".join([*aligned(rows), "", *aligned(budgets)])
+
+
+def explore(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    calibration: CalibrationImages,
+    *,
+    ratios: Sequence[float] = RATIOS,
+    include: Iterable[Selector] | None = None,
+    exclude: Iterable[Selector] = (),
+    skip_first: bool = True,
+    score: Callable[[nn.Module], float] | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Exploration:
+    """Measure what decomposing each layer does to the answers, and what budgets would cost.
+
+    Nothing is compressed for good, and the network is not changed. The divergence is the mean KL
+    from the network's own class probabilities, in nats, with one layer alone decomposed.
+
+    Args:
+        net, example_inputs, calibration, include, exclude, skip_first: as for `compress`.
+        ratios: PCR and FCR to look at, both at once.
+        score: a way to score a network, such as its accuracy in percent; each budget's network,
+            after the steps of recovery in closed form, is then scored.
+        seed: of all randomness.
+
+    Raises:
+        TensorpressError: as `compress`, or a ratio below 1.
+    """
+    budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
+    surveyed = survey(net, example_inputs)
+    reasons = keep_reasons(
+        net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=False
+    )
+    candidates = [Candidate(s, "ttpwt") for s in surveyed.layers if s.name not in reasons]
+    if not candidates:
+        raise TensorpressError("there is no layer to explore: all of them stay as they are.")
+    refuse_unfit(candidates)
+    recovery = Recovery(distil_epochs=0, seed=seed)
+    calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
+    moments = calibrated.moments(candidates)
+    layers = calibrated.measured(candidates, moments)
+    points = []
+    for budget in budgets:
+        try:
+            ranks = ranks_by_loss(layers, surveyed.cost, budget)
+        except TensorpressError:
+            break
+        chosen = [layer.ranks.index(ranks.get(layer.name)) for layer in layers]
+        scored = None
+        if score is not None:
+            choices = calibrated.fit(candidates, ranks, moments)
+            made = {c.candidate.surveyed.name: c.fit.to_module(c.candidate.layer) for c in choices}
+            model = copy_with(net, dict(made))
+            calibrated.finish(model)
+            scored = score(model)
+        points.append(_point(layers, chosen, surveyed.cost, ranks, scored))
+    return Exploration(tuple(layers), tuple(points), surveyed.cost)
+
+
+def nearest(layer: MeasuredLayer, share: float) -> tuple[int | None, float]:
+    """The option of the most parameters up to ``share`` of the layer's own, and its loss."""
+    most = share * layer.options[0].params
+    fitting = [i for i, o in enumerate(layer.options) if i and o.params <= most]
+    if not fitting:
+        return None, float("nan")
+    best = max(fitting, key=lambda i: layer.options[i].params)
+    return best, layer.options[best].loss
+
+
+def _point(
+    layers: Sequence[MeasuredLayer],
+    chosen: Sequence[int],
+    cost: Cost,
+    ranks: dict[str, tuple[int, ...]],
+    score: float | None,
+) -> Point:
+    pairs = [(layer.options[0], layer.options[i]) for layer, i in zip(layers, chosen, strict=True)]
+    params = cost.params - sum(before.params - after.params for before, after in pairs)
+    macs = cost.macs - sum(before.macs - after.macs for before, after in pairs)
+    loss = sum(after.loss for _, after in pairs)
+    return Point(cost.params / params, cost.macs / max(macs, 1), loss, score, ranks)

@@ -1,0 +1,152 @@
+"""One option for every layer: the least sum of losses under a budget of parameters, MACs, time."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tensorpress.compression.budget import Budget
+from tensorpress.errors import TensorpressError
+
+MIXES = 17
+HALVINGS = 60
+Floats = NDArray[np.float64]
+Meets = Callable[[Sequence[int]], bool]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a layer would cost and lose in one of the ways to leave or decompose it.
+
+    ``seconds`` is 0 where time does not matter.
+    """
+
+    params: int
+    macs: int
+    loss: float
+    seconds: float = 0.0
+
+
+def choose_least_loss(
+    layers: Sequence[Sequence[Option]],
+    whole: tuple[int, int] | tuple[int, int, float],
+    budget: Budget,
+) -> list[int]:
+    """The index of the option to take for each layer.
+
+    A knapsack with up to three constraints, by its Lagrangian: at prices a, b and c of a parameter,
+    a MAC and a second each layer takes the option of least ``loss + a params + b macs + c
+    seconds``. For a row of mixtures of the prices the lowest level that meets the budget is found
+    by bisection, what is left over is spent on the upgrades that save most for their cost, and the
+    best mixture is taken.
+
+    Args:
+        layers: the options of each layer; the first one leaves it as it is.
+        whole: parameters, MACs and, where the budget is timed, seconds of the network as it is.
+        budget: the ratios to reach.
+
+    Raises:
+        TensorpressError: the cheapest options together do not meet the budget.
+    """
+    costs = [
+        np.array([[o.params, o.macs, o.seconds] for o in options], dtype=np.float64)
+        for options in layers
+    ]
+    losses = [np.array([option.loss for option in options]) for options in layers]
+    before = np.array([*whole, 0.0][:3], dtype=np.float64)
+    base = before - sum((cost[0] for cost in costs), np.zeros(3))
+
+    def spent(chosen: Sequence[int]) -> Floats:
+        picked = (cost[index] for cost, index in zip(costs, chosen, strict=True))
+        return base + sum(picked, np.zeros(3))
+
+    def ratios(chosen: Sequence[int]) -> list[float]:
+        left = spent(chosen)
+        return [b / a if a > 0 else 1.0 for b, a in zip(before, left, strict=True)]
+
+    def meets(chosen: Sequence[int]) -> bool:
+        return budget.is_met(*ratios(chosen))
+
+    def at_price(price: Floats) -> list[int]:
+        return [
+            int(np.argmin(loss + cost @ price)) for cost, loss in zip(costs, losses, strict=True)
+        ]
+
+    def at_level(unit: Floats, level: float) -> list[int]:
+        return at_price(level * unit)
+
+    def total(chosen: Sequence[int]) -> float:
+        return sum(float(loss[index]) for loss, index in zip(losses, chosen, strict=True))
+
+    scale = np.divide(1.0, before, out=np.zeros(3), where=before > 0)
+    found: list[list[int]] = []
+    for share in _shares(budget):
+        unit = share * scale
+        chosen = _lowest_price(partial(at_level, unit), meets)
+        if chosen is not None:
+            found.append(_upgraded(chosen, costs, losses, unit, meets))
+    if not found:
+        pcr, fcr, speedup = ratios(at_price(np.mean(_shares(budget), axis=0) * scale * 1e12))
+        timed = f", and the speedup {speedup:.2f}" if budget.is_timed else ""
+        raise TensorpressError(
+            f"{budget} cannot be reached: with the smallest ranks that were considered, PCR is "
+            f"{pcr:.2f} and FCR {fcr:.2f}{timed}. Ask for less, or exclude fewer layers."
+        )
+    return min(found, key=total)
+
+
+def _shares(budget: Budget) -> Sequence[Floats]:
+    """Weights of the prices of parameters, MACs and seconds beside each other; they add up to 1."""
+    asked = [budget.params is not None, budget.macs is not None, budget.speedup is not None]
+    steps = (MIXES - 1) // max(1, sum(asked) - 1) if sum(asked) > 1 else 1
+    grid = itertools.product(range(steps + 1), repeat=3)
+    return [
+        np.array(parts, dtype=np.float64) / steps
+        for parts in grid
+        if sum(parts) == steps and not any(p and not a for p, a in zip(parts, asked, strict=True))
+    ]
+
+
+def _lowest_price(choose: Callable[[float], list[int]], meets: Meets) -> list[int] | None:
+    """What is chosen at the lowest price that meets the budget; None if no price does."""
+    low, high = 1e-9, 1e12
+    best: list[int] = choose(high)
+    if not meets(best):
+        return None
+    for _ in range(HALVINGS):
+        middle = (low * high) ** 0.5
+        chosen = choose(middle)
+        if meets(chosen):
+            high, best = middle, chosen
+        else:
+            low = middle
+    return best
+
+
+def _upgraded(
+    chosen: Sequence[int],
+    costs: Sequence[Floats],
+    losses: Sequence[Floats],
+    unit: Floats,
+    meets: Meets,
+) -> list[int]:
+    """Spend what the budget leaves over, the most loss saved for its cost first."""
+    chosen = list(chosen)
+    while True:
+        upgrades = []
+        for layer, (cost, loss) in enumerate(zip(costs, losses, strict=True)):
+            saved = loss[chosen[layer]] - loss
+            price = (cost - cost[chosen[layer]]) @ unit
+            for index in np.flatnonzero(saved > 0):
+                worth = float(saved[index]) / max(float(price[index]), 1e-12)
+                upgrades.append((worth, layer, int(index)))
+        for _, layer, better in sorted(upgrades, reverse=True):
+            before, chosen[layer] = chosen[layer], better
+            if meets(chosen):
+                break
+            chosen[layer] = before
+        else:
+            return chosen

@@ -1,0 +1,139 @@
+"""The criteria by which filters are weighed, by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tensorpress.compression.pruning.coupling import Coupled
+from tensorpress.compression.pruning.taylor import taylor
+from tensorpress.errors import TensorpressError
+
+Scores = dict[Coupled, Tensor]
+"""How much each unit of coupled channels matters, (units,); those left out stay."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a criterion may look at beside the network.
+
+    Attributes:
+        images: as the network takes them, (N, ...).
+        labels: their classes, (N,); None where there are none.
+        seed: of what is drawn.
+    """
+
+    images: Tensor | None = None
+    labels: Tensor | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to weigh filters.
+
+    Attributes:
+        name: by which it is asked for.
+        score: (network, coupled channels, what is given) -> scores; the least go first.
+        across: scores are ranked over the whole network; else every layer gives the same share of
+            its filters, as the papers of those criteria do.
+        left: why channels stay that it has no score for.
+    """
+
+    name: str
+    score: Callable[[nn.Module, Sequence[Coupled], Given], Scores]
+    across: bool = False
+    left: str = ""
+
+
+def filters(net: nn.Module, coupled: Coupled) -> Tensor:
+    """The weights that write each unit, (units, weights), in float64; biases are not among them.
+
+    Filters of several layers that write the same channels, as around a shortcut, lie side by side
+    as one long filter.
+    """
+    rows = []
+    for member in coupled.of_role("writes"):
+        layer: Any = net.get_submodule(member.layer)
+        weight = layer.weight.detach().double()
+        if getattr(layer, "transposed", False):
+            weight = weight.transpose(0, 1)
+        rows.append(torch.stack([weight[list(unit)].flatten() for unit in member.channels]))
+    return torch.cat(rows, dim=1).cpu()
+
+
+def _l1(net: nn.Module, groups: Sequence[Coupled], _given: Given) -> Scores:
+    return {coupled: filters(net, coupled).abs().sum(1) for coupled in groups}
+
+
+def _l2(net: nn.Module, groups: Sequence[Coupled], _given: Given) -> Scores:
+    return {coupled: filters(net, coupled).norm(dim=1) for coupled in groups}
+
+
+def _distances(net: nn.Module, groups: Sequence[Coupled], _given: Given) -> Scores:
+    """The sum of a filter's distances to the others, which is least nearest to their median."""
+    exact = "donot_use_mm_for_euclid_dist"
+    rows = {coupled: filters(net, coupled) for coupled in groups}
+    return {coupled: torch.cdist(x, x, compute_mode=exact).sum(1) for coupled, x in rows.items()}
+
+
+def _scales(net: nn.Module, groups: Sequence[Coupled], _given: Given) -> Scores:
+    """The mean size of the scales that batch norms give a unit."""
+    scores: Scores = {}
+    for coupled in groups:
+        found = []
+        for member in coupled.of_role("passes"):
+            norm = net.get_submodule(member.layer)
+            if isinstance(norm, _BatchNorm) and norm.affine:
+                scale = norm.weight.detach().abs().double().cpu()
+                found.append(torch.stack([scale[list(unit)].mean() for unit in member.channels]))
+        if found:
+            scores[coupled] = torch.stack(found).mean(0)
+    if not scores:
+        raise TensorpressError(
+            "method='bn-scale' weighs filters by the scales of batch norms, and no filter that may "
+            "be pruned goes to one: take another method, such as 'l1'."
+        )
+    return scores
+
+
+def _taylor(net: nn.Module, groups: Sequence[Coupled], given: Given) -> Scores:
+    return taylor(net, groups, given.images, given.labels)
+
+
+def _random(_net: nn.Module, groups: Sequence[Coupled], given: Given) -> Scores:
+    generator = torch.Generator().manual_seed(given.seed)
+    return {coupled: torch.rand(coupled.units, generator=generator) for coupled in groups}
+
+
+CRITERIA: dict[str, Criterion] = {
+    criterion.name: criterion
+    for criterion in (
+        Criterion("l1", _l1),
+        Criterion("sfp", _l2),
+        # Torch-Pruning's own FPGM takes distances between squared weights, which is another thing.
+        Criterion("fpgm", _distances),
+        Criterion(
+            "bn-scale",
+            _scales,
+            across=True,
+            left="no batch norm scales its channels",
+        ),
+        Criterion("taylor", _taylor, across=True),
+        Criterion("random", _random),
+    )
+}
+
+
+def find_criterion(name: str) -> Criterion:
+    """The criterion of this name.
+
+    Raises:
+        TensorpressError: there is none.
+    """
+    if name not in CRITERIA:
+        raise TensorpressError(f"method={name!r}: to prune by, there is {', '.join(CRITERIA)}.")
+    return CRITERIA[name]

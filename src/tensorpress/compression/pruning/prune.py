@@ -1,0 +1,282 @@
+"""Filters taken out of a network until it meets a budget, and the account of it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tensorpress.compression.budget import Budget
+from tensorpress.compression.pruning.coupling import Coupled, Selection, coupled_channels
+from tensorpress.compression.pruning.criteria import Given, Scores, find_criterion
+from tensorpress.compression.pruning.removal import differentiable, separable, without
+from tensorpress.compression.pruning.rows import removed_channels, row_of
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Factorized, is_convolution
+from tensorpress.surgery import (
+    Account,
+    Cost,
+    ExampleInputs,
+    Selector,
+    Survey,
+    SurveyedLayer,
+    count,
+    keep_reasons,
+    list_selectors,
+    show_selectors,
+    survey,
+)
+
+INSEPARABLE = "without its filters others would compute something else"
+LINEAR = "linear layer (linear=True prunes it)"
+ASKED = ("excluded", "not included")
+
+Queue = list[tuple[Coupled, int]]
+"""Units in the order in which they go."""
+
+
+def prune(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    method: str = "l1",
+    budget: Budget,
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+    include: Iterable[Selector] | None = None,
+    exclude: Iterable[Selector] = (),
+    linear: bool = False,
+    seed: int = 0,
+) -> Account:
+    """Prune a trained network: whole filters are taken out of a copy of it, the least first.
+
+    What the filters wrote goes from every layer that passes it on or reads it: Torch-Pruning finds
+    which (Fang et al., *DepGraph: towards any structural pruning*, 2023). What is taken out is
+    checked on random inputs: the pruned network has to give what the network gives where nothing
+    reads those channels. Where it does not, as with the padded shortcuts of the paper's ResNets,
+    the channels stay. The network's outputs stay too. As few filters go as the budget lets, which
+    is found by bisection over the order in which they go.
+
+    The criteria weigh filters in one shot, without the training that some papers put around them:
+
+    - "l1", the sum of a filter's absolute weights (PFEC: Li et al., *Pruning filters for efficient
+      ConvNets*, 2017).
+    - "sfp", its Euclidean norm (He et al., *Soft filter pruning for accelerating deep convolutional
+      neural networks*, 2018). That paper trains on with the filters at zero and chooses them anew
+      after each epoch; this is its criterion alone.
+    - "fpgm", the sum of its distances to the layer's other filters (He et al., *Filter pruning via
+      geometric median for deep convolutional neural networks acceleration*, 2019).
+    - "bn-scale", the scale of its batch norm (Liu et al., *Learning efficient convolutional
+      networks through network slimming*, 2017), which there was trained to be sparse.
+    - "taylor", the squared change of the loss without it, to first order (Molchanov et al.,
+      *Importance estimation for neural network pruning*, 2019).
+    - "random", for what the others are worth.
+
+    "bn-scale" and "taylor" rank the filters of the whole network together; the others take the same
+    share of every layer, to within one filter. Each layer keeps at least one.
+
+    Args:
+        net: any module without decomposed layers. It is not changed.
+        example_inputs: as for :func:`compress`; one image gives MACs per image.
+        method: the criterion.
+        budget: ``params=`` and ``macs=``; time cannot be asked for.
+        images: for "taylor", (N, ...) as the network takes them; a few hundred.
+        labels: their classes, (N,); without them the class that the network itself answers.
+        include: prune these layers only: names, patterns such as "layer1.*", or modules. A layer
+            whose channels are tied to another's goes with it, so both have to be named.
+        exclude: leave all filters of these.
+        linear: also prune the outputs of linear layers.
+        seed: of "random".
+
+    Returns:
+        the account, as :func:`compress` gives it. A layer's decision says how many of its filters
+        stayed; kernels are given as they were.
+
+    Raises:
+        TensorpressError: Torch-Pruning is not installed or cannot follow the network, no such
+            criterion or nothing that it could weigh, a network that does not run on the example
+            inputs or is decomposed already, NaN or inf in a weight, a selector that fits nothing,
+            a budget that cannot be reached.
+
+    >>> from tensorpress import Budget, prune
+    >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
+    >>> result = prune(net, torch.zeros(1, 3, 16, 16), budget=Budget(macs=2))
+    >>> print(result.layers[0].decision)
+    l1: 8 of 16 filters
+    """
+    criterion = find_criterion(method)
+    _refuse_budget(budget)
+    surveyed = survey(net, example_inputs)
+    _refuse_unusable(net, surveyed)
+    include = None if include is None else list_selectors(include)
+    exclude = list_selectors(exclude)
+    kept = _kept_layers(net, surveyed, include, exclude)
+    groups = coupled_channels(differentiable(net), example_inputs)
+    reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
+    free = [coupled for coupled, reason in reasons.items() if reason is None]
+    sound = separable(net, example_inputs, free)
+    reasons |= {coupled: INSEPARABLE for coupled in free if coupled not in sound}
+    if not sound:
+        raise TensorpressError(f"no filter of the network may be pruned: {_first_reason(reasons)}.")
+    scores = criterion.score(net, sound, Given(images, labels, seed))
+    reasons |= {coupled: criterion.left for coupled in sound if coupled not in scores}
+    queue = order(scores, across=criterion.across)
+    selection = _fewest(net, example_inputs, queue, surveyed.cost, budget)
+    model = without(net, selection)
+    after = count(model, example_inputs)
+    removed = removed_channels(selection)
+    told = {
+        member.layer: reason
+        for coupled, reason in reasons.items()
+        for member in coupled.members
+        if member.role != "reads"
+    }
+    rows = [
+        row_of(layer, after, removed, method, kept.get(layer.name) or told.get(layer.name))
+        for layer in surveyed.layers
+    ]
+    before = surveyed.cost
+    request = {
+        "method": method,
+        "budget": repr(budget),
+        "include": None if include is None else show_selectors(include),
+        "exclude": show_selectors(exclude),
+        "linear": linear,
+        "seed": seed,
+        "images": 0 if images is None else len(images),
+        "labels": labels is not None,
+    }
+    return Account(
+        model, tuple(rows), before.params, after.params, before.macs, after.macs, request
+    )
+
+
+def order(scores: Scores, *, across: bool) -> Queue:
+    """The units in the order in which they go; the best of each group never does.
+
+    Not ``across`` the network, a unit goes when the share of its group's that are gone reaches its
+    own place among them, so that all groups give the same share.
+    """
+    queue: list[tuple[float, int, int, Coupled, int]] = []
+    for number, (coupled, values) in enumerate(scores.items()):
+        for place, unit in enumerate(values.argsort(stable=True).tolist()[:-1], 1):
+            key = float(values[unit]) if across else place / coupled.units
+            queue.append((key, number, place, coupled, unit))
+    return [(coupled, unit) for *_, coupled, unit in sorted(queue, key=lambda entry: entry[:3])]
+
+
+def _fewest(
+    net: nn.Module, example_inputs: ExampleInputs, queue: Queue, cost: Cost, budget: Budget
+) -> Selection:
+    """The shortest beginning of the queue without which the network meets the budget."""
+
+    def ratios(length: int) -> tuple[float, float]:
+        left = count(without(net, _selected(queue[:length])), example_inputs)
+        return cost.params / left.params, cost.macs / left.macs if left.macs else math.inf
+
+    if budget.is_met(1.0, 1.0):
+        return {}
+    pcr, fcr = ratios(len(queue))
+    if not budget.is_met(pcr, fcr):
+        raise TensorpressError(
+            f"{budget} cannot be reached by pruning: with one filter left wherever filters may go, "
+            f"PCR is {pcr:.2f} and FCR {fcr:.2f}. Ask for less, or exclude fewer layers."
+        )
+    short, enough = 0, len(queue)
+    while enough - short > 1:
+        middle = (short + enough) // 2
+        if budget.is_met(*ratios(middle)):
+            enough = middle
+        else:
+            short = middle
+    return _selected(queue[:enough])
+
+
+def _selected(queue: Queue) -> Selection:
+    selection: dict[Coupled, list[int]] = {}
+    for coupled, unit in queue:
+        selection.setdefault(coupled, []).append(unit)
+    return dict(selection)
+
+
+def _refuse_budget(budget: object) -> None:
+    if not isinstance(budget, Budget):
+        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(macs=2).")
+    if budget.is_timed:
+        raise TensorpressError(
+            f"{budget}: pruning reaches ratios, not times; ask for params= or macs=, as in "
+            "Budget(macs=2)."
+        )
+
+
+def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
+    for name, module in net.named_modules():
+        if isinstance(module, Factorized):
+            raise TensorpressError(
+                f"layer '{name}' is decomposed already ({module.method}): prune the network as it "
+                "was before."
+            )
+    if not surveyed.layers:
+        raise TensorpressError("the network has no convolution, so nothing to prune.")
+    for name, parameter in net.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TensorpressError(
+                f"'{name}' holds NaN or inf: look for a diverged training or a damaged weight file."
+            )
+
+
+def _kept_layers(
+    net: nn.Module,
+    surveyed: Survey,
+    include: list[Selector] | None,
+    exclude: list[Selector],
+) -> dict[str, str]:
+    """Why layers may not be changed, by name."""
+    asked = keep_reasons(
+        net, surveyed, include=include, exclude=exclude, skip_first=False, linear=True
+    )
+    reasons = {}
+    for layer in surveyed.layers:
+        module: Any = layer.module
+        if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+            reasons[layer.name] = "parametrised"
+        elif getattr(module, "transposed", False) and module.groups > 1:
+            reasons[layer.name] = "transposed convolution with groups"
+        elif layer.name in asked and not _is_for_decomposition_only(layer, asked[layer.name]):
+            reasons[layer.name] = asked[layer.name]
+    return reasons
+
+
+def _is_for_decomposition_only(layer: SurveyedLayer, reason: str) -> bool:
+    """Depthwise and transposed convolutions cannot be decomposed, but can lose channels."""
+    module: Any = layer.module
+    one_a_group = is_convolution(module) and module.groups == module.in_channels > 1
+    return reason == layer.obstacle and (one_a_group or getattr(module, "transposed", False))
+
+
+def _obstacle(
+    net: nn.Module, coupled: Coupled, kept: dict[str, str], *, linear: bool
+) -> str | None:
+    """Why coupled channels stay, as far as it can be told without a look at what they do."""
+    if coupled.obstacle is not None:
+        return coupled.obstacle
+    writers = coupled.of_role("writes")
+    if not writers:
+        return "depthwise, on channels that no layer writes"
+    for member in coupled.members:
+        # A layer whose own filters were asked to stay may still read or pass fewer channels.
+        asked = kept.get(member.layer) in ASKED
+        if member.layer in kept and not (asked and member.role != "writes"):
+            return f"tied to '{member.layer}' ({kept[member.layer]})"
+    if not linear and all(isinstance(net.get_submodule(m.layer), nn.Linear) for m in writers):
+        return LINEAR
+    return "a single filter, or one a group" if coupled.units < 2 else None
+
+
+def _first_reason(reasons: Mapping[Coupled, str | None]) -> str:
+    for coupled, reason in reasons.items():
+        for member in coupled.of_role("writes"):
+            return f"'{member.layer}': {reason}"
+    return "its convolutions are depthwise"

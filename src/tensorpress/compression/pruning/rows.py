@@ -1,0 +1,47 @@
+"""What the account says of each layer of a pruned network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tensorpress.compression.pruning.coupling import Selection, is_depthwise
+from tensorpress.layers import is_convolution
+from tensorpress.surgery import Cost, LayerRow, SurveyedLayer
+
+
+def removed_channels(selection: Selection) -> dict[tuple[str, str], int]:
+    """How many channels of a layer are gone, by its name and what it does with them."""
+    gone: dict[tuple[str, str], set[int]] = {}
+    for coupled, units in selection.items():
+        for member in coupled.members:
+            channels = gone.setdefault((member.layer, member.role), set())
+            channels.update(channel for unit in units for channel in member.channels[unit])
+    return {place: len(channels) for place, channels in gone.items()}
+
+
+def row_of(
+    layer: SurveyedLayer,
+    after: Cost,
+    removed: Mapping[tuple[str, str], int],
+    method: str,
+    reason: str | None,
+) -> LayerRow:
+    costs = layer.cost, after.layers[layer.name]
+    decision = _decision(layer, removed, method, reason)
+    return LayerRow.of(layer.name, layer.module, costs, decision)
+
+
+def _decision(
+    layer: SurveyedLayer,
+    removed: Mapping[tuple[str, str], int],
+    method: str,
+    reason: str | None,
+) -> str:
+    module: Any = layer.module
+    filters = module.out_channels if is_convolution(module) else module.out_features
+    inputs = module.in_channels if is_convolution(module) else module.in_features
+    passed, read = (removed.get((layer.name, role), 0) for role in ("passes", "reads"))
+    if is_depthwise(module) and passed:
+        return f"{method}: {filters - passed} of {filters} channels, depthwise"
+    left = filters - removed.get((layer.name, "writes"), 0)
+    told = f"kept: {reason}" if reason else f"{method}: {left} of {filters} filters"
+    return f"{told}; {inputs - read} of {inputs} inputs" if read else told

@@ -1,6 +1,0 @@
-"""Pruning: whole filters are taken out of a network, by one of several criteria, to a budget."""
-
-from tensorpress.pruning.criteria import CRITERIA, Criterion
-from tensorpress.pruning.prune import prune
-
-__all__ = ["CRITERIA", "Criterion", "prune"]

@@ -1,0 +1,40 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tensorpress.compression.calibration.patches import Sampler
+from tensorpress.layers import shifted_kernels
+
+CASES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "strides, dilation, groups, reflect": (
+        nn.Conv2d(6, 8, (3, 5), (2, 1), (1, 2), (2, 1), groups=2, padding_mode="reflect"),
+        (6, 14, 15),
+    ),
+    "circular": (nn.Conv2d(4, 6, 3, padding=2, padding_mode="circular"), (4, 9, 8)),
+    "same": (nn.Conv1d(4, 6, 3, padding="same", dilation=2), (4, 20)),
+    "even and same": (nn.Conv2d(3, 5, (2, 4), padding="same"), (3, 9, 9)),
+    "valid": (nn.Conv2d(3, 5, 3, padding="valid"), (3, 9, 9)),
+    "3-D": (nn.Conv3d(2, 4, (1, 3, 2), stride=2, padding=(0, 1, 1)), (2, 7, 9, 9)),
+    "pointwise": (nn.Conv2d(5, 7, 1, stride=2), (5, 8, 8)),
+    "linear": (nn.Linear(5, 7), (5,)),
+    "linear on sequences": (nn.Linear(5, 7), (6, 5)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape"), CASES.values(), ids=CASES)
+def test_kernels_times_patches_are_the_output(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    layer = layer.double()
+    x = torch.randn(5, *shape, dtype=torch.float64)
+    sampler = Sampler(layer, 11, seed=3)  # type: ignore[arg-type]
+    patches, outputs = sampler.patches(x), sampler.outputs(layer(x).detach())
+    kernels = shifted_kernels(layer)  # type: ignore[arg-type]
+    assert patches.shape == (len(kernels), 55, kernels.shape[1])
+    made = patches @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
+    torch.testing.assert_close(made, outputs)
+
+
+def test_the_same_places_every_time_and_others_with_another_seed() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    x: Tensor = torch.randn(4, 3, 12, 12)
+    assert torch.equal(Sampler(conv, 9, 0).patches(x), Sampler(conv, 9, 0).patches(x))
+    assert not torch.equal(Sampler(conv, 9, 0).patches(x), Sampler(conv, 9, 1).patches(x))

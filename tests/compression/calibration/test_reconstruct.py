@@ -1,0 +1,70 @@
+import copy
+
+import pytest
+import torch
+from branched_net import branched, images
+from torch import nn
+
+from tensorpress.compression.calibration import reconstruct, reestimate_batch_norm
+from tensorpress.compression.calibration.reconstruct import _followed_by_batch_norm
+from tensorpress.decompose import Ranks
+from tensorpress.layers import factorize_layer
+from tensorpress.surgery import copy_with
+
+FULL = {"a": (16, 48, 16), "b": (8, 24, 8), "twice": (16, 48, 16)}
+FEW = {"a": (6, 8, 6), "b": (4, 5, 4), "twice": (6, 8, 6)}
+
+
+def rebuilt(net: nn.Module, ranks: dict[str, tuple[int, ...]]) -> nn.Module:
+    parts = list(images(256).split(64))
+    fits = reconstruct(net, ranks, parts, progress=False)
+    assert list(fits) == list(ranks)
+    made = copy_with(
+        net, {name: fit.to_module(net.get_submodule(name)) for name, fit in fits.items()}
+    )
+    reestimate_batch_norm(made, parts)
+    return made
+
+
+def distance(net: nn.Module, other: nn.Module) -> float:
+    x = images(128, seed=5)
+    with torch.no_grad():
+        wanted = net(x)
+        return float((other(x) - wanted).norm() / (wanted - wanted.mean(0)).norm())
+
+
+def test_at_full_rank_little_is_left_to_make_up_for() -> None:
+    net = branched()
+    assert distance(net, rebuilt(net, FULL)) < 0.1
+
+
+def test_it_answers_closer_to_the_original_than_the_plain_method() -> None:
+    ratios = []
+    for seed in range(4):
+        net = branched(seed)
+        before = copy.deepcopy(net.state_dict())
+        fitted = rebuilt(net, FEW)
+        assert all(torch.equal(v, before[name]) for name, v in net.state_dict().items())
+        plain = copy_with(
+            net,
+            {
+                name: factorize_layer(
+                    name, net.get_submodule(name), "ttpwt", Ranks(*ranks)
+                ).to_module(net.get_submodule(name))
+                for name, ranks in FEW.items()
+            },
+        )
+        reestimate_batch_norm(plain, list(images(256).split(64)))
+        ratios.append(distance(net, fitted) / distance(net, plain))
+    assert max(ratios) < 1.0
+    assert sum(ratios) / len(ratios) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("between", "found"),
+    [([], {"0"}), ([nn.ReLU()], set()), ([nn.ReLU(inplace=True)], set()), ([nn.Identity()], {"0"})],
+)
+def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[str]) -> None:
+    """A ReLU that works in place hands on the tensor it was given, and not its values."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), *between, nn.BatchNorm2d(4)).eval()
+    assert _followed_by_batch_norm(net, {"0": net[0]}, images(4)) == found

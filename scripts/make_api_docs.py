@@ -11,10 +11,10 @@ from typing import Any
 
 import tensorpress as tp
 from tensorpress.artifacts import Manifest, read_manifest
-from tensorpress.compression.by_loss import MeasuredLayer
-from tensorpress.compression.exploration import Exploration, Point
+from tensorpress.compression import KMeansRegulariser
+from tensorpress.compression.explore import Exploration, Point
 from tensorpress.compression.least_loss import Option
-from tensorpress.compression.weight_sharing import KMeansRegulariser
+from tensorpress.compression.measured import MeasuredLayer
 from tensorpress.deploy import (
     Benchmark,
     Cell,

@@ -24,9 +24,9 @@ WITH_EXAMPLES = {
     "tensorpress.networks.build",
     "tensorpress.compression.pruning.prune",
     "tensorpress.surgery.count",
-    "tensorpress.compression.tensorization",
+    "tensorpress.compression.tensorize",
     "tensorpress.training.recipes",
-    "tensorpress.compression.weight_sharing.share",
+    "tensorpress.compression.share_weights",
 }
 
 

@@ -8,10 +8,10 @@ import torch
 from command import Command
 
 import tensorpress as tp
-from tensorpress.layers import METHODS
+from tensorpress.layers import DECOMPOSITIONS
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "cp"])
+@pytest.mark.parametrize("method", [name for name in DECOMPOSITIONS if name != "cp"])
 def test_every_method_by_name(method: str, tensorpress: Command, tmp_path: Path) -> None:
     answer = tensorpress(
         *("compress", "--net", "my_nets.own:make", "--energy", "0.5", "--method", method),

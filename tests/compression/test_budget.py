@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.candidate import Candidate, Choice, fit_layer
-from tensorpress.compression.threshold import fit_budget, ratios
+from tensorpress.compression.common_step import fit_budget, ratios
+from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.layers.methods import TTPWT
 from tensorpress.surgery import survey
 
 IMAGE = (1, 3, 12, 12)
@@ -26,8 +27,8 @@ def net() -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def error(choices: Sequence[Choice]) -> float:
-    return sum(choice.fit.relative_error**2 for choice in choices)
+def error(options: Sequence[LayerOption]) -> float:
+    return sum((option.fit.relative_error or 0.0) ** 2 for option in options)
 
 
 BUDGETS = [tp.Budget(params=3), tp.Budget(params=4, macs=2), tp.Budget(params=2, macs=5)]
@@ -42,13 +43,13 @@ def test_budget_is_reached_with_the_highest_threshold(net: nn.Module, budget: tp
     assert result.macs_before / cost.macs >= (budget.macs or 0)
 
     surveyed = survey(net, x)
-    candidates = [Candidate(layer, "ttpwt") for layer in surveyed.layers[1:]]
-    found = fit_budget(candidates, surveyed.cost, budget)
+    tasks = [LayerTask(layer, TTPWT()) for layer in surveyed.layers[1:]]
+    found = fit_budget(tasks, surveyed.cost, budget)
     assert ratios(found, surveyed.cost) == (result.pcr, result.fcr)
 
     def at(tau: float) -> tuple[bool, float]:
-        choices = [fit_layer(candidate, tp.Energy(tau)) for candidate in candidates]
-        return budget.is_met(*ratios(choices, surveyed.cost)), error(choices)
+        options = [task.at(tp.Energy(tau)) for task in tasks]
+        return budget.is_met(*ratios(options, surveyed.cost)), error(options)
 
     highest = max(tau for tau in (n / 32 for n in range(1, 32)) if at(tau)[0])
     step = 1 / 64

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.layers import METHODS, Blocks, Factorized
+from tensorpress.layers import DECOMPOSITIONS, Blocks, Factorized
 
-RIVALS = [name for name in METHODS if name != "ttpwt"]
+RIVALS = [name for name in DECOMPOSITIONS if name != "ttpwt"]
 IMAGE = torch.zeros(1, 3, 10, 10)
 SLOW = "cp"
 """It looks for a rank at every threshold that is measured."""

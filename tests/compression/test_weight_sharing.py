@@ -1,5 +1,6 @@
 """Deep k-Means: clusters against sklearn's and by their properties, what is stored, and files."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import tensorpress as tp
-from tensorpress.compression.weight_sharing import KMeansRegulariser, cluster_rows
+from tensorpress.compression import KMeansRegulariser
+from tensorpress.layers.row_clusters import cluster_rows
 from tensorpress.layers.shared_weight import SharedWeight, index_bits, share, shared_weight_of
 
 IMAGE = torch.zeros(1, 3, 12, 12)
@@ -148,14 +150,19 @@ def test_a_file_gives_the_same_network_back(clusters: int, tmp_path: Path) -> No
     assert torch.equal(plain.weight, result.model[2].weight)
 
 
-def test_it_is_exported_and_other_methods_leave_it_alone() -> None:
+def test_it_is_exported_and_what_it_stands_for_is_treated_by_others() -> None:
     model = tp.share_weights(net(), IMAGE, clusters=6, include=["2"]).model.eval()
     images = torch.randn(2, 3, 12, 12)
     program = torch.export.export(model, (images,)).module()
     with torch.no_grad():
         torch.testing.assert_close(program(images), model(images))
-    rows = tp.compress(model, IMAGE, rank=tp.Energy(0.5)).layers
-    assert "kept: its weights are shared (deep-k-means)" in [row.decision for row in rows]
+    result = tp.compress(model, IMAGE, rank=tp.Energy(0.5), include=["2"])
+    assert result.layers[1].decision == "ttpwt, was deep-k-means"
+    plain = parametrize.remove_parametrizations(copy.deepcopy(model)[2], "weight")
+    wanted = tp.factorize(plain, rank=tp.Energy(0.5))
+    with torch.no_grad():
+        inputs = torch.randn(1, 16, 5, 5)
+        torch.testing.assert_close(result.model[2](inputs), wanted(inputs))
 
 
 @pytest.mark.parametrize(("clusters", "bits"), [(1, 0), (2, 1), (3, 2), (256, 8), (257, 9)])
@@ -201,12 +208,12 @@ def test_the_regulariser_by_its_definition() -> None:
     [
         ({}, "either clusters=.* or budget="),
         ({"clusters": 4, "budget": tp.Budget(params=2)}, "either clusters=.* or budget="),
-        ({"clusters": 0}, "layer '2': clusters=0: give a whole number from 1 on"),
+        ({"clusters": 0}, "clusters=0: give a whole number from 1 on"),
         ({"clusters": 2.5}, "clusters=2.5: give a whole number"),
         ({"budget": 2}, "budget=2: give a Budget"),
-        ({"budget": tp.Budget(params=2, macs=2)}, "PCR 2 and FCR 2: shared weights save no MACs"),
+        ({"budget": tp.Budget(params=2, macs=2)}, "PCR 2 and FCR 2: deep-k-means saves no MACs"),
         ({"budget": tp.Budget(params=99)}, "PCR 99 cannot be reached: with a single cluster"),
-        ({"clusters": {"8": 3}}, "clusters pattern '8' fits only layers that stay"),
+        ({"clusters": {"8": 3}}, "rank pattern '8' fits only layers that stay"),
         ({"clusters": 4, "exclude": ["nope"]}, "exclude 'nope' fits no layer"),
     ],
 )
@@ -219,4 +226,5 @@ def test_mistakes_are_told_in_one_line(options: dict[str, object], words: str) -
 def test_a_layer_that_would_not_get_smaller_stays() -> None:
     rows = tp.share_weights(net(), IMAGE, clusters=1400).layers
     assert all(row.ranks is None or row.params_after < row.params_before for row in rows)
-    assert "kept: would not get smaller (1400 clusters)" in [row.decision for row in rows]
+    told = "kept: would not get smaller (4,728 params, 115,200 MACs at ranks 1400)"
+    assert told in [row.decision for row in rows]

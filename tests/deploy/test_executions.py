@@ -68,7 +68,8 @@ def test_every_candidate_at_low_rank_is_the_chain(case: Case, data: st.DataObjec
 
 
 def in_double(layer: Any) -> nn.Module:
-    names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    names = ["kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"]
+    names += ["output_padding"] * layer.transposed
     options = {name: getattr(layer, name) for name in names}
     double = type(layer)(
         layer.in_channels, layer.out_channels, bias=layer.bias is not None, **options

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tensorpress import Energy, Ranks, TensorpressError, factorize
-from tensorpress.layers import METHODS
+from tensorpress.layers import DECOMPOSITIONS
 from tensorpress.layers.methods.ttpwt import TTPWT
 
 TT = TTPWT()
@@ -98,7 +98,7 @@ def test_an_empty_chain_takes_the_weights_of_a_made_one(
     layer: nn.Conv2d, device: str | None
 ) -> None:
     made = factorize(layer, rank=Energy(0.8))
-    empty = METHODS[made.method].build(layer, made.ranks, device=device)
+    empty = DECOMPOSITIONS[made.method].build(layer, made.ranks, device=device)
     assert {parameter.device.type for parameter in empty.parameters()} == {device or "cpu"}
     assert repr(empty) == repr(made)
     empty.load_state_dict(made.state_dict(), assign=True)

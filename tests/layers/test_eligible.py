@@ -53,9 +53,7 @@ LEFT = {
     "depthwise": (nn.Conv2d(4, 4, 3, groups=4), "depthwise"),
     "depthwise with a multiplier": (nn.Conv2d(4, 8, 3, groups=4), "depthwise"),
     "depthwise 1d": (nn.Conv1d(4, 4, 3, groups=4), "depthwise"),
-    "transposed 1d": (nn.ConvTranspose1d(4, 4, 3), "transposed"),
-    "transposed 2d": (nn.ConvTranspose2d(4, 4, 3), "transposed"),
-    "transposed 3d": (nn.ConvTranspose3d(4, 4, 3), "transposed"),
+    "depthwise transposed": (nn.ConvTranspose2d(4, 4, 3, groups=4), "depthwise"),
     "subclass": (Subclass(4, 6, 3), "Subclass is a subclass"),
     "linear of an attention": (nn.MultiheadAttention(4, 2).out_proj, "subclass"),
 }
@@ -127,6 +125,9 @@ PLAIN = {
     "Conv1d": nn.Conv1d(4, 6, 3),
     "Conv2d": nn.Conv2d(4, 6, 3),
     "Conv3d": nn.Conv3d(4, 6, 3),
+    "ConvTranspose1d": nn.ConvTranspose1d(4, 6, 3),
+    "ConvTranspose2d": nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1),
+    "ConvTranspose3d": nn.ConvTranspose3d(4, 6, 3),
     "Linear": nn.Linear(4, 6),
     "grouped": nn.Conv2d(4, 6, 3, groups=2),
     "one output channel a group": nn.Conv2d(4, 2, 3, groups=2),
@@ -169,7 +170,10 @@ def test_layers_whose_factors_would_lose_something(kind: str) -> None:
 @pytest.mark.parametrize("kind", list(OTHERS))
 def test_modules_of_other_kinds(kind: str) -> None:
     message = refusal(OTHERS[kind])
-    assert "Conv1d, Conv2d, Conv3d and Linear can be decomposed" in message
+    assert (
+        "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d and Linear can be decomposed"
+        in message
+    )
 
 
 @pytest.mark.parametrize("kind", list(PLAIN))

@@ -17,6 +17,7 @@ from convs import (
     cases,
     modes,
     relative,
+    shifted,
     with_truncated_kernel,
 )
 from hypothesis import given
@@ -74,10 +75,9 @@ def test_truncated_factors_are_the_convolution_with_the_truncated_kernel(
 def test_groups_share_the_least_ranks_that_suit_each(case: Case, tau: float) -> None:
     conv, _ = case.build()
     ranks = factorize(conv, rank=Energy(tau)).ranks
-    kernels = conv.weight.detach().numpy()
     firsts = []
-    for kernel in np.split(kernels, conv.groups):
-        unfolded = np.moveaxis(kernel, 0, -1).reshape(modes(conv)[0], -1)
+    for kernel in shifted(conv):
+        unfolded = kernel.reshape(modes(conv)[0], -1)
         energies = np.linalg.svd(unfolded, compute_uv=False) ** 2
         shares = np.cumsum(energies) / energies.sum()
         firsts.append(next((j for j, share in enumerate(shares, 1) if share > tau), len(shares)))
@@ -331,6 +331,10 @@ CHAINS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     ),
     "same": lambda: (nn.Conv2d(4, 6, (4, 3), padding="same"), torch.randn(2, 4, 9, 8)),
     "Conv3d": lambda: (nn.Conv3d(4, 6, (1, 2, 3), dilation=2), torch.randn(1, 4, 5, 6, 7)),
+    "ConvTranspose2d": lambda: (
+        nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1, output_padding=(1, 0), groups=2),
+        torch.randn(2, 4, 5, 6),
+    ),
     "Linear": lambda: (nn.Linear(5, 7), torch.randn(3, 5)),
 }
 
@@ -435,3 +439,17 @@ def test_the_memory_format_is_the_layers(channels_last: bool) -> None:
     chain = factorize(conv, rank=Ranks(4, 5, 6))
     assert chain[1].weight.is_contiguous() is not channels_last
     assert chain[1].weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+@pytest.mark.parametrize("method", ["ttpwt", "tucker2", "cp", "tt", "spatial-svd"])
+@pytest.mark.parametrize("more", [(0, 0), (1, 0), (1, 2)])
+def test_a_transposed_chain_brings_its_output_to_the_size_asked_for(
+    method: str, more: tuple[int, int]
+) -> None:
+    layer = nn.ConvTranspose2d(4, 6, 3, stride=(2, 3), padding=1, dtype=torch.float64)
+    inputs = images(2, 4, 5, 6)
+    size = [a + b for a, b in zip(layer(inputs).shape[2:], more, strict=True)]
+    chain = factorize(layer, method=method, rank=Ranks(40) if method == "cp" else Energy(1.0))
+    for wanted in (size, [2, 6, *size]):
+        expected = layer(inputs, output_size=wanted).detach()
+        assert relative(expected, chain(inputs, output_size=wanted).detach()) < 1e-9

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from tensorpress import Energy, Ranks, factorize
-from tensorpress.layers import METHODS, Factorized, can_merge, merge, plain_chain
+from tensorpress.layers import DECOMPOSITIONS, Factorized, can_merge, merge, plain_chain
 from tensorpress.layers import chain as chain_module
 
 FEWER = settings(PROPERTY, max_examples=25)
-METHODS_BUT_CP = [name for name in METHODS if name != "cp"]
+DECOMPOSITIONS_BUT_CP = [name for name in DECOMPOSITIONS if name != "cp"]
 
 
 def gradients(chain: Factorized, inputs: Tensor) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def gradients(chain: Factorized, inputs: Tensor) -> dict[str, Tensor]:
 @given(cases([torch.float64]), st.sampled_from([0.3, 0.8, 1.0]))
 def test_a_chain_is_its_plain_layers_and_its_kernel(case: Case, tau: float) -> None:
     conv, inputs = case.build()
-    for method in METHODS:
+    for method in DECOMPOSITIONS:
         rule = Ranks(3) if method == "cp" else Energy(tau)
         chain = factorize(conv, method=method, rank=rule).eval()
         expected = call(chain, inputs)
@@ -52,7 +52,7 @@ def test_training_through_the_kernel_gives_the_chain_s_gradients(case: Case, tau
     """In evaluation mode a chain always runs layer by layer."""
     conv, inputs = case.build()
     inputs.requires_grad_()
-    for method in METHODS_BUT_CP:
+    for method in DECOMPOSITIONS_BUT_CP:
         chain = factorize(conv, method=method, rank=Energy(tau)).requires_grad_()
         expected = gradients(chain.eval(), inputs)
         assert set(expected) == {name for name, _ in chain.named_parameters()}

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from convs import EXACT, PROPERTY, Case, call, cases, relative
+from convs import EXACT, PROPERTY, Case, call, cases, relative, shifted, with_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -22,10 +22,14 @@ from tensorpress import (
     TensorpressError,
     factorize,
 )
-from tensorpress.layers import METHODS, Blocks, Factorized, factorize_layer, prepare_layer
+from tensorpress.layers import DECOMPOSITIONS, Blocks, Factorized, factorize_layer, prepare_layer
 
-RIVALS = [name for name in METHODS if name != "ttpwt"]
-PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+RIVALS = [name for name in DECOMPOSITIONS if name != "ttpwt"]
+PLAIN = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    nn.Linear,
+)
 FEWER = settings(PROPERTY, max_examples=25)
 LAYERS = {
     "Conv1d": (nn.Conv1d(6, 8, 3, stride=2, padding=1), (2, 6, 9)),
@@ -37,6 +41,12 @@ LAYERS = {
     "3x1": (nn.Conv2d(6, 8, (3, 1), stride=2, padding=(1, 2)), (2, 6, 7, 8)),
     "1x1": (nn.Conv2d(6, 8, 1, stride=2), (2, 6, 7, 8)),
     "Conv3d": (nn.Conv3d(4, 6, (1, 2, 3), dilation=2), (1, 4, 5, 6, 7)),
+    "ConvTranspose1d": (nn.ConvTranspose1d(6, 8, 4, stride=2, padding=1), (2, 6, 9)),
+    "ConvTranspose2d": (
+        nn.ConvTranspose2d(8, 12, (3, 2), (2, 3), (1, 0), (1, 2), groups=2, dilation=(2, 1)),
+        (2, 8, 5, 6),
+    ),
+    "ConvTranspose3d": (nn.ConvTranspose3d(4, 6, (1, 2, 3), stride=2), (1, 4, 3, 4, 3)),
     "Linear": (nn.Linear(6, 8), (3, 6)),
 }
 
@@ -53,11 +63,16 @@ def plain(chain: Factorized) -> list[nn.Module]:
 def dense_of(layer: nn.Module, method: str, ranks: Ranks) -> tuple[nn.Module, Factorized]:
     """The layer with the kernel that its factors stand for, and their chain."""
     fit = factorize_layer("layer", layer, method, ranks)
-    dense = copy.deepcopy(layer)
-    kernels = fit.kernels(layer)  # type: ignore[arg-type]
-    with torch.no_grad():
-        dense.weight.copy_(kernels.mT.reshape(dense.weight.shape))  # type: ignore[operator, union-attr, arg-type]
-    return dense, fit.to_module(layer)  # type: ignore[arg-type]
+    kernels = fit.kernels(layer).numpy()  # type: ignore[arg-type]
+    if isinstance(layer, nn.Linear):
+        dense = copy.deepcopy(layer)
+        with torch.no_grad():
+            dense.weight.copy_(torch.from_numpy(kernels[0].T))
+    else:
+        own = shifted(layer)  # type: ignore[arg-type]
+        folded = [kernel.reshape(o.shape) for kernel, o in zip(kernels, own, strict=True)]
+        dense = with_kernels(layer, folded)  # type: ignore[arg-type, assignment]
+    return dense, fit.to_module(layer)  # type: ignore[arg-type, return-value]
 
 
 @FEWER
@@ -97,7 +112,8 @@ def test_the_cost_is_torch_s_count(case: Case, tau: float) -> None:
         with FlopCounterMode(display=False) as counter:
             call(chain, inputs)
         counted = sum(p.numel() for p in chain.parameters()), counter.get_total_flops() // 2
-        assert METHODS[method].cost(conv, chain.ranks, [tuple(inputs.shape)]) == counted, method
+        predicted = DECOMPOSITIONS[method].cost(conv, chain.ranks, [tuple(inputs.shape)])
+        assert predicted == counted, method
 
 
 @pytest.mark.parametrize("method", RIVALS)
@@ -114,7 +130,7 @@ def test_children_copies_and_exports(method: str, kind: str) -> None:
     for twin in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
         assert (twin.method, twin.ranks, repr(twin)) == (method, chain.ranks, repr(chain))
         assert torch.equal(call(twin, inputs), call(chain, inputs))
-    empty = METHODS[method].build(layer, chain.ranks, device="meta")
+    empty = DECOMPOSITIONS[method].build(layer, chain.ranks, device="meta")
     assert repr(empty) == repr(chain.train())
     empty.load_state_dict(chain.state_dict(), assign=True)
     assert torch.equal(call(empty, inputs), call(chain, inputs))
@@ -224,7 +240,7 @@ UNDERSTOOD = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 @pytest.mark.parametrize("rule", [Energy(0.6), SingularSum(0.6), RelativeError(0.5), VBMF()])
 def test_rules_are_understood_or_refused_in_one_line(method: str, rule: Energy) -> None:
     conv = nn.Conv2d(8, 12, 3)
@@ -258,7 +274,7 @@ def test_the_wrong_number_of_ranks(method: str) -> None:
     with pytest.raises(TensorpressError, match=rf"'Conv2d'.*{words}"):
         factorize(nn.Conv2d(8, 12, 3), method=method, rank=Ranks(*ranks))
     with pytest.raises(TensorpressError, match="takes"):
-        METHODS[method].build(nn.Conv2d(8, 12, 3), (1,) * 9)
+        DECOMPOSITIONS[method].build(nn.Conv2d(8, 12, 3), (1,) * 9)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
-from tensorpress.artifacts.entries import KNOWN, build_layer, entry_of
+from tensorpress.artifacts.entries import build_layer, entry_of
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
+    METHODS,
     Layer,
     TTConv2d,
     refuse_unreadable,
@@ -86,7 +87,7 @@ def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) 
             f"{path} is of another network: '{name}' is factorized there, and a "
             f"{type(layer).__name__} here."
         )
-    if entry.method not in KNOWN:
+    if entry.method not in METHODS:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
     limit = layer.weight.numel()

@@ -14,8 +14,8 @@ from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
 from tensorpress.cli.output import output_folder
 from tensorpress.cli.rank_options import SelectionOptions
-from tensorpress.compression.exploration import RATIOS, Exploration
-from tensorpress.compression.exploration import explore as explore_network
+from tensorpress.compression.explore import RATIOS, Exploration
+from tensorpress.compression.explore import explore as explore_network
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole

@@ -3,13 +3,16 @@
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.compress import compress
-from tensorpress.compression.exploration import explore
-from tensorpress.compression.pruning import prune
-from tensorpress.compression.tensorization import tensorize
-from tensorpress.compression.weight_sharing import share_weights
+from tensorpress.compression.explore import explore
+from tensorpress.compression.k_means_loss import KMeansRegulariser
+from tensorpress.compression.pruning import CRITERIA, prune
+from tensorpress.compression.share_weights import share_weights
+from tensorpress.compression.tensorize import tensorize
 
 __all__ = [
+    "CRITERIA",
     "Budget",
+    "KMeansRegulariser",
     "Recovery",
     "compress",
     "explore",

@@ -1,56 +1,46 @@
-"""The public façade: survey, ranks, decomposition and surgery put together."""
+"""`tensorpress.compress`: a network surveyed, its layers prepared, chosen, fitted and replaced."""
 
-import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from tensorpress.compression.accounting import account_of, tell_option
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.by_energy import measure_energies
-from tensorpress.compression.by_loss import MeasuredLayer, ranks_by_loss
-from tensorpress.compression.calibrated import Calibrated
 from tensorpress.compression.calibration import (
     CalibrationImages,
     Recovery,
     read_images,
     read_recovery,
 )
-from tensorpress.compression.candidate import Candidate, Choice, fit_layer
-from tensorpress.compression.threshold import fit_budget
-from tensorpress.compression.timed import ranks_in_time
-from tensorpress.decompose import RankRule, Ranks, largest_magnitude
+from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.kernel_metric import KernelMetric
+from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.pruning import CRITERIA, Criterion, prune
+from tensorpress.compression.selection import Selection, rules_by_name, select
+from tensorpress.compression.targets import ByBudget, ByRules, Target
+from tensorpress.compression.task import LayerTask
+from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Method, find_method
-from tensorpress.progress import track
+from tensorpress.layers import Treatment, find_method
+from tensorpress.layers.methods import Decomposition
 from tensorpress.surgery import (
     Account,
-    Cost,
     ExampleInputs,
-    LayerRow,
     Selector,
-    Survey,
-    SurveyedLayer,
     copy_with,
-    count,
-    keep_reasons,
-    list_selectors,
-    match_patterns,
     replace_layers,
     show_selectors,
     survey,
 )
 
-NO_RULE = "no rank rule fits its name"
-NOT_NEEDED = "costs the answers more than it saves"
-
 
 def compress(
-    net: nn.Module,
+    net: nn.Module | Account,
     example_inputs: ExampleInputs,
     *,
-    method: str = "ttpwt",
+    method: str | Treatment | Criterion = "ttpwt",
     rank: RankRule | Mapping[str, RankRule] | None = None,
     budget: Budget | None = None,
     round_to: int = 1,
@@ -67,9 +57,13 @@ def compress(
     """Compress a trained network: its layers become chains of small ones, made from their kernels.
 
     Every convolution but the first in order of execution is decomposed (section 4 of the paper).
-    Depthwise and transposed convolutions stay, and so does a layer that would not get smaller in
-    parameters and MACs; the account says which and why. dtype, device, train/eval mode and
-    ``requires_grad`` are kept, and so is everything else of the network.
+    Depthwise convolutions stay, and so does a layer that would not get smaller in parameters and
+    MACs; the account says which and why. dtype, device, train/eval mode and ``requires_grad`` are
+    kept, and so is everything else of the network.
+
+    What was compressed or loaded before can be compressed again: a layer that was replaced is taken
+    as the plain one that it stands for, ratios and budgets are those of the network as given, and
+    the account tells of the earlier compressions too.
 
     With ``calibration`` images, a few hundred without labels, most of the accuracy is kept before
     any fine-tuning: kernels are decomposed under the metric of what their layers are fed, a budget
@@ -78,12 +72,15 @@ def compress(
     distilled on the images. The errors in the account are then those of the layers' outputs.
 
     Args:
-        net: any module. It is not changed, unless ``inplace``.
+        net: any module, or the account of an earlier compression. It is not changed, unless
+            ``inplace``.
         example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
             mapping. Their values do not matter, their shapes do: one image gives MACs per image.
         method: "ttpwt", or a rival to compare with: "tucker2", "cp", "kronecker", "tt",
             "tensor-ring", "hierarchical-tucker", "spatial-svd" or "channel-svd" (docs/method.md
-            says what each is).
+            says what each is); "deep-k-means", "tt-conv" or "tt-conv-naive"; a criterion of
+            :func:`prune`; or an object, such as ``tp.methods.Tucker2()`` or one's own
+            (docs/own-method.md).
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
         budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a
@@ -117,99 +114,76 @@ def compress(
     >>> [type(layer).__name__ for layer in result.model]
     ['Conv2d', 'ReLU', 'Factorized']
     """
-    chosen = find_method(method)
-    if not isinstance(round_to, int) or round_to < 1:
-        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
-    if (rank is None) == (budget is None):
-        raise TensorpressError(
-            "give either rank=, such as rank=Energy(0.6), or budget=, such as "
-            "budget=Budget(params=4), and not both."
-        )
-    _refuse_wrong_types(rank, budget)
-    _refuse_rules(chosen, rank)
-    if inplace and calibration is not None:
-        raise TensorpressError(
-            "inplace=True does not go with calibration, which needs the network as it was: "
-            "leave it out."
-        )
-    if recover is not True and calibration is None:
-        raise TensorpressError(
-            f"recover={recover!r} says what is done with calibration images, and there are none: "
-            "give calibration= (--calibrate) too."
-        )
-    include = None if include is None else list_selectors(include)
-    exclude = list_selectors(exclude)
+    net = net.model if isinstance(net, Account) else net
+    selection = Selection.of(include, exclude, skip_first, linear)
+    if isinstance(method, Criterion) or method in CRITERIA:
+        return _pruned(net, example_inputs, method, rank, budget, selection, calibration, recover)
+    treatment = find_method(method)
+    _check(treatment, rank, budget, round_to, inplace, calibration, recover)
+
     surveyed = survey(net, example_inputs)
-    _refuse_unusable(surveyed, linear=linear)
-    reasons = keep_reasons(
-        net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=linear
-    )
-    others = [layer for layer in surveyed.layers if layer.name not in reasons]
-    reasons |= {s.name: why for s in others if (why := chosen.why_not(s.module)) is not None}
-    candidates = [Candidate(s, method, round_to) for s in surveyed.layers if s.name not in reasons]
-    rules = None
-    if rank is not None:
-        rules = _rules(net, rank, [candidate.surveyed.name for candidate in candidates], reasons)
-        reasons |= {c.surveyed.name: NO_RULE for c in candidates if c.surveyed.name not in rules}
-
-    def spread(layers: list[MeasuredLayer]) -> dict[str, tuple[int, ...]]:
-        assert budget is not None
-        if not budget.is_timed:
-            return ranks_by_loss(layers, surveyed.cost, budget)
-        return ranks_in_time(
-            net, example_inputs, layers, cost=surveyed.cost, budget=budget, progress=progress
-        )
-
-    calibrated = None
-    if calibration is not None:
-        recovery = read_recovery(recover)
-        calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
-        choices = calibrated.choices(candidates, surveyed.cost, rules, budget, spread)
-        reasons = {c.surveyed.name: NOT_NEEDED for c in candidates} | reasons
-    elif budget is not None and budget.is_timed:
-        ranks = spread(measure_energies(candidates, progress=progress))
-        taken = [c for c in candidates if c.surveyed.name in ranks]
-        choices = [fit_layer(c, Ranks(*ranks[c.surveyed.name])) for c in taken]
-        reasons = {c.surveyed.name: NOT_NEEDED for c in candidates} | reasons
-    elif budget is not None:
-        choices = fit_budget(candidates, surveyed.cost, budget, progress=progress)
+    tasks, kept = select(net, surveyed, treatment, selection, round_to)
+    base = with_plain_layers(net, tasks)
+    target: Target
+    if budget is None:
+        assert rank is not None
+        target = ByRules(rules_by_name(net, rank, tasks, kept))
     else:
-        assert rules is not None
-        ruled = [candidate for candidate in candidates if candidate.surveyed.name in rules]
-        choices = [
-            fit_layer(candidate, rules[candidate.surveyed.name])
-            for candidate in track(ruled, "decomposing", show=progress)
-        ]
+        target = ByBudget(budget, base, example_inputs, surveyed)
+    metric = _metric(base, calibration, recover, progress)
+    picks = target.choose(tasks, metric)
+    options = {option.task.name: option for option in metric.fit(tasks, picks)}
+    kept = {task.name: target.left for task in tasks} | kept
 
-    by_name = {choice.candidate.surveyed.name: choice for choice in choices}
-    replacements: dict[str, nn.Module] = {
-        name: choice.fit.to_module(choice.candidate.layer, balanced=balance)
-        for name, choice in by_name.items()
-        if choice.is_smaller
+    replacements = {
+        name: option.fit.to_module(option.task.layer, balanced=balance)
+        for name, option in options.items()
+        if option.is_smaller
     }
-    model = _operate(net, replacements, inplace=inplace)
-    try:
-        account = _account(model, example_inputs, surveyed, by_name, reasons)
-    except BaseException:
-        if inplace:
-            originals = {layer.name: layer.module for layer in surveyed.layers}
-            replace_layers(net, {name: originals[name] for name in replacements})
-        raise
-    if calibrated is not None:
-        calibrated.finish(model)
     request = describe_request(
-        method=method,
+        method=treatment.name,
         rank=rank,
         budget=budget,
-        include=include,
-        exclude=exclude,
+        include=selection.include,
+        exclude=selection.exclude,
         skip_first=skip_first,
         linear=linear,
         balance=balance,
         round_to=round_to,
-        calibration=calibrated and calibrated.as_request(),
+        calibration=metric.as_request(),
     )
-    return dataclasses.replace(account, request=request)
+    with replaced(net, replacements, inplace=inplace) as model:
+        account = account_of(
+            model,
+            example_inputs,
+            surveyed,
+            lambda layer: tell_option(layer, options, kept),
+            request,
+            net,
+        )
+    metric.finish(model)
+    return account
+
+
+@contextlib.contextmanager
+def replaced(
+    net: nn.Module, replacements: Mapping[str, nn.Module], *, inplace: bool
+) -> Iterator[nn.Module]:
+    """A copy of ``net`` with layers replaced, or itself, in which an error puts them back."""
+    if not inplace:
+        yield copy_with(net, replacements)
+        return
+    if "" in replacements:
+        raise TensorpressError(
+            "the network is one layer, which cannot replace itself: "
+            "use inplace=False, or factorize."
+        )
+    originals = {name: net.get_submodule(name) for name in replacements}
+    try:
+        yield replace_layers(net, replacements)
+    except BaseException:
+        replace_layers(net, originals)
+        raise
 
 
 def describe_request(
@@ -249,98 +223,110 @@ def _refuse_wrong_types(rank: object, budget: object) -> None:
             )
 
 
-def _refuse_rules(method: Method, rank: RankRule | Mapping[str, RankRule] | None) -> None:
-    rules = list(rank.values()) if isinstance(rank, Mapping) else [rank]
-    for rule in rules:
+def _check(
+    treatment: Treatment,
+    rank: object,
+    budget: Budget | None,
+    round_to: object,
+    inplace: bool,
+    calibration: CalibrationImages | None,
+    recover: bool | Recovery,
+) -> None:
+    """Refuse before any work what could not be done."""
+    if not isinstance(round_to, int) or round_to < 1:
+        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
+    if (rank is None) == (budget is None):
+        raise TensorpressError(
+            "give either rank=, such as rank=Energy(0.6), or budget=, such as "
+            "budget=Budget(params=4), and not both."
+        )
+    _refuse_wrong_types(rank, budget)
+    for rule in rank.values() if isinstance(rank, Mapping) else [rank]:
         if rule is not None:
-            method.check_rule(rule)
+            treatment.check_rule(rule)
+    _refuse_budget(treatment, budget)
+    if inplace and calibration is not None:
+        raise TensorpressError(
+            "inplace=True does not go with calibration, which needs the network as it was: "
+            "leave it out."
+        )
+    _refuse_idle_recovery(calibration, recover)
+    if calibration is not None and treatment.starts_at_random:
+        raise TensorpressError(
+            f"{treatment.name} starts at random, so that there is nothing for calibration images "
+            "to keep: leave them out, and train the network."
+        )
 
 
-def _refuse_unusable(surveyed: Survey, *, linear: bool) -> None:
-    if not any(layer.is_convolution or linear for layer in surveyed.layers):
-        hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
-        raise TensorpressError(f"the network has no convolution, so nothing to decompose{hint}.")
-    for layer in surveyed.layers:
-        for kind, parameter in layer.module.named_parameters():
-            if not parameter.is_meta and not math.isfinite(largest_magnitude(parameter)):
-                raise TensorpressError(
-                    f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
-                    "training or a damaged weight file."
-                )
+def _refuse_budget(treatment: Treatment, budget: Budget | None) -> None:
+    if budget is None:
+        return
+    if budget.is_timed and not isinstance(treatment, Decomposition):
+        raise TensorpressError(
+            f"{budget}: {treatment.name} is not timed; give Budget(params=4)"
+            + (" or Budget(macs=2)." if treatment.saves_macs or treatment.starts_at_random else ".")
+        )
+    if budget.macs is not None and not treatment.saves_macs and not treatment.starts_at_random:
+        raise TensorpressError(
+            f"{budget}: {treatment.name} saves no MACs; give Budget(params=2) alone."
+        )
 
 
-def _rules(
+def _refuse_idle_recovery(calibration: CalibrationImages | None, recover: bool | Recovery) -> None:
+    if recover is not True and calibration is None:
+        raise TensorpressError(
+            f"recover={recover!r} says what is done with calibration images, and there are none: "
+            "give calibration= (--calibrate) too."
+        )
+
+
+def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
+    """The network with plain layers wherever one that was treated before is to be treated."""
+    plain: dict[str, nn.Module] = {
+        task.name: task.layer for task in tasks if task.surveyed.treated_by
+    }
+    return copy_with(net, plain) if plain else net
+
+
+def _metric(
     net: nn.Module,
-    rank: RankRule | Mapping[str, RankRule],
-    names: list[str],
-    kept: Mapping[str, str],
-) -> dict[str, RankRule]:
-    if isinstance(rank, RankRule):
-        return dict.fromkeys(names, rank)
-    return match_patterns(net, names, rank, "rank pattern", kept)
+    calibration: CalibrationImages | None,
+    recover: bool | Recovery,
+    progress: bool | None,
+) -> NetworkMetric:
+    if calibration is None:
+        return KernelMetric(progress=progress)
+    recovery = read_recovery(recover)
+    return InputMetric(net, read_images(calibration), recovery, progress=progress)
 
 
-def _operate(net: nn.Module, replacements: dict[str, nn.Module], *, inplace: bool) -> nn.Module:
-    if not inplace:
-        return copy_with(net, replacements)
-    if "" in replacements:
-        raise TensorpressError(
-            "the network is one layer, which cannot replace itself: "
-            "use inplace=False, or factorize."
-        )
-    return replace_layers(net, replacements)
-
-
-def _account(
-    model: nn.Module,
+def _pruned(
+    net: nn.Module,
     example_inputs: ExampleInputs,
-    surveyed: Survey,
-    choices: dict[str, Choice],
-    reasons: dict[str, str],
+    method: Any,
+    rank: object,
+    budget: Budget | None,
+    selection: Selection,
+    calibration: CalibrationImages | None,
+    recover: bool | Recovery,
 ) -> Account:
-    after = _count_replaced(model, example_inputs)
-    rows = []
-    for layer in surveyed.layers:
-        new = after.layers.get(layer.name)
-        if new is None or len(new.inputs) != len(layer.cost.inputs):
-            raise TensorpressError(
-                f"the network calls layer '{layer.name}' in a way that its replacement cannot "
-                "follow (by a reference kept elsewhere): exclude it, or give inplace=False."
-            )
-        choice = choices.get(layer.name)
-        made = choice if choice is not None and choice.is_smaller else None
-        rows.append(
-            LayerRow.of(
-                layer.name,
-                layer.module,
-                (layer.cost, new),
-                _decision(layer, choice, reasons),
-                ranks=made.fit.ranks if made else None,
-                fit=(made.fit.kept_energy, made.fit.relative_error) if made else (None, None),
-            )
-        )
-    before = surveyed.cost
-    return Account(model, tuple(rows), before.params, after.params, before.macs, after.macs)
-
-
-def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:
-    try:
-        return count(model, example_inputs)
-    except TensorpressError as error:
+    """Pruning asked for by name; with images the network is then finished as any other is."""
+    if rank is not None or budget is None:
         raise TensorpressError(
-            f"with its layers replaced, the network no longer runs ({error.__cause__ or error}): "
-            "it reads the weight or a setting of a layer itself. Exclude that layer."
-        ) from error
-
-
-def _decision(layer: SurveyedLayer, choice: Choice | None, reasons: dict[str, str]) -> str:
-    if choice is None:
-        return f"kept: {reasons[layer.name]}"
-    if not choice.is_smaller:
-        return (
-            f"kept: would not get smaller ({choice.params:,} params, {choice.macs:,} MACs at "
-            f"ranks {' '.join(map(str, choice.fit.ranks))})"
+            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
         )
-    clamped = " (ranks clamped to their bounds)" if choice.fit.clamped else ""
-    remark = f" ({choice.fit.remark})" if choice.fit.remark else ""
-    return choice.fit.method.name + clamped + remark
+    _refuse_idle_recovery(calibration, recover)
+    metric = _metric(net, calibration, recover, None)
+    images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None
+    account = prune(
+        net,
+        example_inputs,
+        method=method,
+        budget=budget,
+        images=images,
+        include=selection.include,
+        exclude=selection.exclude,
+        linear=selection.linear,
+    )
+    metric.finish(account.model)
+    return account

@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorpress.compression.bisection import largest_step
 from tensorpress.compression.budget import Budget
 from tensorpress.errors import TensorpressError
 
 MIXES = 17
-HALVINGS = 60
+CHEAPEST, DEAREST, PRICES = 1e-9, 1e12, 2**50
 Floats = NDArray[np.float64]
 Meets = Callable[[Sequence[int]], bool]
 
@@ -112,18 +113,12 @@ def _shares(budget: Budget) -> Sequence[Floats]:
 
 def _lowest_price(choose: Callable[[float], list[int]], meets: Meets) -> list[int] | None:
     """What is chosen at the lowest price that meets the budget; None if no price does."""
-    low, high = 1e-9, 1e12
-    best: list[int] = choose(high)
-    if not meets(best):
-        return None
-    for _ in range(HALVINGS):
-        middle = (low * high) ** 0.5
-        chosen = choose(middle)
-        if meets(chosen):
-            high, best = middle, chosen
-        else:
-            low = middle
-    return best
+
+    def price(step: int) -> float:
+        return float(DEAREST * (CHEAPEST / DEAREST) ** (step / PRICES))
+
+    found = largest_step(lambda step: meets(choose(price(step))), PRICES)
+    return None if found is None else choose(price(found))
 
 
 def _upgraded(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.by_loss import MeasuredLayer, ranks_by_loss
+from tensorpress.compression.measured import MeasuredLayer, ranks_by_loss
 from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
@@ -126,8 +126,8 @@ def _chain(layer: MeasuredLayer, number: int) -> Factorized:
     """The chain of an option with random weights of about the size that keeps maps finite."""
     ranks = layer.ranks[number]
     assert ranks is not None
-    candidate = layer.candidate
-    chain: Factorized = candidate.decomposition.build(candidate.layer, ranks, "cpu").eval()
+    chain = layer.task.treatment.build(layer.task.layer, ranks, "cpu").eval()
+    assert isinstance(chain, Factorized)
     for parameter in chain.parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
         torch.nn.init.normal_(parameter.data, std=fan_in**-0.5)

@@ -18,7 +18,14 @@ from tensorpress.decompose.kronecker import (
     kronecker_sum,
 )
 from tensorpress.decompose.magnitude import largest_magnitude
-from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose.ranks import (
+    Energy,
+    RankRule,
+    Ranks,
+    RankShare,
+    RelativeError,
+    SingularSum,
+)
 from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
 from tensorpress.decompose.tucker2 import tucker2
@@ -35,6 +42,7 @@ __all__ = [
     "KroneckerSum",
     "RankOneTerms",
     "RankRule",
+    "RankShare",
     "Ranks",
     "RelativeError",
     "SingularSum",

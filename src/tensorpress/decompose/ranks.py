@@ -150,6 +150,19 @@ class Ranks(RankRule):
         return min(self.values[step.index], len(spectrum.squares))
 
 
+@dataclass(frozen=True)
+class RankShare(RankRule):
+    """Keep this share of the full rank at every step, rounded down, and at least 1."""
+
+    share: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share", _share("RankShare", self.share))
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
+        return max(1, int(self.share * len(spectrum.squares)))
+
+
 def _share(rule: str, tau: float) -> float:
     if not (_is_number(tau) and 0.0 < tau <= 1.0):
         raise TensorpressError(

@@ -2,31 +2,30 @@
 
 from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.chain import Factorized
-from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable, why_not
-from tensorpress.layers.factorize import factorize, factorize_layer, find_method, prepare_layer
+from tensorpress.layers.eligible import refuse_unreadable, why_not
+from tensorpress.layers.factorize import factorize, factorize_layer, prepare_layer
 from tensorpress.layers.kernels import shifted_kernels
+from tensorpress.layers.kinds import Layer, is_convolution
 from tensorpress.layers.memory_format import channels_last
-from tensorpress.layers.merge import (
-    CONVOLUTIONS,
-    can_merge,
-    merge,
-    plain_chain,
-    works_along,
-)
-from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
+from tensorpress.layers.merge import can_merge, merge, plain_chain
+from tensorpress.layers.methods import DECOMPOSITIONS, METHODS, Factorization, find_method
 from tensorpress.layers.tensorized import TENSORIZED, TTConv2d
+from tensorpress.layers.treatment import Fit, Fitter, Metric, Replacement, Treatment
 
 __all__ = [
-    "CONVOLUTIONS",
+    "DECOMPOSITIONS",
     "METHODS",
     "TENSORIZED",
     "Blocks",
     "Factorization",
     "Factorized",
+    "Fit",
     "Fitter",
     "Layer",
-    "Method",
+    "Metric",
+    "Replacement",
     "TTConv2d",
+    "Treatment",
     "can_merge",
     "channels_last",
     "factorize",
@@ -39,5 +38,4 @@ __all__ = [
     "refuse_unreadable",
     "shifted_kernels",
     "why_not",
-    "works_along",
 ]

@@ -1,9 +1,12 @@
 """The same layers for every block of channels: how weights are shared without a new operation."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from tensorpress.layers.kinds import call_for_size
 
 
 class Blocks(nn.Sequential):
@@ -28,7 +31,7 @@ class Blocks(nn.Sequential):
         self.groups, self.count, self.minor, self.dims = groups, count, minor, dims
         self.register_parameter("bias", None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         lead, space = x.shape[: x.dim() - 1 - self.dims], x.shape[x.dim() - self.dims :]
         block = 3 if self.minor else 2
         inside = x.shape[len(lead)] // (self.groups * self.count)
@@ -37,7 +40,7 @@ class Blocks(nn.Sequential):
         x = x.reshape(batch, self.groups, *parts, *space).movedim(block, 1)
         x = x.reshape(batch * self.count, self.groups * inside, *space)
         for child in self:
-            x = child(x)
+            x = call_for_size(child, x, output_size)
         space, outside = x.shape[2:], x.shape[1] // self.groups
         x = x.reshape(batch, self.count, self.groups, outside, *space).movedim(1, block)
         x = x.reshape(*lead, self.groups * outside * self.count, *space)

@@ -2,20 +2,33 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tensorpress.layers.blocks import Blocks
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
-from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, dimensions, sublayers_of
+from tensorpress.layers.kinds import (
+    Layer,
+    applications,
+    call_for_size,
+    dimensions,
+    groups_of,
+    kernel_shape,
+    kernel_size,
+    map_after,
+    new_layer,
+    settings_along,
+    weight_for,
+)
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer
 from tensorpress.layers.memory_format import CHANNELS_LAST
 from tensorpress.layers.merge import is_lighter_as_kernel, through_kernel
+from tensorpress.layers.treatment import Replacement
 
 
-class Factorized(nn.Sequential):
+class Factorized(nn.Sequential, Replacement):
     """A layer's factors, run one after the other: plain ``nn.Conv*`` or ``nn.Linear`` children.
 
     Where a factor meets every block of channels alike (``tt``, ``tensor-ring``, ``kronecker``,
@@ -24,19 +37,27 @@ class Factorized(nn.Sequential):
     Attributes:
         method: the decomposition's name, such as "ttpwt".
         ranks: the ranks of the decomposition, per group, in the method's order.
+        layout: the sublayers that it was built from.
     """
 
     method: str = ""
     ranks: tuple[int, ...] = ()
+    layout: Layout = ()
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The factors one after the other; in training by their kernel if lighter."""
-        if self.training and torch.is_grad_enabled():
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        """The factors one after the other; in training by their kernel if lighter.
+
+        ``output_size`` is that of transposed convolutions, which then pad their output to it.
+        """
+        if self.training and torch.is_grad_enabled() and output_size is None:
             layers = list(self)
             if is_lighter_as_kernel(layers):
                 return through_kernel(layers, input)
         for layer in self:
-            input = layer(input)
+            if isinstance(layer, Blocks):
+                input = layer(input, output_size)
+            else:
+                input = call_for_size(layer, input, output_size)
         return input
 
     def extra_repr(self) -> str:
@@ -52,6 +73,7 @@ def build_chain(layer: Layer, layout: Layout, device: Any = None) -> Factorized:
     """
     weight = layer.weight
     chain = Factorized()
+    chain.layout = layout
     for part in layout:
         chain.add_module(part.name, _part(layer, part, last=part is layout[-1]))
     chain.to_empty(device=weight.device if device is None else device)
@@ -66,12 +88,16 @@ def build_chain(layer: Layer, layout: Layout, device: Any = None) -> Factorized:
 
 
 def fill_chain(chain: Factorized, layer: Layer, weights: Sequence[Tensor]) -> None:
-    """Set the chain's weights, given in PyTorch's order of axes, and the bias from the layer."""
+    """Set the chain's kernels, given as (groups, T, C, D1, ..., Dd), and the bias from the layer.
+
+    Axes of length 1 may be left out, and the groups and T be one axis.
+    """
     with torch.no_grad():
         for sublayer, kernel in zip(plain_layers(chain), weights, strict=True):
             weight = sublayer.weight
             assert isinstance(weight, Tensor)
-            weight.copy_(kernel.reshape(weight.shape))
+            shape = kernel_shape(sublayer)
+            weight.copy_(weight_for(sublayer, kernel.reshape(shape)))
         if layer.bias is not None:
             bias_of(chain).copy_(layer.bias)
 
@@ -97,15 +123,17 @@ def chain_cost(layer: Layer, layout: Layout, inputs: Sequence[Sequence[int]]) ->
     """
     groups = groups_of(layer)
     params, macs = 0 if layer.bias is None else layer.bias.numel(), 0
-    waiting = {axis for sublayer in sublayers_of(layout) for axis in sublayer.axes}
+    maps = [list(shape) for shape in inputs]
     for part in layout:
         times = part.count if isinstance(part, BlockLayout) else 1
         for sublayer in part.sublayers if isinstance(part, BlockLayout) else (part,):
-            weights = groups * sublayer.outside * (1 if sublayer.depthwise else sublayer.inside)
-            weights *= math.prod(layer.weight.shape[2 + axis] for axis in sublayer.axes)
-            waiting -= set(sublayer.axes)
+            weights = groups * sublayer.out_channels
+            weights *= 1 if sublayer.depthwise else sublayer.in_channels
+            weights *= math.prod(kernel_size(layer)[axis] for axis in sublayer.axes)
             params += weights
-            macs += times * sum(weights * math.prod(_positions(layer, s, waiting)) for s in inputs)
+            after = [map_after(layer, shape, sublayer.axes) for shape in maps]
+            macs += times * weights * sum(map(partial(applications, layer), maps, after))
+            maps = after
     return params, macs
 
 
@@ -121,57 +149,18 @@ def _part(layer: Layer, part: Sublayer | BlockLayout, *, last: bool) -> nn.Modul
 
 
 def _plain(layer: Layer, sublayer: Sublayer, *, bias: bool) -> nn.Module:
-    # Made on the meta device: what PyTorch draws to initialise weights would be thrown away.
-    options: dict[str, Any] = {"bias": bias, "device": "meta", "dtype": layer.weight.dtype}
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(sublayer.inside, sublayer.outside, **options)
-    inside = sublayer.inside * layer.groups
-    return type(layer)(
-        inside,
-        sublayer.outside * layer.groups,
-        groups=inside if sublayer.depthwise else layer.groups,
-        **_geometry(layer, sublayer.axes),
-        **options,
+    groups = groups_of(layer)
+    made: nn.Module = new_layer(
+        layer,
+        sublayer.in_channels * groups,
+        sublayer.out_channels * groups,
+        groups=sublayer.in_channels * groups if sublayer.depthwise else groups,
+        bias=bias,
+        settings=settings_along(layer, sublayer.axes),
     )
+    return made
 
 
 def _is_only(weight: Tensor, memory_format: torch.memory_format) -> bool:
     """Whether a weight lies in this memory format and not, as 1x1 kernels do, in the plain one."""
     return weight.is_contiguous(memory_format=memory_format) and not weight.is_contiguous()
-
-
-def _geometry(layer: Any, axes: Sequence[int]) -> dict[str, Any]:
-    """Kernel size, stride, padding and dilation of a sublayer that works along ``axes``."""
-    dims = range(len(layer.kernel_size))
-    geometry: dict[str, Any] = {
-        "kernel_size": tuple(layer.kernel_size[a] if a in axes else 1 for a in dims),
-        "stride": tuple(layer.stride[a] if a in axes else 1 for a in dims),
-        "dilation": tuple(layer.dilation[a] if a in axes else 1 for a in dims),
-    }
-    if isinstance(layer.padding, str):
-        geometry["padding"] = layer.padding if max(geometry["kernel_size"]) > 1 else 0
-    else:
-        geometry["padding"] = tuple(layer.padding[a] if a in axes else 0 for a in dims)
-    if geometry["padding"] != 0 and geometry["padding"] != (0,) * len(dims):
-        geometry["padding_mode"] = layer.padding_mode
-    return geometry
-
-
-def _positions(layer: Layer, shape: Sequence[int], waiting: Any = ()) -> list[int]:
-    """Batch and map size after ``layer`` worked along all axes but those still ``waiting``."""
-    if isinstance(layer, nn.Linear):
-        return list(shape[:-1])
-    dims = len(layer.kernel_size)
-    batched = len(shape) == dims + 2
-    sizes = list(shape[:1]) if batched else []
-    for axis, size in enumerate(shape[-dims:]):
-        sizes.append(size if axis in waiting else _map_size(layer, axis, size))
-    return sizes
-
-
-def _map_size(layer: Any, axis: int, size: int) -> int:
-    reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-    if layer.padding == "same":
-        return size
-    padding = 0 if layer.padding == "valid" else layer.padding[axis]
-    return int((size + 2 * padding - reach - 1) // layer.stride[axis] + 1)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tensorpress.decompose import DataAware, RankRule, Ranks
-from tensorpress.layers.eligible import Layer
 from tensorpress.layers.kernels import shifted_kernels
+from tensorpress.layers.kinds import Layer
 
 
 class DataAwareFit(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which layers can be decomposed, and why the others cannot."""
+"""Which layers can be replaced, and why the others cannot."""
 
 from collections.abc import Iterator
 
@@ -6,11 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from tensorpress.errors import TensorpressError
-
-Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
-
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from tensorpress.layers.kinds import KINDS, is_depthwise
 
 # Not _load_state_dict_pre_hooks: they are about checkpoints of the layer that is replaced, and
 # removing a weight norm leaves one behind.
@@ -25,19 +21,12 @@ _HOOKS = (
 )
 
 
-def is_convolution(module: nn.Module) -> bool:
-    """Whether ``module`` is a convolution of any kind: transposed, lazy, or a subclass."""
-    return isinstance(module, CONVS + TRANSPOSED)
-
-
 def why_not(module: nn.Module) -> str | None:
     """Why a convolution or linear layer stays as it is; None if it can be decomposed."""
-    if isinstance(module, TRANSPOSED):
-        return "transposed convolution"
-    if isinstance(module, CONVS) and module.groups > 1 and module.groups == module.in_channels:
+    if is_depthwise(module):
         return "depthwise: one input channel a group"
     plain = parametrize.type_before_parametrizations(module)
-    if plain not in (*CONVS, nn.Linear) and not is_lazy(module):
+    if plain not in KINDS and not is_lazy(module):
         return f"{plain.__name__} is a subclass and may compute something else"
     return None
 
@@ -63,12 +52,7 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
             f"layer '{name}' is parametrised, which its factors could not keep: call "
             "torch.nn.utils.parametrize.remove_parametrizations on it, or exclude it."
         )
-    found = list(_attached(module))
-    if found:
-        raise TensorpressError(
-            f"layer '{name}' carries {', '.join(found)}, which its factors could not keep: "
-            "remove them (prune.remove, remove_weight_norm, handle.remove()), or exclude the layer."
-        )
+    _refuse(name, list(_attached(module)))
     weight = module.weight
     if weight.is_meta:
         raise TensorpressError(
@@ -81,9 +65,30 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
         )
 
 
+def refuse_hooked(name: str, module: nn.Module) -> None:
+    """Raise if anything listens to a module that was made by a treatment, or to what is in it.
+
+    Raises:
+        TensorpressError: naming the layer.
+    """
+    _refuse(name, [hook for part in module.modules() for hook in _hooks(part)])
+
+
+def _refuse(name: str, found: list[str]) -> None:
+    if found:
+        raise TensorpressError(
+            f"layer '{name}' carries {', '.join(found)}, which its factors could not keep: "
+            "remove them (prune.remove, remove_weight_norm, handle.remove()), or exclude the layer."
+        )
+
+
+def _hooks(module: nn.Module) -> Iterator[str]:
+    yield from (hook.strip("_") for hook in _HOOKS if getattr(module, hook, None))
+
+
 def _attached(module: nn.Module) -> Iterator[str]:
     """What a plain layer does not have and its factors would not take over."""
-    yield from (hook.strip("_") for hook in _HOOKS if getattr(module, hook, None))
+    yield from _hooks(module)
     if "forward" in vars(module):
         yield "a forward of its own"
     held = (*module._parameters, *module._buffers, *module._modules)

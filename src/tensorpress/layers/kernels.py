@@ -1,30 +1,30 @@
 """A layer's kernel as the tensors that are decomposed."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tensorpress.layers.eligible import Layer
-
-
-def groups_of(layer: Layer) -> int:
-    return 1 if isinstance(layer, nn.Linear) else layer.groups
+from tensorpress.layers.kinds import Layer, group_channels, groups_of, kernel_of, kernel_size
 
 
 def group_kernels(layer: Layer) -> list[Tensor]:
     """The circularly shifted kernel (C, D1, ..., Dd, T) of each group (eq. 7)."""
-    weight = layer.weight.detach()
-    kernels = weight.reshape(groups_of(layer), -1, *weight.shape[1:])
-    return [kernel.movedim(0, -1) for kernel in kernels]
+    return folded_kernels(layer, shifted_kernels(layer))
 
 
 def shifted_kernels(layer: Layer) -> Tensor:
     """The circularly shifted kernel of each group, unfolded: (groups, P, T/groups)."""
-    return layer.weight.detach().reshape(groups_of(layer), -1, layer.weight[0].numel()).mT
+    return unfolded_kernels(layer, layer.weight.detach())
+
+
+def unfolded_kernels(layer: Layer, weight: Tensor) -> Tensor:
+    """The same of a weight as the layer might hold it."""
+    kernel = kernel_of(layer, weight)
+    return kernel.reshape(groups_of(layer), -1, kernel[0].numel()).mT
 
 
 def folded_kernels(layer: Layer, unfolded: Tensor) -> list[Tensor]:
     """Kernels (groups, P, T/groups) as (C, D1, ..., Dd, T) each."""
-    inside = layer.weight.shape[1:]
+    inside = group_channels(layer)[0], *kernel_size(layer)
     return [kernel.reshape(*inside, -1) for kernel in unfolded]
 
 

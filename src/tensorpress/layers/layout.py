@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from tensorpress.layers.eligible import Layer
+from tensorpress.layers.kinds import Layer, dimensions, is_linear, kernel_size
 
 AXES = {1: ("temporal",), 2: ("vertical", "horizontal"), 3: ("depth", "vertical", "horizontal")}
 
@@ -15,14 +13,14 @@ class Sublayer:
 
     Attributes:
         name: for what it does.
-        inside, outside: channels that it takes and gives, per group of the layer.
+        in_channels, out_channels: that it takes and gives, per group of the layer.
         axes: along which it works: there it takes the layer's kernel, stride, dilation and padding.
-        depthwise: whether it works on each channel alone; ``outside`` is then ``inside``.
+        depthwise: whether it works on each channel alone; ``out_channels`` is then ``in_channels``.
     """
 
     name: str
-    inside: int
-    outside: int
+    in_channels: int
+    out_channels: int
     axes: tuple[int, ...] = ()
     depthwise: bool = False
 
@@ -47,24 +45,9 @@ class BlockLayout:
 Layout = tuple[Sublayer | BlockLayout, ...]
 
 
-def sublayers_of(layout: Layout) -> list[Sublayer]:
-    """All sublayers, in order of execution."""
-    return [
-        sublayer
-        for part in layout
-        for sublayer in (part.sublayers if isinstance(part, BlockLayout) else (part,))
-    ]
-
-
-def dimensions(layer: Layer) -> int:
-    """How many axes a layer's kernel has: 0 for a linear layer."""
-    return 0 if isinstance(layer, nn.Linear) else len(layer.kernel_size)
-
-
 def spatial_axes(layer: Layer, *, unit: bool = False) -> tuple[int, ...]:
     """The axes where the kernel is over 1; with ``unit``, those where it is 1 instead."""
-    sizes = () if isinstance(layer, nn.Linear) else layer.kernel_size
-    return tuple(axis for axis, size in enumerate(sizes) if (size == 1) == unit)
+    return tuple(a for a, size in enumerate(kernel_size(layer)) if (size == 1) == unit)
 
 
 def axis_name(layer: Layer, axis: int) -> str:
@@ -74,7 +57,7 @@ def axis_name(layer: Layer, axis: int) -> str:
 
 def channel_names(layer: Layer) -> tuple[str, str]:
     """What the first and the last sublayer are called where they work on channels alone."""
-    if isinstance(layer, nn.Linear):
+    if is_linear(layer):
         return "linear_in", "linear_out"
     return "pointwise_in", "pointwise_out"
 

@@ -7,11 +7,24 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tensorpress.layers.blocks import Blocks
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from tensorpress.layers.kinds import (
+    Settings,
+    apply_kernel,
+    dimensions,
+    filled_layer,
+    groups_of,
+    is_convolution,
+    is_linear,
+    is_plain,
+    joined_settings,
+    kernel_of,
+    kernel_size,
+    pads,
+    settings_of,
+    works_along,
+)
 
 
 def can_merge(layers: Sequence[nn.Module]) -> bool:
@@ -38,7 +51,7 @@ def merge(layers: Sequence[nn.Module]) -> nn.Module:
         return layers[0]
     inner = list(_plain_parts(layers))
     kernel = _kernel_of(layers, torch.float64)
-    layer = _layer(inner[0], kernel, _bias(layers[-1]), _geometry(inner))
+    layer = _layer(inner[0], kernel, _bias(layers[-1]), _settings(inner))
     return layer.to(dtype=cast(Tensor, inner[0].weight).dtype)
 
 
@@ -51,8 +64,8 @@ def is_lighter_as_kernel(layers: Sequence[nn.Module]) -> bool:
     inner = list(_plain_parts(layers))
     return (
         any(isinstance(layer, Blocks) for layer in layers)
-        and all(type(layer) in CONVOLUTIONS for layer in inner)
-        and any(math.prod(cast(Any, layer).kernel_size) > 1 for layer in inner)
+        and all(is_plain(layer) and is_convolution(layer) for layer in inner)
+        and any(math.prod(kernel_size(layer)) > 1 for layer in inner)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in (*layers, *inner))
         and can_merge(layers)
     )
@@ -64,14 +77,10 @@ def through_kernel(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
     Gradients flow through it to the weights that it is made of.
     """
     kernel, bias = _kernel_of(layers), _bias(layers[-1])
-    geometry = _geometry(list(_plain_parts(layers)))
-    mode = geometry.pop("padding_mode")
-    if mode != "zeros":
-        sides = _sides(kernel.weight.shape[2:], geometry["dilation"], geometry["padding"])
-        x = functional.pad(x, sides, mode=mode)
-        geometry["padding"] = 0
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[kernel.weight.dim() - 3]
-    return convolve(x, kernel.weight, bias, groups=kernel.groups, **geometry)
+    inner = list(_plain_parts(layers))
+    return apply_kernel(
+        inner[0], x, kernel.weight, bias, groups=kernel.groups, settings=_settings(inner)
+    )
 
 
 @torch.no_grad()
@@ -88,15 +97,8 @@ def plain_chain(chain: Iterable[nn.Module]) -> list[nn.Module]:
             continue
         for kernel, sublayer in zip(_kernels(child), child, strict=True):
             bias = child.bias if sublayer is child[-1] else None
-            layers.append(_layer(sublayer, _spread(kernel), bias, _geometry([sublayer])))
+            layers.append(_layer(sublayer, _spread(kernel), bias, settings_of(sublayer)))
     return layers
-
-
-def works_along(layer: Any, axis: int) -> bool:
-    """Whether a convolution does anything along this axis of the map."""
-    padding = layer.padding
-    padded = padding[axis] != 0 if not isinstance(padding, str) else False
-    return bool(layer.kernel_size[axis] > 1 or layer.stride[axis] > 1 or padded)
 
 
 class _Kernel(NamedTuple):
@@ -121,15 +123,6 @@ def _kernel_of(layers: Sequence[nn.Module], dtype: torch.dtype | None = None) ->
     return _spread(kernel)
 
 
-def _sides(size: Sequence[int], dilation: Sequence[int], padding: Any) -> list[int]:
-    """How far a map is padded before and after, the last axis first, as ``pad`` takes it."""
-    sides: list[int] = []
-    for axis in reversed(range(len(size))):
-        both = dilation[axis] * (size[axis] - 1) if padding == "same" else 2 * padding[axis]
-        sides += [both // 2, both - both // 2]
-    return sides
-
-
 def _plain_parts(layers: Sequence[nn.Module]) -> Iterator[nn.Module]:
     for layer in layers:
         yield from layer if isinstance(layer, Blocks) else (layer,)
@@ -140,30 +133,24 @@ def _bias(layer: nn.Module) -> Tensor | None:
 
 
 def _fit_together(first: nn.Module, second: nn.Module) -> bool:
-    if isinstance(first, nn.Linear) or isinstance(second, nn.Linear):
-        return type(first) is type(second) is nn.Linear
-    if type(first) is not type(second) or not isinstance(first, CONVOLUTIONS):
+    if type(first) is not type(second) or not is_plain(first):
         return False
-    pair = (first, cast(Any, second))
-    workers = [[p for p in pair if works_along(p, a)] for a in range(len(first.kernel_size))]
-    modes = {layer.padding_mode for layer in pair if _pads(layer)}
+    if is_linear(first):
+        return True
+    pair = (cast(Any, first), cast(Any, second))
+    workers = [[p for p in pair if works_along(p, a)] for a in range(dimensions(first))]
+    modes = {layer.padding_mode for layer in pair if pads(layer)}
     same = {layer.padding == "same" for working in workers for layer in working}
     return max(map(len, workers)) < 2 and len(modes) < 2 and len(same) < 2
-
-
-def _pads(layer: Any) -> bool:
-    if isinstance(layer.padding, str):
-        return layer.padding == "same" and math.prod(layer.kernel_size) > 1
-    return any(layer.padding)
 
 
 def _kernels(layer: Any) -> Iterator[_Kernel]:
     """The kernels of a layer's sublayers, as they act on all channels."""
     if not isinstance(layer, Blocks):
-        yield _Kernel(layer.weight, getattr(layer, "groups", 1))
+        yield _Kernel(kernel_of(layer), groups_of(layer))
         return
     for child in layer:
-        weight = cast(Tensor, child.weight)
+        weight = kernel_of(child)
         if layer.minor:
             yield _Kernel(weight, layer.groups, layer.count)
             continue
@@ -184,27 +171,11 @@ def _spread(kernel: _Kernel) -> _Kernel:
     return kernel
 
 
-def _layer(like: Any, kernel: _Kernel, bias: Tensor | None, geometry: dict[str, Any]) -> nn.Module:
-    """A layer of the same kind with these values, ready for use and not for training."""
-    weight = kernel.weight
-    options: dict[str, Any] = {"bias": bias is not None, "dtype": weight.dtype, "device": "meta"}
-    outside, inside, *size = weight.shape
-    if isinstance(like, nn.Linear):
-        layer: Any = nn.Linear(inside, outside, **options)
-    else:
-        layer = type(like)(
-            inside * kernel.groups,
-            outside,
-            kernel_size=tuple(size),
-            groups=kernel.groups,
-            **geometry,
-            **options,
-        )
-    layer = layer.to_empty(device=weight.device)
-    layer.weight.copy_(weight)
-    if bias is not None:
-        layer.bias.copy_(bias)
-    return cast(nn.Module, layer.requires_grad_(False).eval())
+def _layer(like: Any, kernel: _Kernel, bias: Tensor | None, settings: Settings) -> nn.Module:
+    made: nn.Module = filled_layer(
+        like, kernel.weight, bias, groups=kernel.groups, settings=settings
+    )
+    return made
 
 
 def _contracted(inner: _Kernel, outer: _Kernel) -> _Kernel:
@@ -242,22 +213,8 @@ def _by_group(kernel: _Kernel, groups: int) -> Tensor:
     return full.flatten(3, 4).flatten(1, 2)
 
 
-def _geometry(layers: Sequence[Any]) -> dict[str, Any]:
-    """Stride, dilation and padding of layers of which each axis is worked along by one at most."""
-    if isinstance(layers[0], nn.Linear):
-        return {}
-    axes = range(len(layers[0].kernel_size))
-    workers = [next((p for p in layers if works_along(p, axis)), layers[0]) for axis in axes]
-    padding: Any = tuple(
-        0 if isinstance(worker.padding, str) else worker.padding[axis]
-        for axis, worker in enumerate(workers)
-    )
-    padding_layers = [layer for layer in layers if _pads(layer)]
-    if any(layer.padding == "same" for layer in padding_layers):
-        padding = "same"
-    return {
-        "stride": tuple(w.stride[axis] for axis, w in enumerate(workers)),
-        "dilation": tuple(w.dilation[axis] for axis, w in enumerate(workers)),
-        "padding": padding,
-        "padding_mode": next((layer.padding_mode for layer in padding_layers), "zeros"),
-    }
+def _settings(layers: Sequence[Any]) -> Settings:
+    """The settings of layers of which each axis is worked along by one at most."""
+    axes = range(dimensions(layers[0]))
+    workers = [next((p for p in layers if works_along(p, axis)), None) for axis in axes]
+    return joined_settings(workers, layers[0])

@@ -11,7 +11,7 @@ from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError
 from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import factorize_layer
+from tensorpress.layers import DECOMPOSITIONS, factorize_layer
 from tensorpress.progress import track
 from tensorpress.report.rules import read_rule
 from tensorpress.surgery import match_patterns
@@ -60,7 +60,8 @@ def read_spectra(
     modules = dict(dense.named_modules())
     rules = _rules(dense, list(entries), request.get("rank"))
     found = {}
-    for name, entry in track(list(entries.items()), "spectra"):
+    factorized = {n: entry for n, entry in entries.items() if entry.method in DECOMPOSITIONS}
+    for name, entry in track(list(factorized.items()), "spectra"):
         if name not in modules:
             raise TensorpressError(f"the dense network has no layer '{name}'.")
         watched = _Watched(*entry.ranks)
@@ -71,7 +72,10 @@ def read_spectra(
             StepSpectrum(_kept(squares), rank, _threshold(rules.get(name), squares.sum(), step))
             for rank, (step, squares) in zip(entry.ranks, watched.steps(), strict=False)
         )
-        found[name] = LayerSpectra(name, steps, fit.kept_energy, fit.relative_error)
+        kept, error = fit.kept_energy, fit.relative_error
+        assert kept is not None
+        assert error is not None
+        found[name] = LayerSpectra(name, steps, kept, error)
     return found
 
 

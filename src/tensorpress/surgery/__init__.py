@@ -2,6 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
+from tensorpress.surgery.history import history_of, remember
 from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
@@ -34,10 +35,12 @@ __all__ = [
     "count",
     "describe_kernel",
     "evaluating",
+    "history_of",
     "keep_reasons",
     "list_selectors",
     "match_patterns",
     "refuse_unready",
+    "remember",
     "replace_layers",
     "run_examples",
     "runs_in_channels_last",

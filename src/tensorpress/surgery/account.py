@@ -1,7 +1,7 @@
 """The account of a compression: what happened to every layer, and what was saved."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from tensorpress.aligned import ruled
 from tensorpress.surgery.count import LayerCost
+from tensorpress.surgery.history import Step
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class LayerRow:
         kept_energy, relative_error: of the kernel; None where it stays or starts at random.
         params_before, params_after, macs_before, macs_after: its own, bias included in params.
         decision: "ttpwt", or why it stays.
+        method: the treatment that it got; None where it stays.
     """
 
     name: str
@@ -34,6 +36,7 @@ class LayerRow:
     macs_before: int
     macs_after: int
     decision: str
+    method: str | None = None
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class LayerRow:
         *,
         ranks: tuple[int, ...] | None = None,
         fit: tuple[float | None, float | None] = (None, None),
+        method: str | None = None,
     ) -> "LayerRow":
         """The row of ``layer`` as it was, with its costs before and after.
 
@@ -62,6 +66,7 @@ class LayerRow:
             macs_before=before.macs,
             macs_after=after.macs,
             decision=decision,
+            method=method,
         )
 
 
@@ -75,6 +80,8 @@ class Account:
         params_before, params_after, macs_before, macs_after: of the whole network.
         request: how it was asked for, as plain values: method, rank rule or budget, and what was
             included and excluded.
+        history: the compressions that the network went through before, the first one first: the
+            request of each, and parameters and MACs before and after.
     """
 
     model: nn.Module
@@ -84,16 +91,29 @@ class Account:
     macs_before: int
     macs_after: int
     request: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Step, ...] = ()
+
+    @property
+    def story(self) -> tuple[Step, ...]:
+        """All compressions up to this one."""
+        this = {
+            "request": dict(self.request),
+            "params_before": self.params_before,
+            "params_after": self.params_after,
+            "macs_before": self.macs_before,
+            "macs_after": self.macs_after,
+        }
+        return (*self.history, this)
 
     @property
     def pcr(self) -> float:
         """Parameter compression ratio: parameters before / after."""
-        return self.params_before / self.params_after if self.params_after else 1.0
+        return _ratio(self.params_before, self.params_after)
 
     @property
     def fcr(self) -> float:
         """FLOPs compression ratio: MACs before / after."""
-        return self.macs_before / self.macs_after if self.macs_after else 1.0
+        return _ratio(self.macs_before, self.macs_after)
 
     def __str__(self) -> str:
         head = ("layer", "kernel", "ranks", "kept", "error", "params", "MACs", "decision")
@@ -110,6 +130,7 @@ class Account:
             "macs_before": self.macs_before,
             "macs_after": self.macs_after,
             "request": dict(self.request),
+            "history": [dict(step) for step in self.history],
             "layers": [
                 dataclasses.asdict(row) | {"ranks": row.ranks and list(row.ranks)}
                 for row in self.layers
@@ -117,11 +138,31 @@ class Account:
         }
 
     def summary(self) -> str:
-        """Two lines: parameters with PCR, MACs with FCR."""
-        return (
-            f"params {self.params_before:,} -> {self.params_after:,}  PCR {self.pcr:.2f}\n"
-            f"MACs   {self.macs_before:,} -> {self.macs_after:,}  FCR {self.fcr:.2f}"
+        """Two lines: parameters with PCR, MACs with FCR; and those of all compressions together."""
+        lines = _summary("", self.story[-1:])
+        if self.history:
+            lines += ["", *(_step(step) for step in self.story), *_summary("in all ", self.story)]
+        return "\n".join(lines)
+
+
+def _summary(prefix: str, story: Sequence[Step]) -> list[str]:
+    first, last = story[0], story[-1]
+    lines = []
+    for label, key, ratio in (("params", "params", "PCR"), ("MACs  ", "macs", "FCR")):
+        before, after = first[f"{key}_before"], last[f"{key}_after"]
+        lines.append(
+            f"{prefix}{label} {before:,} -> {after:,}  {ratio} {_ratio(before, after):.2f}"
         )
+    return lines
+
+
+def _step(step: Step) -> str:
+    pcr, fcr = (_ratio(step[f"{key}_before"], step[f"{key}_after"]) for key in ("params", "macs"))
+    return f"{step['request'].get('method', '?')}: PCR {pcr:.2f}, FCR {fcr:.2f}"
+
+
+def _ratio(before: int, after: int) -> float:
+    return before / after if after else 1.0
 
 
 def describe_kernel(layer: nn.Module) -> str:

@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from tensorpress.layers import Factorized, TTConv2d, is_convolution
+from tensorpress.layers import Replacement
+from tensorpress.layers.kinds import is_layer
 from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
@@ -115,19 +116,19 @@ def _counting(
 
 
 def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Convolutions, linear layers, factorized and tensorized ones by name, as they are registered.
+    """Convolutions, linear layers and what replaces them by name, as they are registered.
 
-    What lies inside a factorized or tensorized layer belongs to it. A module used in several places
-    has the first of its names.
+    What lies inside a replacement belongs to it. A module used in several places has the first of
+    its names.
     """
     layers: dict[str, nn.Module] = {}
     inside: set[int] = set()
     for name, module in net.named_modules():
         if id(module) in inside:
             continue
-        if isinstance(module, (Factorized, TTConv2d)):
+        if isinstance(module, Replacement):
             inside.update(id(child) for child in module.modules())
-        elif not (is_convolution(module) or isinstance(module, nn.Linear)):
+        elif not is_layer(module):
             continue
         layers[name] = module
     return layers

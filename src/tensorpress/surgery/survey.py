@@ -1,11 +1,13 @@
 """A survey of a network's layers: what runs, in which order, and what may change."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import nn
 
-from tensorpress.layers import Factorized, TTConv2d, is_convolution, why_not
-from tensorpress.layers.shared_weight import SHARED, shared_weight_of
+from tensorpress.layers import Layer, is_convolution, why_not
+from tensorpress.layers.dense_form import dense_form
+from tensorpress.layers.methods import treated_by
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
 from tensorpress.surgery.inputs import ExampleInputs
 
@@ -18,17 +20,24 @@ class SurveyedLayer:
         name: its (first) name in the network; "" where it is the network itself.
         module: the layer.
         cost: its parameters, MACs and input shapes.
-        obstacle: why it cannot be decomposed; None if it can.
+        obstacle: why it cannot be treated; None if it can.
+        treated_by: the treatment that it got before; None if it is a layer as it was.
     """
 
     name: str
     module: nn.Module
     cost: LayerCost
     obstacle: str | None
+    treated_by: str | None = None
 
     @property
     def is_convolution(self) -> bool:
-        return is_convolution(self.module)
+        return is_convolution(self.module if self.dense is None else self.dense)
+
+    @cached_property
+    def dense(self) -> Layer | None:
+        """The plain layer that it is, or stands for; None where it stands for none."""
+        return dense_form(self.module)
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,8 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
 
     def surveyed(name: str, layer_cost: LayerCost) -> SurveyedLayer:
         module = modules[name]
-        return SurveyedLayer(
-            name, module, layer_cost, _obstacle(module, layer_cost, shared, peeked)
-        )
+        obstacle = _obstacle(module, layer_cost, shared, peeked)
+        return SurveyedLayer(name, module, layer_cost, obstacle, treated_by(module))
 
     return Survey(tuple(surveyed(*item) for item in cost.layers.items()), cost)
 
@@ -72,15 +80,14 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
 def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:
     if id(module) in peeked:
         return "nn.TransformerEncoderLayer reads its weight itself"
-    if isinstance(module, Factorized):
-        return f"already factorized ({module.method})"
-    if isinstance(module, TTConv2d):
-        return f"already tensorized ({module.method})"
-    if shared_weight_of(module) is not None:
-        return f"its weights are shared ({SHARED})"
     if not cost.inputs:
         return "not called on the example inputs"
-    reason = why_not(module)
+    before = treated_by(module)
+    if before is not None:
+        plain = dense_form(module)
+        reason = f"no one layer computes what {before} made of it" if plain is None else None
+    else:
+        reason = why_not(module)
     if reason is None and any(id(p) in shared for p in module.parameters(recurse=False)):
         return "shares its parameters with another module"
     return reason

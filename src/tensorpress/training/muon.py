@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tensorpress.layers import CONVOLUTIONS
+from tensorpress.layers.kinds import CONVOLUTIONS
 from tensorpress.training.adamw import adamw
 
 Matrix = tuple[nn.Parameter, int]

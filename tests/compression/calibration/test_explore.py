@@ -1,3 +1,4 @@
+import importlib
 from itertools import pairwise
 
 import pytest
@@ -72,6 +73,6 @@ def test_nothing_to_explore() -> None:
 def test_odd_ratios_are_told_before_anything_is_measured(
     ratio: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tensorpress.compression.exploration.survey", None)
+    monkeypatch.setattr(importlib.import_module("tensorpress.compression.explore"), "survey", None)
     with pytest.raises(tp.TensorpressError, match="a compression ratio must be"):
         tp.explore(branched(), IMAGE, images(64), ratios=(2, ratio))

@@ -9,6 +9,7 @@ from tensorpress.compression.calibration import reconstruct, reestimate_batch_no
 from tensorpress.compression.calibration.reconstruct import _followed_by_batch_norm
 from tensorpress.decompose import Ranks
 from tensorpress.layers import factorize_layer
+from tensorpress.layers.methods import TTPWT
 from tensorpress.surgery import copy_with
 
 FULL = {"a": (16, 48, 16), "b": (8, 24, 8), "twice": (16, 48, 16)}
@@ -17,7 +18,8 @@ FEW = {"a": (6, 8, 6), "b": (4, 5, 4), "twice": (6, 8, 6)}
 
 def rebuilt(net: nn.Module, ranks: dict[str, tuple[int, ...]]) -> nn.Module:
     parts = list(images(256).split(64))
-    fits = reconstruct(net, ranks, parts, progress=False)
+    asked = {name: (net.get_submodule(name), TTPWT(), values) for name, values in ranks.items()}
+    fits = reconstruct(net, asked, parts, progress=False)  # type: ignore[arg-type]
     assert list(fits) == list(ranks)
     made = copy_with(
         net, {name: fit.to_module(net.get_submodule(name)) for name, fit in fits.items()}

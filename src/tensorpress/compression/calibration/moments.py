@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Layer
+from tensorpress.layers.kinds import Layer, patch_size
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all, and about six for each unknown."""
@@ -19,7 +19,7 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
     """A sampler for each layer that takes enough patches for its kernel."""
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
-        unknowns = layer.weight[0].numel()
+        unknowns = patch_size(layer)
         wanted = min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen

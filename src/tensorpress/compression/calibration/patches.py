@@ -1,12 +1,9 @@
 """The patches of its input that a convolution or linear layer looks at."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from tensorpress.layers import Layer
+from tensorpress.layers.kinds import Layer, dimensions, groups_of, in_kernel_order, windows
 
 
 class Sampler:
@@ -21,32 +18,25 @@ class Sampler:
 
     def patches(self, x: Tensor) -> Tensor:
         """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel."""
-        layer: Any = self.layer
-        if isinstance(layer, nn.Linear):
+        layer = self.layer
+        dims = dimensions(layer)
+        if not dims:
             return self._of_linear(x)
-        dims = len(layer.kernel_size)
-        x = x if x.dim() == dims + 2 else x.unsqueeze(0)
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        if any(layer._reversed_padding_repeated_twice):
-            x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
-        for axis in range(dims):
-            reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-            x = x.unfold(2 + axis, reach, layer.stride[axis])[..., :: layer.dilation[axis]]
-        places = self._places(len(x), list(x.shape[2 : 2 + dims]), x.device)
-        taken = _at(x, places)  # (samples, C, D1, ..., Dd)
-        grouped = taken.reshape(len(taken), layer.groups, -1)
-        return grouped.transpose(0, 1)
+        seen = windows(layer, x)
+        places = self._places(len(seen), list(seen.shape[2 : 2 + dims]), x.device)
+        taken = in_kernel_order(layer, _at(seen, places))  # (samples, C, D1, ..., Dd)
+        return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
 
     def outputs(self, y: Tensor) -> Tensor:
         """(groups, samples, T/groups): the layer's output at the places of its patches."""
-        layer: Any = self.layer
-        if isinstance(layer, nn.Linear):
+        layer = self.layer
+        dims = dimensions(layer)
+        if not dims:
             return self._of_linear(y)
-        dims = len(layer.kernel_size)
         y = y if y.dim() == dims + 2 else y.unsqueeze(0)
         places = self._places(len(y), list(y.shape[2:]), y.device)
         taken = _at(y, places)
-        return taken.reshape(len(taken), layer.groups, -1).transpose(0, 1)
+        return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
 
     def _of_linear(self, values: Tensor) -> Tensor:
         rows = values.reshape(len(values), -1, values.shape[-1])

@@ -1,7 +1,6 @@
 """Layer by layer towards the original's answers, each fed by those already compressed."""
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.statistics import batch_norms, batch_statistics
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose import Ranks
-from tensorpress.layers import Factorization, Layer, find_method, shifted_kernels
+from tensorpress.layers import Fit, Layer, Metric, Treatment, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import replace_layers
 
@@ -27,54 +26,55 @@ class _Reached(Exception):
 
 def reconstruct(
     net: nn.Module,
-    ranks: Mapping[str, tuple[int, ...]],
+    asked: Mapping[str, tuple[Layer, Treatment, tuple[int, ...]]],
     parts: Sequence[Tensor],
     *,
-    method: str = "ttpwt",
     sweeps: int = 2,
     seed: int = 0,
     progress: bool | None = None,
-) -> dict[str, Factorization]:
-    """Decompose layers one after the other, each making up for the errors of those before it.
+) -> dict[str, Fit]:
+    """Replace layers one after the other, each making up for the errors of those before it.
 
     The asymmetric reconstruction of Zhang et al. (2016, arXiv 1505.06798) in closed form: of the
     kernels that map the compressed network's own input patches to the original's outputs, the least
-    squares one is decomposed, under the metric of those patches if the method knows how. Batch
+    squares one is treated, under the metric of those patches if the treatment knows how. Batch
     norms use the statistics of the batch meanwhile, as their running ones go stale with every
     layer.
 
     Args:
         net: the original; it is not changed.
-        ranks: of the layers to decompose, in order of execution.
+        asked: the layers to treat, in order of execution: each one as it stands in ``net``, its
+            treatment, and the ranks.
         parts: batches of calibration images.
-        method: of decomposition.
-        sweeps: of alternating least squares for each layer, where the method has any.
+        sweeps: of alternating least squares for each layer, where its treatment has any.
 
     Returns:
-        for each layer its decomposition, with a new bias where it has one.
+        for each layer its replacement, with a new bias where it has one.
     """
-    layers: dict[str, Layer] = {name: net.get_submodule(name) for name in ranks}  # type: ignore[misc]
+    layers = {name: layer for name, (layer, _, _) in asked.items()}
     images = sum(len(part) for part in parts)
     samples = samplers(layers, images, seed)
     wanted = _original_outputs(net, samples, parts)
     centred = _followed_by_batch_norm(net, layers, parts[0][:2])
     student = copy.deepcopy(net)
-    found: dict[str, Factorization] = {}
+    found: dict[str, Fit] = {}
     with batch_statistics(student):
-        for name in track(list(ranks), "reconstructing", show=progress):
+        for name, (layer, treatment, ranks) in track(
+            list(asked.items()), "reconstructing", show=progress
+        ):
             fit = _fit_layer(
                 student,
                 name,
-                layers[name],
-                method,
+                layer,
+                treatment,
                 samples[name],
                 wanted.pop(name),
                 parts,
-                Ranks(*ranks[name]),
+                Ranks(*ranks),
                 sweeps,
                 centred=name in centred,
             )
-            replace_layers(student, {name: fit.to_module(layers[name]).eval()})
+            replace_layers(student, {name: fit.to_module(layer).eval()})
             found[name] = fit
     return found
 
@@ -83,7 +83,7 @@ def _fit_layer(
     student: nn.Module,
     name: str,
     layer: Layer,
-    method: str,
+    treatment: Treatment,
     sampler: Sampler,
     wanted: list[Tensor],
     parts: Sequence[Tensor],
@@ -91,7 +91,7 @@ def _fit_layer(
     sweeps: int,
     *,
     centred: bool,
-) -> Factorization:
+) -> Fit:
     calls = len(wanted) // len(parts)  # in one forward pass
     patches = torch.cat(_inputs(student, name, sampler, parts, calls), dim=1).float()
     outputs = torch.cat(wanted, dim=1).float()
@@ -108,12 +108,12 @@ def _fit_layer(
     ridge = RIDGE * moments.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1).clamp(min=1e-12)
     identity = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
     fitted = torch.linalg.solve(moments + ridge * identity, cross + ridge * kernels)
-    fit = find_method(method).prepare_for(layer, moments, fitted)(ranks, sweeps)
+    fit = treatment.prepare(layer, Metric(moments, fitted, sweeps))(ranks)
     if layer.bias is None:
         return fit
     shift = means[1].double() - means[0].double() @ fit.kernels(layer)
     bias = layer.bias.detach() + shift.reshape(-1).to(layer.bias.dtype)
-    return dataclasses.replace(fit, bias=bias)
+    return fit.with_bias(bias)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What it does to the network's answers to decompose one layer alone."""
+"""What it does to the network's answers to replace one layer alone."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration.divergence import divergence
 from tensorpress.compression.calibration.statistics import batch_statistics
-from tensorpress.layers import Factorization, Layer
+from tensorpress.layers import Fit, Layer
 from tensorpress.surgery import replace_layers
 
 MEASURED = 3
@@ -19,25 +19,26 @@ MEASURED = 3
 def layer_losses(
     net: nn.Module,
     name: str,
-    fits: Sequence[Factorization],
+    layer: Layer,
+    fits: Sequence[Fit],
     parts: Sequence[Tensor],
     original: Tensor,
 ) -> list[float]:
-    """Divergence from the original's answers with layer ``name`` alone decomposed, for each fit.
+    """Divergence from the original's answers with layer ``name`` alone replaced, for each fit.
 
     Three of the fits are run, the others interpolated: the logarithm of the divergence is taken as
     piecewise linear in that of the squared output error, which it follows while both are small.
 
     Args:
         net: the network, whose layer is put back afterwards.
-        fits: decompositions of the layer in any order.
+        layer: the layer of that name.
+        fits: its options in any order.
         parts: batches of calibration images.
         original: its answers to them, with the batch norms on the statistics of the batches.
     """
-    errors = np.array([max(fit.relative_error**2, 1e-12) for fit in fits])
+    errors = np.array([max((fit.relative_error or 0.0) ** 2, 1e-12) for fit in fits])
     places = np.unique(np.linspace(0, len(fits) - 1, MEASURED).round().astype(int))
     tried = np.argsort(errors)[places]
-    layer: Layer = net.get_submodule(name)  # type: ignore[assignment]
     measured = []
     for index in tried:
         replace_layers(net, {name: fits[index].to_module(layer).eval()})

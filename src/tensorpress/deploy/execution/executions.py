@@ -3,12 +3,25 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import nn
+from torch.nn import functional as F
 
-from tensorpress.layers import CONVOLUTIONS, Factorized, can_merge, merge, works_along
+from tensorpress.layers import Factorized, can_merge, merge
+from tensorpress.layers.kinds import (
+    applications,
+    channel_axis,
+    filled_layer,
+    groups_of,
+    in_channels,
+    is_plain,
+    kernel_of,
+    kernel_size,
+    map_after,
+    out_channels,
+    settings_of,
+)
 
 CLEARLY = 1.1
 
@@ -51,14 +64,14 @@ def executions_of(chain: Sequence[nn.Module], multiples: Sequence[int] = (1,)) -
 
     A chain of four gives eight, and each is given again for every multiple that changes a width.
     """
-    if not all(isinstance(layer, (nn.Linear, *CONVOLUTIONS)) for layer in chain):
+    if not all(map(is_plain, chain)):
         return [Execution((1,) * len(chain))]
     found = []
     for runs in _compositions(len(chain)):
         if not all(can_merge(part) for part in _parts(chain, runs)):
             continue
-        widths = [_out(part[-1]) for part in _parts(chain, runs)][:-1]
-        plain = all(_groups(layer) == 1 for layer in chain)
+        widths = [out_channels(part[-1]) for part in _parts(chain, runs)][:-1]
+        plain = all(groups_of(layer) == 1 for layer in chain)
         for multiple in multiples:
             if multiple == 1 or (plain and any(width % multiple for width in widths)):
                 found.append(Execution(runs, multiple))
@@ -70,9 +83,11 @@ def realise(chain: Sequence[nn.Module], execution: Execution) -> list[nn.Module]
     layers = [merge(part) for part in _parts(chain, execution.runs)]
     if execution.multiple == 1:
         return layers
-    widths = [-(-_out(layer) // execution.multiple) * execution.multiple for layer in layers]
-    widths[-1] = _out(layers[-1])
-    before = [_in(layers[0]), *widths[:-1]]
+    widths = [
+        -(-out_channels(layer) // execution.multiple) * execution.multiple for layer in layers
+    ]
+    widths[-1] = out_channels(layers[-1])
+    before = [in_channels(layers[0]), *widths[:-1]]
     return [_widened(*item) for item in zip(layers, before, widths, strict=True)]
 
 
@@ -107,19 +122,18 @@ def work_of(
     shape, macs, moved = list(input_shape), 0, 0
     multiple = execution.multiple
     parts = list(_parts(chain, execution.runs))
-    channels = _in(chain[0])
+    channels = in_channels(chain[0])
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
-        out = _out(part[-1]) if last else -(-_out(part[-1]) // multiple) * multiple
-        groups = math.gcd(*map(_groups, part))
-        kernel = math.prod(math.prod(getattr(layer, "kernel_size", ())) for layer in part)
+        out = out_channels(part[-1]) if last else -(-out_channels(part[-1]) // multiple) * multiple
+        groups = math.gcd(*map(groups_of, part))
+        kernel = math.prod(math.prod(kernel_size(layer)) for layer in part)
         weights = out * channels * kernel // groups
-        read = math.prod(shape)
+        read, before = math.prod(shape), shape
         for layer in part:
-            shape = _map_after(layer, shape)
-        positions = math.prod(shape) // shape[_channel_axis(part[-1], shape)]
-        shape[_channel_axis(part[-1], shape)] = out
-        macs += weights * positions
+            shape = map_after(layer, shape)
+        macs += weights * applications(part[-1], before, shape)
+        shape[channel_axis(part[-1], shape)] = out
         moved += read + weights + math.prod(shape)
         channels = out
     return macs, moved
@@ -146,55 +160,12 @@ def _parts(chain: Sequence[nn.Module], runs: Sequence[int]) -> Iterator[list[nn.
         at += run
 
 
-def _in(layer: Any) -> int:
-    return int(layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels)
-
-
-def _out(layer: Any) -> int:
-    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
-
-
-def _groups(layer: Any) -> int:
-    return int(getattr(layer, "groups", 1))
-
-
-def _channel_axis(layer: nn.Module, shape: Sequence[int]) -> int:
-    if isinstance(layer, nn.Linear):
-        return len(shape) - 1
-    return len(shape) - 1 - len(cast(Any, layer).kernel_size)
-
-
-def _map_after(layer: Any, shape: Sequence[int]) -> list[int]:
-    """The shape with the map as ``layer`` leaves it; channels are not looked at."""
-    if isinstance(layer, nn.Linear):
-        return list(shape)
-    sizes = list(shape)
-    dims = len(layer.kernel_size)
-    for axis in range(dims):
-        if not works_along(layer, axis) or layer.padding == "same":
-            continue
-        padding = 0 if isinstance(layer.padding, str) else layer.padding[axis]
-        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-        at = len(sizes) - dims + axis
-        sizes[at] = (sizes[at] + 2 * padding - reach - 1) // layer.stride[axis] + 1
-    return sizes
-
-
 def _widened(layer: Any, channels: int, out: int) -> nn.Module:
     """A layer without groups, with zeros for the channels that it had not."""
-    if (channels, out) == (_in(layer), _out(layer)):
-        return cast(nn.Module, layer)
-    bias, weight = layer.bias, layer.weight
-    options = {"bias": bias is not None, "device": "meta", "dtype": weight.dtype}
-    if isinstance(layer, nn.Linear):
-        wide: Any = nn.Linear(channels, out, **options)
-    else:
-        names = ("kernel_size", "stride", "dilation", "padding", "padding_mode")
-        geometry = {name: getattr(layer, name) for name in names}
-        wide = type(layer)(channels, out, **geometry, **options)
-    wide = wide.to_empty(device=weight.device)
-    with torch.no_grad():
-        wide.weight.zero_()[: weight.shape[0], : weight.shape[1]] = weight
-        if bias is not None:
-            wide.bias.zero_()[: len(bias)] = bias
-    return cast(nn.Module, wide.requires_grad_(False).eval())
+    more_in, more_out = channels - in_channels(layer), out - out_channels(layer)
+    if more_in == more_out == 0:
+        return layer  # type: ignore[no-any-return]
+    kernel = kernel_of(layer).detach()
+    wide = F.pad(kernel, (*[0] * (2 * len(kernel_size(layer))), 0, more_in, 0, more_out))
+    bias = None if layer.bias is None else F.pad(layer.bias.detach(), (0, more_out))
+    return filled_layer(layer, wide, bias, settings=settings_of(layer))  # type: ignore[no-any-return]

@@ -10,9 +10,9 @@ from torch import fx, nn
 from tensorpress.deploy.execution.module_graph import trace_modules
 from tensorpress.deploy.feed import Feed
 from tensorpress.layers import Factorized
+from tensorpress.layers.kinds import dimensions, is_plain, kernel_of, weight_for
 from tensorpress.surgery import replace_layers
 
-FOLDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -74,10 +74,10 @@ def _foldable(net: nn.Module, graph: fx.Graph, feed: Feed) -> dict[str, tuple[An
             continue
         fed = called[source]
         layer: Any = fed[-1] if isinstance(fed, Factorized) else fed
-        if type(layer) not in FOLDS or calls[fed] + calls[layer] * (layer is not fed) > 1:
+        if not is_plain(layer) or calls[fed] + calls[layer] * (layer is not fed) > 1:
             continue
         # A norm works on the second axis, which of a linear layer need not be that of its outputs.
-        if dims.get(norm) != 2 + len(getattr(layer, "kernel_size", ())):
+        if dims.get(norm) != 2 + dimensions(layer):
             continue
         if id(layer.weight) in tied or _has_hooks(norm, fed, layer):
             continue
@@ -127,5 +127,6 @@ def _fold(layer: Any, norm: Any) -> None:
         shift = shift + norm.bias.double()
     if layer.bias is not None:
         shift = shift + scale * layer.bias.double()
-    weight.copy_(weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1)))
+    kernel = kernel_of(layer).double()
+    weight.copy_(weight_for(layer, kernel * scale.reshape(-1, *[1] * (kernel.dim() - 1))))
     layer.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.quiet import quiet
-from tensorpress.layers import Factorized, TTConv2d
+from tensorpress.layers import Replacement
 
 
 class ModuleGraph(NamedTuple):
@@ -74,7 +74,7 @@ class _Symbol(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Sees a factorized or tensorized layer as one, and computes what it traces."""
+    """Sees what replaces a layer as one, and computes what it traces."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Tracer(fx.Tracer):
         self.reads_sizes = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, (Factorized, TTConv2d))
+        whole = isinstance(m, Replacement)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

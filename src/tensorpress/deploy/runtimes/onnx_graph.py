@@ -16,7 +16,8 @@ from tensorpress.deploy.formats.onnx import to_onnx
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.trace import trace
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import plain_chain, works_along
+from tensorpress.layers import plain_chain
+from tensorpress.layers.kinds import works_along
 from tensorpress.surgery import replace_layers
 
 CLOSE = 1e-3

@@ -1,17 +1,25 @@
-"""The methods of decomposition, by name; each is one file."""
+"""The ways to treat a layer, by name; each is one file, and one line in METHODS."""
 
+from torch import nn
+
+from tensorpress.errors import TensorpressError
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer
 from tensorpress.layers.methods.channel_svd import ChannelSVD
 from tensorpress.layers.methods.cp import CPMethod
+from tensorpress.layers.methods.decomposition import Decomposition, Factorization
+from tensorpress.layers.methods.deep_k_means import DeepKMeans
 from tensorpress.layers.methods.hierarchical_tucker import HierarchicalTuckerMethod
 from tensorpress.layers.methods.kronecker import Kronecker
-from tensorpress.layers.methods.method import Factorization, Fitter, Method
 from tensorpress.layers.methods.spatial_svd import SpatialSVD
 from tensorpress.layers.methods.tensor_ring import TensorRingMethod
+from tensorpress.layers.methods.train import Link, TrainDecomposition
 from tensorpress.layers.methods.tt import TT
+from tensorpress.layers.methods.tt_conv import TTConv
 from tensorpress.layers.methods.ttpwt import TTPWT
 from tensorpress.layers.methods.tucker2 import Tucker2
+from tensorpress.layers.treatment import KERNEL, Fit, Fitter, Metric, Replacement, Treatment
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Treatment] = {
     method.name: method
     for method in (
         TTPWT(),
@@ -23,7 +31,63 @@ METHODS: dict[str, Method] = {
         HierarchicalTuckerMethod(),
         SpatialSVD(),
         ChannelSVD(),
+        DeepKMeans(),
+        TTConv(),
+        TTConv(naive=True),
     )
 }
+DECOMPOSITIONS = {name: m for name, m in METHODS.items() if isinstance(m, Decomposition)}
 
-__all__ = ["METHODS", "Factorization", "Fitter", "Method"]
+
+def find_method(method: str | Treatment) -> Treatment:
+    """The treatment of this name, or the object that was given in its place.
+
+    Raises:
+        TensorpressError: there is none of that name, or something else was given.
+    """
+    if isinstance(method, Treatment):
+        return method
+    if method not in METHODS:
+        raise TensorpressError(
+            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
+        )
+    return METHODS[method]
+
+
+def treated_by(module: nn.Module) -> str | None:
+    """The name of the treatment that made ``module``; None for a layer as it was."""
+    if isinstance(module, Replacement):
+        return module.method
+    found = (name for name, m in METHODS.items() if m.stored_ranks(module) is not None)
+    return next(found, None)
+
+
+__all__ = [
+    "DECOMPOSITIONS",
+    "KERNEL",
+    "METHODS",
+    "TT",
+    "TTPWT",
+    "BlockLayout",
+    "CPMethod",
+    "ChannelSVD",
+    "Decomposition",
+    "DeepKMeans",
+    "Factorization",
+    "Fit",
+    "Fitter",
+    "HierarchicalTuckerMethod",
+    "Kronecker",
+    "Layout",
+    "Link",
+    "Metric",
+    "SpatialSVD",
+    "Sublayer",
+    "TTConv",
+    "TensorRingMethod",
+    "TrainDecomposition",
+    "Treatment",
+    "Tucker2",
+    "find_method",
+    "treated_by",
+]

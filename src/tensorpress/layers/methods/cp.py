@@ -15,13 +15,20 @@ from tensorpress.decompose import (
     rank_of,
     sum_of_terms,
 )
-from tensorpress.layers.eligible import Layer
+from tensorpress.layers.kinds import Layer
 from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
-from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
+from tensorpress.layers.methods.decomposition import (
+    Cores,
+    Decomposition,
+    Factorization,
+    folded,
+    target_kernels,
+)
 from tensorpress.layers.methods.ttpwt import TTPWT
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
-class CPMethod(Method):
+class CPMethod(Decomposition):
     """The kernel as a sum of R rank-one terms over (C, D1, ..., Dd, T).
 
     ``Energy`` and ``RelativeError`` look for the least rank whose fit is good enough as a whole:
@@ -43,8 +50,8 @@ class CPMethod(Method):
             Sublayer(last.name, rank, last.mode),
         )
 
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        given = kernels_of(layer, kernels)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        given = target_kernels(layer, metric)
         problems = [CP(self.modes.arranged(layer, kernel)) for kernel in given]
 
         def fit(rule: RankRule) -> Factorization:
@@ -68,7 +75,7 @@ class CPMethod(Method):
 
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
         full = sum_of_terms([factor.double() for factor in cores])
-        return full.reshape(*layer.weight.shape[1:], -1)
+        return folded(layer, full)
 
     def balanced(self, cores: Cores) -> Cores:
         """Each term with the same norm in every factor."""

@@ -18,13 +18,20 @@ from tensorpress.decompose import (
     hierarchical_tucker,
     with_leaf,
 )
-from tensorpress.layers.eligible import Layer
+from tensorpress.layers.kinds import Layer
 from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, in_blocks, spatial_axes
-from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
+from tensorpress.layers.methods.decomposition import (
+    Cores,
+    Decomposition,
+    Factorization,
+    folded,
+    target_kernels,
+)
 from tensorpress.layers.methods.ttpwt import TTPWT
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
-class HierarchicalTuckerMethod(Method):
+class HierarchicalTuckerMethod(Decomposition):
     """Hierarchical SVD of the kernel shifted to (C, D1, ..., Dd, T), its axes with bases as well.
 
     1x1 to the rank of the channels in; for each axis, every channel goes through the same S filters
@@ -53,8 +60,8 @@ class HierarchicalTuckerMethod(Method):
             inside = outside
         return (*parts, Sublayer(last.name, inside, last.mode))
 
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        given = kernels_of(layer, kernels)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        given = target_kernels(layer, metric)
         tensors = [self.train.arranged(layer, kernel) for kernel in given]
 
         def fit(rule: RankRule) -> Factorization:
@@ -84,7 +91,7 @@ class HierarchicalTuckerMethod(Method):
             if len(leaves) == len(transfers):
                 leaves.append(torch.eye(core.shape[1], dtype=core.dtype, device=core.device))
         full = contract_hierarchical([*leaves, last], transfers)
-        return full.reshape(*layer.weight.shape[1:], -1)
+        return folded(layer, full)
 
     def balanced(self, cores: Cores) -> Cores:
         bonds: list[Bond] = []

@@ -20,16 +20,21 @@ from tensorpress.decompose import (
 from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
-from tensorpress.layers.layout import Layout, Sublayer, dimensions, in_blocks, spatial_axes
-from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
+from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size, patch_size
+from tensorpress.layers.layout import Layout, Sublayer, in_blocks, spatial_axes
+from tensorpress.layers.methods.decomposition import (
+    Cores,
+    Decomposition,
+    Factorization,
+    target_kernels,
+)
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 SIDES = 5
 """Divisors of a channel number that are tried, about evenly spread on a logarithmic scale."""
 
 
-class Kronecker(Method):
+class Kronecker(Decomposition):
     """The kernel as a sum of R Kronecker products A_r (x) B_r.
 
     A is T1 x C1 and B is T/T1 x C/C1 with the whole kernel's axes. The layer becomes two: B's
@@ -43,7 +48,7 @@ class Kronecker(Method):
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 3)
-        inside, outside = _channels(layer)
+        inside, outside = group_channels(layer)
         rank, t1, c1 = ranks
         for part, whole, what in ((t1, outside, "output"), (c1, inside, "input")):
             if part < 1 or whole % part:
@@ -58,8 +63,8 @@ class Kronecker(Method):
             *in_blocks("outer", t2, [Sublayer("channels", c1 * rank, t1)], minor=True),
         )
 
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        given = kernels_of(layer, kernels)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        given = target_kernels(layer, metric)
         spectra: dict[tuple[int, int], list[Floats]] = {}
 
         def ranks_of(rule: RankRule) -> tuple[int, int, int]:
@@ -104,10 +109,6 @@ class Kronecker(Method):
         return (left * factor).to(left.dtype), (right / factor).to(right.dtype)
 
 
-def _channels(layer: Layer) -> tuple[int, int]:
-    return layer.weight.shape[1], layer.weight.shape[0] // groups_of(layer)
-
-
 def _left(layer: Layer, t1: int, c1: int) -> tuple[int, ...]:
     """A's shape, in the order of the shifted kernel."""
     return c1, *[1] * dimensions(layer), t1
@@ -115,9 +116,9 @@ def _left(layer: Layer, t1: int, c1: int) -> tuple[int, ...]:
 
 def _shapes(layer: Layer) -> list[tuple[int, int]]:
     """(T1, C1) to try: where A or B would be one number only if there are no others."""
-    inside, outside = _channels(layer)
+    inside, outside = group_channels(layer)
     every = [(t1, c1) for t1 in _sides(outside) for c1 in _sides(inside)]
-    whole = layer.weight[0].numel() * outside
+    whole = patch_size(layer) * outside
     return [(t1, c1) for t1, c1 in every if 1 < t1 * c1 < whole] or every
 
 
@@ -135,8 +136,8 @@ def _rank(rule: RankRule, squares: Floats) -> int:
 
 def _cost(layer: Layer, rank: int, t1: int, c1: int) -> float:
     """Parameters and MACs of an output value, as shares of the layer's own, added up."""
-    inside, outside = _channels(layer)
-    area = math.prod(layer.weight.shape[2:])
+    inside, outside = group_channels(layer)
+    area = math.prod(kernel_size(layer))
     c2, t2 = inside // c1, outside // t1
     params = t1 * c1 + t2 * c2 * area
     macs = inside * t2 * area + outside * c1

@@ -1,13 +1,12 @@
 """Spatial SVD: D x 1, then 1 x D, both over channels (Jaderberg, Vedaldi and Zisserman, 2014)."""
 
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
-from tensorpress.layers.layout import axis_name, channel_names, dimensions, spatial_axes
-from tensorpress.layers.methods.train import Link, TrainMethod
+from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
+from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
+from tensorpress.layers.methods.train import Link, TrainDecomposition
 
 
-class SpatialSVD(TrainMethod):
+class SpatialSVD(TrainDecomposition):
     """SVD of the kernel unfolded to (C D1) x (D2 T); over three axes a train of three cores.
 
     Of a kernel with one axis over 1 the other convolution is 1x1.
@@ -18,10 +17,10 @@ class SpatialSVD(TrainMethod):
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         names, axes = channel_names(layer), spatial_axes(layer)
-        sizes = layer.weight.shape
-        ends = [sizes[1], sizes[0] // groups_of(layer)]
+        sizes = kernel_size(layer)
+        ends = [*group_channels(layer)]
         if len(axes) > 1:
-            modes = [sizes[2 + axis] for axis in axes]
+            modes = [sizes[axis] for axis in axes]
             modes[0] *= ends[0]
             modes[-1] *= ends[1]
             return tuple(
@@ -32,7 +31,7 @@ class SpatialSVD(TrainMethod):
         if axes:
             end = int(dimensions(layer) > 1 and axes[0] == dimensions(layer) - 1)
             along[end] = axes
-            ends[end] *= sizes[2 + axes[0]]
+            ends[end] *= sizes[axes[0]]
         return tuple(
             Link(axis_name(layer, a[0]) if a else name, a, mode)
             for name, a, mode in zip(names, along, ends, strict=True)

@@ -15,13 +15,20 @@ from tensorpress.decompose import (
     contract_ring,
     tensor_ring,
 )
-from tensorpress.layers.eligible import Layer
+from tensorpress.layers.kinds import Layer
 from tensorpress.layers.layout import Layout, Sublayer, in_blocks, spatial_axes
-from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
+from tensorpress.layers.methods.decomposition import (
+    Cores,
+    Decomposition,
+    Factorization,
+    folded,
+    target_kernels,
+)
 from tensorpress.layers.methods.ttpwt import TTPWT
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
-class TensorRingMethod(Method):
+class TensorRingMethod(Decomposition):
     """TR-SVD of the kernel shifted to (C, D1, ..., Dd, T).
 
     As TTPWT's chain, run for each of the R0 values of the bond that closes the ring: 1x1 to R0 R1
@@ -47,8 +54,8 @@ class TensorRingMethod(Method):
             Sublayer(last.name, closing * inside, last.mode),
         )
 
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        given = kernels_of(layer, kernels)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        given = target_kernels(layer, metric)
         tensors = [self.train.arranged(layer, kernel) for kernel in given]
 
         def fit(rule: RankRule) -> Factorization:
@@ -69,7 +76,7 @@ class TensorRingMethod(Method):
 
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
         full = contract_ring([core.double() for core in cores])
-        return full.reshape(*layer.weight.shape[1:], -1)
+        return folded(layer, full)
 
     def balanced(self, cores: Cores) -> Cores:
         return balance(cores, ring=True)

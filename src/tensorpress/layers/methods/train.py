@@ -19,10 +19,17 @@ from tensorpress.decompose import (
     contract,
     tt_svd_common,
 )
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of, whole_fit
+from tensorpress.layers.kernels import whole_fit
+from tensorpress.layers.kinds import Layer, group_channels
 from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
-from tensorpress.layers.methods.method import Cores, Factorization, Fitter, Method, kernels_of
+from tensorpress.layers.methods.decomposition import (
+    Cores,
+    Decomposition,
+    Factorization,
+    folded,
+    target_kernels,
+)
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Link:
     mode: int
 
 
-class TrainMethod(Method):
+class TrainDecomposition(Decomposition):
     """A train of the circularly shifted kernel (C, D1, ..., Dd, T), some of its modes joined."""
 
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, Ranks)
@@ -62,7 +69,7 @@ class TrainMethod(Method):
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         links = self.links(layer)
         self.check_number(ranks, len(links) - 1)
-        inside, outside = layer.weight.shape[1], layer.weight.shape[0] // groups_of(layer)
+        inside, outside = group_channels(layer)
         # An axis with kernel 1 gives its stride and padding to the first sublayer.
         unit = spatial_axes(layer, unit=True)
         return tuple(
@@ -77,8 +84,8 @@ class TrainMethod(Method):
         values = self.without_unit_modes(layer, rule.values)
         return rule if values == rule.values else Ranks(*values)
 
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        tensors = [self.arranged(layer, kernel) for kernel in kernels_of(layer, kernels)]
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        tensors = [self.arranged(layer, kernel) for kernel in target_kernels(layer, metric)]
         dtype = layer.weight.dtype
 
         def fit(rule: RankRule) -> Factorization:
@@ -99,7 +106,7 @@ class TrainMethod(Method):
         return fit
 
     def weights(self, layer: Layer, cores: Sequence[Cores]) -> list[Tensor]:
-        inside, outside = layer.weight.shape[1], layer.weight.shape[0] // groups_of(layer)
+        inside, outside = group_channels(layer)
         factors = [torch.stack(core) for core in zip(*cores, strict=True)]
         ends = [inside, *(core.shape[3] for core in factors[:-1]), outside]
         # core (R, I, R'): the first eats C of I, the last gives T of it, the rest is kernel.
@@ -110,7 +117,7 @@ class TrainMethod(Method):
 
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
         kernel = contract(tuple(core.double() for core in cores))
-        return kernel.reshape(*layer.weight.shape[1:], -1)
+        return folded(layer, kernel)
 
     def balanced(self, cores: Cores) -> Cores:
         return balance(cores)

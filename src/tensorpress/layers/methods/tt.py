@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose import contract
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import (
     Layout,
     Sublayer,
@@ -16,11 +15,11 @@ from tensorpress.layers.layout import (
     in_blocks,
     spatial_axes,
 )
-from tensorpress.layers.methods.method import Cores
-from tensorpress.layers.methods.train import Link, TrainMethod
+from tensorpress.layers.methods.decomposition import Cores, folded
+from tensorpress.layers.methods.train import Link, TrainDecomposition
 
 
-class TT(TrainMethod):
+class TT(TrainDecomposition):
     """TT-SVD of the kernel as it lies, (T, C, D1, ..., Dd).
 
     The core of the channels in has a bond on both sides, so it is no 1x1 convolution of the input.
@@ -33,16 +32,17 @@ class TT(TrainMethod):
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         first, last = channel_names(layer)
-        sizes = layer.weight.shape
-        along = [Link(axis_name(layer, a), (a,), sizes[2 + a]) for a in spatial_axes(layer)]
-        return Link(last, (), sizes[0] // groups_of(layer)), Link(first, (), sizes[1]), *along
+        inside, outside = group_channels(layer)
+        sizes = kernel_size(layer)
+        along = [Link(axis_name(layer, a), (a,), sizes[a]) for a in spatial_axes(layer)]
+        return Link(last, (), outside), Link(first, (), inside), *along
 
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
         return super().arranged(layer, kernel.movedim(-1, 0))
 
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         """The bonds beside a unit mode join into one, the smaller; the bond after the last is 1."""
-        sizes = layer.weight.shape[2:]
+        sizes = kernel_size(layer)
         if 1 not in sizes or len(values) != len(sizes) + 1:
             return values
         joined = list(values[:2])
@@ -85,4 +85,4 @@ class TT(TrainMethod):
 
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
         kernel = contract(tuple(core.double() for core in cores))
-        return kernel.reshape(-1, *layer.weight.shape[1:]).movedim(0, -1)
+        return folded(layer, kernel.movedim(0, -1))

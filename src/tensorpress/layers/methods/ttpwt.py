@@ -1,19 +1,15 @@
 """TTPWT: a train over the channels in, each axis, and the channels out (eq. 7-12 of the paper)."""
 
-from collections.abc import Callable
-
-from torch import Tensor, nn
-
 from tensorpress.decompose import RankRule
 from tensorpress.layers.data_aware import DataAwareLayer
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
-from tensorpress.layers.methods.method import Factorization
-from tensorpress.layers.methods.train import Link, TrainMethod
+from tensorpress.layers.methods.decomposition import Factorization
+from tensorpress.layers.methods.train import Link, TrainDecomposition
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
-class TTPWT(TrainMethod):
+class TTPWT(TrainDecomposition):
     """TT-SVD of the kernel shifted to (C, D1, ..., Dd, T), a train per group.
 
     1x1, then a convolution along each axis with a kernel over 1, then 1x1.
@@ -24,15 +20,14 @@ class TTPWT(TrainMethod):
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         first, last = channel_names(layer)
-        sizes = layer.weight.shape
-        along = [Link(axis_name(layer, a), (a,), sizes[2 + a]) for a in spatial_axes(layer)]
-        return Link(first, (), sizes[1]), *along, Link(last, (), sizes[0] // groups_of(layer))
+        inside, outside = group_channels(layer)
+        sizes = kernel_size(layer)
+        along = [Link(axis_name(layer, a), (a,), sizes[a]) for a in spatial_axes(layer)]
+        return Link(first, (), inside), *along, Link(last, (), outside)
 
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         """The bonds beside a unit mode join into one, whose rank is the smaller of theirs."""
-        if isinstance(layer, nn.Linear):
-            return values
-        sizes = layer.kernel_size
+        sizes = kernel_size(layer)
         if 1 not in sizes or len(values) != len(sizes) + 1:
             return values
         joined = [values[0]]
@@ -43,16 +38,14 @@ class TTPWT(TrainMethod):
                 joined.append(value)
         return tuple(joined)
 
-    def prepare_for(
-        self, layer: Layer, moments: Tensor | None, kernels: Tensor | None = None
-    ) -> Callable[[RankRule, int], Factorization]:
-        if moments is None:
-            return super().prepare_for(layer, moments, kernels)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        if metric.moments is None:
+            return super().prepare(layer, metric)
         modes = [link.mode for link in self.links(layer)]
-        prepared = DataAwareLayer(layer, moments, modes, kernels)
+        prepared = DataAwareLayer(layer, metric.moments, modes, metric.target)
 
-        def fit(rule: RankRule, sweeps: int) -> Factorization:
-            found = prepared.fit(self.suited(layer, rule), sweeps=sweeps)
+        def fit(rule: RankRule) -> Factorization:
+            found = prepared.fit(self.suited(layer, rule), sweeps=metric.sweeps)
             return Factorization(self, *found)
 
         return fit

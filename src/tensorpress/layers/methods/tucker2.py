@@ -15,13 +15,12 @@ from tensorpress.decompose import (
     TensorTrain,
     tucker2,
 )
-from tensorpress.layers.eligible import Layer
-from tensorpress.layers.kernels import groups_of
+from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import channel_names, spatial_axes
-from tensorpress.layers.methods.train import Link, TrainMethod
+from tensorpress.layers.methods.train import Link, TrainDecomposition
 
 
-class Tucker2(TrainMethod):
+class Tucker2(TrainDecomposition):
     """HOOI over the two channel modes: a train whose middle core is the small convolution.
 
     Without an axis to work along the middle core is a matrix, and goes into its neighbour: a 1x1
@@ -33,9 +32,10 @@ class Tucker2(TrainMethod):
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         first, last = channel_names(layer)
-        axes, sizes = spatial_axes(layer), layer.weight.shape
-        core = (Link("core", axes, math.prod(sizes[2 + axis] for axis in axes)),) * bool(axes)
-        return Link(first, (), sizes[1]), *core, Link(last, (), sizes[0] // groups_of(layer))
+        inside, outside = group_channels(layer)
+        axes, area = spatial_axes(layer), math.prod(kernel_size(layer))
+        core = (Link("core", axes, area),) * bool(axes)
+        return Link(first, (), inside), *core, Link(last, (), outside)
 
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         return (min(values),) if len(values) == 2 and not spatial_axes(layer) else values

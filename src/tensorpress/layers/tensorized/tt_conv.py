@@ -11,13 +11,14 @@ from tensorpress.decompose import RankRule, tt_svd
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.eligible import refuse_unreadable
 from tensorpress.layers.tensorized.factors import near_equal_factors
+from tensorpress.layers.treatment import Replacement
 
 TENSORIZED = ("tt-conv", "tt-conv-naive")
 FACTORS = 3
 """Factors of a number of channels, as in the nets of Garipov et al."""
 
 
-class TTConv2d(nn.Module):
+class TTConv2d(Replacement):
     """``Conv2d`` with its kernel as a tensor train over factored channels.
 
     After Garipov, Podoprikhin, Novikov and Vetrov, "Ultimate tensorization: compressing

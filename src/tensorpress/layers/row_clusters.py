@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tensorpress.errors import TensorpressError
@@ -29,7 +30,7 @@ def cluster_rows(rows: Tensor, clusters: int, *, seed: int = 0) -> tuple[Tensor,
     """
     if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
         raise TensorpressError(f"clusters={clusters!r}: give a whole number from 1 on.")
-    values = rows.detach().cpu().to(torch.float32).numpy()
+    values = _values(rows)
     distinct, found = np.unique(values, axis=0, return_inverse=True)
     if clusters >= len(distinct):
         return torch.from_numpy(found.reshape(-1).astype(np.int64)), len(distinct)
@@ -45,3 +46,13 @@ def cluster_rows(rows: Tensor, clusters: int, *, seed: int = 0) -> tuple[Tensor,
     start, _ = kmeans_plusplus(scaled, clusters, random_state=seed, n_local_trials=trials)
     made = KMeans(clusters, init=start, n_init=1, max_iter=ITERATIONS).fit(scaled)
     return torch.from_numpy(made.labels_.astype(np.int64)), clusters
+
+
+def distinct_rows(rows: Tensor) -> int:
+    """How many different rows there are, the most clusters that can be made of them."""
+    return len(np.unique(_values(rows), axis=0))
+
+
+def _values(rows: Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = rows.detach().cpu().to(torch.float32).numpy()
+    return values

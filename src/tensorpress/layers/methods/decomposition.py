@@ -1,40 +1,42 @@
-"""What every method of decomposition does, and what it gives."""
+"""Decompositions: treatments whose replacement is a chain of plain layers."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tensorpress.decompose import RankRule, check_rule, relative_error
+from tensorpress.decompose import relative_error
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.chain import Factorized, bias_of, build_chain, chain_cost, fill_chain
-from tensorpress.layers.eligible import Layer, why_not
 from tensorpress.layers.kernels import folded_kernels, group_kernels, whole_fit
+from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import Layout
+from tensorpress.layers.treatment import KERNEL, Metric, Treatment
 
 Cores = tuple[Tensor, ...]
-Fitter = Callable[[RankRule], "Factorization"]
 
 
 @dataclass(frozen=True)
 class Factorization:
-    """The cores of one layer and how well they fit.
+    """The cores of one layer and how well they fit: the option that a decomposition gives.
 
     Attributes:
         method: the decomposition.
         cores: per group of the layer, its cores, in the method's own order.
         ranks: in the method's own order, the same for every group.
-        kept_energy: ``||W'||^2 / ||W||^2`` over the whole kernel, W' being that of the cores.
-        relative_error: ``||W - W'|| / ||W||`` over the whole kernel.
+        kept_energy: ``||W'||^2 / ||W||^2`` over the whole kernel, W' being that of the cores; under
+            the moments of inputs, 1 minus the square of the error.
+        relative_error: ``||W - W'|| / ||W||`` over the whole kernel, or of the output over the
+            inputs that the moments stand for.
         clamped: whether ranks given by hand were over their bounds.
         remark: what else the account says of it.
         bias: in place of the layer's own, where the decomposition came with another.
     """
 
-    method: "Method"
+    method: "Decomposition"
     cores: tuple[Cores, ...]
     ranks: tuple[int, ...]
     kept_energy: float
@@ -57,30 +59,24 @@ class Factorization:
         full = [self.method.multiplied_out(layer, cores) for cores in self.cores]
         return torch.stack([kernel.flatten(0, -2) for kernel in full])
 
+    def with_bias(self, bias: Tensor) -> "Factorization":
+        """The same with another bias than the layer's."""
+        return replace(self, bias=bias)
 
-class Method(ABC):
-    """A decomposition of layers.
+    def with_clamped(self, clamped: bool) -> "Factorization":
+        """The same, and whether the ranks that it came from were clamped."""
+        return replace(self, clamped=clamped)
 
-    Attributes:
-        name: as users write it.
-        rules: the rank rules that it understands.
+    def cost(self, layer: Layer, inputs: Sequence[Sequence[int]]) -> tuple[int, int]:
+        """Parameters and MACs of the chain; see :func:`tensorpress.layers.chain.chain_cost`."""
+        return self.method.cost(layer, self.ranks, inputs)
+
+
+class Decomposition(Treatment):
+    """A treatment that writes a layer's kernel as factors, each of them a plain layer.
+
+    :meth:`prepare` gives a fitter of :class:`Factorization`.
     """
-
-    name: str
-    rules: tuple[type[RankRule], ...]
-
-    def check_rule(self, rule: object) -> None:
-        """Raise TensorpressError unless ``rule`` is a rank rule that the method understands."""
-        check_rule(rule)
-        if not isinstance(rule, self.rules):
-            known = ", ".join(kind.__name__ for kind in self.rules)
-            raise TensorpressError(
-                f"{self.name} does not understand {rule!r}: give one of {known}."
-            )
-
-    def why_not(self, layer: Any) -> str | None:
-        """Why a convolution or linear layer stays as it is; None if it can be decomposed."""
-        return why_not(layer)
 
     @abstractmethod
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
@@ -91,16 +87,8 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def prepare(self, layer: Layer, kernels: Sequence[Tensor] | None = None) -> Fitter:
-        """What decomposes a layer under one rule after the other.
-
-        Args:
-            kernels: what to decompose instead of the layer's own, (C, D1, ..., Dd, T) per group.
-        """
-
-    @abstractmethod
     def weights(self, layer: Layer, cores: Sequence[Cores]) -> list[Tensor]:
-        """The weights of the sublayers, in PyTorch's order, from the cores of each group."""
+        """The kernels of the sublayers, (groups, T, C, D1, ...), from the cores of each group."""
 
     @abstractmethod
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
@@ -109,10 +97,6 @@ class Method(ABC):
     @abstractmethod
     def balanced(self, cores: Cores) -> Cores:
         """The same kernel from cores with the scale spread over them."""
-
-    def fit(self, layer: Layer, rule: RankRule) -> Factorization:
-        """Decompose a layer's kernel under a rank rule."""
-        return self.prepare(layer)(rule)
 
     def build(self, layer: Layer, ranks: Sequence[int], device: Any = None) -> Factorized:
         """The chain for ``layer`` at these ranks, with weights not yet set.
@@ -129,27 +113,6 @@ class Method(ABC):
     ) -> tuple[int, int]:
         """Parameters and MACs of the chain; see :func:`tensorpress.layers.chain.chain_cost`."""
         return chain_cost(layer, self.layout(layer, ranks), inputs)
-
-    data_aware = False
-    """Whether :meth:`prepare_for` looks at the moments."""
-
-    def prepare_for(
-        self,
-        layer: Layer,
-        moments: Tensor | None,  # noqa: ARG002
-        kernels: Tensor | None = None,
-    ) -> Callable[[RankRule, int], Factorization]:
-        """As :meth:`prepare`, for the inputs that ``moments`` tell of; it takes sweeps as well.
-
-        A method without a solver of its own for this decomposes under the plain norm.
-
-        Args:
-            moments: second moments of the input patches, (groups, P, P).
-            kernels: what to decompose instead of the layer's own, (groups, P, T/groups).
-        """
-        given = None if kernels is None else folded_kernels(layer, kernels)
-        fitter = self.prepare(layer, given)
-        return lambda rule, _sweeps: fitter(rule)
 
     def check_number(self, ranks: Sequence[int], number: int) -> None:
         """Raise TensorpressError unless there are so many ranks."""
@@ -181,6 +144,13 @@ class Method(ABC):
         return Factorization(self, stored, ranks, kept, error, clamped, remark)
 
 
-def kernels_of(layer: Layer, kernels: Sequence[Tensor] | None) -> list[Tensor]:
-    """Those that are given, or the layer's own."""
-    return group_kernels(layer) if kernels is None else list(kernels)
+def target_kernels(layer: Layer, metric: Metric = KERNEL) -> list[Tensor]:
+    """What is decomposed, (C, D1, ..., Dd, T) per group: the metric's target or the layer's own."""
+    if metric.target is None:
+        return group_kernels(layer)
+    return folded_kernels(layer, metric.target)
+
+
+def folded(layer: Layer, kernel: Tensor) -> Tensor:
+    """A group's kernel, whichever way its axes are joined, as (C, D1, ..., Dd, T)."""
+    return kernel.reshape(group_channels(layer)[0], *kernel_size(layer), -1)

@@ -7,12 +7,15 @@ from torch import nn
 
 from tensorpress.aligned import aligned
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.by_loss import MeasuredLayer, ranks_by_loss
-from tensorpress.compression.calibrated import Calibrated, refuse_unfit
 from tensorpress.compression.calibration import CalibrationImages, Recovery, read_images
-from tensorpress.compression.candidate import Candidate
+from tensorpress.compression.compress import with_plain_layers
+from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.measured import MeasuredLayer, ranks_by_loss
+from tensorpress.compression.metric import Pick
+from tensorpress.compression.selection import Selection, select
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, keep_reasons, survey
+from tensorpress.layers import Treatment, find_method
+from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
@@ -71,6 +74,7 @@ def explore(
     calibration: CalibrationImages,
     *,
     ratios: Sequence[float] = RATIOS,
+    method: str | Treatment = "ttpwt",
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
@@ -85,6 +89,7 @@ def explore(
 
     Args:
         net, example_inputs, calibration, include, exclude, skip_first: as for `compress`.
+        method: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
             after the steps of recovery in closed form, is then scored.
@@ -94,18 +99,16 @@ def explore(
         TensorpressError: as `compress`, or a ratio below 1.
     """
     budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
+    treatment = find_method(method)
     surveyed = survey(net, example_inputs)
-    reasons = keep_reasons(
-        net, surveyed, include=include, exclude=exclude, skip_first=skip_first, linear=False
-    )
-    candidates = [Candidate(s, "ttpwt") for s in surveyed.layers if s.name not in reasons]
-    if not candidates:
+    selection = Selection.of(include, exclude, skip_first)
+    tasks, _ = select(net, surveyed, treatment, selection)
+    if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
-    refuse_unfit(candidates)
     recovery = Recovery(distil_epochs=0, seed=seed)
-    calibrated = Calibrated(net, read_images(calibration), recovery, progress=progress)
-    moments = calibrated.moments(candidates)
-    layers = calibrated.measured(candidates, moments)
+    base = with_plain_layers(net, tasks)
+    metric = InputMetric(base, read_images(calibration), recovery, progress=progress)
+    layers = metric.measured(tasks)
     points = []
     for budget in budgets:
         try:
@@ -115,10 +118,10 @@ def explore(
         chosen = [layer.ranks.index(ranks.get(layer.name)) for layer in layers]
         scored = None
         if score is not None:
-            choices = calibrated.fit(candidates, ranks, moments)
-            made = {c.candidate.surveyed.name: c.fit.to_module(c.candidate.layer) for c in choices}
-            model = copy_with(net, dict(made))
-            calibrated.finish(model)
+            options = metric.fit(tasks, {name: Pick(values) for name, values in ranks.items()})
+            made = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
+            model = copy_with(net, made)
+            metric.finish(model)
             scored = score(model)
         points.append(_point(layers, chosen, surveyed.cost, ranks, scored))
     return Exploration(tuple(layers), tuple(points), surveyed.cost)

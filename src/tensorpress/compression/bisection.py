@@ -1,0 +1,22 @@
+"""The one search for how much a budget lets be kept."""
+
+from collections.abc import Callable
+
+
+def largest_step(meets: Callable[[int], bool], steps: int) -> int | None:
+    """The largest step below ``steps`` that meets a budget; None if 0 does not.
+
+    Steps keep more as they rise, so those that meet it come first; at ``steps``, which is not
+    tried, everything is kept. ``meets`` is asked of 0 and of about log2(steps) others, and the
+    largest for which it was true is found.
+    """
+    if not meets(0):
+        return None
+    low, high = 0, steps
+    while high - low > 1:
+        middle = (low + high) // 2
+        if meets(middle):
+            low = middle
+        else:
+            high = middle
+    return low

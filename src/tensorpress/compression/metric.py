@@ -1,0 +1,68 @@
+"""What a network's layers are measured by, and fitted under: kernels, or what they are fed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from tensorpress.compression.measured import MeasuredLayer
+from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.decompose import RankRule
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What was chosen for a layer.
+
+    Attributes:
+        ranks: of its replacement.
+        option: where it was fitted on the way.
+    """
+
+    ranks: tuple[int, ...]
+    option: LayerOption | None = None
+
+    @classmethod
+    def of(cls, option: LayerOption) -> "Pick":
+        return cls(option.fit.ranks, option)
+
+
+class NetworkMetric(ABC):
+    """How options are compared and fitted in a whole network.
+
+    Attributes:
+        calibrated: whether there are images.
+        spreads_by_loss: whether a budget of ratios is spread by what layers lose; otherwise one
+            step of the treatment's rules serves for all of them.
+        progress: show progress bars; by default if standard error is a terminal.
+    """
+
+    calibrated: bool
+    spreads_by_loss: bool = False
+
+    def __init__(self, *, progress: bool | None = None) -> None:
+        self.progress = progress
+
+    @abstractmethod
+    def by_rules(
+        self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]
+    ) -> dict[str, Pick]:
+        """What the rules give, by name."""
+
+    @abstractmethod
+    def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
+        """What each layer would cost and lose in each of its options."""
+
+    @abstractmethod
+    def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
+        """The replacements of the layers that were picked, in order of execution."""
+
+    def as_request(self) -> dict[str, Any] | None:
+        """How it was asked for, as JSON values; None for kernels alone."""
+        return None
+
+    @abstractmethod
+    def finish(self, model: nn.Module) -> None:
+        """What is done to the compressed network in the end, in place."""

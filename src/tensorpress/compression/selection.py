@@ -1,0 +1,125 @@
+"""What of a network is treated, and why the rest stays."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from tensorpress.compression.task import LayerTask
+from tensorpress.decompose import RankRule, largest_magnitude
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Treatment
+from tensorpress.layers.eligible import refuse_hooked
+from tensorpress.surgery import Selector, Survey, keep_reasons, list_selectors, match_patterns
+
+NO_RULE = "no rank rule fits its name"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which layers a user meant.
+
+    Attributes:
+        include: these only; None for all.
+        exclude: leave these as they are.
+        skip_first: leave the first convolution as it is.
+        linear: treat linear layers too.
+    """
+
+    include: list[Selector] | None
+    exclude: list[Selector]
+    skip_first: bool = True
+    linear: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        include: Iterable[Selector] | None,
+        exclude: Iterable[Selector],
+        skip_first: bool = True,
+        linear: bool = False,
+    ) -> "Selection":
+        """Selectors as they were given: from a generator, or a single one."""
+        included = None if include is None else list_selectors(include)
+        return cls(included, list_selectors(exclude), skip_first, linear)
+
+    def reasons(self, net: nn.Module, surveyed: Survey) -> dict[str, str]:
+        """Why layers stay, by name.
+
+        Raises:
+            TensorpressError: a selector that fits no layer.
+        """
+        return keep_reasons(
+            net,
+            surveyed,
+            include=self.include,
+            exclude=self.exclude,
+            skip_first=self.skip_first,
+            linear=self.linear,
+        )
+
+
+def select(
+    net: nn.Module,
+    surveyed: Survey,
+    treatment: Treatment,
+    selection: Selection,
+    round_to: int = 1,
+) -> tuple[list[LayerTask], dict[str, str]]:
+    """The layers to treat, in order of execution, and why the others stay.
+
+    Raises:
+        TensorpressError: a network without layers that could be treated, NaN or inf in one of its
+            layers, a selector that fits nothing.
+    """
+    refuse_unusable(surveyed, linear=selection.linear)
+    kept = selection.reasons(net, surveyed)
+    tasks = []
+    for layer in surveyed.layers:
+        if layer.name in kept:
+            continue
+        if layer.treated_by is not None:
+            refuse_hooked(layer.name, layer.module)
+        reason = treatment.why_not(layer.dense or layer.module)
+        if reason is None:
+            tasks.append(LayerTask(layer, treatment, round_to))
+        else:
+            kept[layer.name] = reason
+    return tasks, kept
+
+
+def rules_by_name(
+    net: nn.Module,
+    rank: RankRule | Mapping[str, RankRule],
+    tasks: list[LayerTask],
+    kept: Mapping[str, str],
+    what: str = "rank pattern",
+) -> dict[str, RankRule]:
+    """The rule of each layer, by name; those that no pattern fits are left out.
+
+    Raises:
+        TensorpressError: a pattern that fits no layer, or only layers that stay.
+    """
+    names = [task.name for task in tasks]
+    if isinstance(rank, RankRule):
+        return dict.fromkeys(names, rank)
+    return match_patterns(net, names, rank, what, kept)
+
+
+def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:
+    """Raise for a network that there is nothing to do with, or whose weights are damaged.
+
+    Raises:
+        TensorpressError: no convolutions (nor linear layers, if they count); NaN or inf.
+    """
+    if not any(layer.is_convolution or linear for layer in surveyed.layers):
+        hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
+        raise TensorpressError(f"the network has no convolution, so nothing to {to_do}{hint}.")
+    for layer in surveyed.layers:
+        for kind, parameter in layer.module.named_parameters():
+            if not parameter.is_meta and not math.isfinite(largest_magnitude(parameter)):
+                raise TensorpressError(
+                    f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
+                    "training or a damaged weight file."
+                )

@@ -1,0 +1,81 @@
+"""What a compression is to reach: rules for the layers, or a budget for the whole network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import nn
+
+from tensorpress.compression.budget import Budget
+from tensorpress.compression.common_step import fit_budget
+from tensorpress.compression.measured import ranks_by_loss
+from tensorpress.compression.metric import NetworkMetric, Pick
+from tensorpress.compression.selection import NO_RULE
+from tensorpress.compression.task import LayerTask
+from tensorpress.compression.timed import ranks_in_time
+from tensorpress.decompose import RankRule
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import ExampleInputs, Survey
+
+NOT_NEEDED = "costs the answers more than it saves"
+
+
+class Target(Protocol):
+    """Chooses what becomes of each layer.
+
+    Attributes:
+        left: why a layer stays that nothing was chosen for.
+    """
+
+    @property
+    def left(self) -> str: ...
+
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
+        """The picks, by name."""
+
+
+class ByRules:
+    """A rule for each layer, by name; layers without one stay."""
+
+    left = NO_RULE
+
+    def __init__(self, rules: Mapping[str, RankRule]) -> None:
+        self.rules = rules
+
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
+        return metric.by_rules([task for task in tasks if task.name in self.rules], self.rules)
+
+
+class ByBudget:
+    """A budget: spread by losses where they are known or time counts, else by one common step."""
+
+    left = NOT_NEEDED
+
+    def __init__(
+        self, budget: Budget, net: nn.Module, example_inputs: ExampleInputs, surveyed: Survey
+    ) -> None:
+        self.budget, self.net, self.inputs = budget, net, example_inputs
+        self.cost = surveyed.cost
+
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
+        budget = self.budget
+        if metric.calibrated and not metric.spreads_by_loss and budget.is_timed:
+            raise TensorpressError(
+                f"{budget}: a budget of time is spread by what layers lose, so allocate has to "
+                "stay on."
+            )
+        if not metric.spreads_by_loss and not budget.is_timed:
+            found = fit_budget(tasks, self.cost, budget, progress=metric.progress)
+            return {option.task.name: Pick.of(option) for option in found}
+        layers = metric.measured(tasks)
+        if budget.is_timed:
+            ranks = ranks_in_time(
+                self.net,
+                self.inputs,
+                layers,
+                cost=self.cost,
+                budget=budget,
+                progress=metric.progress,
+            )
+        else:
+            ranks = ranks_by_loss(layers, self.cost, budget)
+        return {name: Pick(values) for name, values in ranks.items()}

@@ -1,0 +1,102 @@
+"""A layer that is to be treated, and the options that it has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+from tensorpress.decompose import RankRule
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import (
+    Fit,
+    Fitter,
+    Layer,
+    Metric,
+    Treatment,
+    prepare_layer,
+    refuse_unreadable,
+)
+from tensorpress.layers.treatment import KERNEL, rounded
+from tensorpress.surgery import SurveyedLayer
+
+
+@dataclass(frozen=True)
+class LayerTask:
+    """A layer to treat by ``treatment``, to ranks that are multiples of ``round_to``."""
+
+    surveyed: SurveyedLayer
+    treatment: Treatment
+    round_to: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.surveyed.name
+
+    @property
+    def layer(self) -> Layer:
+        """The layer, or the plain one that it stands for where it was treated before."""
+        surveyed = self.surveyed
+        return cast(Layer, surveyed.dense if surveyed.treated_by else surveyed.module)
+
+    @cached_property
+    def fitter(self) -> Fitter:
+        """What gives its options by the norm of its kernel.
+
+        It keeps what the rules tried on it have in common.
+        """
+        return self.prepared(KERNEL)
+
+    def prepared(self, metric: Metric) -> Fitter:
+        """What gives its options under a metric; errors name the layer."""
+        fitter = prepare_layer(self.name, self.layer, self.treatment, metric)
+        return rounded(fitter, self.round_to)
+
+    def option(self, fit: Fit) -> "LayerOption":
+        """An option with what it costs."""
+        params, macs = fit.cost(self.layer, self.surveyed.cost.inputs)
+        return LayerOption(self, fit, params, macs)
+
+    def at(self, rule: RankRule) -> "LayerOption":
+        """The option that a rule gives by the norm of the kernel.
+
+        Raises:
+            TensorpressError: naming the layer, for a kernel or rule that does not suit it.
+        """
+        return self.option(self.fitter(rule))
+
+
+@dataclass(frozen=True)
+class LayerOption:
+    """One way to treat a layer, and its cost.
+
+    Attributes:
+        fit: the replacement.
+        params, macs: what it costs, predicted from its shapes.
+    """
+
+    task: LayerTask
+    fit: Fit
+    params: int
+    macs: int
+
+    @property
+    def is_smaller(self) -> bool:
+        """Whether it has fewer parameters than the layer, and fewer MACs if it saves any at all."""
+        cost = self.task.surveyed.cost
+        saves_macs = self.macs < cost.macs or not self.task.treatment.saves_macs
+        return self.params < cost.params and saves_macs
+
+
+def refuse_unfit(tasks: Sequence[LayerTask]) -> None:
+    """Raise for a layer whose replacement would lose something, or that is the whole network.
+
+    Raises:
+        TensorpressError: naming the layer, as :func:`tensorpress.layers.refuse_unreadable`.
+    """
+    for task in tasks:
+        if not task.name:
+            raise TensorpressError(
+                "the network is one layer, and calibration looks at layers in a network: put it "
+                "into nn.Sequential."
+            )
+        refuse_unreadable(task.name, task.layer)

@@ -1,0 +1,47 @@
+"""The plain layer that a treated one stands for."""
+
+import copy
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from tensorpress.layers.blocks import Blocks
+from tensorpress.layers.chain import Factorized
+from tensorpress.layers.kinds import Layer, filled_layer, is_plain, settings_of
+from tensorpress.layers.merge import can_merge, merge
+from tensorpress.layers.shared_weight import shared_weight_of
+from tensorpress.layers.tensorized import TTConv2d
+
+
+@torch.no_grad()
+def dense_form(module: nn.Module) -> Layer | None:
+    """A layer of one of the kinds that computes what ``module`` does; a plain one is itself.
+
+    A chain of factors is multiplied out, and so is a tensorized layer; shared weights are written
+    out. Mode and ``requires_grad`` are those of the module. None for other modules, and for a chain
+    that no single layer computes.
+    """
+    if is_plain(module):
+        return cast(Layer, module)
+    made = _made(module)
+    if made is None or not is_plain(made):
+        return None
+    wanted = any(parameter.requires_grad for parameter in module.parameters())
+    return cast(Layer, made.requires_grad_(wanted).train(module.training))
+
+
+def _made(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, Factorized):
+        plain = all(is_plain(p) for c in module for p in (c if isinstance(c, Blocks) else (c,)))
+        return merge(list(module)) if plain and can_merge(list(module)) else None
+    if isinstance(module, TTConv2d):
+        like = module.spatial
+        layer: nn.Module = filled_layer(
+            like, module.kernel(), module.bias, settings=settings_of(like)
+        )
+        return layer
+    if shared_weight_of(module) is not None:
+        return parametrize.remove_parametrizations(copy.deepcopy(module), "weight")
+    return None

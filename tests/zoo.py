@@ -238,7 +238,7 @@ SPECIMENS: dict[str, Specimen] = {
         grouped,
         lambda: torch.randn(1, 4, 12, 12),
         ("1", "5"),
-        {"2": "depthwise", "3": "transposed", "4": "Odd2d is a subclass"},
+        {"2": "depthwise", "4": "Odd2d is a subclass"},
     ),
     "volumes": Specimen(volumes, lambda: torch.randn(1, 2, 7, 7, 7), ("1", "2"), {"0": "first"}),
     "signals": Specimen(signals, lambda: torch.randn(1, 2, 20), ("1",), {"0": "first"}),

@@ -496,12 +496,15 @@ def test_balance_is_the_same_function() -> None:
 
 def test_again_on_a_compressed_network() -> None:
     once = tp.compress(plain(), image(), rank=HALF, exclude=["5"])
-    twice = tp.compress(once.model, image(), rank=HALF)
-    assert decision(twice, "2") == "kept: already factorized (ttpwt)"
+    twice = tp.compress(once.model, image(), rank=HALF, exclude=["2"])
+    assert decision(twice, "2") == "kept: excluded"
     assert decomposed(twice) == ("5",)
     assert twice.params_before == once.params_after
-    again = tp.compress(twice.model, image(), rank=tp.Energy(0.1))
+    again = tp.compress(twice.model, image(), rank=tp.Energy(1.0))
     assert again.pcr == again.fcr == 1.0
+    further = tp.compress(twice.model, image(), rank=tp.Energy(0.1))
+    assert decision(further, "2") == decision(further, "5") == "ttpwt, was ttpwt"
+    assert further.pcr > 1
 
 
 def test_two_runs_are_the_same_to_the_bit() -> None:

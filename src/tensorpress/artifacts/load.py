@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.entries import build_layer, entry_of
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
+from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
@@ -19,7 +20,7 @@ from tensorpress.layers import (
     refuse_unreadable,
     why_not,
 )
-from tensorpress.surgery import refuse_unready, replace_layers
+from tensorpress.surgery import refuse_unready, remember, replace_layers
 
 
 def load(path: Path | str, *, into: nn.Module) -> nn.Module:
@@ -63,6 +64,8 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
         new[name] = build_layer(layer, manifest.layers[name])
     model = replace_layers(into, new)
     model.load_state_dict(tensors)
+    if manifest.account is not None:
+        remember(model, story_of(manifest.account))
     return model
 
 

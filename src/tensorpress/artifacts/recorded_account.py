@@ -1,9 +1,12 @@
 """The account of a compression as a file holds it: JSON that anyone may have altered."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-NUMBERS = ("pcr", "fcr", "params_before", "params_after", "macs_before", "macs_after")
+TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
+NUMBERS = ("pcr", "fcr", *TOTALS)
+STEP = {"request", *TOTALS}
 ROW_TEXTS = ("name", "kernel", "decision")
 ROW_COUNTS = ("params_before", "params_after", "macs_before", "macs_after")
 ROW_SHARES = ("kept_energy", "relative_error")
@@ -14,6 +17,13 @@ def check_account(account: Any) -> None:
     for key in NUMBERS:
         _require(_is_count(account[key]), key, account[key])
     _require(isinstance(account["request"], dict), "request", account["request"])
+    history = account.get("history", [])
+    _require(isinstance(history, list), "history", history)
+    for step in history:
+        _require(isinstance(step, dict) and step.keys() == STEP, "history", step)
+        _require(isinstance(step["request"], dict), "request", step["request"])
+        for key in TOTALS:
+            _require(_is_count(step[key]), key, step[key])
     _require(isinstance(account["layers"], list), "layers", account["layers"])
     for row in account["layers"]:
         for key in ROW_TEXTS:
@@ -22,9 +32,15 @@ def check_account(account: Any) -> None:
             _require(_is_count(row[key]), key, row[key])
         for key in ROW_SHARES:
             _require(row[key] is None or _is_count(row[key]), key, row[key])
+        _require(row.get("method") is None or isinstance(row["method"], str), "method", row)
         ranks = row["ranks"]
         whole = isinstance(ranks, list) and all(type(rank) is int and rank > 0 for rank in ranks)
         _require(ranks is None or whole, "ranks", ranks)
+
+
+def story_of(account: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The compressions that an account tells of, itself the last: `Account.story` as JSON."""
+    return [*account.get("history", []), {key: account[key] for key in sorted(STEP)}]
 
 
 def _is_count(value: Any) -> bool:

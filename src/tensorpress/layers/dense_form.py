@@ -1,15 +1,20 @@
 """The plain layer that a treated one stands for."""
 
-import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import nn
-from torch.nn.utils import parametrize
+from torch import Tensor, nn
 
 from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.chain import Factorized
-from tensorpress.layers.kinds import Layer, filled_layer, is_plain, settings_of
+from tensorpress.layers.kinds import (
+    Layer,
+    filled_layer,
+    groups_of,
+    is_plain,
+    kernel_of,
+    settings_of,
+)
 from tensorpress.layers.merge import can_merge, merge
 from tensorpress.layers.shared_weight import shared_weight_of
 from tensorpress.layers.tensorized import TTConv2d
@@ -43,5 +48,15 @@ def _made(module: nn.Module) -> nn.Module | None:
         )
         return layer
     if shared_weight_of(module) is not None:
-        return parametrize.remove_parametrizations(copy.deepcopy(module), "weight")
+        held = cast(Any, module.parametrizations)
+        if len(held) > 1 or len(held["weight"]) > 1:
+            return None
+        written_out: nn.Module = filled_layer(
+            module,
+            kernel_of(module),
+            cast("Tensor | None", module.bias),
+            groups=groups_of(module),
+            settings=settings_of(module),
+        )
+        return written_out
     return None

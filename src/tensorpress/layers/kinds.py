@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -206,7 +207,8 @@ def new_layer(
     if is_linear(like):
         return nn.Linear(channels_in, channels_out, **options)
     geometry = settings_of(like) if settings is None else settings
-    return type(like)(channels_in, channels_out, groups=groups, **geometry, **options)
+    kind: Any = parametrize.type_before_parametrizations(like)
+    return kind(channels_in, channels_out, groups=groups, **geometry, **options)
 
 
 @torch.no_grad()

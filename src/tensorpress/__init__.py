@@ -25,7 +25,7 @@ from tensorpress.decompose import (
 )
 from tensorpress.deploy import Plan, export, plan
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import TTConv2d, factorize
+from tensorpress.layers import TTConv2d, factorize, methods
 from tensorpress.networks import load_weights
 from tensorpress.surgery import count
 from tensorpress.version import VERSION as __version__

@@ -3,7 +3,8 @@
 from torch import nn
 
 from tensorpress.errors import TensorpressError
-from tensorpress.layers.layout import BlockLayout, Layout, Sublayer
+from tensorpress.layers.kinds import Layer, group_channels, kernel_size
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.channel_svd import ChannelSVD
 from tensorpress.layers.methods.cp import CPMethod
 from tensorpress.layers.methods.decomposition import Decomposition, Factorization
@@ -78,6 +79,7 @@ __all__ = [
     "Fitter",
     "HierarchicalTuckerMethod",
     "Kronecker",
+    "Layer",
     "Layout",
     "Link",
     "Metric",
@@ -89,5 +91,8 @@ __all__ = [
     "Treatment",
     "Tucker2",
     "find_method",
+    "group_channels",
+    "kernel_size",
+    "spatial_axes",
     "treated_by",
 ]

@@ -50,6 +50,7 @@ __all__ = [
     "factorize",
     "load",
     "load_weights",
+    "methods",
     "networks",
     "plan",
     "prune",

@@ -12,6 +12,7 @@ from tensorpress.files import printable
 COLOURS = (
     *("#1d5fc4", "#b04a00", "#0a7a57", "#8a3ab9", "#c4317b"),
     *("#5b6b1f", "#0e7fa3", "#7a4b2b", "#d18b00", "#59636e"),
+    *("#e0607e", "#3b3f8f", "#6fae3d", "#b58fd6", "#2fb8a6"),
 )
 """Of the series; the page's light theme has the first four."""
 
@@ -77,7 +78,8 @@ def _draw(axes: Any, chart: Chart) -> None:
         choice = chart.choice
         axes.axvline(choice.x, color=COLOURS[0], linestyle=":")
         axes.plot([choice.x], [choice.y], MARKERS[0], color=COLOURS[0])
-        beside = {"xytext": (8, -14), "textcoords": "offset points"}
+        side, shift = ("right", -8) if chart.x.share(choice.x) > 0.6 else ("left", 8)
+        beside = {"xytext": (shift, -14), "textcoords": "offset points", "ha": side}
         axes.annotate(_text(choice.text), (choice.x, choice.y), **beside)
     axes.set_title(_text(chart.title))
     _scale(axes, "x", chart.x)
@@ -100,6 +102,7 @@ def _draw_line(axes: Any, line: Line) -> None:
         marker=MARKERS[line.series % len(MARKERS)] if line.is_marked else "",
         markevery=line.stride,
         markersize=5,
+        clip_on=False,
         alpha=0.45 if line.is_faint else 1.0,
         label=line.name and _text(line.name),
     )

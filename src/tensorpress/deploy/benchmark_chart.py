@@ -15,11 +15,12 @@ def plot_benchmark(found: Benchmark, path: Path) -> None:
         texts = [f"{speed:.2f}" for speed in speeds]
         bars.append(Bars(speeds, kind, f"as {name}", 0.4, shift, texts))
     names = tuple(f"{c.runtime}\nbatch {c.batch}\n{c.threads} thr." for c in cells)
+    highest = max((*bars[0].values, *bars[1].values, 1.0))
     chart = Chart(
         "Speed of the compressed network over the dense one",
         Axis(-0.5, len(cells) - 0.5, tuple(range(len(cells))), names),
-        round_axis(0, max((*bars[0].values, *bars[1].values, 1.0)), "speed over the dense network"),
+        round_axis(0, 1.05 * highest, "speed over the dense network"),
         bars=bars,
-        levels=[Level(1.0, "dense")],
+        levels=[Level(1.0, "")],
     )
     write_png(path, [chart])

@@ -51,7 +51,8 @@ class Bars:
 
     Attributes:
         values: their heights.
-        kind: "before" or "after"; its colour, and by default its name.
+        kind: "before" or "after", which is its colour.
+        name: in the legend.
         width: of a bar; ``shift``: how far its middle is from the whole number.
         texts: written above the bars.
     """

@@ -31,17 +31,25 @@ def can_plot() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def write_png(path: Path, charts: Sequence[Chart], *, columns: int = 0, title: str = "") -> None:
+def write_png(
+    path: Path,
+    charts: Sequence[Chart],
+    *,
+    columns: int = 0,
+    title: str = "",
+    size: tuple[float, float] | None = None,
+) -> None:
     """Draw ``charts`` side by side, or in rows of so many columns, below a common title.
 
-    A long legend, which they then share, stands beside them.
+    A long legend, which they then share, stands beside them. ``size`` is that of the picture in
+    inches, of 120 pixels each; by default it grows with the charts.
     """
     from matplotlib.figure import Figure
 
     columns = columns or len(charts)
     rows = -(-len(charts) // columns)
     with_text = max([len(b.values) for c in charts for b in c.bars if b.texts], default=0)
-    size = (max(9.0, 4.2 * columns, 1.0 * with_text), 4.0 * rows)
+    size = size or (max(9.0, 4.2 * columns, 1.0 * with_text), 4.0 * rows)
     figure = Figure(figsize=size, layout="constrained")
     named = None
     for axes, chart in zip(figure.subplots(rows, columns, squeeze=False).flat, charts, strict=True):

@@ -36,7 +36,7 @@ def plot_exploration(found: Exploration, path: Path) -> None:
     if score:
         y = round_axis(min(s for _, s in score), max(s for _, s in score), "score")
         charts.append(_network(score, y))
-    write_png(path, charts)
+    write_png(path, charts, size=(11.0, 4.5))
 
 
 def _network(points: Points, y: Axis) -> Chart:

@@ -51,7 +51,7 @@ WIDE = 1000
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: its anchor and template, its name among the contents, its heading."""
+    """A part of the page: its anchor, its name among the contents, its heading, what is in it."""
 
     key: str
     name: str

@@ -7,8 +7,7 @@ table stands between two marks; the plot is dAcc against PCR, calibrated and fin
 import sys
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from tensorpress.charts import Chart, Line, round_axis, write_png
 from tensorpress.experiments import Result, markdown, read_results, write_results
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -37,18 +36,20 @@ def plot(rows: list[Result]) -> None:
         if "calibrated" in row.method and row.network.startswith("resnet"):
             label = f"{row.network}, {row.epochs} epochs, {row.method.rsplit(', ', 1)[1]}"
             lines.setdefault(label, []).append((row.pcr, row.worse_dacc, row.stderr))
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for label, points in lines.items():
-        pcr, dacc, error = zip(*sorted(points), strict=True)
-        axes.errorbar(pcr, dacc, yerr=error, marker="o", capsize=3, label=label)
-    axes.plot(*PAPER, "k*", ms=10, label="printed: resnet56, 200 epochs, CIFAR-100")
-    axes.axhline(0, color="black", lw=0.8, ls=":")
-    axes.set_xlabel("PCR")
-    axes.set_ylabel("dAcc, points (the worse of the two)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(DOCS / "results.png", dpi=90)
+    drawn = []
+    for label, found in lines.items():
+        pcr, dacc, error = zip(*sorted(found), strict=True)
+        points = list(zip(pcr, dacc, strict=True))
+        drawn.append(Line(points, label, len(drawn), dashes=0, errors=error))
+    drawn.append(Line([PAPER], "printed: resnet56, 200 epochs, CIFAR-100", len(drawn)))
+    pcr, dacc = zip(*(point for line in drawn for point in line.points), strict=True)
+    chart = Chart(
+        "dAcc against PCR",
+        round_axis(min(pcr), max(pcr), "PCR"),
+        round_axis(min(dacc), max(0.0, *dacc), "dAcc, points (the worse of the two)"),
+        drawn,
+    )
+    write_png(DOCS / "results.png", [chart])
 
 
 if __name__ == "__main__":

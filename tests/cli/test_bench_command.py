@@ -13,7 +13,7 @@ from tensorpress.deploy import PlanTable
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
     monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_A_CANDIDATE", 0.0)
+    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_AN_EXECUTION", 0.0)
 
 
 @pytest.fixture

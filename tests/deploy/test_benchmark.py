@@ -13,9 +13,9 @@ from plan_nets import conv
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.cli.bench import plot
 from tensorpress.deploy import Benchmark, Cell, PlanTable, benchmark, memory
 from tensorpress.deploy.benchmark import Spread
+from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.deploy.memory import peak_bytes
 
 SHAPE = (3, 8, 9)
@@ -135,7 +135,7 @@ def test_where_it_is_slower_is_said() -> None:
 
 def test_the_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    plot(Benchmark((cell(1e-3, 1e-3), cell(2e-3, 1e-3)), {}), tmp_path / "bench.png")
+    plot_benchmark(Benchmark((cell(1e-3, 1e-3), cell(2e-3, 1e-3)), {}), tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

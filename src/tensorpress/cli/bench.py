@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from tensorpress import artifacts
+from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_compressed_inputs
 from tensorpress.cli.output import output_folder
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
+from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
-from tensorpress.training.curves import can_plot
 
 ALL = "all"
 
@@ -123,25 +124,5 @@ def _write(output: Path, found: Benchmark, sizes: dict[str, int]) -> None:
     tables = "\n\n".join(str(cell.table) for cell in found.cells)
     write_whole(output / "bench.txt", f"{found}\n\n{tables}\n")
     if can_plot():
-        write_atomically(output / "bench.png", lambda path: plot(found, path))
+        write_atomically(output / "bench.png", lambda path: plot_benchmark(found, path))
     typer.echo(f"written to {output}")
-
-
-def plot(found: Benchmark, path: Path) -> None:
-    """Draw each cell's speed, as stored and as planned, over that of the dense network, as PNG."""
-    from matplotlib.figure import Figure
-
-    cells = found.cells
-    figure = Figure(figsize=(max(6.0, 1.0 * len(cells) + 2), 4.5), layout="constrained")
-    axes = figure.subplots()
-    for shift, name, colour in ((-0.2, "stored", "#9aa5b1"), (0.2, "planned", "#2563eb")):
-        heights = [c.dense.median / getattr(c, name).median for c in cells]
-        bars = axes.bar([n + shift for n in range(len(cells))], heights, 0.4, color=colour)
-        axes.bar_label(bars, [f"{height:.2f}" for height in heights], fontsize=8)
-        bars.set_label(f"as {name}")
-    axes.axhline(1.0, color="black", lw=1)
-    labels = [f"{c.runtime}\nbatch {c.batch}\n{c.threads} thr." for c in cells]
-    axes.set_xticks(range(len(cells)), labels, fontsize=8)
-    axes.set_ylabel("speed over the dense network")
-    axes.legend()
-    figure.savefig(path, format="png", dpi=120)

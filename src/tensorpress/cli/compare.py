@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tensorpress.aligned import ruled
+from tensorpress.charts import can_plot
 from tensorpress.cli import options, rank_options, training_options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
@@ -23,7 +24,6 @@ from tensorpress.experiments.comparison_page import comparison_table, plot_compa
 from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import recipes_for
-from tensorpress.training.curves import can_plot
 
 ALL = "all"
 

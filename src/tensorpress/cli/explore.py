@@ -9,18 +9,19 @@ import torch
 import typer
 from torch import nn
 
+from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
 from tensorpress.cli.output import output_folder
 from tensorpress.cli.rank_options import SelectionOptions
+from tensorpress.compression.exploration_chart import plot_exploration
 from tensorpress.compression.explore import RATIOS, Exploration
 from tensorpress.compression.explore import explore as explore_network
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import evaluate
-from tensorpress.training.curves import can_plot
 
 MOST_HELD_BACK = 1000
 USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
@@ -106,41 +107,5 @@ def _write(output: Path, found: Exploration) -> None:
     write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
     write_whole(output / "explore.txt", f"{found}\n")
     if can_plot():
-        write_atomically(output / "explore.png", lambda path: plot(found, path))
+        write_atomically(output / "explore.png", lambda path: plot_exploration(found, path))
     typer.echo(f"written to {output}")
-
-
-def plot(found: Exploration, path: Path) -> None:
-    """Draw the layers' losses over their parameters, and the network over its ratios, as a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for number, layer in enumerate(found.layers):
-        whole = layer.options[0].params
-        points = sorted((o.params / whole, o.loss) for o in layer.options[1:])
-        left.plot(*zip(*points, strict=True), color=_colour(number, len(found.layers)), lw=1)
-    left.set(
-        xscale="log",
-        yscale="log",
-        xlabel="share of the layer's parameters",
-        ylabel="divergence with it alone decomposed",
-        title=f"{len(found.layers)} layers, first (dark) to last (light)",
-    )
-    ratios = [point.pcr for point in found.points]
-    right.plot(ratios, [point.loss for point in found.points], "o-", color="C0")
-    right.set(xlabel="PCR and FCR", yscale="log", title="the network")
-    right.set_ylabel("sum of the layers' divergences", color="C0")
-    scores = [(p.pcr, p.score) for p in found.points if p.score is not None]
-    if scores:
-        other = right.twinx()
-        other.plot(*zip(*scores, strict=True), "s--", color="C1")
-        other.set_ylabel("score", color="C1")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(path, format="png", dpi=120)
-
-
-def _colour(number: int, count: int) -> tuple[float, float, float]:
-    place = number / max(count - 1, 1)
-    return (0.1 + 0.8 * place, 0.1 + 0.6 * place, 0.4 + 0.1 * place)

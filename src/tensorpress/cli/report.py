@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tensorpress import report as pages
+from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_compressed_inputs
 from tensorpress.cli.output import output_folder
@@ -13,7 +14,6 @@ from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.report import Findings, Material
 from tensorpress.report.write import PAGE
-from tensorpress.training.curves import can_plot
 
 BATCH = 8
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tensorpress.charts import Chart, Level, Line, round_axis, write_png
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.experiments.comparison import Row
-
-MARKERS = "osD^vP*Xh<>"
 
 
 def comparison_table(rows: Sequence[Row]) -> str:
@@ -29,41 +28,41 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
     Above right after compression and below after fine-tuning, where there was some. Lines of
     prunings are dashed.
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     done = sorted((row for row in rows if row.acc is not None), key=lambda row: row.budget)
     stages = {"acc_before": "before fine-tuning"}
     if any(row.epochs for row in done):
         stages["acc"] = "after fine-tuning"
-    figure = Figure(figsize=(13, 1 + 3.7 * len(stages)), layout="constrained")
-    panels = figure.subplots(len(stages), 3, sharex="col", squeeze=False)
-    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    against: dict[str, Callable[[Row], float | None]] = {
-        "FCR": lambda row: row.fcr,
-        "PCR": lambda row: row.pcr,
-        "speed-up of a forward pass, measured": _speedup,
-    }
-    for line, (key, stage) in zip(panels, stages.items(), strict=True):
-        for axes, (label, place) in zip(line, against.items(), strict=True):
-            for number, method in enumerate(dict.fromkeys(row.method for row in done)):
-                points = [(place(r), getattr(r, key)) for r in done if r.method == method]
-                axes.plot(
-                    *zip(*points, strict=True),
-                    marker=MARKERS[number % len(MARKERS)],
-                    color=colours[(2 * number + number // 10) % 20],
-                    label=method,
-                    lw=1.5,
-                    ls="--" if method in CRITERIA else "-",
-                )
-            for base in {row.acc_baseline for row in done}:
-                axes.axhline(base, color="black", lw=0.8, ls=":")
-            axes.grid(alpha=0.3)
-            if key == list(stages)[-1]:
-                axes.set_xlabel(label)
-        line[0].set_ylabel(f"accuracy {stage}, %")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=9)
-    figure.savefig(path, format="png", dpi=90)
+    charts = [
+        _chart(done, place, name, key, f"accuracy {stage}, %")
+        for key, stage in stages.items()
+        for name, place in AGAINST.items()
+    ]
+    write_png(path, charts, columns=len(AGAINST))
+
+
+def _chart(
+    rows: Sequence[Row], place: Callable[[Row], float], name: str, key: str, stage: str
+) -> Chart:
+    lines = [
+        Line(
+            [(place(row), getattr(row, key)) for row in rows if row.method == method],
+            method,
+            number,
+            dashes=method in CRITERIA,
+        )
+        for number, method in enumerate(dict.fromkeys(row.method for row in rows))
+    ]
+    known = {row.acc_baseline for row in rows if row.acc_baseline is not None}
+    levels = [Level(base, "dense") for base in sorted(known)]
+    places = [place(row) for row in rows]
+    heights = [getattr(row, key) for row in rows] + [level.value for level in levels]
+    return Chart(
+        f"{stage} against {name}",
+        round_axis(min(places), max(places), name),
+        round_axis(min(heights), max(heights), stage),
+        lines,
+        levels=levels,
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -89,3 +88,10 @@ def _speedup(row: Row) -> float:
 def _acc(row: Row) -> float:
     assert row.acc is not None
     return row.acc
+
+
+AGAINST: dict[str, Callable[[Row], float]] = {
+    "FCR": lambda row: row.fcr or 0.0,
+    "PCR": lambda row: row.pcr or 0.0,
+    "speed-up of a forward pass, measured": _speedup,
+}

@@ -2,5 +2,6 @@
 
 from tensorpress.files.atomic import remove_leftovers, write_atomically, write_whole
 from tensorpress.files.lock import LOCK, locked
+from tensorpress.files.text import printable
 
-__all__ = ["LOCK", "locked", "remove_leftovers", "write_atomically", "write_whole"]
+__all__ = ["LOCK", "locked", "printable", "remove_leftovers", "write_atomically", "write_whole"]

@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensorpress.report import plot
 from tensorpress.report.findings import Findings, Timing
-from tensorpress.report.markup import Markup, tag
 from tensorpress.report.material import Material, Score
 from tensorpress.report.quantity import TIMES, count, milliseconds, percent, points, short, times
-
-HEIGHT = 8
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,13 @@ class Card:
     whole: float | None = None
     worse: bool = False
 
+    def part(self, bar: Bar) -> float:
+        """The length of a bar, from 0 to 1."""
+        whole = self.whole or max(other.value for other in self.bars) or 1.0
+        return min(bar.value / whole, 1.0)
 
-def cards(material: Material, findings: Findings) -> Markup:
+
+def cards(material: Material, findings: Findings) -> list[Card]:
     """The cards of what is known."""
     before, after = findings.costs
     found = [
@@ -53,10 +54,10 @@ def cards(material: Material, findings: Findings) -> Markup:
         findings.timing and _time_card(findings.timing),
         _accuracy_card(material),
     ]
-    return tag("ul", *(_drawn(card) for card in found if card), class_="cards", role="list")
+    return [card for card in found if card]
 
 
-def verdict(material: Material, findings: Findings) -> Markup:
+def verdict(material: Material, findings: Findings) -> str:
     """The same in sentences, good and bad alike."""
     before, after = findings.costs
     said = []
@@ -91,7 +92,7 @@ def verdict(material: Material, findings: Findings) -> Markup:
             f"Here, a batch of {timing.batch} takes {_ratio(timing)}: "
             f"{milliseconds(timing.before)} before, {milliseconds(timing.after)} after."
         )
-    return tag("p", " ".join(said), class_="lead") if said else Markup("")
+    return " ".join(said)
 
 
 def _cost_card(title: str, ratio: str, before: int, after: int | None) -> Card:
@@ -157,32 +158,6 @@ def _in_large(ratio: str) -> tuple[str, str]:
     """ "4.06 times fewer parameters" as the number with its sign, and the rest."""
     number, _, words = ratio.partition(" times ")
     return (f"{number}{TIMES}", words) if words else (number, "")
-
-
-def _drawn(card: Card) -> Markup:
-    whole = card.whole or max([bar.value for bar in card.bars], default=1.0) or 1.0
-    return tag(
-        "li",
-        tag("h3", card.title, *((" ", tag("span", "worse", class_="worse")) if card.worse else ())),
-        tag("p", tag("b", card.number), tag("span", card.unit), class_="number"),
-        tag("ul", *(_bar(bar, whole) for bar in card.bars), class_="bars", role="list")
-        if card.bars
-        else None,
-        *(tag("p", line, class_="small") for line in card.lines),
-        class_="card",
-    )
-
-
-def _bar(bar: Bar, whole: float) -> Markup:
-    length = plot.percent(min(bar.value / whole, 1.0))
-    drawing = tag(
-        "svg",
-        tag("rect", class_=bar.kind, width=length, height=HEIGHT, rx=2),
-        aria_hidden="true",
-        width="100%",
-        height=HEIGHT,
-    )
-    return tag("li", tag("span", bar.label), " ", tag("span", bar.text), drawing)
 
 
 def _scored(score: Score) -> str:

@@ -12,9 +12,20 @@ from tensorpress.errors import TensorpressError
 from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
 from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
+from tensorpress.training.curves import NUMBERS, Epoch
 from tensorpress.training.metrics import read_metrics
-from tensorpress.training.run_folder import CONFIG, METRICS, MODEL, PHASES, SUMMARY
-from tensorpress.training.stages import BASELINE, COMPRESS, COMPRESSED, CONTROL, FINETUNE
+from tensorpress.training.run_folder import (
+    BASELINE,
+    COMPRESS,
+    CONFIG,
+    CONTROL,
+    FINETUNE,
+    METRICS,
+    MODEL,
+    PHASES,
+    SUMMARY,
+)
+from tensorpress.training.stages import COMPRESSED
 
 ACCOUNT, RESULTS = "account.json", "results.json"
 EXPECTED = {
@@ -40,19 +51,6 @@ class Score:
             return None
         part = min(max(self.percent / 100, 0.0), 1.0)
         return 100 * math.sqrt(part * (1 - part) / self.images)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of the metrics; what it lacks is None."""
-
-    phase: str
-    epoch: int
-    lr: float | None
-    loss: float | None
-    train_acc: float | None
-    test_acc: float | None
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -219,9 +217,8 @@ def _epochs(path: Path) -> tuple[Epoch, ...]:
         lines = read_metrics(path)
     except (OSError, ValueError, RecursionError) as error:
         raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
-    numbers = ("lr", "loss", "train_acc", "test_acc", "seconds")
     return tuple(
-        Epoch(line["phase"], epoch, *(number(line.get(key)) for key in numbers))
+        Epoch(line["phase"], epoch, *(number(line.get(key)) for key in NUMBERS))
         for line in lines
         if isinstance(line["phase"], str) and (epoch := whole(line["epoch"])) is not None
     )

@@ -1,32 +1,28 @@
-"""The page: one HTML file that holds all it needs."""
+"""The page: one HTML file that holds all it needs, laid out by the templates beside this file."""
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from tensorpress.report import plot, tables
-from tensorpress.report.command import Command
-from tensorpress.report.curve_charts import accuracy_chart, curves_of, loss_chart
+from tensorpress.charts import Chart, Points
+from tensorpress.files import printable
+from tensorpress.report import tables
+from tensorpress.report.figures import (
+    layer_figures,
+    ranked_layers,
+    spectrum_figures,
+    training_figures,
+)
 from tensorpress.report.findings import Findings
 from tensorpress.report.headline import cards, verdict
-from tensorpress.report.layer_charts import (
-    Ranked,
-    cost_chart,
-    cost_finding,
-    energy_chart,
-    energy_finding,
-    rank_chart,
-    rank_finding,
-)
-from tensorpress.report.markup import Markup, tag
 from tensorpress.report.material import Material
 from tensorpress.report.quantity import layer_name
-from tensorpress.report.spectra import LayerSpectra
-from tensorpress.report.spectrum_chart import spectrum_chart
 from tensorpress.version import VERSION
 
 KINDS = {
@@ -36,82 +32,21 @@ KINDS = {
     "compress": "compression",
     "file": "compressed network",
 }
-GENERATOR = "tensorpress report"
+LAYERS = (
+    ("ranks", "Ranks", "Ranks along the network", ("ranks",)),
+    ("energy", "Kept energy", "What each layer kept", ("energy",)),
+    ("costs", "Parameters and MACs", "Where the parameters went", ("params", "macs")),
+)
+"""Sections by layer: anchor, name, heading, and their figures."""
+
 COUNTED = (
     "No file here holds an account, so this one was counted for the report from the networks; "
     "why a layer stayed is not recorded."
 )
 NOT_RECORDED = "An account by layer is not recorded in this file, and could not be counted."
-
-
-def build_page(material: Material, findings: Findings, opened: str | None = None) -> str:
-    """The whole page as HTML; ``opened`` names the layer whose spectra are open at first."""
-    sections = [
-        section
-        for section in (
-            _training(material),
-            *_layers(material, findings),
-            _spectra(material, findings, opened),
-            _account(material, findings),
-            _repeat(material),
-        )
-        if section is not None
-    ]
-    title = material.network or material.path.name
-    head = tag(
-        "header",
-        tag("p", " · ".join(_eyebrow(material)), class_="eyebrow"),
-        tag("h1", title),
-        verdict(material, findings),
-        *(tag("p", text, class_="notice") for text in _notices(material)),
-    )
-    links = [tag("li", tag("a", part.name, href=f"#{part.key}")) for part in sections]
-    body = [
-        tag("a", "Skip to the numbers", class_="skip", href="#main"),
-        plot.marker_shapes(),
-        head,
-        tag("nav", tag("ul", *links, role="list"), aria_label="Contents"),
-        tag(
-            "main",
-            tag(
-                "section",
-                tag("h2", "At a glance", id="h-glance", class_="unseen"),
-                cards(material, findings),
-                *(tag("p", note, class_="aside") for note in findings.notes),
-                id="glance",
-                aria_labelledby="h-glance",
-            ),
-            *(section.drawn() for section in sections),
-            id="main",
-        ),
-        tag(
-            "footer",
-            tag("p", f"Written by tensorpress {VERSION} with PyTorch {torch.__version__}."),
-        ),
-    ]
-    script = _asset("script.js")
-    return "<!doctype html>\n" + tag(
-        "html",
-        _head(title, script),
-        tag("body", *body, tag("script", Markup(script))),
-        lang="en",
-    )
-
-
-def _head(title: str, script: str) -> Markup:
-    style = _asset("style.css")
-    policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        # Whatever a hostile file smuggled in, a browser would neither load nor run it.
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="generator", content=GENERATOR),
-        tag("title", f"{title} - tensorpress report"),
-        tag("style", Markup(style)),
-    )
+GENERATOR = "tensorpress report"
+WIDE = 1000
+"""Of the inner picture of a chart, whose lines are stretched to its width."""
 
 
 @dataclass(frozen=True)
@@ -121,105 +56,83 @@ class Section:
     key: str
     name: str
     heading: str
-    content: Sequence[Markup | None]
-
-    def drawn(self) -> Markup:
-        heading = tag("h2", self.heading, id=f"h-{self.key}")
-        return tag("section", heading, *self.content, id=self.key, aria_labelledby=f"h-{self.key}")
+    template: str
+    content: Mapping[str, object]
 
 
-def _eyebrow(material: Material) -> list[str]:
-    words = ["tensorpress report", KINDS[material.kind]]
-    return [*words, material.data] if material.data else words
+def build_page(material: Material, findings: Findings, opened: str | None = None) -> str:
+    """The whole page as HTML; ``opened`` names the layer whose spectra are open at first."""
+    style, script = _asset("style.css"), _asset("script.js")
+    page = _templates().get_template("page.html.j2")
+    text = page.render(
+        title=material.network or material.path.name,
+        eyebrow=["tensorpress report", KINDS[material.kind], *filter(None, [material.data])],
+        lead=verdict(material, findings),
+        unfinished=material.unfinished,
+        cards=cards(material, findings),
+        notes=findings.notes,
+        sections=_sections(material, findings, opened),
+        generator=GENERATOR,
+        made_by=f"tensorpress {VERSION} with PyTorch {torch.__version__}",
+        # Whatever a hostile file smuggled in, a browser would neither load nor run it.
+        policy=f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}",
+        style=Markup(style),
+        script=Markup(script),
+    )
+    return printable(text)
 
 
-def _notices(material: Material) -> list[str]:
-    if material.unfinished is None:
-        return []
-    return [f"This run is not finished. {material.unfinished} What there is so far is below."]
+def _sections(material: Material, findings: Findings, opened: str | None) -> list[Section]:
+    by_layer = layer_figures(material, findings)
+    found = [
+        Section(anchor, name, heading, "layers.html.j2", {"figures": [by_layer[k] for k in keys]})
+        for anchor, name, heading, keys in LAYERS
+        if keys[0] in by_layer
+    ]
+    if curves := training_figures(material):
+        training = {
+            "figures": curves,
+            "said": _tuned(material),
+            "table": tables.epoch_table(material.epochs),
+        }
+        found.insert(0, Section("training", "Training", "Training", "training.html.j2", training))
+    if material.layers:
+        spectra = _spectra(findings, opened) | {"asked": _asked(material, findings)}
+        heading = "Singular spectra of a layer"
+        found.append(Section("spectra", "Spectra", heading, "spectra.html.j2", spectra))
+    if findings.account or material.layers:
+        heading = "The account, layer by layer"
+        account = _account(material, findings)
+        found.append(Section("account", "Account", heading, "account.html.j2", account))
+    repeat = {
+        "command": material.command,
+        "made": material.versions
+        and tables.facts_table("What made it.", ("Software", "Version"), material.versions),
+        "asked": material.config
+        and tables.facts_table("What was asked for.", ("Setting", "Value"), material.config),
+    }
+    return [*found, Section("repeat", "Repeat it", "Repeat it", "repeat.html.j2", repeat)]
 
 
-def _training(material: Material) -> Section | None:
-    curves = curves_of(material)
-    if not curves:
-        return None
-    loss = loss_chart(curves)
-    accuracy = accuracy_chart(curves)
+def _tuned(material: Material) -> str:
     known = [score for score in (material.untuned, material.after) if score]
-    said = (
+    if not material.before or len(known) < 2:
+        return ""
+    return (
         f"Compression took accuracy from {material.before.percent:.2f} % to "
         f"{known[0].percent:.2f} %; fine-tuning brought it to {known[-1].percent:.2f} %."
-        if material.before and len(known) == 2
-        else None
-    )
-    return Section(
-        "training",
-        "Training",
-        "Training",
-        [
-            tag("p", said, class_="finding") if said else None,
-            tag(
-                "div",
-                _figure("Accuracy, %", "On test images; on training images faint.", accuracy),
-                _figure("Training loss", "With a teacher it is another loss.", loss),
-                class_="pair",
-            ),
-            _folded("All epochs as a table", tables.epoch_table(material.epochs)),
-        ],
     )
 
 
-def _layers(material: Material, findings: Findings) -> list[Section]:
-    account = findings.account
-    ranked = ranked_layers(material, findings)
-    sections: list[Section] = []
-    link = tag("a", "the account", href="#account")
-    below = tag("p", "The numbers are in ", link, ".", class_="aside")
-    if ranked:
-        chart = _figure(None, rank_finding(ranked), rank_chart(ranked))
-        sections.append(Section("ranks", "Ranks", "Ranks along the network", [chart, below]))
-    if account is not None and any(row.kept_energy is not None for row in account.layers):
-        chart = _figure(None, energy_finding(account.layers), energy_chart(account.layers))
-        sections.append(Section("energy", "Kept energy", "What each layer kept", [chart, below]))
-    if account is not None and account.layers:
-        charts = [
-            _figure(name, cost_finding(account.layers, what), cost_chart(account.layers, what))
-            for name, what in (("Parameters by layer", "params"), ("MACs by layer", "macs"))
-        ]
-        heading = "Where the parameters went"
-        sections.append(Section("costs", "Parameters and MACs", heading, [*charts, below]))
-    return sections
-
-
-def ranked_layers(material: Material, findings: Findings) -> Ranked:
-    """Name and ranks of every layer of the account, or of the factorized ones alone."""
-    if findings.account is not None:
-        rows = [(row.name, row.ranks) for row in findings.account.layers]
-        return rows if any(ranks for _, ranks in rows) else []
-    return [(name, entry.ranks) for name, entry in material.layers.items()]
-
-
-def _spectra(material: Material, findings: Findings, opened: str | None) -> Section | None:
-    if not material.layers:
-        return None
-    names = ("spectra", "Spectra", "Singular spectra of a layer")
-    found = {name: layer for name, layer in findings.spectra.items() if layer.steps}
-    if not found:
-        why = "There are none on this page: see the notes at the top."
-        return Section(*names, [tag("p", why, class_="aside")])
-    chosen = opened if opened in found else next(iter(found))
-    explained = (
-        "The share of a kernel's energy (squared singular values) that each rank would keep, at "
-        "every step of the decomposition. The dot is the rank that was taken."
-    )
-    return Section(
-        *names,
-        [
-            tag("p", f"{explained} {_asked(material, findings)}"),
-            _picker(list(found), chosen),
-            *(_spectrum(layer, layer.name == chosen) for layer in found.values()),
-        ],
-    )
+def _spectra(findings: Findings, opened: str | None) -> dict[str, object]:
+    layers = [layer for layer in findings.spectra.values() if layer.steps]
+    names = [layer.name for layer in layers]
+    return {
+        "layers": layers,
+        "chosen": opened if opened in names else next(iter(names), None),
+        "figures": {layer.name: spectrum_figures(layer) for layer in layers},
+        "tables": {layer.name: tables.spectra_table(layer) for layer in layers},
+    }
 
 
 def _asked(material: Material, findings: Findings) -> str:
@@ -231,98 +144,46 @@ def _asked(material: Material, findings: Findings) -> str:
     return "No share of the energy was asked for, so no threshold is drawn."
 
 
-def _picker(names: list[str], chosen: str) -> Markup:
-    """A list to choose from, for browsers with JavaScript; without, the layers fold open."""
-    options = [tag("option", layer_name(name), selected=name == chosen) for name in names]
-    return tag(
-        "form",
-        tag("label", "Layer ", tag("select", *options, id="pick-layer"), for_="pick-layer"),
-        tag("button", "Previous", type="button", id="pick-previous"),
-        tag("button", "Next", type="button", id="pick-next"),
-        id="pick",
-        hidden=True,
-    )
-
-
-def _spectrum(layer: LayerSpectra, is_open: bool) -> Markup:
-    ranks = " ".join(str(step.rank) for step in layer.steps)
-    figures = [
-        tag(
-            "figure",
-            tag("figcaption", f"Step {number}, R{number} = {step.rank} of {len(step.kept)}"),
-            spectrum_chart(step, number),
-        )
-        for number, step in enumerate(layer.steps, 1)
-    ]
-    return tag(
-        "details",
-        tag(
-            "summary",
-            tag("b", layer_name(layer.name)),
-            f" ranks {ranks}, keeps {layer.kept_energy:.3f}, error {layer.relative_error:.3f}",
-        ),
-        tag("div", *figures, class_="steps"),
-        tables.spectra_table(layer),
-        name="spectra",
-        open=is_open,
-    )
-
-
-def _account(material: Material, findings: Findings) -> Section | None:
+def _account(material: Material, findings: Findings) -> dict[str, object]:
     account = findings.account
-    if account is None and not material.layers:
-        return None
-    names = ("account", "Account", "The account, layer by layer")
     if account is None:
-        missing = tag("p", NOT_RECORDED, class_="aside")
         table = tables.rank_table(ranked_layers(material, findings))
-        return Section(*names, [missing, table])
-    note = tag("p", COUNTED, class_="aside") if account.counted else None
-    return Section(*names, [note, tables.account_table(account)])
+        return {"note": NOT_RECORDED, "table": table}
+    return {"note": account.counted and COUNTED, "table": tables.account_table(account)}
 
 
-def _repeat(material: Material) -> Section:
-    command = material.command
-    asked: Mapping[str, object] = material.config
-    made: Mapping[str, object] = material.versions
-    return Section(
-        "repeat",
-        "Repeat it",
-        "Repeat it",
-        [
-            *(_command(command) if command else [tag("p", "No command line is recorded.")]),
-            tables.facts_table("What made it.", ("Software", "Version"), made) if made else None,
-            _folded(
-                "All settings",
-                tables.facts_table("What was asked for.", ("Setting", "Value"), asked),
-            )
-            if asked
-            else None,
-        ],
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tensorpress.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _command(command: Command) -> list[Markup]:
-    said = (
-        "The command as it was given:"
-        if command.recorded
-        else "The command line is not recorded; this one asks for the same settings:"
+    environment.filters.update(
+        percent=_percent, across=_across, down=_down, path=_path, layer_name=layer_name
     )
-    box = tag("pre", tag("code", command.text), tabindex=0, role="region", aria_label="Command")
-    notes = [tag("li", caveat) for caveat in command.caveats]
-    return [tag("p", said), box, *([tag("ul", *notes)] if notes else [])]
+    return environment
 
 
-def _figure(name: str | None, finding: str, chart: Markup | None) -> Markup | None:
-    if chart is None:
-        return None
-    heading = tag("h3", name) if name else None
-    caption = tag("figcaption", heading, tag("p", finding, class_="finding"))
-    return tag("figure", caption, chart)
+def _percent(share: float) -> str:
+    """A share as the percentage that SVG takes."""
+    return f"{100 * share:.2f}%"
 
 
-def _folded(name: str, content: Markup) -> Markup:
-    return tag("details", tag("summary", name), content)
+def _across(x: float, chart: Chart) -> str:
+    """Where ``x`` stands on a chart that fills whatever width it is given."""
+    return _percent(chart.x.share(x))
+
+
+def _down(y: float, chart: Chart) -> str:
+    """How far below the top of a chart the value ``y`` stands, in pixels."""
+    return f"{chart.height * (1 - min(chart.y.share(y), 1.0)):.1f}"
+
+
+def _path(points: Points, chart: Chart) -> str:
+    """Points in the inner picture of a chart."""
+    return " ".join(f"{WIDE * chart.x.share(x):.1f},{_down(y, chart)}" for x, y in points)
 
 
 def _asset(name: str) -> str:

@@ -1,48 +1,29 @@
-"""Tables: each in a box of its own, which scrolls where the page is narrow."""
+"""The tables of the page, as rows of text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tensorpress.report.account import AccountRecord
-from tensorpress.report.markup import Markup, tag
-from tensorpress.report.material import Epoch
 from tensorpress.report.quantity import DASH, count, layer_name, share
 from tensorpress.report.spectra import LayerSpectra
 from tensorpress.surgery import LayerRow
+from tensorpress.training.curves import Epoch
 
 SHARES = (0.5, 0.8, 0.9, 0.95, 0.99)
 
 
-def table(
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    words: Sequence[int] = (0,),
-    foot: Sequence[object] | None = None,
-) -> Markup:
-    """A table whose first column names the rows; ``words`` are the columns that hold no numbers."""
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names the rows; ``words`` are the columns without numbers."""
 
-    def cells(row: Sequence[object]) -> Markup:
-        kinds = ["words" if column in words else None for column in range(len(row))]
-        first = tag("th", row[0], scope="row", class_=kinds[0])
-        rest = [tag("td", cell, class_=kind) for cell, kind in zip(row[1:], kinds[1:], strict=True)]
-        return tag("tr", first, *rest)
-
-    heads = [
-        tag("th", text, scope="col", class_="words" if column in words else None)
-        for column, text in enumerate(head)
-    ]
-    content = tag(
-        "table",
-        tag("caption", tag("span", caption)),
-        tag("thead", tag("tr", *heads)),
-        tag("tbody", *map(cells, rows)),
-        tag("tfoot", cells(foot)) if foot else None,
-    )
-    return tag("div", content, class_="scroll", role="region", aria_label=caption, tabindex=0)
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    words: Sequence[int] = (0,)
+    foot: Sequence[object] = ()
 
 
-def account_table(account: AccountRecord) -> Markup:
+def account_table(account: AccountRecord) -> Table:
     """A row per convolution and linear layer, as `tensorpress compress` prints it."""
     other = (
         account.params_before - sum(row.params_before for row in account.layers),
@@ -52,7 +33,7 @@ def account_table(account: AccountRecord) -> Markup:
     if other != (0, 0):
         what = "all else: batch norm and the like"
         rows.append((what, "", "", "", "", count(other[0]), count(other[1]), "", "", ""))
-    return table(
+    return Table(
         "Every layer before and after. Parameters hold biases; MACs are for one input.",
         (
             "Layer",
@@ -80,13 +61,13 @@ def account_table(account: AccountRecord) -> Markup:
     )
 
 
-def rank_table(layers: Sequence[tuple[str, tuple[int, ...] | None]]) -> Markup:
+def rank_table(layers: Sequence[tuple[str, tuple[int, ...] | None]]) -> Table:
     """Ranks alone, where nothing else is recorded."""
     rows = [(layer_name(name), " ".join(map(str, ranks or ()))) for name, ranks in layers]
-    return table("The decomposed layers and their ranks.", ("Layer", "Ranks"), rows, words=(0, 1))
+    return Table("The decomposed layers and their ranks.", ("Layer", "Ranks"), rows, words=(0, 1))
 
 
-def spectra_table(layer: LayerSpectra) -> Markup:
+def spectra_table(layer: LayerSpectra) -> Table:
     """What each step kept, and the ranks that other shares would have needed."""
     rows = [
         (
@@ -99,7 +80,7 @@ def spectra_table(layer: LayerSpectra) -> Markup:
         )
         for number, step in enumerate(layer.steps, 1)
     ]
-    return table(
+    return Table(
         f"{layer_name(layer.name)}: what each step keeps, and the rank for other shares.",
         (
             "Step",
@@ -113,7 +94,7 @@ def spectra_table(layer: LayerSpectra) -> Markup:
     )
 
 
-def epoch_table(epochs: Sequence[Epoch]) -> Markup:
+def epoch_table(epochs: Sequence[Epoch]) -> Table:
     """A row an epoch."""
     rows = [
         (
@@ -127,17 +108,17 @@ def epoch_table(epochs: Sequence[Epoch]) -> Markup:
         )
         for epoch in epochs
     ]
-    return table(
+    return Table(
         "Every epoch: learning rate, training loss, accuracy in percent, and seconds.",
         ("Phase", "Epoch", "Rate", "Loss", "Training accuracy", "Test accuracy", "Seconds"),
         rows,
     )
 
 
-def facts_table(caption: str, head: tuple[str, str], facts: Mapping[str, object]) -> Markup:
+def facts_table(caption: str, head: tuple[str, str], facts: Mapping[str, object]) -> Table:
     """Names and values."""
     rows = [(name, _value(value)) for name, value in facts.items()]
-    return table(caption, head, rows, words=(0, 1))
+    return Table(caption, head, rows, words=(0, 1))
 
 
 def _account_row(row: LayerRow) -> tuple[object, ...]:

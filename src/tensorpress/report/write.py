@@ -4,19 +4,27 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
+from functools import partial
 from pathlib import Path
 
+from tensorpress.charts import Chart, can_plot, write_png
 from tensorpress.errors import TensorpressError
-from tensorpress.files import write_atomically, write_whole
-from tensorpress.report.figures import FIGURES, draw_figures
+from tensorpress.files import printable, write_atomically, write_whole
+from tensorpress.report.figures import (
+    layer_figures,
+    ranked_layers,
+    spectrum_figures,
+    training_figures,
+)
 from tensorpress.report.findings import Findings
-from tensorpress.report.markup import printable
-from tensorpress.report.material import Epoch, Material
-from tensorpress.report.page import GENERATOR, build_page, ranked_layers
+from tensorpress.report.material import Material
+from tensorpress.report.page import GENERATOR, build_page
 from tensorpress.surgery import LayerRow
-from tensorpress.training.curves import can_plot
+from tensorpress.training.curves import Epoch
 
 PAGE, LAYERS, CURVES, SPECTRA = "index.html", "layers.csv", "curves.csv", "spectra.csv"
+TRAINING, STEPS = "curves.png", "spectra.png"
+FIGURES = ("ranks.png", "energy.png", "params.png", "macs.png", TRAINING, STEPS)
 
 
 def write_report(
@@ -37,11 +45,10 @@ def write_report(
     files = {PAGE: build_page(material, findings, opened), **_csv_files(material, findings)}
     for name, content in files.items():
         write_whole(folder / name, content)
-    drawn = []
-    if can_plot():
-        for name, save in draw_figures(material, findings, opened):
-            write_atomically(folder / name, save)
-            drawn.append(name)
+    drawn = _drawings(material, findings, opened) if can_plot() else {}
+    for name, charts in drawn.items():
+        title = opened or "" if name == STEPS else ""
+        write_atomically(folder / name, partial(write_png, charts=charts, title=title))
     for name in (LAYERS, CURVES, SPECTRA, *FIGURES):
         if name not in files and name not in drawn:
             (folder / name).unlink(missing_ok=True)
@@ -57,6 +64,15 @@ def _opened(findings: Findings, layer: str | None) -> str | None:
     rows = findings.account.layers if findings.account else ()
     sizes = {row.name: row.params_before for row in rows if row.name in findings.spectra}
     return max(sizes, key=sizes.__getitem__) if sizes else next(iter(findings.spectra))
+
+
+def _drawings(material: Material, findings: Findings, layer: str | None) -> dict[str, list[Chart]]:
+    """The charts of each PNG; ``layer`` is the one whose spectra are drawn."""
+    by_layer = layer_figures(material, findings)
+    found = {f"{key}.png": [figure] for key, figure in by_layer.items()}
+    found[TRAINING] = training_figures(material)
+    found[STEPS] = spectrum_figures(findings.spectra[layer]) if layer is not None else []
+    return {name: [figure.chart for figure in parts] for name, parts in found.items() if parts}
 
 
 def _csv_files(material: Material, findings: Findings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tensorpress.training.place import Place
 
 CONFIG, METRICS, PHASES, SUMMARY = "config.json", "metrics.jsonl", "phases.json", "summary.json"
 LAST, BEST, MODEL, CURVES = "last.pt", "best.pt", "model.tp", "curves.png"
+BASELINE, COMPRESS, FINETUNE, CONTROL = "baseline", "compress", "finetune", "dense_control"
 Json = dict[str, Any]
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from tensorpress.charts import can_plot
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
-from tensorpress.training.curves import can_plot, plot_curves
+from tensorpress.training.curves import plot_curves
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.progress import Display

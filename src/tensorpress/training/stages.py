@@ -18,10 +18,9 @@ from tensorpress.training.evaluate import evaluate
 from tensorpress.training.loop import portable_state
 from tensorpress.training.phase import train_phase
 from tensorpress.training.recipes import Recipe
-from tensorpress.training.run_folder import MODEL
+from tensorpress.training.run_folder import BASELINE, COMPRESS, CONTROL, FINETUNE, MODEL
 from tensorpress.training.session import Session
 
-BASELINE, COMPRESS, FINETUNE, CONTROL = "baseline", "compress", "finetune", "dense_control"
 COMPRESSED = "compressed.tp"
 Facts = dict[str, Any]
 

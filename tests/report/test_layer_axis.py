@@ -1,22 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorpress.report.scale import block_spans, layer_ticks, number_ticks, round_scale
-
-VALUES = st.floats(-1e12, 1e12).map(lambda value: round(value, 3))
-
-
-@given(VALUES, VALUES)
-def test_an_axis_holds_its_values_and_has_few_ticks(one: float, other: float) -> None:
-    low, high = sorted((one, other))
-    scale = round_scale(low, high)
-    room = 1e-6 * (scale.high - scale.low)
-    assert scale.low <= low + room
-    assert high - room <= scale.high
-    assert scale.low < scale.high
-    assert 2 <= len(scale.ticks) <= 8
-    assert scale.share(scale.low) == 0
-    assert scale.share(scale.high) == 1
+from tensorpress.report.layer_axis import block_spans, layer_axis, layer_ticks, number_ticks
 
 
 @given(st.integers(1, 10_000))
@@ -24,6 +9,16 @@ def test_numbered_layers(count: int) -> None:
     ticks = number_ticks(count)
     assert 1 <= len(ticks) <= 7
     assert all(0 < place < 1 and 1 <= int(text) <= count for place, text in ticks)
+
+
+@given(st.integers(1, 10_000))
+def test_a_number_stands_below_its_layer(count: int) -> None:
+    axis = layer_axis(["a"] * count)
+    assert axis.name == "layers in order"
+    for place, text in zip(axis.ticks, axis.texts, strict=True):
+        assert abs(place - (int(text) - 1)) < 1e-6
+    assert axis.share(-0.5) == 0
+    assert axis.share(count - 0.5) == 1
 
 
 def test_blocks_are_named_where_they_tell_something() -> None:

@@ -1,8 +1,8 @@
-"""Axes: where a value stands, and round numbers to write beside it."""
+"""The axis of charts with a layer a column: the names of their blocks, or their numbers."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tensorpress.charts import Axis
 
 LONGEST_NAME = 12
 MOST_BLOCKS = 12
@@ -10,32 +10,16 @@ ROOM = 0.14
 """Of the width of a chart on a phone, what a name on its axis takes."""
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A linear axis from ``low`` to ``high`` with ticks at round numbers."""
-
-    low: float
-    high: float
-    ticks: tuple[float, ...]
-
-    def share(self, value: float) -> float:
-        """Where ``value`` stands, 0 at ``low`` and 1 at ``high``."""
-        return (value - self.low) / (self.high - self.low)
-
-
-def round_scale(low: float, high: float, steps: int = 5) -> Scale:
-    """The least axis with round ticks that holds ``low`` and ``high``.
-
-    >>> round_scale(0, 37).ticks
-    (0.0, 10.0, 20.0, 30.0, 40.0)
-    """
-    span = (high - low) or abs(high) or 1.0
-    size: float = 10.0 ** math.floor(math.log10(span / steps))
-    size *= next(factor for factor in (1, 2, 2.5, 5, 10) if size * factor * steps >= span * 0.999)
-    first, last = math.floor(low / size + 1e-9), math.ceil(high / size - 1e-9)
-    last = max(last, first + 1)
-    ticks = tuple(round(index * size, 12) for index in range(first, last + 1))
-    return Scale(ticks[0], ticks[-1], ticks)
+def layer_axis(names: Sequence[str]) -> Axis:
+    """An axis of layers side by side; the first stands at 0."""
+    ticks = layer_ticks(names)
+    return Axis(
+        -0.5,
+        len(names) - 0.5,
+        tuple(place * len(names) - 0.5 for place, _ in ticks),
+        tuple(text for _, text in ticks),
+        "" if block_spans(names) else "layers in order",
+    )
 
 
 def layer_ticks(names: Sequence[str]) -> list[tuple[float, str]]:

@@ -1,0 +1,137 @@
+"""Charts as PNG, for papers and slides, drawn by matplotlib."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorpress.charts.axis import Axis
+from tensorpress.charts.chart import Chart, Line
+from tensorpress.files import printable
+
+COLOURS = (
+    *("#1d5fc4", "#b04a00", "#0a7a57", "#8a3ab9", "#c4317b"),
+    *("#5b6b1f", "#0e7fa3", "#7a4b2b", "#d18b00", "#59636e"),
+    *("#e0607e", "#3b3f8f", "#6fae3d", "#b58fd6", "#2fb8a6"),
+)
+"""Of the series; the page's light theme has the first four."""
+
+BARS = {
+    "before": {"color": "#808b9a4d", "edgecolor": "#808b9a"},
+    "after": {"color": "#1d5fc4"},
+}
+DASHES = ("-", "--", ":", "-.")
+MARKERS = "os^DvP*Xh<>"
+MOST_INSIDE = 6
+LONGEST_TEXT = 40
+
+
+def can_plot() -> bool:
+    """Whether matplotlib, which is optional, is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def write_png(
+    path: Path,
+    charts: Sequence[Chart],
+    *,
+    columns: int = 0,
+    title: str = "",
+    size: tuple[float, float] | None = None,
+) -> None:
+    """Draw ``charts`` side by side, or in rows of so many columns, below a common title.
+
+    A long legend, which they then share, stands beside them. ``size`` is that of the picture in
+    inches, of 120 pixels each; by default it grows with the charts.
+    """
+    from matplotlib.figure import Figure
+
+    columns = columns or len(charts)
+    rows = -(-len(charts) // columns)
+    with_text = max([len(b.values) for c in charts for b in c.bars if b.texts], default=0)
+    size = size or (max(9.0, 4.2 * columns, 1.0 * with_text), 4.0 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    named = None
+    for axes, chart in zip(figure.subplots(rows, columns, squeeze=False).flat, charts, strict=True):
+        _draw(axes, chart)
+        legend = axes.get_legend_handles_labels()
+        if len(legend[1]) > MOST_INSIDE:
+            named = legend
+        elif legend[1]:
+            axes.legend()
+    if named:
+        figure.legend(*named, loc="outside right center", fontsize=9)
+    figure.suptitle(_text(title))
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _draw(axes: Any, chart: Chart) -> None:
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    for x in chart.dividers:
+        axes.axvline(x, color="0.8", linestyle=":", linewidth=1)
+    for bars in chart.bars:
+        places = [number + bars.shift for number in range(len(bars.values))]
+        look = BARS[bars.kind]
+        drawn = axes.bar(places, bars.values, bars.width, label=_text(bars.name), **look)
+        if bars.texts:
+            axes.bar_label(drawn, bars.texts, fontsize=8)
+    for line in chart.lines:
+        _draw_line(axes, line)
+    for level in chart.levels:
+        axes.axhline(level.value, color="#a8320f", linestyle="--", linewidth=1.2)
+        at = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        axes.text(0.99, level.value, _text(level.text), fontsize=9, **at)
+    if chart.choice:
+        choice = chart.choice
+        axes.axvline(choice.x, color=COLOURS[0], linestyle=":")
+        axes.plot([choice.x], [choice.y], MARKERS[0], color=COLOURS[0])
+        side, shift = ("right", -8) if chart.x.share(choice.x) > 0.6 else ("left", 8)
+        beside = {"xytext": (shift, -14), "textcoords": "offset points", "ha": side}
+        axes.annotate(_text(choice.text), (choice.x, choice.y), **beside)
+    axes.set_title(_text(chart.title))
+    _scale(axes, "x", chart.x)
+    _scale(axes, "y", chart.y)
+
+
+def _draw_line(axes: Any, line: Line) -> None:
+    if not line.points:
+        return
+    colour: Any = COLOURS[line.series % len(COLOURS)]
+    if line.shade is not None:
+        colour = (0.1 + 0.8 * line.shade, 0.1 + 0.6 * line.shade, 0.4 + 0.1 * line.shade)
+    dashes = line.series if line.dashes is None else line.dashes
+    axes.errorbar(
+        *zip(*line.points, strict=True),
+        yerr=line.errors,
+        capsize=3,
+        color=colour,
+        linestyle=DASHES[dashes % len(DASHES)],
+        marker=MARKERS[line.series % len(MARKERS)] if line.is_marked else "",
+        markevery=line.stride,
+        markersize=5,
+        clip_on=False,
+        alpha=0.45 if line.is_faint else 1.0,
+        label=line.name and _text(line.name),
+    )
+    if line.filled:
+        axes.fill_between(*zip(*line.filled, strict=True), color=colour, alpha=0.14)
+
+
+def _scale(axes: Any, which: str, axis: Axis) -> None:
+    if axis.is_log:
+        axes.set(**{f"{which}scale": "log"})
+    texts = [_text(text) for text in axis.texts]
+    axes.set(
+        **{
+            f"{which}lim": (axis.low, axis.high),
+            f"{which}ticks": axis.ticks,
+            f"{which}ticklabels": texts,
+            f"{which}label": _text(axis.name),
+        }
+    )
+
+
+def _text(text: str) -> str:
+    """Text of a sensible length without matplotlib's formulas: a dollar would start one."""
+    return printable(text)[:LONGEST_TEXT].replace("$", r"\$")

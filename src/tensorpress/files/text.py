@@ -1,0 +1,14 @@
+"""Text that any file and any page can hold."""
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(value: object) -> str:
+    """``value`` as text for UTF-8 and for people: what cannot be shown becomes U+FFFD.
+
+    >>> printable("a" + chr(27) + "b") == "a" + chr(0xFFFD) + "b"
+    True
+    """
+    return _CONTROL.sub("\ufffd", str(value))

@@ -70,12 +70,11 @@ def make_page() -> str:
     parts = [HEAD]
     for title, names in [*SECTIONS.items(), ("More", others)]:
         parts += [f"## {title}\n", *(_entry(name, _of(name)) for name in names)]
-    parts.append("## tensorpress.networks\n")
-    parts += [
-        _entry(name, getattr(tp.networks, name))
-        for name in tp.networks.__all__
-        if name not in tp.__all__
-    ]
+    for module in (tp.networks, tp.methods):
+        parts.append(f"## tensorpress.{module.__name__.rpartition('.')[2]}\n")
+        parts += [
+            _entry(name, getattr(module, name)) for name in module.__all__ if name not in tp.__all__
+        ]
     parts.append("## What they give\n")
     parts += [_entry(kind.__name__, kind) for kind in GIVEN]
     parts.append("## Beside them\n")

@@ -15,6 +15,6 @@ def test_the_page_is_up_to_date() -> None:
     assert made == PAGE, "docs/api.md is not what the docstrings say: run `make docs`"
 
 
-@pytest.mark.parametrize("name", [*tp.__all__, *tp.networks.__all__])
+@pytest.mark.parametrize("name", [*tp.__all__, *tp.networks.__all__, *tp.methods.__all__])
 def test_every_public_name_is_there(name: str) -> None:
     assert f"### {name}\n" in PAGE or f"## tensorpress.{name}\n" in PAGE

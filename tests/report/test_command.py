@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from command import Command
+from tensorpress.report.rules import read_budget, read_rule
 
 import tensorpress as tp
 from tensorpress.cli import main
 from tensorpress.report.command import repeat_compress, repeat_run
-from tensorpress.report.rules import read_budget, read_rule
 from tensorpress.training import scheme
 from tensorpress.training.session import _fingerprint
 

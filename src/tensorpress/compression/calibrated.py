@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from tensorpress.compression.calibration import (
     settle_batch_norm,
 )
 from tensorpress.compression.candidate import Candidate, Choice, choice_of, fit_layer
+from tensorpress.compression.request import Calibration
 from tensorpress.compression.threshold import fit_budget
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
@@ -51,9 +51,9 @@ class Calibrated:
         self.parts = batches(images[:IMAGES_TO_FIT], net)
         outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
 
-    def as_request(self) -> dict[str, Any]:
-        """How it was asked for, as JSON values."""
-        return {"images": len(self.images), **dataclasses.asdict(self.recovery)}
+    def as_request(self) -> Calibration:
+        """How it was asked for."""
+        return Calibration(len(self.images), self.recovery)
 
     def choices(
         self,

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from torch import nn
 
@@ -18,6 +17,7 @@ from tensorpress.compression.calibration import (
     read_recovery,
 )
 from tensorpress.compression.candidate import Candidate, Choice, fit_layer
+from tensorpress.compression.request import Request
 from tensorpress.compression.threshold import fit_budget
 from tensorpress.compression.timed import ranks_in_time
 from tensorpress.decompose import RankRule, Ranks, largest_magnitude
@@ -38,7 +38,6 @@ from tensorpress.surgery import (
     list_selectors,
     match_patterns,
     replace_layers,
-    show_selectors,
     survey,
 )
 
@@ -197,7 +196,7 @@ def compress(
         raise
     if calibrated is not None:
         calibrated.finish(model)
-    request = describe_request(
+    request = Request.of(
         method=method,
         rank=rank,
         budget=budget,
@@ -209,27 +208,7 @@ def compress(
         round_to=round_to,
         calibration=calibrated and calibrated.as_request(),
     )
-    return dataclasses.replace(account, request=request)
-
-
-def describe_request(
-    *,
-    rank: RankRule | Mapping[str, RankRule] | None,
-    budget: Budget | None,
-    include: Iterable[Selector] | None,
-    exclude: Iterable[Selector],
-    **settings: Any,
-) -> dict[str, Any]:
-    """The arguments of :func:`compress` as JSON values; rules and budgets stand as they print."""
-    return {
-        **settings,
-        "rank": {name: repr(rule) for name, rule in rank.items()}
-        if isinstance(rank, Mapping)
-        else rank and repr(rank),
-        "budget": budget and repr(budget),
-        "include": None if include is None else show_selectors(include),
-        "exclude": show_selectors(exclude),
-    }
+    return dataclasses.replace(account, request=request.to_dict())
 
 
 def _refuse_wrong_types(rank: object, budget: object) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tensorpress.compression.budget import Budget
+from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import TENSORIZED, TTConv2d, refuse_unreadable
 from tensorpress.layers.tensorized import (
@@ -27,7 +28,6 @@ from tensorpress.surgery import (
     keep_reasons,
     list_selectors,
     match_patterns,
-    show_selectors,
     survey,
 )
 
@@ -138,14 +138,14 @@ def tensorize(
         for layer in surveyed.layers
     ]
     before = surveyed.cost
-    request = {
-        "method": method,
-        "rank": rank and repr(rank),
-        "budget": budget and repr(budget),
-        "include": None if include is None else show_selectors(include),
-        "exclude": show_selectors(exclude),
-        "skip_first": skip_first,
-    }
+    request = Request.of(
+        method=method,
+        budget=budget,
+        include=include,
+        exclude=exclude,
+        skip_first=skip_first,
+        settings={} if rank is None else {"rank": rank},
+    ).to_dict()
     return Account(
         model, tuple(rows), before.params, after.params, before.macs, after.macs, request
     )

@@ -18,7 +18,16 @@ from tensorpress.decompose.kronecker import (
     kronecker_sum,
 )
 from tensorpress.decompose.magnitude import largest_magnitude
-from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError, SingularSum
+from tensorpress.decompose.ranks import (
+    RULES,
+    Energy,
+    RankRule,
+    Ranks,
+    RelativeError,
+    SingularSum,
+    rule_from_json,
+    rule_to_json,
+)
 from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
 from tensorpress.decompose.tucker2 import tucker2
@@ -26,6 +35,7 @@ from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
     "CP",
+    "RULES",
     "VBMF",
     "Bond",
     "DataAware",
@@ -54,6 +64,8 @@ __all__ = [
     "largest_magnitude",
     "rank_of",
     "relative_error",
+    "rule_from_json",
+    "rule_to_json",
     "sum_of_terms",
     "tensor_ring",
     "tt_svd",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 
 from tensorpress.compression.budget import Budget
+from tensorpress.compression.request import Request
 from tensorpress.compression.weight_sharing.kmeans import cluster_rows
 from tensorpress.decompose import relative_error
 from tensorpress.errors import TensorpressError
@@ -24,7 +25,6 @@ from tensorpress.surgery import (
     keep_reasons,
     list_selectors,
     match_patterns,
-    show_selectors,
     survey,
 )
 
@@ -128,15 +128,15 @@ def share_weights(
             fit=(max(0.0, 1.0 - error**2), error),
         )
 
-    request = {
-        "method": SHARED,
-        "clusters": dict(clusters) if isinstance(clusters, Mapping) else clusters,
-        "budget": budget and repr(budget),
-        "include": None if include is None else show_selectors(include),
-        "exclude": show_selectors(exclude),
-        "skip_first": skip_first,
-        "seed": seed,
-    }
+    request = Request.of(
+        method=SHARED,
+        budget=budget,
+        include=include,
+        exclude=exclude,
+        skip_first=skip_first,
+        seed=seed,
+        settings={} if clusters is None else {"clusters": clusters},
+    ).to_dict()
     before = surveyed.cost
     rows = tuple(map(row, surveyed.layers))
     return Account(model, rows, before.params, after.params, before.macs, after.macs, request)

@@ -11,10 +11,10 @@ import torch
 from tiny import tiny_data, tiny_net, tiny_run
 
 import tensorpress as tp
+from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.files import locked
 from tensorpress.training import (
-    Compression,
     Network,
     Recipe,
     Settings,
@@ -267,7 +267,7 @@ def test_weights_are_taken_as_they_are_at_no_epochs(tmp_path):
         tmp_path / "run",
         Network("tiny", tiny_net, start),
         data,
-        Compression(rank=tp.Energy(0.5)),
+        Request(rank=tp.Energy(0.5)),
         train=Recipe(0),
         finetune=Recipe(0),
         settings=QUIET,

@@ -13,7 +13,13 @@ from tensorpress.decompose.ranks import PANEL
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import METHODS
 from tensorpress.settings import from_json, nested, one_of, option, to_json
-from tensorpress.settings.json_values import from_json_value, refuse_unknown, wrong
+from tensorpress.settings.json_values import (
+    from_json_value,
+    printable,
+    refuse_unknown,
+    shown,
+    wrong,
+)
 from tensorpress.surgery import Selector, show_selectors
 
 LAYERS = "Which layers"
@@ -154,7 +160,7 @@ class Request:
         version = content.get("version", cls.VERSION)
         if type(version) is not int or not 1 <= version <= cls.VERSION:
             raise TensorpressError(
-                f"version is {version!r:.60}: this tensorpress reads requests up to version "
+                f"version is {shown(version)}: this tensorpress reads requests up to version "
                 f"{cls.VERSION}."
             )
         if "version" not in content:
@@ -185,8 +191,8 @@ class Request:
         for name in ("settings", "seed"):
             if getattr(self, name) not in (None, {}):
                 raise TensorpressError(
-                    f"{name} is {getattr(self, name)!r:.60}: compress takes none; it is of another "
-                    f"treatment than '{self.method}'."
+                    f"{name} is {shown(getattr(self, name))}: compress takes none, other "
+                    "treatments do."
                 )
         own = ("version", "seed", "calibration", "settings")
         return {
@@ -202,8 +208,8 @@ def _rank(value: Any) -> RankRule | dict[str, RankRule]:
     rules = {}
     for pattern, rule in value.items():
         if not isinstance(rule, Mapping):
-            raise wrong(f"rank.{pattern}"[:80], rule, 'a rule: {"rule": "Energy", "tau": 0.8}')
-        rules[pattern] = rule_from_json(rule, f"rank.{pattern}"[:80])
+            raise wrong(f"rank.{pattern}", rule, 'a rule: {"rule": "Energy", "tau": 0.8}')
+        rules[pattern] = rule_from_json(rule, f"rank.{printable(pattern)}")
     return rules
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from tensorpress.errors import TensorpressError
 
 T = TypeVar("T")
+MOST = 2**63
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -71,8 +72,10 @@ def from_json_value(kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, list):
             raise wrong(key, value, "a list")
         return tuple(from_json_value(inner, item, key) for item in value)
-    if kind is float and type(value) is int and abs(value) < 2**53:
+    if kind in (int, float) and type(value) is int and abs(value) < MOST:
         return value
+    if kind is int:
+        raise wrong(key, value, NAMES[kind])
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise wrong(key, value, NAMES[kind])
     return value
@@ -85,16 +88,22 @@ def refuse_unknown(content: Any, names: list[str], where: str = "") -> None:
     for key in content:
         if key not in names:
             raise TensorpressError(
-                f"'{where}{key}'"[:100] + f" is no key of it; there is: {', '.join(names)}."
+                f"'{printable(f'{where}{key}')}' is no key of it; there is: {', '.join(names)}."
             )
+
+
+def printable(key: str) -> str:
+    """A key from a file on one line, and not too long."""
+    return repr(key)[1:-1][:80]
 
 
 def wrong(key: str, value: object, wanted: str) -> TensorpressError:
     """The error for a value of another type than is ``wanted``."""
-    return TensorpressError(f"{key} is {_shown(value)}: give {wanted}.")
+    return TensorpressError(f"{printable(key)} is {shown(value)}: give {wanted}.")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value from a file, cut short."""
     try:
         return repr(value)[:60]
     except ValueError:  # a number of more digits than Python prints

@@ -88,6 +88,7 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "no version": ({"version": None}, "version is None"),
     "version true": ({"version": True}, "version is True"),
     "unknown key": ({"ranks": [1]}, "'ranks' is no key of it; there is: version, rank"),
+    "key of another method": ({"method": "ttpwt", "images": 9}, "'images' is no key"),
     "a long key": ({"r" * 9999: 1}, "'rrr"),
     "method": ({"method": 3}, "method is 3: give a text"),
     "skip_first": ({"skip_first": 0}, "skip_first is 0: give true or false"),

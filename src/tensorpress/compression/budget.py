@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 from tensorpress.decompose.ranks import PANEL
@@ -28,43 +28,52 @@ class Budget:
         batch: at this batch size; by default at that of the example inputs.
     """
 
-    params: float | None = option(
-        "--budget-params",
-        help="Parameter ratio (PCR) to reach: 4 asks for a quarter. The threshold is found.",
-        panel=PANEL,
+    params: float | None = field(
         default=None,
+        metadata=option(
+            "--budget-params",
+            help="Parameter ratio (PCR) to reach: 4 asks for a quarter. The threshold is found.",
+            panel=PANEL,
+        ),
     )
-    macs: float | None = option(
-        "--budget-macs",
-        help="MAC ratio (FCR) to reach, alone or with --budget-params.",
-        panel=PANEL,
+    macs: float | None = field(
         default=None,
+        metadata=option(
+            "--budget-macs",
+            help="MAC ratio (FCR) to reach, alone or with --budget-params.",
+            panel=PANEL,
+        ),
     )
-    speedup: float | None = option(
-        "--budget-speedup",
-        help="How many times as fast as the dense network it is to be in --runtime, measured here.",
-        panel=TIME,
+    speedup: float | None = field(
         default=None,
+        metadata=option(
+            "--budget-speedup",
+            help="How many times as fast as the dense network it is to be in --runtime, measured "
+            "here.",
+            panel=TIME,
+        ),
     )
-    milliseconds: float | None = option(
-        "--budget-ms",
-        help="The milliseconds that a forward pass may take in --runtime, measured here.",
-        panel=TIME,
+    milliseconds: float | None = field(
         default=None,
+        metadata=option(
+            "--budget-ms",
+            help="The milliseconds that a forward pass may take in --runtime, measured here.",
+            panel=TIME,
+        ),
     )
-    runtime: str = option(
-        "--runtime", help=f"{', '.join(RUNTIMES)}.", panel=TIME, default="torch", beside=TIMES
+    runtime: str = field(
+        default="torch",
+        metadata=option("--runtime", help=f"{', '.join(RUNTIMES)}.", panel=TIME, beside=TIMES),
     )
-    threads: int | None = option(
-        "--threads", help="Threads of a forward pass.", panel=TIME, default=None, beside=TIMES
-    )
-    batch: int | None = option(
-        "--batch",
-        help="Images of a forward pass; 1.",
-        panel=TIME,
+    threads: int | None = field(
         default=None,
-        least=1,
-        beside=TIMES,
+        metadata=option("--threads", help="Threads of a forward pass.", panel=TIME, beside=TIMES),
+    )
+    batch: int | None = field(
+        default=None,
+        metadata=option(
+            "--batch", help="Images of a forward pass; 1.", panel=TIME, least=1, beside=TIMES
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -79,46 +79,57 @@ class Request:
     VERSION: ClassVar[int] = 1
 
     version: int = VERSION
-    rank: RankRule | Mapping[str, RankRule] | None = one_of(RULES)
-    budget: Budget | None = nested(Budget)
-    round_to: int = option(
-        "--round-to",
-        help="Ranks are the nearest multiples of this: 8 or 16 suits vector units.",
-        panel=PANEL,
+    rank: RankRule | Mapping[str, RankRule] | None = field(default=None, metadata=one_of(RULES))
+    budget: Budget | None = field(default=None, metadata=nested(Budget))
+    round_to: int = field(
         default=1,
-        least=1,
+        metadata=option(
+            "--round-to",
+            help="Ranks are the nearest multiples of this: 8 or 16 suits vector units.",
+            panel=PANEL,
+            least=1,
+        ),
     )
-    include: tuple[str, ...] | None = option(
-        "--include",
-        help="Decompose these layers only: a name or pattern, such as 'layer1.*'; may be repeated.",
-        panel=LAYERS,
+    include: tuple[str, ...] | None = field(
         default=None,
+        metadata=option(
+            "--include",
+            help="Decompose these layers only: a name or pattern, such as 'layer1.*'; may be "
+            "repeated.",
+            panel=LAYERS,
+        ),
     )
-    exclude: tuple[str, ...] = option(
-        "--exclude",
-        help="Leave these layers as they are: a name or pattern, such as 'layer1.*'; may be "
-        "repeated.",
-        panel=LAYERS,
+    exclude: tuple[str, ...] = field(
         default=(),
+        metadata=option(
+            "--exclude",
+            help="Leave these layers as they are: a name or pattern, such as 'layer1.*'; may be "
+            "repeated.",
+            panel=LAYERS,
+        ),
     )
-    skip_first: bool = option(
-        "--skip-first/--no-skip-first",
-        help="Leave the first convolution as it is, as the paper does.",
-        panel=LAYERS,
+    skip_first: bool = field(
         default=True,
+        metadata=option(
+            "--skip-first/--no-skip-first",
+            help="Leave the first convolution as it is, as the paper does.",
+            panel=LAYERS,
+        ),
     )
-    linear: bool = option("--linear", help="Split linear layers too.", panel=LAYERS, default=False)
-    balance: bool = option(
-        "--balance/--no-balance",
-        help="Spread each layer's scale over its factors; the function stays the same.",
-        panel=LAYERS,
+    linear: bool = field(
+        default=False, metadata=option("--linear", help="Split linear layers too.", panel=LAYERS)
+    )
+    balance: bool = field(
         default=False,
+        metadata=option(
+            "--balance/--no-balance",
+            help="Spread each layer's scale over its factors; the function stays the same.",
+            panel=LAYERS,
+        ),
     )
-    method: str = option(
-        "--method",
-        help=f"The decomposition: {', '.join(METHODS)}.",
-        panel=PANEL,
+    method: str = field(
         default="ttpwt",
+        metadata=option("--method", help=f"The decomposition: {', '.join(METHODS)}.", panel=PANEL),
     )
     seed: int | None = None
     calibration: Calibration | None = None

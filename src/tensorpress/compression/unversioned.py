@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensorpress.compression.calibration import read_recovery
+from tensorpress.layers import METHODS
 from tensorpress.settings import to_json
 
 RULE_FIELDS = {
@@ -13,7 +14,7 @@ RULE_FIELDS = {
     "RelativeError": ("eps",),
     "VBMF": (),
 }
-OWN_SETTINGS = ("images", "labels", "clusters")
+OWN = ("images", "labels", "clusters")
 """What treatments by other methods recorded beside the settings that all share."""
 LONGEST = 300
 CALL = re.compile(r"(\w+)\(([^()]*)\)")
@@ -39,8 +40,13 @@ def without_texts(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(calibration, Mapping) and isinstance(calibration.get("recover"), bool):
         rest = {name: value for name, value in calibration.items() if name != "recover"}
         read["calibration"] = to_json(read_recovery(calibration["recover"])) | rest
-    own = {name: read.pop(name) for name in OWN_SETTINGS if name in read}
+    own = (
+        {}
+        if read.get("method", "ttpwt") in list(METHODS)
+        else {n: read[n] for n in OWN if n in read}
+    )
     if own:
+        read = {name: value for name, value in read.items() if name not in own}
         read["settings"] = own
     return read
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -96,11 +96,13 @@ class Energy(RankRule):
     Energy(tau=0.6)
     """
 
-    tau: float = option(
-        "--energy",
-        help="Share of the energy (squared singular values) that every step keeps: eq. 14 of the "
-        "paper, in (0, 1]. Less keeps less: 0.8 is a good start, 0.6 is strong.",
-        panel=PANEL,
+    tau: float = field(
+        metadata=option(
+            "--energy",
+            help="Share of the energy (squared singular values) that every step keeps: eq. 14 of "
+            "the paper, in (0, 1]. Less keeps less: 0.8 is a good start, 0.6 is strong.",
+            panel=PANEL,
+        )
     )
 
     def __post_init__(self) -> None:
@@ -123,10 +125,12 @@ class SingularSum(RankRule):
     ``SingularSum(1.0)`` keeps full rank.
     """
 
-    tau: float = option(
-        "--singular-sum",
-        help="Share of the plain sum of singular values that every step keeps, in (0, 1].",
-        panel=PANEL,
+    tau: float = field(
+        metadata=option(
+            "--singular-sum",
+            help="Share of the plain sum of singular values that every step keeps, in (0, 1].",
+            panel=PANEL,
+        )
     )
 
     def __post_init__(self) -> None:
@@ -148,8 +152,12 @@ class RelativeError(RankRule):
     error of the whole, where :class:`Energy` is a share per step.
     """
 
-    eps: float = option(
-        "--relative-error", help="Largest relative error of each kernel, in [0, 1).", panel=PANEL
+    eps: float = field(
+        metadata=option(
+            "--relative-error",
+            help="Largest relative error of each kernel, in [0, 1).",
+            panel=PANEL,
+        )
     )
 
     def __post_init__(self) -> None:
@@ -176,8 +184,10 @@ class Ranks(RankRule):
     Ranks(8, 12, 6)
     """
 
-    values: tuple[int, ...] = option(
-        "--ranks", help="The same ranks for every layer, such as 8,12,6.", panel=PANEL
+    values: tuple[int, ...] = field(
+        metadata=option(
+            "--ranks", help="The same ranks for every layer, such as 8,12,6.", panel=PANEL
+        )
     )
 
     def __init__(self, *values: int | Sequence[int]) -> None:

@@ -170,8 +170,8 @@ def _compression(request: Request, words: list[str], caveats: list[str]) -> None
     words += asked
     if "rank" in unsaid:
         caveats.append(LAYER_RULES)
-    if "seed" in unsaid or "settings" in unsaid:
-        raise TensorpressError("compress was not what was asked.")
+    if (request.rank is None and request.budget is None) or {"seed", "settings"} & {*unsaid}:
+        raise TensorpressError("this was not asked of compress.")
     if request.calibration is None:
         return
     words += ["--calibration-images", str(request.calibration.images)]

@@ -48,26 +48,24 @@ def option(
     *,
     help: str,
     panel: str,
-    default: Any = MISSING,
     least: int | None = None,
     beside: tuple[str, ...] = (),
-) -> Any:
-    """A field of a dataclass that an option sets."""
-    given = Option(name, help, panel, least, beside)
-    return dataclasses.field(default=default, metadata={OPTION: given})
+) -> dict[str, Any]:
+    """Metadata of a field that an option sets."""
+    return {OPTION: Option(name, help, panel, least, beside)}
 
 
-def nested(kind: type) -> Any:
-    """A field that holds a dataclass, made where one of its options is given; otherwise None."""
-    return dataclasses.field(default=None, metadata={PARTS: kind})
+def nested(kind: type) -> dict[str, Any]:
+    """Metadata of a field with a dataclass, made where one of its options is given; else None."""
+    return {PARTS: kind}
 
 
-def one_of(kinds: Mapping[str, type]) -> Any:
-    """A field that holds one of several dataclasses, that whose option is given, or None.
+def one_of(kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Metadata of a field with one of several dataclasses, that whose option is given, or None.
 
     A dataclass without fields tells its flag, an :class:`Option`, as its attribute ``flag``.
     """
-    return dataclasses.field(default=None, metadata={KINDS: kinds})
+    return {KINDS: kinds}
 
 
 def options_of(kind: type) -> list[OptionOf]:

@@ -14,7 +14,7 @@ from tensorpress.settings.options import holds_texts
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AsOptions:
     """Marks a parameter of a command as a dataclass whose fields say themselves what options set.
 
     Attributes:
@@ -42,7 +42,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     typer reads the options of a command from its signature, which has no room for a group of them.
     The annotation and default of a field are what a parameter of the command would have; the
-    fields of a dataclass that is marked by :class:`Settings` hold the same as data.
+    fields of a dataclass that is marked by :class:`AsOptions` hold the same as data.
     """
     hints = get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
@@ -52,7 +52,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     marked = {
         name: (get_args(kind)[0], mark)
         for name, kind in hints.items()
-        if get_origin(kind) is Annotated and isinstance(mark := get_args(kind)[1], Settings)
+        if get_origin(kind) is Annotated and isinstance(mark := get_args(kind)[1], AsOptions)
     }
     options: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tensorpress.cli.grouped import Settings, is_given
+from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.compression import Budget, Recovery, Request
 from tensorpress.decompose import RULES, VBMF
 from tensorpress.errors import TensorpressError
@@ -114,7 +114,7 @@ def _not_one(given: str) -> TensorpressError:
 
 
 _KNOW_VBMF = [name for name, method in METHODS.items() if VBMF in method.rules]
-Asked = Annotated[Request, Settings(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
+Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
 """All of a request but its calibration, whose options are each command's own."""
-Selection = Annotated[Request, Settings(read_request, only=("include", "exclude", "skip_first"))]
+Selection = Annotated[Request, AsOptions(read_request, only=("include", "exclude", "skip_first"))]
 """Which layers alone."""

@@ -151,7 +151,7 @@ def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
         layers=manifest.layers,
         model_file=model,
         command=_typed(facts.get(COMMAND))
-        or (repeat_compress(request, manifest.source) if request and folder else None),
+        or (repeat_compress(request, manifest.source) if request else None),
         config=_flat({"request": dict(recorded), "source": manifest.source}),
         versions={"tensorpress": manifest.tool},
     )

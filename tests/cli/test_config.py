@@ -145,6 +145,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "--config account.json: 'methd' is no key",
     ),
     "training": ("config.json", '{"kind": "train", "network": {}}', "compresses nothing"),
+    "two amounts": (
+        "a.toml",
+        "budget = {macs = 2}\n[rank]\nrule = 'Energy'\ntau = 0.5",
+        "several of --energy",
+    ),
     "no amount": ("a.toml", "balance = true", "none of --energy"),
     "another treatment": (
         "a.toml",

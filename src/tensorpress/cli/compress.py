@@ -62,7 +62,7 @@ def compress(
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
     """
     net = required_net(net)
-    request_options.required_amount(asked)
+    request_options.check_request(asked)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if asked.calibration is not None and calibrate is None:
         raise TensorpressError(

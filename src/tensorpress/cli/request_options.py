@@ -48,10 +48,15 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     return read_options(Request, given, base)
 
 
-def required_amount(request: Request) -> None:
-    """Raise TensorpressError unless there is a rank rule or a budget."""
-    if request.rank is None and request.budget is None:
-        raise _not_one("none")
+def check_request(request: Request) -> None:
+    """Refuse at the start what `tensorpress.compress` would refuse after a training.
+
+    Raises:
+        TensorpressError: no rank rule or budget, or both; or settings of another treatment.
+    """
+    if (request.rank is None) == (request.budget is None):
+        raise _not_one("none" if request.rank is None else "several")
+    request.arguments()
 
 
 def calibration_asked(

@@ -165,7 +165,7 @@ def run(
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
-    request_options.required_amount(asked)
+    request_options.check_request(asked)
     folder = required_folder(output)
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)

@@ -119,6 +119,23 @@ def test_a_run_of_before_requests_had_a_version(
     assert folds
 
 
+@pytest.mark.parametrize("rank", ["Energy(tau=7)", "__import__('os').getcwd()", {"rule": []}, 3])
+def test_a_request_that_makes_no_sense_sets_no_threshold(
+    rank: object, tensorpress: Command, run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "RUN")
+    config = json.loads((folder / "config.json").read_text())
+    asked = config["compression"] | {"rank": rank}
+    for compression in (asked, {key: asked[key] for key in ("method", "rank")}):
+        altered = json.dumps({**config, "compression": compression})
+        (folder / "config.json").write_text(altered)
+        page = report_of(tensorpress, folder, "--net", NET, "--no-time")
+        folds = [fold for fold in page.all("details") if fold.attributes.get("name")]
+        assert folds
+        assert not any("threshold 0" in fold.words for fold in folds)
+        assert "No command line is recorded." in page.words
+
+
 def test_spectra_of_every_decomposed_layer(tensorpress: Command, run: Path) -> None:
     page = report_of(tensorpress, run, "--net", NET, "--no-time", "--layer", "5")
     manifest = read_manifest(run / "model.tp")

@@ -111,7 +111,7 @@ def _amounts(kind: type) -> list[str]:
 
 
 def _not_one(given: str) -> TensorpressError:
-    rules = [f"--{name.replace('_', '-')}" for rule in RULES.values() for name in _parameters(rule)]
+    rules = [known.option.name for rule in RULES.values() for known in options_of(rule)]
     return TensorpressError(
         f"{given} of {', '.join(rules)} and --budget-params / --budget-macs was given: give one, "
         "such as --energy 0.8 or --budget-params 4."

@@ -118,14 +118,21 @@ def _signature(item: Any) -> str:
         return f"{tree.name}({ast.unparse(written)})"
     if not dataclasses.is_dataclass(item):
         return tree.name
-    fields = [node for node in tree.body if isinstance(node, ast.AnnAssign)]
+    fields = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+    ]
     return f"{tree.name}({', '.join(_field(node) for node in fields)})"
 
 
 def _field(node: ast.AnnAssign) -> str:
-    default = "" if node.value is None else f" = {ast.unparse(node.value)}"
-    if default == " = field(default_factory=dict)":
-        default = " = {}"
+    value = node.value
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        value = ast.parse("{}", mode="eval").body if "default_factory" in given else None
+        value = given.get("default", value)
+    default = "" if value is None else f" = {ast.unparse(value)}"
     return f"{ast.unparse(node.target)}: {ast.unparse(node.annotation)}{default}"
 
 

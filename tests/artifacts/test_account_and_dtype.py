@@ -36,7 +36,7 @@ def test_account_is_kept_whole(tmp_path: Path) -> None:
     assert held is not None
     assert held["pcr"] == result.pcr
     assert held["macs_after"] == tp.count(result.model, torch.zeros(1, 3, 8, 8)).macs
-    assert held["request"]["rank"] == {"2": "Ranks(4, 5, 6)"}
+    assert held["request"]["rank"] == {"2": {"rule": "Ranks", "values": [4, 5, 6]}}
     assert held["request"]["exclude"] == ["0"]
     rows = {row["name"]: row for row in held["layers"]}
     assert rows["2"]["ranks"] == [4, 5, 6]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_run_goes_on_and_ends_the_same(
     torch.set_num_threads(1)
     assert tensorpress(*RUN, "--data", records, "-o", "STRAIGHT").code == 0
     config = json.loads((tmp_path / "STRAIGHT" / "config.json").read_text())
-    assert config["compression"]["calibration"] == {"images": 32, "recover": True}
+    assert config["compression"]["calibration"] == {"images": 32, **asdict(tp.Recovery())}
 
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt

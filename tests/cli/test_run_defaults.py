@@ -17,8 +17,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the last command asked `run_scheme` for; nothing is run."""
     kept: dict[str, Any] = {}
 
-    def catch(_folder: Any, _network: Any, _data: Any, compression: Any, **given: Any) -> None:
-        kept.update(given, compression=compression)
+    def catch(_folder: Any, _network: Any, _data: Any, request: Any, **given: Any) -> None:
+        kept.update(given, request=request)
         raise TensorpressError("caught")
 
     monkeypatch.setattr(training, "run_scheme", catch)
@@ -27,7 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_what_helps_is_the_default(tensorpress: Command, asked: dict[str, Any]) -> None:
     assert "caught" in tensorpress(*RUN).err
-    assert asked["compression"].calibration_images == 1437  # all of digits
+    assert asked["request"].calibration.images == 1437  # all of digits
     assert asked["distillation"] == Distillation()
     assert (asked["finetune"].optimizer, asked["finetune"].schedule) == ("muon", "cosine")
     assert asked["train"] == PAPER["resnet20"].train
@@ -38,12 +38,13 @@ def test_only_images_that_train_calibrate(
     tensorpress: Command, asked: dict[str, Any], held_back: int, images: int
 ) -> None:
     tensorpress(*RUN, "--hold-back", held_back)
-    assert asked["compression"].calibration_images == images
+    calibration = asked["request"].calibration
+    assert (calibration.images if calibration else 0) == images
 
 
 def test_the_papers_scheme(tensorpress: Command, asked: dict[str, Any]) -> None:
     assert "caught" in tensorpress(*RUN, "--paper").err
-    assert asked["compression"].calibration_images == 0
+    assert asked["request"].calibration is None
     assert asked["distillation"] is None
     assert (asked["train"], asked["finetune"]) == (
         PAPER["resnet20"].train,
@@ -55,9 +56,9 @@ def test_the_papers_scheme(tensorpress: Command, asked: dict[str, Any]) -> None:
 def test_options_win(tensorpress: Command, asked: dict[str, Any], scheme: tuple[str, ...]) -> None:
     options = ("--calibration-images", "64", "--teacher", "--finetune-lr", "0.5")
     tensorpress(*RUN, *scheme, *options)
-    assert asked["compression"].calibration_images == 64
+    assert asked["request"].calibration.images == 64
     assert asked["distillation"] == Distillation()
     assert asked["finetune"].lr == 0.5
     tensorpress(*RUN, *scheme, "--calibration-images", "0", "--no-teacher")
-    assert asked["compression"].calibration_images == 0
+    assert asked["request"].calibration is None
     assert asked["distillation"] is None

@@ -135,7 +135,7 @@ def test_degenerate_terms_are_told_in_the_account(monkeypatch: pytest.MonkeyPatc
 
 def test_vbmf_in_a_network_and_by_layer() -> None:
     result = tp.compress(net(), IMAGE, method="tucker2", rank=tp.VBMF())
-    assert result.request["rank"] == "VBMF()"
+    assert result.request["rank"] == {"rule": "VBMF"}
     rules = {"3": tp.VBMF(), "*": tp.Energy(0.5)}
     assert tp.compress(net(), IMAGE, method="channel-svd", rank=rules).pcr > 1
 

@@ -7,6 +7,7 @@ of kind "text" are output.
 import doctest
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def run_block(block: Block, place: Path, names: dict[str, Any], call: Any) -> No
         code = compile(block.text, str(block), "exec")
         if not block.note.startswith(ONLY_PARSED):
             exec(code, names)
+    elif block.kind == "toml":
+        write_named(block, place)
+        tomllib.loads(block.text)
     elif block.kind == "pycon":
         run_examples(block)
     elif block.kind == "console":
@@ -72,7 +76,7 @@ def run_block(block: Block, place: Path, names: dict[str, Any], call: Any) -> No
 
 def write_named(block: Block, place: Path) -> None:
     """A block that begins with the name of a file is that file."""
-    named = re.match(r"# (\w+\.py)\n", block.text)
+    named = re.match(r"# (\w+\.(?:py|toml))\n", block.text)
     if named:
         (place / named[1]).write_text(block.text, encoding="utf-8")
 

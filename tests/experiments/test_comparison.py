@@ -160,7 +160,7 @@ def test_taylor_sees_training_images_with_their_labels():
         labels=data.train.labels[order],
     )
     assert account.request == wanted.request
-    assert account.request["images"] == 40
+    assert account.request["settings"]["images"] == 40
     for ours, theirs in zip(account.model.parameters(), wanted.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tensorpress import Budget, Energy
+from tensorpress.compression import Request
 from tensorpress.experiments import Result, markdown, method_of, read_results, write_results
-from tensorpress.training import Compression, Recipe
+from tensorpress.training import Recipe
 from tensorpress.training.recipes import Optimizer
 
 ROW = Result(
@@ -58,10 +59,10 @@ def test_markdown_has_a_row_a_result_and_says_what_was_not_run() -> None:
 @pytest.mark.parametrize(
     ("compression", "optimizer", "distilled", "words"),
     [
-        (Compression(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
-        (Compression(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
+        (Request(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
+        (Request(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
         (
-            Compression(budget=Budget(params=4, macs=3), balance=True),
+            Request(budget=Budget(params=4, macs=3), balance=True),
             "adamw",
             True,
             "TTPWT at PCR 4 and FCR 3, balanced, distilled, AdamW",
@@ -69,7 +70,7 @@ def test_markdown_has_a_row_a_result_and_says_what_was_not_run() -> None:
     ],
 )
 def test_methods_in_words(
-    compression: Compression, optimizer: Optimizer, distilled: bool, words: str
+    compression: Request, optimizer: Optimizer, distilled: bool, words: str
 ) -> None:
     recipe = Recipe(1, optimizer=optimizer)
     assert method_of(compression, recipe, distilled=distilled) == words

@@ -9,8 +9,9 @@ from reporting import NET, NETS
 
 import tensorpress as tp
 from tensorpress.cli import main
+from tensorpress.compression import Request
 from tensorpress.data import load_data
-from tensorpress.training import Compression, Network, Recipe, Settings, run_scheme
+from tensorpress.training import Network, Recipe, Settings, run_scheme
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def run(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
         Network(NET, tiny, built_trained=True),
         load_data("digits"),
-        Compression(rank=tp.Energy(0.6)),
+        Request(rank=tp.Energy(0.6)),
         train=Recipe(2, lr=0.05),
         finetune=Recipe(3, lr=0.02, schedule="cosine"),
         dense_control=True,

@@ -10,8 +10,8 @@ from command import Command
 
 import tensorpress as tp
 from tensorpress.cli import main
+from tensorpress.compression import Request
 from tensorpress.report.command import repeat_compress, repeat_run
-from tensorpress.report.rules import read_budget, read_rule
 from tensorpress.training import scheme
 from tensorpress.training.session import _fingerprint
 
@@ -100,7 +100,7 @@ def test_what_no_option_says_is_a_caveat(
     config = config_of([*shlex.split(RUNS[0]), "-o", "X"])
     config["finetune"]["momentum"] = 0.5
     config["train"]["batch_size"] = 32
-    config["compression"]["rank"] = {"layer1.*": "Energy(tau=0.9)"}
+    config["compression"]["rank"] = {"layer1.*": {"rule": "Energy", "tau": 0.9}}
     config["processes"] = 4
     command = repeat_run(config, "run")
     assert command is not None
@@ -126,23 +126,8 @@ def test_the_command_of_compress_asks_for_the_same(tensorpress: Command, weights
     assert first.code == 0
     written = json.loads(Path("OUT/account.json").read_text())
     manifest = tp.artifacts.read_manifest("OUT/model.tp")
-    command = repeat_compress(written["request"], manifest.source)
+    command = repeat_compress(Request.from_dict(written["request"]), manifest.source)
     assert command is not None
     words = [str(weights) if word == "FILE" else word for word in shlex.split(command.text)[1:]]
     assert tensorpress(*words[:-1], "AGAIN").code == 0
     assert Path("AGAIN/model.tp").read_bytes() == Path("OUT/model.tp").read_bytes()
-
-
-RULES = [tp.Energy(0.1 + 0.2), tp.SingularSum(1), tp.RelativeError(1e-7), tp.Ranks(8, 12, 6)]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_rules_are_read_as_they_print(rule: object) -> None:
-    assert read_rule(repr(rule)) == rule
-    assert read_budget(repr(rule)) is None
-
-
-@pytest.mark.parametrize("budget", [tp.Budget(params=4), tp.Budget(params=1.5, macs=2)], ids=repr)
-def test_budgets_are_read_as_they_print(budget: tp.Budget) -> None:
-    assert read_budget(repr(budget)) == budget
-    assert read_rule(repr(budget)) is None

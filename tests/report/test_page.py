@@ -88,6 +88,54 @@ def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: P
     ]
 
 
+@pytest.mark.parametrize("command", ["tensorpress run --net 'a <b>'", None, 3])
+def test_the_command_of_a_run(
+    command: object, tensorpress: Command, run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "RUN")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "command": command}))
+    page = report_of(tensorpress, folder, "--net", NET, "--no-time")
+    if isinstance(command, str):
+        assert page.all("pre")[0].words == command
+        assert "The command as it was given" in page.words
+    else:
+        assert "--energy 0.6" in page.all("pre")[0].words
+        assert "The command line is not recorded" in page.words
+
+
+def test_a_run_of_before_requests_had_a_version(
+    tensorpress: Command, run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "RUN")
+    config = json.loads((folder / "config.json").read_text())
+    held = {"method": "ttpwt", "rank": "Energy(tau=0.6)", "budget": None, "include": None}
+    held |= {"exclude": [], "skip_first": True, "linear": False, "balance": False}
+    (folder / "config.json").write_text(json.dumps({**config, "compression": held}))
+    pages = [report_of(tensorpress, it, "--net", NET, "--no-time") for it in (run, folder)]
+    assert pages[0].all("pre")[0].words == pages[1].all("pre")[0].words
+    folds = [f for f in pages[1].all("details") if f.attributes.get("name") == "spectra"]
+    assert all("threshold 0.6" in fold.words for fold in folds)
+    assert folds
+
+
+@pytest.mark.parametrize("rank", ["Energy(tau=7)", "__import__('os').getcwd()", {"rule": []}, 3])
+def test_a_request_that_makes_no_sense_sets_no_threshold(
+    rank: object, tensorpress: Command, run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "RUN")
+    config = json.loads((folder / "config.json").read_text())
+    asked = config["compression"] | {"rank": rank}
+    for compression in (asked, {key: asked[key] for key in ("method", "rank")}):
+        altered = json.dumps({**config, "compression": compression})
+        (folder / "config.json").write_text(altered)
+        page = report_of(tensorpress, folder, "--net", NET, "--no-time")
+        folds = [fold for fold in page.all("details") if fold.attributes.get("name")]
+        assert folds
+        assert not any("threshold 0" in fold.words for fold in folds)
+        assert "No command line is recorded." in page.words
+
+
 def test_spectra_of_every_decomposed_layer(tensorpress: Command, run: Path) -> None:
     page = report_of(tensorpress, run, "--net", NET, "--no-time", "--layer", "5")
     manifest = read_manifest(run / "model.tp")
@@ -147,7 +195,10 @@ def test_compress_output_needs_weights_for_its_spectra(
     page = report_of(tensorpress, compressed, "--no-time")
     assert "give them with --weights FILE" in page.words
     assert not [fold for fold in page.all("details") if fold.attributes.get("name")]
-    assert "tensorpress compress --net resnet20 --weights FILE" in page.all("pre")[0].words
+    given = json.loads((compressed / "account.json").read_text())["command"]
+    assert str(weights) in given
+    assert page.all("pre")[0].words == given
+    assert "The command as it was given" in page.words
     page = report_of(tensorpress, compressed, "--no-time", "--weights", weights)
     assert "give them with --weights FILE" not in page.words
     assert [fold for fold in page.all("details") if fold.attributes.get("name")]
@@ -169,7 +220,7 @@ def test_an_account_json_of_an_older_version(
 ) -> None:
     folder = shutil.copytree(compressed, tmp_path / "OUT")
     facts = json.loads((folder / "account.json").read_text())
-    del facts["request"]
+    del facts["request"], facts["command"]
     (folder / "account.json").write_text(json.dumps(facts))
     model = tp.load(folder / "model.tp", into=tp.networks.resnet20())
     tp.save(model, folder / "model.tp", source={"network": "resnet20"})
@@ -182,6 +233,8 @@ def test_an_account_json_of_an_older_version(
 def test_a_file_alone(tensorpress: Command, compressed: Path) -> None:
     page = report_of(tensorpress, compressed / "model.tp", "--no-time")
     assert page.all("h1")[0].words == "resnet20"
+    assert "The command line is not recorded" in page.words
+    assert "tensorpress compress --net resnet20 --weights FILE" in page.all("pre")[0].words
     assert rows(page, "Every layer")
 
 

@@ -11,10 +11,10 @@ import torch
 from tiny import tiny_data, tiny_net, tiny_run
 
 import tensorpress as tp
+from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.files import locked
 from tensorpress.training import (
-    Compression,
     Network,
     Recipe,
     Settings,
@@ -267,7 +267,7 @@ def test_weights_are_taken_as_they_are_at_no_epochs(tmp_path):
         tmp_path / "run",
         Network("tiny", tiny_net, start),
         data,
-        Compression(rank=tp.Energy(0.5)),
+        Request(rank=tp.Energy(0.5)),
         train=Recipe(0),
         finetune=Recipe(0),
         settings=QUIET,
@@ -294,3 +294,29 @@ def test_the_summary_adds_up(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert os.path.getsize(tmp_path / "curves.png") > 1000
     assert Path(tmp_path / "config.json").exists()
+
+
+def test_the_command_is_kept_and_does_not_set_a_run_apart(tmp_path):
+    settings = [Settings(device="cpu", quiet=True, command=command) for command in ("a", "b")]
+    data, network = tiny_data(), Network("tiny", tiny_net)
+    for given in settings:
+        outcome = train(tmp_path / "run", network, data, Recipe(1), settings=given)
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["command"] == "a"
+    assert outcome.was_finished
+
+
+def test_a_run_begun_before_requests_had_a_version_goes_on(tmp_path):
+    first = tiny_run(tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["compression"]["rank"] == {"rule": "Energy", "tau": 0.5}
+    keys = ("method", "include", "exclude", "skip_first", "linear", "balance", "round_to")
+    held = {key: config["compression"][key] for key in keys}
+    held |= {"rank": "Energy(tau=0.5)", "budget": None, "calibration": None}
+    path.write_text(json.dumps({**config, "compression": held}))
+    again = tiny_run(tmp_path / "run")
+    assert again.was_finished
+    assert again.summary == first.summary
+    path.write_text(json.dumps({**config, "compression": {**held, "rank": "Energy(tau=0.6)"}}))
+    with pytest.raises(TensorpressError, match=r"compression.rank.tau = 0.6.*asks for 0.5"):
+        tiny_run(tmp_path / "run")

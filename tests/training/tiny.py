@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import tensorpress as tp
+from tensorpress.compression import Request
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.training import (
-    Compression,
     Distillation,
     Network,
     Outcome,
@@ -57,7 +57,7 @@ def tiny_run(folder: Path, **changes: Any) -> Outcome:
         "dense_control": True,
         "settings": Settings(seed=3, device="cpu", quiet=True),
     }
-    compression = Compression(rank=tp.Energy(0.5))
+    compression = Request(rank=tp.Energy(0.5))
     network = Network("tiny", tiny_net)
     return run_scheme(folder, network, tiny_data(), compression, **{**options, **changes})
 

@@ -1,7 +1,5 @@
 """``tensorpress compare``."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +7,13 @@ import typer
 
 from tensorpress.aligned import ruled
 from tensorpress.charts import can_plot
-from tensorpress.cli import options, rank_options, training_options
+from tensorpress.cli import options, training_options
+from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
+from tensorpress.compression.budget import TIME
+from tensorpress.deploy import RUNTIMES
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.comparison import (
     COMPARED,
@@ -55,7 +56,9 @@ def compare_methods(
     lr: training_options.Lr = None,
     schedule: training_options.Schedule = None,
     optimizer: training_options.Optimizer = None,
-    runtime: rank_options.Runtime = "torch",
+    runtime: Annotated[
+        str, typer.Option("--runtime", help=f"{', '.join(RUNTIMES)}.", rich_help_panel=TIME)
+    ] = "torch",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of a forward pass.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images of a forward pass.")] = 1,
     seed: training_options.Seed = 0,
@@ -98,8 +101,9 @@ def compare_methods(
         batch=batch,
         seed=seed,
     )
-    command = shlex.join(["tensorpress", *sys.argv[1:]])
-    rows = compare(inputs.net, network, inputs.data, what, folder, command=command, on_row=_say)
+    rows = compare(
+        inputs.net, network, inputs.data, what, folder, command=command_line(), on_row=_say
+    )
     typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
     write_whole(folder / "compare.md", comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):

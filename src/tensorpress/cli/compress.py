@@ -9,11 +9,12 @@ import typer
 from torch import nn
 
 from tensorpress import artifacts, compression
-from tensorpress.cli import options
+from tensorpress.cli import options, request_options
+from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import Inputs, read_calibration, read_dtype, read_inputs, required_net
 from tensorpress.cli.output import output_folder
-from tensorpress.cli.rank_options import MethodOptions, RankOptions
+from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -39,15 +40,16 @@ def compress(
     *,
     net: options.Net = None,
     weights: options.Weights = None,
-    rank: RankOptions,
-    layers: MethodOptions,
+    asked: request_options.Asked,
     images: options.DataOptions,
     input_shape: options.InputShape = None,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
+    config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
+    context: typer.Context,
 ) -> None:
     """Decompose a trained network and print the account, layer by layer.
 
@@ -60,7 +62,13 @@ def compress(
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
     """
     net = required_net(net)
-    rule, budget = rank.read()
+    request_options.check_request(asked)
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
+    if asked.calibration is not None and calibrate is None:
+        raise TensorpressError(
+            f"--config {config} asks for calibration on {asked.calibration.images} images: give "
+            "some with --calibrate."
+        )
     stored = read_dtype(store_as)
     with output_folder(output):
         inputs = read_inputs(
@@ -70,19 +78,16 @@ def compress(
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        unlabelled = read_calibration(calibrate, calibration_images, inputs)
+        unlabelled = read_calibration(calibrate, most, inputs)
         result = compression.compress(
             network,
             torch.zeros(1, *inputs.shape),
-            rank=rule,
-            budget=budget,
-            round_to=rank.round_to,
             calibration=unlabelled,
-            recover=recover,
-            **layers.arguments(),
+            recover=how,
+            **asked.arguments(),
         )
         typer.echo(str(result))
-        facts = _accuracies(network, result.model, inputs)
+        facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")

@@ -12,10 +12,11 @@ from rich.table import Table
 
 from tensorpress import artifacts
 from tensorpress.cli.inputs import read_inputs
+from tensorpress.compression import Request
 from tensorpress.decompose import Energy
 from tensorpress.deploy import interleaved_seconds, plan
 from tensorpress.networks import load_weights
-from tensorpress.training import Compression, Recipe, Settings, run_scheme
+from tensorpress.training import Recipe, Settings, run_scheme
 
 BATCH, ROUNDS = 64, 15
 
@@ -38,7 +39,7 @@ def demo(
             output or Path(temporary) / "run",
             inputs.as_network(None),
             inputs.data,
-            Compression(rank=rule),
+            Request(rank=rule),
             train=Recipe(epochs, lr=0.05, schedule="cosine"),
             finetune=Recipe(epochs, lr=0.02, schedule="cosine"),
             settings=Settings(seed=seed, device="cpu"),

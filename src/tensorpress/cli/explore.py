@@ -10,11 +10,10 @@ import typer
 from torch import nn
 
 from tensorpress.charts import can_plot
-from tensorpress.cli import options
+from tensorpress.cli import options, request_options
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
 from tensorpress.cli.output import output_folder
-from tensorpress.cli.rank_options import SelectionOptions
 from tensorpress.compression.exploration_chart import plot_exploration
 from tensorpress.compression.explore import RATIOS, Exploration
 from tensorpress.compression.explore import explore as explore_network
@@ -37,13 +36,15 @@ def explore(
     ratios: Annotated[
         str, typer.Option("--ratios", help="PCR and FCR to look at, both at once.")
     ] = USUAL_RATIOS,
-    layers: SelectionOptions,
+    layers: request_options.Selection,
     images: options.DataOptions,
     input_shape: options.InputShape = None,
+    config: request_options.Config = None,  # noqa: ARG001 - the selection is read from it
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for explore.json, explore.txt, explore.png."),
     ] = None,
+    context: typer.Context,
 ) -> None:
     """What each layer would lose at which rank, and the network at which budget.
 
@@ -56,6 +57,7 @@ def explore(
     asked = options.read_numbers(ratios, "--ratios", "2,4,8")
     if min(asked) < 1:
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
+    most, _ = request_options.calibration_asked(context, layers, calibration_images)
     with output_folder(output):
         inputs = read_inputs(
             net,
@@ -64,7 +66,7 @@ def explore(
             calibrate=calibrate,
         )
         network = inputs.load(weights)
-        unlabelled = read_calibration(calibrate, calibration_images, inputs)
+        unlabelled = read_calibration(calibrate, most, inputs)
         if unlabelled is None:
             raise TensorpressError(
                 "--calibrate is missing: give images without labels, as a folder or by name."
@@ -81,7 +83,9 @@ def explore(
             unlabelled,
             ratios=asked,
             score=None if held is None else accuracy,
-            **layers.arguments(),
+            include=layers.include,
+            exclude=layers.exclude,
+            skip_first=layers.skip_first,
         )
         typer.echo(str(found))
         if held is not None:

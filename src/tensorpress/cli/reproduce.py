@@ -1,7 +1,5 @@
 """``tensorpress reproduce``."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tensorpress.cli import options
+from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
@@ -86,7 +85,7 @@ def reproduce_table(
             control=control,
             teacher=teacher,
             settings=loop.settings(),
-            command=shlex.join(["tensorpress", *sys.argv[1:]]),
+            command=command_line(),
         )
         results = reproduce(paper, plan)
     elif output is not None:

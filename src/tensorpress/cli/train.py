@@ -1,23 +1,23 @@
 """``tensorpress train``, ``finetune`` and ``run``."""
 
-import shlex
-import sys
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tensorpress import training
-from tensorpress.cli import options, training_options
+from tensorpress.cli import options, request_options, training_options
+from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
-from tensorpress.cli.rank_options import MethodOptions, RankOptions
 from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
-from tensorpress.compression.calibration import FEWEST
+from tensorpress.compression.calibration import FEWEST, read_recovery
+from tensorpress.compression.request import Calibration
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
-from tensorpress.training import Compression, Outcome, recipes_for
+from tensorpress.training import Outcome, recipes_for
 
 CALIBRATION_IMAGES = 2000
 
@@ -46,7 +46,7 @@ def train(
         inputs.as_network(weights),
         inputs.data,
         recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
-        settings=loop.settings(),
+        settings=loop.settings(command_line()),
     )
     _report(outcome)
 
@@ -98,7 +98,7 @@ def finetune(
         recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
         teacher=inputs.as_network(teacher) if teacher else None,
         distillation=distillation,
-        settings=loop.settings(),
+        settings=loop.settings(command_line()),
     )
     _report(outcome)
 
@@ -108,8 +108,7 @@ def run(
     *,
     net: options.Net = None,
     weights: options.Weights = None,
-    rank: RankOptions,
-    layers: MethodOptions,
+    asked: request_options.Asked,
     calibration_images: Annotated[
         int | None,
         typer.Option(
@@ -155,7 +154,9 @@ def run(
         ),
     ] = False,
     loop: LoopOptions,
+    config: request_options.Config = None,
     output: training_options.RunFolder = None,
+    context: typer.Context,
 ) -> None:
     """The whole scheme: train a baseline, compress it, fine-tune it.
 
@@ -164,25 +165,25 @@ def run(
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
-    rule, budget = rank.read()
+    request_options.check_request(asked)
     folder = required_folder(output)
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
-    if calibration_images is None:
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
+    if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
-        calibration_images = min(CALIBRATION_IMAGES, there_are)
-        if paper or there_are < FEWEST:
-            calibration_images = 0
-    compression = Compression(
-        rank=rule,
-        budget=budget,
-        round_to=rank.round_to,
-        calibration_images=calibration_images,
-        recover=recover,
-        **layers.arguments(),
+        without = paper or there_are < FEWEST or config is not None
+        most = 0 if without else min(CALIBRATION_IMAGES, there_are)
+    if not most and not how:
+        raise TensorpressError(
+            "recover=False (--no-recover) says what is done with calibration images: give "
+            "calibration_images (--calibration-images) too."
+        )
+    request = dataclasses.replace(
+        asked, calibration=Calibration(most, read_recovery(how)) if most else None
     )
     tuning = recipes.finetune.changed(
         **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
@@ -191,20 +192,20 @@ def run(
         folder,
         inputs.as_network(weights),
         inputs.data,
-        compression,
+        request,
         train=recipes.train.changed(
             **recipe.changes(training_options.first_given(train_epochs, epochs), lr)
         ),
         finetune=tuning,
         distillation=distillation,
         dense_control=control,
-        settings=loop.settings(),
+        settings=loop.settings(command_line()),
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
     if outcome.is_main and not results.exists():
-        label = method_of(compression, tuning, distilled=taught)
-        row = result_of(outcome.summary, label, shlex.join(["tensorpress", *sys.argv[1:]]))
+        label = method_of(request, tuning, distilled=taught)
+        row = result_of(outcome.summary, label, command_line())
         write_results(results, [row])
     _report(outcome)
 

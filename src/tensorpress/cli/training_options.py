@@ -222,8 +222,9 @@ class LoopOptions:
     compiled: Compiled = None
     bf16: Bf16 = None
 
-    def settings(self) -> Settings:
-        return Settings(**asdict(self))
+    def settings(self, command: str | None = None) -> Settings:
+        """For a run that ``command`` asks for."""
+        return Settings(**asdict(self), command=command)
 
 
 def first_given(*values: int | None) -> int | None:

@@ -5,7 +5,9 @@ from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.compress import compress
 from tensorpress.compression.explore import explore
 from tensorpress.compression.k_means_loss import KMeansRegulariser
-from tensorpress.compression.pruning import CRITERIA, prune
+from tensorpress.compression.pruning import CRITERIA
+from tensorpress.compression.pruning.prune import prune
+from tensorpress.compression.request import Request
 from tensorpress.compression.share_weights import share_weights
 from tensorpress.compression.tensorize import tensorize
 
@@ -14,6 +16,7 @@ __all__ = [
     "Budget",
     "KMeansRegulariser",
     "Recovery",
+    "Request",
     "compress",
     "explore",
     "prune",

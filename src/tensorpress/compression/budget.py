@@ -2,10 +2,16 @@
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
+from tensorpress.decompose.ranks import PANEL
+from tensorpress.deploy import RUNTIMES
 from tensorpress.errors import TensorpressError
+from tensorpress.settings import option
+
+TIME = "A budget of time"
+TIMES = ("budget_speedup", "budget_ms")
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,53 @@ class Budget:
         batch: at this batch size; by default at that of the example inputs.
     """
 
-    params: float | None = None
-    macs: float | None = None
-    speedup: float | None = None
-    milliseconds: float | None = None
-    runtime: str = "torch"
-    threads: int | None = None
-    batch: int | None = None
+    params: float | None = field(
+        default=None,
+        metadata=option(
+            "--budget-params",
+            help="Parameter ratio (PCR) to reach: 4 asks for a quarter. The threshold is found.",
+            panel=PANEL,
+        ),
+    )
+    macs: float | None = field(
+        default=None,
+        metadata=option(
+            "--budget-macs",
+            help="MAC ratio (FCR) to reach, alone or with --budget-params.",
+            panel=PANEL,
+        ),
+    )
+    speedup: float | None = field(
+        default=None,
+        metadata=option(
+            "--budget-speedup",
+            help="How many times as fast as the dense network it is to be in --runtime, measured "
+            "here.",
+            panel=TIME,
+        ),
+    )
+    milliseconds: float | None = field(
+        default=None,
+        metadata=option(
+            "--budget-ms",
+            help="The milliseconds that a forward pass may take in --runtime, measured here.",
+            panel=TIME,
+        ),
+    )
+    runtime: str = field(
+        default="torch",
+        metadata=option("--runtime", help=f"{', '.join(RUNTIMES)}.", panel=TIME, beside=TIMES),
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=option("--threads", help="Threads of a forward pass.", panel=TIME, beside=TIMES),
+    )
+    batch: int | None = field(
+        default=None,
+        metadata=option(
+            "--batch", help="Images of a forward pass; 1.", panel=TIME, least=1, beside=TIMES
+        ),
+    )
 
     def __post_init__(self) -> None:
         asked = (self.params, self.macs, self.speedup, self.milliseconds)

@@ -17,7 +17,9 @@ from tensorpress.compression.calibration import (
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.pruning import CRITERIA, Criterion, prune
+from tensorpress.compression.pruning import CRITERIA, Criterion
+from tensorpress.compression.pruning.prune import prune
+from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, rules_by_name, select
 from tensorpress.compression.targets import ByBudget, ByRules, Target
 from tensorpress.compression.task import LayerTask
@@ -31,7 +33,6 @@ from tensorpress.surgery import (
     Selector,
     copy_with,
     replace_layers,
-    show_selectors,
     survey,
 )
 
@@ -140,7 +141,7 @@ def compress(
         for name, option in options.items()
         if option.is_smaller
     }
-    request = describe_request(
+    request = Request.of(
         method=treatment.name,
         rank=rank,
         budget=budget,
@@ -151,6 +152,7 @@ def compress(
         balance=balance,
         round_to=round_to,
         calibration=metric.as_request(),
+        settings=treatment.settings,
     )
     with replaced(net, replacements, inplace=inplace) as model:
         account = account_of(
@@ -158,7 +160,7 @@ def compress(
             example_inputs,
             surveyed,
             lambda layer: tell_option(layer, options, kept),
-            request,
+            request.to_dict(),
             net,
         )
     metric.finish(model)
@@ -184,26 +186,6 @@ def replaced(
     except BaseException:
         replace_layers(net, originals)
         raise
-
-
-def describe_request(
-    *,
-    rank: RankRule | Mapping[str, RankRule] | None,
-    budget: Budget | None,
-    include: Iterable[Selector] | None,
-    exclude: Iterable[Selector],
-    **settings: Any,
-) -> dict[str, Any]:
-    """The arguments of :func:`compress` as JSON values; rules and budgets stand as they print."""
-    return {
-        **settings,
-        "rank": {name: repr(rule) for name, rule in rank.items()}
-        if isinstance(rank, Mapping)
-        else rank and repr(rank),
-        "budget": budget and repr(budget),
-        "include": None if include is None else show_selectors(include),
-        "exclude": show_selectors(exclude),
-    }
 
 
 def _refuse_wrong_types(rank: object, budget: object) -> None:

@@ -1,8 +1,6 @@
 """Compression with calibration images: by what layers are fed, and what the network answers."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from tensorpress.compression.calibration import (
 )
 from tensorpress.compression.measured import MeasuredLayer, distinct_options
 from tensorpress.compression.metric import NetworkMetric, Pick
+from tensorpress.compression.request import Calibration
 from tensorpress.compression.task import LayerOption, LayerTask, refuse_unfit
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
@@ -63,8 +62,8 @@ class InputMetric(NetworkMetric):
         self._moments: dict[str, Tensor] = {}
         outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
 
-    def as_request(self) -> dict[str, Any]:
-        return {"images": len(self.images), **dataclasses.asdict(self.recovery)}
+    def as_request(self) -> Calibration:
+        return Calibration(len(self.images), self.recovery)
 
     def by_rules(
         self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from tensorpress.compression.measured import MeasuredLayer
+from tensorpress.compression.request import Calibration
 from tensorpress.compression.task import LayerOption, LayerTask
 from tensorpress.decompose import RankRule
 
@@ -59,8 +59,8 @@ class NetworkMetric(ABC):
     def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
         """The replacements of the layers that were picked, in order of execution."""
 
-    def as_request(self) -> dict[str, Any] | None:
-        """How it was asked for, as JSON values; None for kernels alone."""
+    def as_request(self) -> Calibration | None:
+        """How it was asked for; None for kernels alone."""
         return None
 
     @abstractmethod

@@ -19,12 +19,15 @@ from tensorpress.decompose.kronecker import (
 )
 from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import (
+    RULES,
     Energy,
     RankRule,
     Ranks,
     RankShare,
     RelativeError,
     SingularSum,
+    rule_from_json,
+    rule_to_json,
 )
 from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
@@ -33,6 +36,7 @@ from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
     "CP",
+    "RULES",
     "VBMF",
     "Bond",
     "DataAware",
@@ -62,6 +66,8 @@ __all__ = [
     "largest_magnitude",
     "rank_of",
     "relative_error",
+    "rule_from_json",
+    "rule_to_json",
     "sum_of_terms",
     "tensor_ring",
     "tt_svd",

@@ -1,15 +1,19 @@
 """Rank rules: how many singular values a step of TT-SVD keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
+from tensorpress.settings import from_json, option, to_json
+
+PANEL = "How much to keep (one of these)"
+"""Where ``--help`` lists what says how much of a layer is kept."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,42 @@ class RankRule(ABC):
         """Raise TensorpressError if the rule does not suit tensors of this order."""
 
 
+Rule = TypeVar("Rule", bound=type[RankRule])
+RULES: dict[str, type[RankRule]] = {}
+"""The rules that files and command lines know, by the names of their classes."""
+
+
+def registered(rule: Rule) -> Rule:
+    """Add a rule, a dataclass, to :data:`RULES`."""
+    RULES[rule.__name__] = rule
+    return rule
+
+
+def rule_to_json(rule: RankRule) -> dict[str, Any]:
+    """A rule as JSON values; one that is not registered by its text, which nothing reads."""
+    name = type(rule).__name__
+    if RULES.get(name) is not type(rule):
+        return {"rule": repr(rule)}
+    return {"rule": name, **to_json(rule)}
+
+
+def rule_from_json(content: Mapping[str, Any], where: str = "rank") -> RankRule:
+    """The rule that :func:`rule_to_json` wrote, such as {"rule": "Energy", "tau": 0.8}.
+
+    Raises:
+        TensorpressError: an unknown rule, or values that are not its own; ``where`` is named.
+    """
+    name = content.get("rule")
+    if not isinstance(name, str) or name not in RULES:
+        raise TensorpressError(
+            f"{where}.rule is {name!r:.60}: there is no such rank rule; there is: "
+            f"{', '.join(RULES)}."
+        )
+    values = {key: value for key, value in content.items() if key != "rule"}
+    return from_json(RULES[name], values, f"{where}.")
+
+
+@registered
 @dataclass(frozen=True)
 class Energy(RankRule):
     """Keep more than the share ``tau`` of the energy at every step (eq. 14 of the paper).
@@ -56,7 +96,14 @@ class Energy(RankRule):
     Energy(tau=0.6)
     """
 
-    tau: float
+    tau: float = field(
+        metadata=option(
+            "--energy",
+            help="Share of the energy (squared singular values) that every step keeps: eq. 14 of "
+            "the paper, in (0, 1]. Less keeps less: 0.8 is a good start, 0.6 is strong.",
+            panel=PANEL,
+        )
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", _share("Energy", self.tau))
@@ -68,6 +115,7 @@ class Energy(RankRule):
         )
 
 
+@registered
 @dataclass(frozen=True)
 class SingularSum(RankRule):
     """Keep more than the share ``tau`` of the plain sum of singular values at every step.
@@ -77,7 +125,13 @@ class SingularSum(RankRule):
     ``SingularSum(1.0)`` keeps full rank.
     """
 
-    tau: float
+    tau: float = field(
+        metadata=option(
+            "--singular-sum",
+            help="Share of the plain sum of singular values that every step keeps, in (0, 1].",
+            panel=PANEL,
+        )
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tau", _share("SingularSum", self.tau))
@@ -89,6 +143,7 @@ class SingularSum(RankRule):
         )
 
 
+@registered
 @dataclass(frozen=True)
 class RelativeError(RankRule):
     """Keep what ``||W - TT||_F <= eps ||W||_F`` needs (Oseledets 2011, Theorem 2.2).
@@ -97,7 +152,13 @@ class RelativeError(RankRule):
     error of the whole, where :class:`Energy` is a share per step.
     """
 
-    eps: float
+    eps: float = field(
+        metadata=option(
+            "--relative-error",
+            help="Largest relative error of each kernel, in [0, 1).",
+            panel=PANEL,
+        )
+    )
 
     def __post_init__(self) -> None:
         if not (_is_number(self.eps) and 0.0 <= self.eps < 1.0):
@@ -114,6 +175,7 @@ class RelativeError(RankRule):
         return max(1, int(np.argmax(discarded <= allowed)))
 
 
+@registered
 @dataclass(frozen=True, init=False)
 class Ranks(RankRule):
     """Fixed ranks (R1, ..., R_{N-1}); one over the bound of eq. 15 is clamped to it.
@@ -122,7 +184,11 @@ class Ranks(RankRule):
     Ranks(8, 12, 6)
     """
 
-    values: tuple[int, ...]
+    values: tuple[int, ...] = field(
+        metadata=option(
+            "--ranks", help="The same ranks for every layer, such as 8,12,6.", panel=PANEL
+        )
+    )
 
     def __init__(self, *values: int | Sequence[int]) -> None:
         listed = len(values) == 1 and isinstance(values[0], Sequence)

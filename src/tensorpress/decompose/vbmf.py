@@ -3,17 +3,20 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from tensorpress.decompose.ranks import RankRule, Step
+from tensorpress.decompose.ranks import PANEL, RankRule, Step, registered
 from tensorpress.decompose.spectrum import Floats, Spectrum
+from tensorpress.settings import Option
 
 GRID, HALVINGS = 256, 60
 FLOOR = 1e-14
 """Share of the largest squared singular value below which all are taken as equal."""
 
 
+@registered
 @dataclass(frozen=True)
 class VBMF(RankRule):
     """The rank that empirical variational Bayes matrix factorization finds.
@@ -27,6 +30,13 @@ class VBMF(RankRule):
     >>> VBMF()
     VBMF()
     """
+
+    flag: ClassVar[Option] = Option(
+        "--vbmf",
+        help="Ranks by variational Bayes, without a threshold, for the methods that know it: "
+        "{methods}.",
+        panel=PANEL,
+    )
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
         if not spectrum.squares.any():

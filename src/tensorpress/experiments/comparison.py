@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.compression import Budget
-from tensorpress.compression.pruning import CRITERIA, prune
+from tensorpress.compression import CRITERIA, Budget, Request, prune
+from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
-from tensorpress.layers import METHODS
+from tensorpress.layers import DECOMPOSITIONS
 from tensorpress.surgery import Account
-from tensorpress.training import Compression, Distillation, Place, Recipe, evaluate
+from tensorpress.training import Distillation, Place, Recipe, compress_for, evaluate
 from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
 ROWS = "compare.json"
-COMPARED = (*METHODS, *CRITERIA)
+COMPARED = (*DECOMPOSITIONS, *CRITERIA)
 """The methods that can be compared: decompositions, then criteria to prune by."""
 IMAGES_FOR_GRADIENTS = 1024
 """Training images that "taylor", which does nothing without, takes where no number is given."""
@@ -219,8 +219,9 @@ def compressed(
     """
     most = what.calibration_images
     if method not in CRITERIA:
-        asked = Compression(method=method, budget=budget, calibration_images=most)
-        return asked.apply(net, data)
+        calibration = Calibration(most) if most else None
+        request = Request(method=method, budget=budget, calibration=calibration)
+        return compress_for(net, data, request)
     image = torch.zeros(1, *data.input_shape)
     if method != "taylor":
         return prune(net, image, method=method, budget=budget, seed=what.seed)

@@ -3,14 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-from tensorpress.compression import Budget
+from tensorpress.compression import Budget, Request
 from tensorpress.data import Dataset
 from tensorpress.decompose import Energy
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import PaperRow, PaperTable
 from tensorpress.experiments.results import Result, read_results, result_of, write_results
 from tensorpress.training import (
-    Compression,
     Distillation,
     Network,
     Outcome,
@@ -47,14 +46,14 @@ class TableRun:
     command: str
 
 
-def points(row: PaperRow) -> dict[str, Compression]:
+def points(row: PaperRow) -> dict[str, Request]:
     """The compressions that a printed TTPWT row asks for, by the name of the method."""
     if row.tau is None:
         return {}
     ratios = Budget(params=row.pcr, macs=row.fcr)
     return {
-        f"TTPWT at {ratios}": Compression(budget=ratios),
-        f"TTPWT, eq. 14 at {row.tau:g}": Compression(rank=Energy(row.tau)),
+        f"TTPWT at {ratios}": Request(budget=ratios),
+        f"TTPWT, eq. 14 at {row.tau:g}": Request(rank=Energy(row.tau)),
     }
 
 
@@ -83,12 +82,12 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     control = train_dense("control", dense, tuning).summary["acc"] if asked.control else None
     path = asked.folder / RESULTS
     for row in table.rows:
-        for method, compression in points(row).items():
+        for method, request in points(row).items():
             outcome = run_scheme(
                 asked.folder / _folder_name(method),
                 dense,
                 asked.data,
-                compression,
+                request,
                 train=recipes.train.scaled(0),
                 finetune=tuning,
                 distillation=Distillation() if asked.teacher else None,

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
-from tensorpress.training import Compression, Recipe
+from tensorpress.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
 NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
 
 
-def method_of(compression: Compression, finetune: Recipe, *, distilled: bool) -> str:
+def method_of(request: Request, finetune: Recipe, *, distilled: bool) -> str:
     """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced, Muon"."""
-    rule = f"at {compression.budget}" if compression.budget else f"with {compression.rank}"
-    marks = [", balanced"] * compression.balance + [", distilled"] * distilled
-    if compression.calibration_images:
-        marks.insert(0, f", calibrated on {compression.calibration_images:,} images")
+    rule = f"at {request.budget}" if request.budget else f"with {request.rank}"
+    marks = [", balanced"] * request.balance + [", distilled"] * distilled
+    if request.calibration:
+        marks.insert(0, f", calibrated on {request.calibration.images:,} images")
     marks += [f", {NAMES[finetune.optimizer]}"] * (finetune.optimizer != "sgd")
-    return f"{compression.method.upper()} {rule}{''.join(marks)}"
+    return f"{request.method.upper()} {rule}{''.join(marks)}"
 
 
 def markdown(results: list[Result]) -> str:

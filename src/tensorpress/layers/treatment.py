@@ -128,6 +128,11 @@ class Treatment(ABC):
     least: str = "rank 1 in every layer that may be decomposed"
     grid: ClassVar[tuple[RankRule, ...]] = tuple(map(Energy, SHARES))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as JSON values, for the record of a compression."""
+        return {}
+
     @abstractmethod
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         """What gives the options for a layer, under one rule after the other."""

@@ -59,7 +59,6 @@ def count_account(
     small: nn.Module,
     image: torch.Tensor,
     fits: Mapping[str, tuple[float, float]],
-    request: Mapping[str, Any],
 ) -> AccountRecord:
     """The account of ``small``, made from ``dense``, counted on ``image``, a batch of one.
 
@@ -87,7 +86,7 @@ def count_account(
             )
         )
     totals = (before.params, after.params, before.macs, after.macs)
-    return AccountRecord(tuple(rows), *totals, request=request, counted=True)
+    return AccountRecord(tuple(rows), *totals, counted=True)
 
 
 def _row(row: dict[str, Any], path: Path) -> LayerRow:

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tensorpress.compression import Budget
-from tensorpress.decompose import VBMF, Energy, Ranks, RelativeError, SingularSum
+from tensorpress.compression import Request
+from tensorpress.compression.calibration import read_recovery
 from tensorpress.errors import TensorpressError
-from tensorpress.report.rules import read_budget, read_rule
+from tensorpress.settings import words_of
 from tensorpress.training import Distillation, Recipe, recipes_for
 
 NAMED_DATA = ("digits", "cifar10", "cifar100")
 LAYER_RULES = (
-    "The compression had a rule for each of several layers or patterns, which only Python takes."
+    "The compression had a rule for each of several layers or patterns, which only Python and "
+    "--config take."
 )
 Json = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ def _repeat_run(config: Json, kind: str, *, paper: bool) -> Command | None:
         return None
 
 
-def repeat_compress(request: Json, source: Json) -> Command | None:
+def repeat_compress(request: Request, source: Json) -> Command | None:
     """The command that asks ``compress`` for the same; None where it makes no sense."""
     words, caveats = ["tensorpress", "compress"], list[str]()
     try:
@@ -74,6 +75,11 @@ def repeat_compress(request: Json, source: Json) -> Command | None:
         words += ["--input-shape", ",".join(str(int(size)) for size in source["input_shape"])]
         if "num_classes" in source:
             words += ["--classes", str(int(source["num_classes"]))]
+        if request.calibration is not None:
+            words += ["--calibrate", "DIR"]
+            caveats.append(
+                "The images that it was calibrated on are not recorded: name them for DIR."
+            )
         _compression(request, words, caveats)
         return Command(shlex.join([*words, "-o", "OUT"]), caveats=tuple(caveats))
     except (KeyError, TypeError, ValueError, AttributeError, TensorpressError):
@@ -91,8 +97,9 @@ def _dense_or_whole(
         _recipes([(_recipe(config["train"]), recipes.train, "", "--lr")], words, caveats)
         return
     words += ["--paper"] * paper
-    _compression(config["compression"], words, caveats)
-    if not config["compression"].get("calibration"):
+    request = Request.from_dict(config["compression"])
+    _compression(request, words, caveats)
+    if request.calibration is None:
         words += ["--calibration-images", "0"] * (not paper)
     phases = [
         (_recipe(config["train"]), recipes.train, "train-", "--lr"),
@@ -158,57 +165,20 @@ def _recipes(
             caveats.append(f"No option sets {shown}: that was asked for in Python.")
 
 
-def _compression(request: Json, words: list[str], caveats: list[str]) -> None:
-    rule, budget = read_rule(request["rank"]), read_budget(request["budget"])
-    if isinstance(rule, Energy):
-        words += ["--energy", repr(rule.tau)]
-    elif isinstance(rule, SingularSum):
-        words += ["--singular-sum", repr(rule.tau)]
-    elif isinstance(rule, RelativeError):
-        words += ["--relative-error", repr(rule.eps)]
-    elif isinstance(rule, VBMF):
-        words += ["--vbmf"]
-    elif isinstance(rule, Ranks):
-        words += ["--ranks", ",".join(map(str, rule.values))]
-    elif budget is not None:
-        _budget(budget, words)
-    else:
+def _compression(request: Request, words: list[str], caveats: list[str]) -> None:
+    asked, unsaid = words_of(request)
+    words += asked
+    if "rank" in unsaid:
         caveats.append(LAYER_RULES)
-    if request.get("round_to", 1) != 1:
-        words += ["--round-to", str(int(request["round_to"]))]
-    words += ["--method", str(request["method"])] * (request["method"] != "ttpwt")
-    for option in ("include", "exclude"):
-        for pattern in request[option] or ():
-            words += [f"--{option}", str(pattern)]
-    words += ["--no-skip-first"] * (not request["skip_first"])
-    words += ["--linear"] * bool(request["linear"]) + ["--balance"] * bool(request["balance"])
-    _calibration(request.get("calibration"), words, caveats)
-
-
-def _budget(budget: Budget, words: list[str]) -> None:
-    for option, value in (
-        ("--budget-params", budget.params),
-        ("--budget-macs", budget.macs),
-        ("--budget-speedup", budget.speedup),
-        ("--budget-ms", budget.milliseconds),
-    ):
-        if value is not None:
-            words += [option, repr(value)]
-    if budget.is_timed:
-        words += ["--runtime", budget.runtime]
-        words += ["--threads", str(budget.threads)] * (budget.threads is not None)
-        words += ["--batch", str(budget.batch)] * (budget.batch is not None)
-
-
-def _calibration(calibration: Json | None, words: list[str], caveats: list[str]) -> None:
-    if not calibration:
+    if (request.rank is None and request.budget is None) or {"seed", "settings"} & {*unsaid}:
+        raise TensorpressError("this was not asked of compress.")
+    if request.calibration is None:
         return
-    if "recover" not in calibration:  # of compress, whose images are not those of a run
-        words += ["--calibrate", "DIR"]
-        caveats.append("The images that it was calibrated on are not recorded: name them for DIR.")
-    words += ["--calibration-images", str(calibration["images"])]
-    recovered = calibration.get("recover", calibration.get("distil_epochs"))
-    words += ["--no-recover"] * (not recovered)
+    words += ["--calibration-images", str(request.calibration.images)]
+    recovery = request.calibration.recovery
+    words += ["--no-recover"] * (not recovery.distil_epochs)
+    if recovery != read_recovery(recovery.distil_epochs > 0):
+        caveats.append("No option sets the steps of its calibration; --config takes them.")
 
 
 def _distillation(config: Json, words: list[str]) -> None:

@@ -89,7 +89,7 @@ def examine(
     account = material.account
     if account is None and small is not None and is_compressed:
         fits = {name: (layer.kept_energy, layer.relative_error) for name, layer in spectra.items()}
-        account = count_account(dense, small, _inputs(1, shape), fits, material.request)
+        account = count_account(dense, small, _inputs(1, shape), fits)
     timing = None
     if timed:
         timing = _time(dense, small if is_compressed else None, shape, batch, machine)

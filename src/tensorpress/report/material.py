@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorpress import artifacts
 from tensorpress.artifacts import LayerEntry
+from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
@@ -16,6 +17,7 @@ from tensorpress.training.curves import NUMBERS, Epoch
 from tensorpress.training.metrics import read_metrics
 from tensorpress.training.run_folder import (
     BASELINE,
+    COMMAND,
     COMPRESS,
     CONFIG,
     CONTROL,
@@ -66,7 +68,7 @@ class Material:
         untuned: accuracy right after compression; control: of the baseline trained on as long.
         costs: (params, MACs) of the dense network, and of the compressed one.
         account: as recorded; None where no file holds it.
-        request: how the compression was asked for.
+        request: what the compression was asked for; None where that cannot be told.
         layers: the factorized layers of ``model_file``.
         epochs: every epoch so far, in order.
         model_file: the network that came of it so far; None where there is none yet.
@@ -87,7 +89,7 @@ class Material:
     control: Score | None = None
     costs: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None)
     account: AccountRecord | None = None
-    request: Mapping[str, Any] = field(default_factory=dict)
+    request: Request | None = None
     layers: Mapping[str, LayerEntry] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     model_file: Path | None = None
@@ -134,7 +136,8 @@ def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
     if account is None and written and facts:
         account = read_account(facts, written)
     images = whole(facts.get("images"))
-    request = account.request if account else {}
+    recorded = account.request if account else {}
+    request = _request(recorded)
     network = manifest.source.get("network")
     return Material(
         path=folder or model,
@@ -146,8 +149,9 @@ def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
         request=request,
         layers=manifest.layers,
         model_file=model,
-        command=repeat_compress(request, manifest.source) if request and folder else None,
-        config=_flat({"request": dict(request), "source": manifest.source}),
+        command=_typed(facts.get(COMMAND))
+        or (repeat_compress(request, manifest.source) if request else None),
+        config=_flat({"request": dict(recorded), "source": manifest.source}),
         versions={"tensorpress": manifest.tool},
     )
 
@@ -160,9 +164,9 @@ def _of_run(folder: Path, config: Json, kind: str) -> Material:
     images = whole(inside(phases, BASELINE, "images")) or whole(inside(phases, FINETUNE, "images"))
     trained = inside(phases, BASELINE, "acc") or inside(summary, "acc_baseline")
     untuned = inside(phases, COMPRESS, "acc") or inside(summary, "acc_before_finetune")
-    request = inside(config, "compression")
+    asked = inside(config, "compression")
     rows = read_rows(folder / RESULTS) if kind == "run" else []
-    recorded = rows[0].get("command") if rows else None
+    recorded = config.pop(COMMAND, None) or (rows[0].get("command") if rows else None)
     dense = folder / f"{BASELINE}.pt"
     versions = inside(summary, "versions")
     if not isinstance(versions, dict):
@@ -183,17 +187,26 @@ def _of_run(folder: Path, config: Json, kind: str) -> Material:
             _cost(inside(phases, COMPRESS)) or (_cost(summary) if kind == "finetune" else None),
         ),
         account=account,
-        request=request if isinstance(request, dict) else account.request if account else {},
+        request=_request(asked if isinstance(asked, dict) else account.request if account else {}),
         layers=manifest.layers if manifest else {},
         epochs=_epochs(folder / METRICS),
         model_file=model,
         dense_weights=dense if dense.is_file() else None,
-        command=Command(recorded, recorded=True)
-        if isinstance(recorded, str)
-        else repeat_run(config, kind),
+        command=_typed(recorded) or repeat_run(config, kind),
         config=_flat(config),
         versions={str(name): str(version) for name, version in versions.items()},
     )
+
+
+def _request(recorded: Mapping[str, Any]) -> Request | None:
+    try:
+        return Request.from_dict(recorded) if recorded else None
+    except TensorpressError:
+        return None
+
+
+def _typed(recorded: Any) -> Command | None:
+    return Command(recorded, recorded=True) if isinstance(recorded, str) else None
 
 
 def _account(manifest: artifacts.Manifest, path: Path) -> AccountRecord | None:

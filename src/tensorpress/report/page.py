@@ -139,7 +139,7 @@ def _asked(material: Material, findings: Findings) -> str:
     steps = [step for layer in findings.spectra.values() for step in layer.steps]
     if any(step.threshold is not None for step in steps):
         return "The dashed line is the share that the rank rule asked for."
-    if material.request.get("budget"):
+    if material.request is not None and material.request.budget is not None:
         return "A budget was asked for; the threshold that was found for it is not recorded."
     return "No share of the energy was asked for, so no threshold is drawn."
 

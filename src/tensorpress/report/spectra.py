@@ -7,13 +7,13 @@ import numpy as np
 from torch import nn
 
 from tensorpress.artifacts import LayerEntry
+from tensorpress.compression import Request
 from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError
 from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import DECOMPOSITIONS, factorize_layer
 from tensorpress.progress import track
-from tensorpress.report.rules import read_rule
 from tensorpress.surgery import match_patterns
 
 
@@ -47,7 +47,7 @@ class LayerSpectra:
 
 
 def read_spectra(
-    dense: nn.Module, entries: Mapping[str, LayerEntry], request: Mapping[str, object]
+    dense: nn.Module, entries: Mapping[str, LayerEntry], request: Request | None
 ) -> dict[str, LayerSpectra]:
     """The spectra of the factorized layers ``entries``, from the weights of the dense network.
 
@@ -58,7 +58,7 @@ def read_spectra(
         TensorpressError: a layer that the network lacks or whose kernel does not fit the ranks.
     """
     modules = dict(dense.named_modules())
-    rules = _rules(dense, list(entries), request.get("rank"))
+    rules = _rules(dense, list(entries), request.rank) if request else {}
     found = {}
     factorized = {n: entry for n, entry in entries.items() if entry.method in DECOMPOSITIONS}
     for name, entry in track(list(factorized.items()), "spectra"):
@@ -126,13 +126,12 @@ def _threshold(rule: RankRule | None, energy: float, step: Step) -> float | None
     return None
 
 
-def _rules(dense: nn.Module, names: Sequence[str], recorded: object) -> dict[str, RankRule]:
-    if not isinstance(recorded, Mapping):
-        rule = read_rule(recorded)
-        return dict.fromkeys(names, rule) if rule else {}
-    rules = {str(pattern): read_rule(text) for pattern, text in recorded.items()}
+def _rules(
+    dense: nn.Module, names: Sequence[str], asked: RankRule | Mapping[str, RankRule] | None
+) -> dict[str, RankRule]:
+    if not isinstance(asked, Mapping):
+        return dict.fromkeys(names, asked) if asked else {}
     try:
-        matched = match_patterns(dense, names, rules, "rank pattern", {})
+        return match_patterns(dense, names, asked, "rank pattern", {})
     except TensorpressError:  # a pattern that fitted layers which then stayed
         return {}
-    return {name: rule for name, rule in matched.items() if rule}

@@ -1,6 +1,6 @@
 """Train, compress and fine-tune: recipes as data, a fast loop, and runs that resume bit for bit."""
 
-from tensorpress.training.compression import Compression
+from tensorpress.training.compression import compress_for
 from tensorpress.training.distil import Distillation, Teacher, distillation_loss, label_loss
 from tensorpress.training.evaluate import Accuracy, evaluate
 from tensorpress.training.loop import EpochResult, Trainer, fit
@@ -14,7 +14,6 @@ __all__ = [
     "PAPER",
     "SHORT",
     "Accuracy",
-    "Compression",
     "Distillation",
     "EpochResult",
     "Network",
@@ -25,6 +24,7 @@ __all__ = [
     "Settings",
     "Teacher",
     "Trainer",
+    "compress_for",
     "distillation_loss",
     "evaluate",
     "find_place",

@@ -10,20 +10,26 @@ from typing import Any
 from tensorpress.errors import TensorpressError
 from tensorpress.files import LOCK, locked, remove_leftovers, write_atomically, write_whole
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
+from tensorpress.training.compression import up_to_date
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
 from tensorpress.training.place import Place
 
 CONFIG, METRICS, PHASES, SUMMARY = "config.json", "metrics.jsonl", "phases.json", "summary.json"
+COMMAND = "command"
+"""The key of the configuration that does not set a run apart."""
 LAST, BEST, MODEL, CURVES = "last.pt", "best.pt", "model.tp", "curves.png"
 BASELINE, COMPRESS, FINETUNE, CONTROL = "baseline", "compress", "finetune", "dense_control"
 Json = dict[str, Any]
 
 
 @contextlib.contextmanager
-def open_run(folder: Path, config: Json, place: Place) -> Iterator["RunFolder"]:
+def open_run(
+    folder: Path, config: Json, place: Place, command: str | None = None
+) -> Iterator["RunFolder"]:
     """Open ``folder`` for the run that ``config`` describes, new or to go on with, and lock it.
 
-    Of several processes only the main one touches the disk.
+    Of several processes only the main one touches the disk. A new run keeps the ``command`` that
+    asks for it, which need not be the same to go on.
 
     Raises:
         TensorpressError: the folder holds other files, a run of another configuration (the first
@@ -36,7 +42,7 @@ def open_run(folder: Path, config: Json, place: Place) -> Iterator["RunFolder"]:
     _refuse_foreign(folder)
     with locked(folder):
         remove_leftovers(folder)
-        _settle_config(folder, config)
+        _settle_config(folder, config, command)
         yield RunFolder(folder, place)
 
 
@@ -186,12 +192,14 @@ def _is_ours(name: str) -> bool:
     return name == LOCK or name.startswith(f".{CONFIG}.")
 
 
-def _settle_config(folder: Path, config: Json) -> None:
+def _settle_config(folder: Path, config: Json, command: str | None) -> None:
     asked = json.loads(json.dumps(config))
     path = folder / CONFIG
     held = _read_json(path)
+    if held is not None:
+        held = {name: value for name, value in up_to_date(held).items() if name != COMMAND}
     if held is None or (held != asked and not _has_begun(folder)):
-        _write_json(path, asked)
+        _write_json(path, asked if command is None else {**asked, COMMAND: command})
         return
     old, new = _flat(held), _flat(asked)
     for name in [*new, *(name for name in old if name not in new)]:

@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from tensorpress.compression import Request
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.training import stages
-from tensorpress.training.compression import Compression
 from tensorpress.training.distil import Distillation
 from tensorpress.training.evaluate import evaluate
 from tensorpress.training.network import Network, file_digest
@@ -20,7 +20,7 @@ def run_scheme(
     folder: Path,
     network: Network,
     data: Dataset,
-    compression: Compression,
+    request: Request,
     *,
     train: Recipe,
     finetune: Recipe,
@@ -52,7 +52,7 @@ def run_scheme(
     config = {
         "kind": "run",
         "train": dataclasses.asdict(train),
-        "compression": compression.as_config(),
+        "compression": request.to_dict(),
         "finetune": dataclasses.asdict(finetune),
         "distillation": distillation and dataclasses.asdict(distillation),
         "dense_control": dense_control,
@@ -60,7 +60,7 @@ def run_scheme(
 
     def phases(session: Session) -> dict[str, Any]:
         dense = stages.baseline(session, train)
-        small = stages.compressed(session, compression)
+        small = stages.compressed(session, request)
         teacher = (
             stages.teacher_of(session, stages.trained_baseline(session), distillation)
             if distillation
@@ -70,8 +70,8 @@ def run_scheme(
         tuned = stages.finetuned(session, start, finetune, teacher)
         control = stages.dense_control(session, finetune) if dense_control else None
         return {
-            "method": compression.method,
-            "balance": compression.balance,
+            "method": request.method,
+            "balance": request.balance,
             "distilled": distillation is not None,
             "pcr": small["pcr"],
             "fcr": small["fcr"],

@@ -35,6 +35,7 @@ class Settings:
         bf16: compute the passes of training in bfloat16; None does so on a GPU.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
+        command: the command line that asks for the run, to be kept with it.
 
     Raises:
         TensorpressError: a seed that torch does not take.
@@ -47,13 +48,14 @@ class Settings:
     bf16: bool | None = None
     device: str | None = None
     quiet: bool = False
+    command: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
 
     def as_config(self) -> dict[str, Any]:
-        """What of it sets a run apart; how fast it computes, and where, does not."""
+        """What of it sets a run apart; how fast it computes, where, and the command do not."""
         names = ("seed", "freeze_bn", "hold_back", "bf16")
         return {name: getattr(self, name) for name in names}
 
@@ -123,7 +125,7 @@ def carry_out(
         **settings.as_config(),
     }
     path = Path(folder)
-    with open_run(path, asked, place) as run:
+    with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:
             display.say(f"{path} is finished: nothing to do.")

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from tensorpress import artifacts
+from tensorpress.compression import Request
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import count
-from tensorpress.training.compression import Compression
+from tensorpress.training.compression import compress_for
 from tensorpress.training.distil import Distillation, Teacher
 from tensorpress.training.evaluate import evaluate
 from tensorpress.training.loop import portable_state
@@ -40,12 +41,12 @@ def dense_control(session: Session, recipe: Recipe) -> Facts:
     return _train_dense(session, CONTROL, trained_baseline(session), recipe)
 
 
-def compressed(session: Session, compression: Compression) -> Facts:
+def compressed(session: Session, request: Request) -> Facts:
     """Compress the baseline; leaves ``compressed.tp``."""
     if COMPRESS in session.run.phases:
         return session.run.phases[COMPRESS]
     dense = trained_baseline(session)
-    facts = _compress(session, dense, compression) if session.place.is_main else {}
+    facts = _compress(session, dense, request) if session.place.is_main else {}
     facts = session.place.share(facts)
     net = load_compressed(session, session.run.file(COMPRESSED))
     accuracy = evaluate(net, session.data, place=session.place)
@@ -130,9 +131,9 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
     return facts
 
 
-def _compress(session: Session, dense: nn.Module, compression: Compression) -> Facts:
+def _compress(session: Session, dense: nn.Module, request: Request) -> Facts:
     hidden = False if session.settings.quiet else None
-    result = compression.apply(dense, session.split, progress=hidden)
+    result = compress_for(dense, session.split, request, progress=hidden)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}

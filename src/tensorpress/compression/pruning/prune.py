@@ -13,6 +13,7 @@ from tensorpress.compression.pruning.coupling import Coupled, Selection, coupled
 from tensorpress.compression.pruning.criteria import Given, Scores, find_criterion
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, row_of
+from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.surgery import (
@@ -25,7 +26,6 @@ from tensorpress.surgery import (
     count,
     keep_reasons,
     list_selectors,
-    show_selectors,
     survey,
 )
 
@@ -138,16 +138,16 @@ def prune(
         for layer in surveyed.layers
     ]
     before = surveyed.cost
-    request = {
-        "method": method,
-        "budget": repr(budget),
-        "include": None if include is None else show_selectors(include),
-        "exclude": show_selectors(exclude),
-        "linear": linear,
-        "seed": seed,
-        "images": 0 if images is None else len(images),
-        "labels": labels is not None,
-    }
+    request = Request.of(
+        method=method,
+        budget=budget,
+        include=include,
+        exclude=exclude,
+        skip_first=False,
+        linear=linear,
+        seed=seed,
+        settings={"images": 0 if images is None else len(images), "labels": labels is not None},
+    ).to_dict()
     return Account(
         model, tuple(rows), before.params, after.params, before.macs, after.macs, request
     )

@@ -129,6 +129,10 @@ class DeepKMeans(Treatment):
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"seed": self.seed} if self.seed else {}
+
     def why_not(self, layer: nn.Module) -> str | None:
         if is_linear(layer):
             return "linear layer: a row of its kernel is a whole filter"

@@ -1,0 +1,125 @@
+"""What a compression is asked for: by options, by the file that --config names, or by both."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from tensorpress.cli.grouped import AsOptions, is_given
+from tensorpress.compression import Budget, Recovery, Request
+from tensorpress.decompose import RULES, VBMF
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import METHODS
+from tensorpress.settings import options_of, read_options
+
+N = TypeVar("N")
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Ask for what a file says: a request as JSON or TOML, the account.json of compress or "
+        "the config.json of a run. Options given besides win.",
+    ),
+]
+
+
+def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
+    """The request of the options ``given``, by parameter, over that in the file ``config``.
+
+    A rank rule or a budget among the options takes the place of the file's.
+
+    Raises:
+        TensorpressError: several rules or budgets, a value out of its range, or a file that holds
+            no request; the file and the key are then named.
+    """
+    rules = [name for rule in RULES.values() for name in _parameters(rule) if name in given]
+    budget = any(name in given for name in _amounts(Budget))
+    if len(rules) + budget > 1:
+        raise _not_one("several")
+    base = None if config is None else read_config(config)
+    if base is not None and rules:
+        base = dataclasses.replace(base, rank=None, budget=None)
+    elif base is not None and budget:
+        base = dataclasses.replace(base, rank=None)
+    return read_options(Request, given, base)
+
+
+def check_request(request: Request) -> None:
+    """Refuse at the start what `tensorpress.compress` would refuse after a training.
+
+    Raises:
+        TensorpressError: no rank rule or budget, or both; or settings of another treatment.
+    """
+    if (request.rank is None) == (request.budget is None):
+        raise _not_one("none" if request.rank is None else "several")
+    request.arguments()
+
+
+def calibration_asked(
+    context: typer.Context, request: Request, images: N, recover: bool = True
+) -> tuple[int | N, bool | Recovery]:
+    """How many images calibrate, and what is done with them: by options, else by the request."""
+    asked = request.calibration
+    if asked is None:
+        return images, recover
+    return (
+        images if is_given(context, "calibration_images") else asked.images,
+        recover if is_given(context, "recover") else asked.recovery,
+    )
+
+
+def read_config(path: Path) -> Request:
+    """The request in a file: alone, as JSON or TOML, in an account.json or in a run's config.json.
+
+    Raises:
+        TensorpressError: no such file, or one that holds no request; the key is named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except FileNotFoundError:
+        raise TensorpressError(f"--config {path}: there is no such file.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        raise TensorpressError(f"--config {path} cannot be read as {kind}: {reason}.") from error
+    if isinstance(content, dict):
+        if "layers" in content and "request" in content:
+            content = content["request"]
+        elif "kind" in content and "network" in content:
+            if "compression" not in content:
+                raise TensorpressError(
+                    f"--config {path} is of a run that compresses nothing: it has no 'compression'."
+                )
+            content = content["compression"]
+    try:
+        return Request.from_dict(content)
+    except TensorpressError as error:
+        raise TensorpressError(f"--config {path}: {error}") from error
+
+
+def _parameters(kind: type) -> list[str]:
+    return [known.option.parameter for known in options_of(kind)]
+
+
+def _amounts(kind: type) -> list[str]:
+    return [it.option.parameter for it in options_of(kind) if not it.option.beside]
+
+
+def _not_one(given: str) -> TensorpressError:
+    rules = [known.option.name for rule in RULES.values() for known in options_of(rule)]
+    return TensorpressError(
+        f"{given} of {', '.join(rules)} and --budget-params / --budget-macs was given: give one, "
+        "such as --energy 0.8 or --budget-params 4."
+    )
+
+
+_KNOW_VBMF = [name for name, method in METHODS.items() if VBMF in method.rules]
+Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
+"""All of a request but its calibration, whose options are each command's own."""
+Selection = Annotated[Request, AsOptions(read_request, only=("include", "exclude", "skip_first"))]
+"""Which layers alone."""

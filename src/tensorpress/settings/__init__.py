@@ -1,0 +1,28 @@
+"""Dataclasses of settings, as JSON values and as options of a command line."""
+
+from tensorpress.settings.json_values import from_json, to_json
+from tensorpress.settings.options import (
+    Option,
+    OptionOf,
+    given_by,
+    nested,
+    one_of,
+    option,
+    options_of,
+    read_options,
+    words_of,
+)
+
+__all__ = [
+    "Option",
+    "OptionOf",
+    "from_json",
+    "given_by",
+    "nested",
+    "one_of",
+    "option",
+    "options_of",
+    "read_options",
+    "to_json",
+    "words_of",
+]

@@ -7,6 +7,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers.chain import Factorized
 from tensorpress.layers.eligible import Layer, is_convolution, refuse_unreadable
 from tensorpress.layers.methods import METHODS, Factorization, Fitter, Method
+from tensorpress.layers.widths import carry_record
 
 
 def factorize(
@@ -40,7 +41,9 @@ def factorize(
     [(4, 8, 1, 1), (6, 4, 3, 1), (5, 6, 1, 3), (16, 5, 1, 1)]
     """
     fit = factorize_layer(type(layer).__name__, layer, method, rank)
-    return fit.to_module(layer, balanced=balance)  # type: ignore[arg-type]
+    chain = fit.to_module(layer, balanced=balance)  # type: ignore[arg-type]
+    carry_record(layer, chain)
+    return chain
 
 
 def factorize_layer(name: str, layer: nn.Module, method: str, rank: RankRule) -> Factorization:

@@ -1,5 +1,6 @@
 """Filters taken out of a network until it meets a budget, and the account of it."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.pruning.coupling import Coupled, Selection, coupled_channels
+from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, coupled_channels
 from tensorpress.compression.pruning.criteria import Given, Scores, find_criterion
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, row_of
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, is_convolution
+from tensorpress.layers import Blocks, Factorized, TTConv2d, is_convolution
+from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -78,7 +80,10 @@ def prune(
     share of every layer, to within one filter. Each layer keeps at least one.
 
     Args:
-        net: any module without decomposed layers. It is not changed.
+        net: any module. It is not changed. A layer that is decomposed already may lose channels
+            that it takes or gives; its ranks stay, and its filters are those of its last factor.
+            Tensorized layers stay whole, and so do chains whose factors depend on how many
+            channels there are.
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
@@ -92,13 +97,14 @@ def prune(
 
     Returns:
         the account, as :func:`compress` gives it. A layer's decision says how many of its filters
-        stayed; kernels are given as they were.
+        stayed; kernels are given as they were. Files of the network tell which layers are narrower,
+        so that :func:`load` takes it into a network that was not pruned.
 
     Raises:
         TensorpressError: Torch-Pruning is not installed or cannot follow the network, no such
             criterion or nothing that it could weigh, a network that does not run on the example
-            inputs or is decomposed already, NaN or inf in a weight, a selector that fits nothing,
-            a budget that cannot be reached.
+            inputs, NaN or inf in a weight, a selector that fits nothing, a budget that cannot be
+            reached.
 
     >>> from tensorpress import Budget, prune
     >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
@@ -128,10 +134,10 @@ def prune(
     after = count(model, example_inputs)
     removed = removed_channels(selection)
     told = {
-        member.layer: reason
+        member.part_of: reason
         for coupled, reason in reasons.items()
         for member in coupled.members
-        if member.role != "reads"
+        if member.role != "reads" and reason != RANKS
     }
     rows = [
         row_of(layer, after, removed, method, kept.get(layer.name) or told.get(layer.name))
@@ -212,12 +218,6 @@ def _refuse_budget(budget: object) -> None:
 
 
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
-    for name, module in net.named_modules():
-        if isinstance(module, Factorized):
-            raise TensorpressError(
-                f"layer '{name}' is decomposed already ({module.method}): prune the network as it "
-                "was before."
-            )
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
     for name, parameter in net.named_parameters():
@@ -234,42 +234,62 @@ def _kept_layers(
     exclude: list[Selector],
 ) -> dict[str, str]:
     """Why layers may not be changed, by name."""
-    asked = keep_reasons(
-        net, surveyed, include=include, exclude=exclude, skip_first=False, linear=True
+    free = [
+        dataclasses.replace(layer, obstacle=None) if _may_lose_channels(layer) else layer
+        for layer in surveyed.layers
+    ]
+    reasons = keep_reasons(
+        net,
+        Survey(tuple(free), surveyed.cost),
+        include=include,
+        exclude=exclude,
+        skip_first=False,
+        linear=True,
     )
-    reasons = {}
-    for layer in surveyed.layers:
-        module: Any = layer.module
-        if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-            reasons[layer.name] = "parametrised"
-        elif getattr(module, "transposed", False) and module.groups > 1:
-            reasons[layer.name] = "transposed convolution with groups"
-        elif layer.name in asked and not _is_for_decomposition_only(layer, asked[layer.name]):
-            reasons[layer.name] = asked[layer.name]
-    return reasons
+    own = {layer.name: why for layer in free if (why := _why_whole(layer.module)) is not None}
+    return reasons | own
 
 
-def _is_for_decomposition_only(layer: SurveyedLayer, reason: str) -> bool:
-    """Depthwise and transposed convolutions cannot be decomposed, but can lose channels."""
+def _may_lose_channels(layer: SurveyedLayer) -> bool:
+    """Whether a layer that cannot be decomposed, or is already, can still get narrower."""
     module: Any = layer.module
+    if isinstance(module, Factorized):
+        return bool(layer.cost.inputs)
     one_a_group = is_convolution(module) and module.groups == module.in_channels > 1
-    return reason == layer.obstacle and (one_a_group or getattr(module, "transposed", False))
+    return one_a_group or getattr(module, "transposed", False)
+
+
+def _why_whole(module: Any) -> str | None:
+    if isinstance(module, Factorized):
+        if any(isinstance(part, Blocks) for part in module):
+            return f"decomposed in blocks of channels ({module.method})"
+        whole = f"its factors depend on how many channels there are ({module.method})"
+        return None if may_narrow(module) else whole
+    if isinstance(module, TTConv2d):
+        return None  # the survey says it
+    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+        return "parametrised"
+    if getattr(module, "transposed", False) and module.groups > 1:
+        return "transposed convolution with groups"
+    return None
 
 
 def _obstacle(
     net: nn.Module, coupled: Coupled, kept: dict[str, str], *, linear: bool
 ) -> str | None:
     """Why coupled channels stay, as far as it can be told without a look at what they do."""
-    if coupled.obstacle is not None:
+    if coupled.obstacle not in (None, RANKS):
         return coupled.obstacle
     writers = coupled.of_role("writes")
     if not writers:
         return "depthwise, on channels that no layer writes"
     for member in coupled.members:
         # A layer whose own filters were asked to stay may still read or pass fewer channels.
-        asked = kept.get(member.layer) in ASKED
-        if member.layer in kept and not (asked and member.role != "writes"):
-            return f"tied to '{member.layer}' ({kept[member.layer]})"
+        why = kept.get(member.part_of)
+        if why is not None and not (why in ASKED and member.role != "writes"):
+            return f"tied to '{member.part_of}' ({why})"
+    if coupled.obstacle is not None:
+        return coupled.obstacle
     if not linear and all(isinstance(net.get_submodule(m.layer), nn.Linear) for m in writers):
         return LINEAR
     return "a single filter, or one a group" if coupled.units < 2 else None
@@ -278,5 +298,6 @@ def _obstacle(
 def _first_reason(reasons: Mapping[Coupled, str | None]) -> str:
     for coupled, reason in reasons.items():
         for member in coupled.of_role("writes"):
-            return f"'{member.layer}': {reason}"
+            if reason != RANKS:
+                return f"'{member.part_of}': {reason}"
     return "its convolutions are depthwise"

@@ -69,8 +69,8 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
         layer = layers[name]
         assert isinstance(layer, Layer)
         new[name] = build_layer(layer, manifest.layers[name])
-    for name in narrow.keys() - plans.keys():
-        take_over(modules[name], narrow[name])
+    for name, made in narrow.items():
+        take_over(modules[name], made)
     for name, widths in manifest.widths.items():
         keep_record(modules[name], widths)
     model = replace_layers(into, new)

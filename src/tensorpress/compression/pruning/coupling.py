@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tensorpress.compression.pruning.stand_ins import StandIn
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, TTConv2d, is_convolution
+from tensorpress.layers import Factorized, is_convolution
 from tensorpress.surgery import ExampleInputs, call, evaluating
 
 OUTPUTS = "its filters are the network's outputs"
@@ -83,7 +84,7 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
     chains: dict[int, nn.Module] = {
         id(factor): chain
         for chain in net.modules()
-        if isinstance(chain, (Factorized, TTConv2d))
+        if isinstance(chain, (Factorized, StandIn))
         for factor in chain.modules()
     }
     try:

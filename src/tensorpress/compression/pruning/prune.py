@@ -14,8 +14,9 @@ from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, 
 from tensorpress.compression.pruning.criteria import Given, Scores, find_criterion
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, row_of
+from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Blocks, Factorized, TTConv2d, is_convolution
+from tensorpress.layers import Factorized, TTConv2d, is_convolution
 from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.surgery import (
     Account,
@@ -119,7 +120,7 @@ def prune(
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)
     kept = _kept_layers(net, surveyed, include, exclude)
-    groups = coupled_channels(differentiable(net), example_inputs)
+    groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
     reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
     free = [coupled for coupled, reason in reasons.items() if reason is None]
     sound = separable(net, example_inputs, free)
@@ -261,7 +262,7 @@ def _may_lose_channels(layer: SurveyedLayer) -> bool:
 
 def _why_whole(module: Any) -> str | None:
     if isinstance(module, Factorized):
-        if any(isinstance(part, Blocks) for part in module):
+        if stays_whole(module):
             return f"decomposed in blocks of channels ({module.method})"
         whole = f"its factors depend on how many channels there are ({module.method})"
         return None if may_narrow(module) else whole

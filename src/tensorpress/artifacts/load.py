@@ -57,7 +57,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     layers = modules | narrow
     limit = max((parameter.numel() for parameter in into.parameters()), default=0)
     plans = {
-        name: _planned(path, name, layers.get(name), entry, limit)
+        name: _planned(path, name, modules.get(name), narrow.get(name), entry, limit)
         for name, entry in manifest.layers.items()
         if not _is_there(path, name, layers.get(name), entry)
     }
@@ -90,7 +90,12 @@ def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry)
 
 
 def _planned(
-    path: Path, name: str, layer: nn.Module | None, entry: LayerEntry, limit: int
+    path: Path,
+    name: str,
+    layer: nn.Module | None,
+    narrow: nn.Module | None,
+    entry: LayerEntry,
+    limit: int,
 ) -> nn.Module:
     if layer is None:
         raise TensorpressError(
@@ -107,7 +112,7 @@ def _planned(
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
     try:
-        return build_layer(layer, entry, device="meta")
+        return build_layer(narrow if isinstance(narrow, Layer) else layer, entry, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 

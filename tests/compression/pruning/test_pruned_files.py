@@ -10,14 +10,13 @@ import channel_nets as nets
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune as torch_prune
 from zoo import SPECIMENS
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.layers import Factorized, TTConv2d
-from tensorpress.layers.widths import recorded_widths
+from tensorpress.layers.widths import record_narrowing, recorded_widths
 
 IMAGE = torch.zeros(1, 3, 12, 12)
 BUDGET = tp.Budget(macs=1.5)
@@ -310,23 +309,30 @@ def test_a_chain_that_is_excluded_stays() -> None:
         tp.prune(net, IMAGE, budget=tp.Budget(macs=1.05), exclude=["*"])
 
 
-class Odd(nn.Linear):
-    """A layer whose tensors do not follow from its widths alone."""
-
-    def __init__(self, inside: int, outside: int) -> None:
-        super().__init__(inside, outside)
-        self.weight = nn.Parameter(self.weight.detach())
-
-
 def test_what_a_record_cannot_express_is_saved_without_one(tmp_path: Path) -> None:
-    """A mask of torch's own pruning makes a weight that is no parameter."""
-    net = wide()
-    model = pruned(net)
-    torch_prune.random_unstructured(model[3], "weight", 0.5)
-    again = pruned(model)
-    assert recorded_widths(again[3]).keys() <= {"in_channels", "out_channels"}
-    torch_prune.remove(again[3], "weight")
-    tp.save(again, tmp_path / "net.tp")
+    original, layer = nn.Conv2d(4, 8, 3), nn.Conv2d(4, 6, 3)
+    record_narrowing(layer, original)
+    assert recorded_widths(layer) == {"out_channels": 6}
+    layer.weight = nn.Parameter(layer.weight.detach()[:5])
+    record_narrowing(layer, original)
+    assert recorded_widths(layer) == {}
+    tp.save(nn.Sequential(layer), tmp_path / "net.tp")
+    assert read_manifest(tmp_path / "net.tp").widths == {}
+
+
+def test_a_chain_with_one_channel_a_group_left(tmp_path: Path) -> None:
+    """A convolution so narrow is called depthwise, and would not be decomposed now."""
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        return nn.Sequential(*first, nn.Conv2d(4, 32, 3, groups=2), nn.ReLU(), nn.Conv2d(32, 4, 1))
+
+    fit = tp.compress(build(), IMAGE, rank={"2": tp.Ranks(2, 3, 3)}).model
+    assert isinstance(fit[2], Factorized)
+    result = tp.prune(fit, IMAGE, budget=tp.Budget(macs=1.2), include=["0"])
+    assert recorded_widths(result.model[2]) == {"in_channels": 2}
+    assert_travels(result, build(), tmp_path)
 
 
 def test_resnet56(tmp_path: Path) -> None:

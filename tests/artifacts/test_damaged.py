@@ -120,7 +120,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no version": (lambda m: {k: v for k, v in m.items() if k != "version"}, "damaged"),
     "version in words": (lambda m: m | {"version": "1"}, "damaged"),
     "version 0": (lambda m: m | {"version": 0}, "damaged"),
-    "later version": (lambda m: m | {"version": 3}, "format version 3.*upgrade"),
+    "later version": (lambda m: m | {"version": 4}, "format version 4.*upgrade"),
     "unknown method": (
         lambda m: m | {"layers": {"1": {"method": "magic", "ranks": [4, 5, 6]}}},
         "method 'magic'",

@@ -27,13 +27,25 @@ def compressed_file(folder: Path) -> bytes:
     return (folder / "good.tp").read_bytes()
 
 
+def pruned_file(folder: Path) -> bytes:
+    """Pruned, then decomposed."""
+    image = torch.zeros(1, 3, 8, 8)
+    model = tp.prune(small_net(), image, budget=tp.Budget(macs=1.2)).model
+    result = tp.compress(model, image, rank=tp.Ranks(2, 3, 2))
+    tp.save(result, folder / "good.tp", source={"network": "mine:make"})
+    return (folder / "good.tp").read_bytes()
+
+
 def load(file: Path, into: nn.Module) -> nn.Module:
     return tp.load(file, into=into)
 
 
+@pytest.mark.parametrize("write", [compressed_file, pruned_file])
 @pytest.mark.parametrize("alter", [alter_bytes, alter_manifest])
-def test_compressed_files(alter: Callable[..., bytes], tmp_path: Path) -> None:
-    good = compressed_file(tmp_path)
+def test_compressed_files(
+    alter: Callable[..., bytes], write: Callable[[Path], bytes], tmp_path: Path
+) -> None:
+    good = write(tmp_path)
     counts = outcomes(good, alter, load, small_net, tmp_path, range(1000))
     assert counts["lost"] == 0
     assert counts["refused"] > 500

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.entries import build_layer, entry_of
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
+from tensorpress.artifacts.narrow import narrowed, take_over
 from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
@@ -20,6 +21,7 @@ from tensorpress.layers import (
     refuse_unreadable,
     why_not,
 )
+from tensorpress.layers.widths import keep_record
 from tensorpress.surgery import refuse_unready, remember, replace_layers
 
 
@@ -28,8 +30,8 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
 
     Args:
         path: a file that :func:`save` wrote.
-        into: the network as it was before compression, with any weights. It is changed, and keeps
-            its dtype and device.
+        into: the network as it was before compression or pruning, with any weights; or one that
+            was pruned alike. It is changed, and keeps its dtype and device.
 
     Returns:
         the network (another module only if the network was itself one layer).
@@ -49,19 +51,30 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
                 "call to_empty(device=...) on it first."
             )
     modules = dict(into.named_modules())
-    plans = {
-        name: _planned(path, name, modules.get(name), entry)
-        for name, entry in manifest.layers.items()
-        if not _is_there(path, name, modules.get(name), entry)
+    narrow = {
+        name: made
+        for name, widths in manifest.widths.items()
+        if (made := narrowed(path, name, modules.get(name), widths)) is not None
     }
-    expected = _expected_shapes(into, plans)
+    layers = modules | narrow
+    limit = max((parameter.numel() for parameter in into.parameters()), default=0)
+    plans = {
+        name: _planned(path, name, modules.get(name), narrow.get(name), entry, limit)
+        for name, entry in manifest.layers.items()
+        if not _is_there(path, name, layers.get(name), entry)
+    }
+    expected = _expected_state(into, narrow | plans)
     tensors = _read_tensors(path, manifest, expected)
-    _compare_sharing(path, into, tensors)
+    _compare_sharing(path, expected, tensors)
     new: dict[str, nn.Module] = {}
     for name in plans:
-        layer = modules[name]
+        layer = layers[name]
         assert isinstance(layer, Layer)
         new[name] = build_layer(layer, manifest.layers[name])
+    for name, made in narrow.items():
+        take_over(modules[name], made)
+    for name, widths in manifest.widths.items():
+        keep_record(modules[name], widths)
     model = replace_layers(into, new)
     model.load_state_dict(tensors)
     if manifest.account is not None:
@@ -80,7 +93,14 @@ def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry)
     return True
 
 
-def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> nn.Module:
+def _planned(
+    path: Path,
+    name: str,
+    layer: nn.Module | None,
+    narrow: nn.Module | None,
+    entry: LayerEntry,
+    limit: int,
+) -> nn.Module:
     if layer is None:
         raise TensorpressError(
             f"{path} is of another network: it has a layer '{name}', this network has none."
@@ -93,26 +113,25 @@ def _planned(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) 
     if entry.method not in METHODS:
         raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
-    limit = layer.weight.numel()
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
     try:
-        return build_layer(layer, entry, device="meta")
+        return build_layer(narrow if isinstance(narrow, Layer) else layer, entry, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 
 
-def _expected_shapes(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the state of ``net`` with the planned chains in their places."""
+def _expected_state(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """The state of ``net`` with what is planned in the places of its layers."""
     planned = {id(net.get_submodule(name)): plan for name, plan in plans.items()}
-    shapes: dict[str, tuple[int, ...]] = {}
+    state: dict[str, Tensor] = {}
     replaced: set[str] = set()
     for name, module in net.named_modules(remove_duplicate=False):
         if id(module) in planned:
             replaced.add(name)
             prefix = f"{name}." if name else ""
             for key, value in planned[id(module)].state_dict().items():
-                shapes[prefix + key] = tuple(value.shape)
+                state[prefix + key] = value
     for key, value in net.state_dict().items():
         if not isinstance(value, Tensor):
             raise TensorpressError(
@@ -120,8 +139,8 @@ def _expected_shapes(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, t
                 "no tensorpress file holds it."
             )
         if replaced.isdisjoint(_holders(key)):
-            shapes[key] = tuple(value.shape)
-    return shapes
+            state[key] = value
+    return state
 
 
 def _holders(key: str) -> Iterator[str]:
@@ -132,9 +151,7 @@ def _holders(key: str) -> Iterator[str]:
             yield key[:position]
 
 
-def _read_tensors(
-    path: Path, manifest: Manifest, expected: dict[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
+def _read_tensors(path: Path, manifest: Manifest, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
@@ -144,7 +161,7 @@ def _read_tensors(
                     f"the manifest of {path} is damaged: it names tensors that the file lacks."
                 )
             shapes |= {alias: shapes[stored] for alias, stored in manifest.aliases.items()}
-            _compare(path, shapes, expected)
+            _compare(path, shapes, {name: tuple(t.shape) for name, t in expected.items()})
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise TensorpressError(f"{path} cannot be read ({error}): it is damaged.") from error
@@ -156,11 +173,11 @@ def _read_tensors(
     return tensors | {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
 
 
-def _compare_sharing(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _compare_sharing(path: Path, state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
     """What is one tensor in the network must be equal in the file, or one would be lost."""
     first: dict[tuple[object, ...], str] = {}
-    for name, value in net.state_dict().items():
-        if name not in tensors or value.is_meta or not value.numel():
+    for name, value in state.items():
+        if value.is_meta or not value.numel():
             continue
         twin = first.setdefault(place_in_memory(value), name)
         if tensors[twin] is not tensors[name] and not torch.equal(tensors[twin], tensors[name]):
@@ -188,7 +205,10 @@ def _compare(
     if parts:
         hint = ""
         if len(parts) == 1 and all(_lies_within(found[n], expected[n]) for n in reshaped):
-            hint = " A pruned network is loaded into one that was pruned alike."
+            hint = (
+                " Where a file does not say which layers were pruned, it is loaded into a network "
+                "that was pruned alike."
+            )
         raise TensorpressError(f"{path} is of another network: tensors {', '.join(parts)}.{hint}")
 
 

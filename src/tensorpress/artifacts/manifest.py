@@ -9,11 +9,12 @@ from safetensors import SafetensorError, safe_open
 
 from tensorpress.artifacts.recorded_account import check_account
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.widths import ATTRIBUTES
 
 KEY = "tensorpress"
-VERSION = 2
+VERSION = 3
 """Goes up with a change that an older reader would misunderstand. Version 2 added the account and
-the digest, which version 1 does without."""
+the digest, which version 1 does without; version 3 the widths of narrowed layers."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Manifest:
         source: what the writer said of the network: its name, classes, normalisation, ...
         account: what the compression did, as `Account.to_dict` gives it; None where the writer
             had none.
+        widths: of the layers that are narrower than in the network as it was, the attributes that
+            say so and their values, by layer; none before version 3.
         version: of the format.
         sha256: the :func:`digest` that the file claims; None in version 1.
     """
@@ -47,6 +50,7 @@ class Manifest:
     aliases: dict[str, str] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] | None = None
+    widths: dict[str, dict[str, int]] = field(default_factory=dict)
     version: int = VERSION
     sha256: str | None = None
 
@@ -56,7 +60,7 @@ class Manifest:
             name: {"method": entry.method, "ranks": list(entry.ranks)}
             for name, entry in self.layers.items()
         }
-        return {
+        content = {
             "version": self.version,
             "tool": self.tool,
             "layers": layers,
@@ -64,6 +68,7 @@ class Manifest:
             "source": self.source,
             "account": self.account,
         }
+        return content | ({"widths": self.widths} if self.version > 2 else {})
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -109,14 +114,28 @@ def _parse(text: str, path: Path) -> Manifest:
         source, account = dict(content["source"]), content.get("account")
         if account is not None:
             check_account(account)
+        widths = {
+            str(name): {attribute: _width(attribute, value) for attribute, value in held.items()}
+            for name, held in (content["widths"].items() if version > 2 else ())
+        }
         claimed = str(content["sha256"]) if version > 1 else None
         tool = str(content["tool"])
-        return Manifest(tool, layers, aliases, source, account, version, claimed)
+        return Manifest(tool, layers, aliases, source, account, widths, version, claimed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
 
 
 def _rank(value: Any) -> int:
+    return _whole("rank", value)
+
+
+def _width(attribute: str, value: Any) -> int:
+    if attribute not in ATTRIBUTES:
+        raise ValueError(f"width {attribute!r}"[:200])
+    return _whole(attribute, value)
+
+
+def _whole(what: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"rank {value!r}")
+        raise ValueError(f"{what} {value!r}")
     return value

@@ -16,6 +16,7 @@ from tensorpress.artifacts.manifest import KEY, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically
+from tensorpress.layers.widths import recorded_widths
 from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
@@ -33,7 +34,8 @@ def save(
     """Write a network, compressed or not, to a safetensors file with a manifest.
 
     The same network gives the same bytes: the file holds no time and no path. It is written
-    aside and renamed, so a crash leaves an older file of that name whole.
+    aside and renamed, so a crash leaves an older file of that name whole. What was decomposed and
+    what was pruned is told with it, in whichever order that was done.
 
     Args:
         model: the network, or what `compress` gave, whose account is then kept in the file.
@@ -78,8 +80,13 @@ def save(
         for name, module in model.named_modules()
         if (entry := entry_of(module)) is not None
     }
+    widths = {
+        name: recorded
+        for name, module in model.named_modules()
+        if (recorded := recorded_widths(module))
+    }
     held = Manifest(
-        VERSION, layers, aliases, dict(source or {}), dict(account) if account else None
+        VERSION, layers, aliases, dict(source or {}), dict(account) if account else None, widths
     )
     try:
         # As it will be read: tuples become lists, and whole numbers as keys become texts.

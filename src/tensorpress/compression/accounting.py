@@ -27,13 +27,15 @@ class Told:
 
     Attributes:
         decision: what was done with it, or why it stays.
-        option: its replacement; None where it stays or has none.
         method: the treatment's name where it was treated.
+        ranks: of its replacement.
+        fit: the energy that is kept and the relative error, of what is no longer the same.
     """
 
     decision: str
-    option: LayerOption | None = None
     method: str | None = None
+    ranks: tuple[int, ...] | None = None
+    fit: tuple[float | None, float | None] = (None, None)
 
 
 def account_of(
@@ -67,15 +69,14 @@ def account_of(
                 "follow (by a reference kept elsewhere): exclude it, or give inplace=False."
             )
         told = tell(layer)
-        fit = told.option.fit if told.option is not None else None
         rows.append(
             LayerRow.of(
                 layer.name,
                 layer.module,
                 (layer.cost, new),
                 told.decision,
-                ranks=fit.ranks if fit else None,
-                fit=(fit.kept_energy, fit.relative_error) if fit else (None, None),
+                ranks=told.ranks,
+                fit=told.fit,
                 method=told.method,
             )
         )
@@ -111,7 +112,8 @@ def tell_option(
     name = option.task.treatment.name
     clamped = " (ranks clamped to their bounds)" if option.fit.clamped else ""
     remark = f" ({option.fit.remark})" if option.fit.remark else ""
-    return Told(name + clamped + remark + before, option, name)
+    fit = (option.fit.kept_energy, option.fit.relative_error)
+    return Told(name + clamped + remark + before, name, option.fit.ranks, fit)
 
 
 def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:

@@ -11,6 +11,7 @@ from tensorpress.layers.eligible import refuse_unreadable
 from tensorpress.layers.kinds import NAMES, Layer, is_layer
 from tensorpress.layers.methods import Decomposition, find_method
 from tensorpress.layers.treatment import KERNEL, Fit, Fitter, Metric, Treatment
+from tensorpress.layers.widths import carry_record
 
 
 def factorize(
@@ -55,6 +56,7 @@ def factorize(
         )
     fit = factorize_layer(type(layer).__name__, layer, chosen, rank)
     chain: Factorized = fit.to_module(cast(Layer, layer), balanced=balance)  # type: ignore[assignment]
+    carry_record(layer, chain)
     return chain
 
 

@@ -108,7 +108,11 @@ def known_without_networks(material: Material, *notes: str) -> Findings:
 def _spectra(
     material: Material, dense: nn.Module, weights: Path | None, notes: list[str]
 ) -> Mapping[str, LayerSpectra]:
-    spectra = read_spectra(dense, material.layers, material.request)
+    narrow = artifacts.read_manifest(material.model_file).widths if material.model_file else {}
+    entries = {name: entry for name, entry in material.layers.items() if name not in narrow}
+    if len(entries) < len(material.layers):
+        notes.append("Layers that were pruned too have no spectra: their kernels are not kept.")
+    spectra = read_spectra(dense, entries, material.request)
     for row in material.account.layers if material.account else ():
         found = spectra.get(row.name)
         if found is None or row.kept_energy is None:

@@ -7,17 +7,20 @@ from typing import Any
 from torch import nn
 
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.widths import carry_record
 
 
 def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
     """A deep copy of ``net`` in which layers, by name, are replaced wherever they are referred to.
 
-    The replaced layers themselves are not copied.
+    The replaced layers themselves are not copied; replacements carry their records of widths.
 
     Raises:
         TensorpressError: the network cannot be copied (it holds a non-leaf tensor or a handle).
     """
     modules = dict(net.named_modules())
+    for name, new in replacements.items():
+        carry_record(modules[name], new)
     memo: dict[int, Any] = {id(modules[name]): new for name, new in replacements.items()}
     try:
         return copy.deepcopy(net, memo)
@@ -30,9 +33,12 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
 def replace_layers(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:
     """Replace layers of ``net`` by name, in every place where each one stands; gives the network.
 
-    A replacement named "" is the network itself, and is given back.
+    They carry the records of widths of what they replace. A replacement named "" is the network
+    itself, and is given back.
     """
     modules = dict(net.named_modules())
+    for name, replacement in replacements.items():
+        carry_record(modules[name], replacement)
     new = {id(modules[name]): replacement for name, replacement in replacements.items()}
     if id(net) in new:
         return new[id(net)]

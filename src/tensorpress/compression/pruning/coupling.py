@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tensorpress.compression.pruning.stand_ins import StandIn
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import is_convolution
+from tensorpress.layers import Factorized, is_convolution
 from tensorpress.surgery import ExampleInputs, call, evaluating
 
 OUTPUTS = "its filters are the network's outputs"
 OTHER_WIDTH = "its channels meet those of a layer of another width, as in a padded shortcut"
+RANKS = "its channels are the ranks of a decomposed layer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,7 @@ class Member:
 
     Attributes:
         layer: its name.
+        part_of: the name of the decomposed layer that it is a factor of, or its own.
         role: "writes" the channels with its filters, "reads" them, or hands them on ("passes"), as
             batch norms and depthwise convolutions do.
         channels: of the layer, unit by unit.
@@ -31,6 +34,7 @@ class Member:
     """
 
     layer: str
+    part_of: str
     role: Literal["writes", "reads", "passes"]
     channels: tuple[tuple[int, ...], ...]
     take_out: Callable[[nn.Module, list[int]], Any]
@@ -77,6 +81,12 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
             "pruning needs Torch-Pruning: pip install 'tensorpress[prune]'"
         ) from error
     names = {id(module): name for name, module in net.named_modules()}
+    chains: dict[int, nn.Module] = {
+        id(factor): chain
+        for chain in net.modules()
+        if isinstance(chain, (Factorized, StandIn))
+        for factor in chain.modules()
+    }
     try:
         with warnings.catch_warnings(), evaluating(net), torch.enable_grad():
             warnings.simplefilter("ignore")
@@ -84,13 +94,15 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
                 net, example_inputs, forward_fn=call, verbose=False
             )
             groups = graph.get_all_groups(root_module_types=(nn.modules.conv._ConvNd, nn.Linear))
-            return [_coupled(graph, group, names) for group in groups][::-1]
+            return [_coupled(graph, group, names, chains) for group in groups][::-1]
     except Exception as error:  # a tracer meets forwards of every kind
         first = (str(error).strip() or repr(error)).splitlines()[0]
         raise TensorpressError(f"Torch-Pruning cannot follow the network: {first}") from error
 
 
-def _coupled(graph: Any, group: Any, names: dict[int, str]) -> Coupled:
+def _coupled(
+    graph: Any, group: Any, names: dict[int, str], chains: dict[int, nn.Module]
+) -> Coupled:
     roots = len(group[0].idxs)
     blocks = {_blocks(item.dep.target.module) for item in group.items} - {1}
     divided = max(blocks, default=1)
@@ -111,11 +123,21 @@ def _coupled(graph: Any, group: Any, names: dict[int, str]) -> Coupled:
             channels[root % units].append(channel)
         if role == "writes" and len(set(item.idxs)) < graph.get_out_channels(module):
             obstacle = OTHER_WIDTH
+        chain = chains.get(id(module), module)
+        if chain is not module and _is_within(chain, module, role):
+            obstacle = RANKS
         normalised = bool(node.outputs) and all(
             isinstance(after.module, _BatchNorm) and after.module.affine for after in node.outputs
         )
         members.append(
-            Member(names[id(module)], role, tuple(map(tuple, channels)), handler, normalised)
+            Member(
+                layer=names[id(module)],
+                part_of=names[id(chain)],
+                role=role,
+                channels=tuple(map(tuple, channels)),
+                take_out=handler,
+                normalised=normalised,
+            )
         )
     if len(blocks) > 1 or roots % divided:
         obstacle = obstacle or "its channels are grouped in different ways"
@@ -128,6 +150,14 @@ def _role(module: Any, *, writes: bool) -> Literal["writes", "reads", "passes"]:
     if is_depthwise(module):
         return "passes"
     return "writes" if writes else "reads"
+
+
+def _is_within(chain: nn.Module, factor: nn.Module, role: str) -> bool:
+    """Whether these channels of a factor are not those that its whole chain takes or gives."""
+    if not isinstance(chain, Factorized):
+        return False
+    end = {"reads": chain[0], "writes": chain[-1]}.get(role)
+    return factor is not end
 
 
 def is_depthwise(module: Any) -> bool:

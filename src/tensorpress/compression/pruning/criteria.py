@@ -128,12 +128,14 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
-def find_criterion(name: str) -> Criterion:
-    """The criterion of this name.
+def find_criterion(name: str | Criterion) -> Criterion:
+    """The criterion of this name, or the object that was given in its place.
 
     Raises:
         TensorpressError: there is none.
     """
+    if isinstance(name, Criterion):
+        return name
     if name not in CRITERIA:
         raise TensorpressError(f"method={name!r}: to prune by, there is {', '.join(CRITERIA)}.")
     return CRITERIA[name]

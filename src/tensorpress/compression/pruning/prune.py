@@ -1,5 +1,6 @@
 """Filters taken out of a network until it meets a budget, and the account of it."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,14 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tensorpress.compression.accounting import Told, account_of
+from tensorpress.compression.bisection import largest_step
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.pruning.coupling import Coupled, Selection, coupled_channels
-from tensorpress.compression.pruning.criteria import Given, Scores, find_criterion
+from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, coupled_channels
+from tensorpress.compression.pruning.criteria import Criterion, Given, Scores, find_criterion
 from tensorpress.compression.pruning.removal import differentiable, separable, without
-from tensorpress.compression.pruning.rows import removed_channels, row_of
+from tensorpress.compression.pruning.rows import removed_channels, tell_removed
+from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, is_convolution
+from tensorpress.layers import Factorized, TTConv2d, is_convolution
+from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -41,7 +46,7 @@ def prune(
     net: nn.Module,
     example_inputs: ExampleInputs,
     *,
-    method: str = "l1",
+    method: str | Criterion = "l1",
     budget: Budget,
     images: Tensor | None = None,
     labels: Tensor | None = None,
@@ -78,7 +83,10 @@ def prune(
     share of every layer, to within one filter. Each layer keeps at least one.
 
     Args:
-        net: any module without decomposed layers. It is not changed.
+        net: any module. It is not changed. A layer that is decomposed already may lose channels
+            that it takes or gives; its ranks stay, and its filters are those of its last factor.
+            Tensorized layers stay whole, and so do chains whose factors depend on how many
+            channels there are.
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
@@ -92,13 +100,14 @@ def prune(
 
     Returns:
         the account, as :func:`compress` gives it. A layer's decision says how many of its filters
-        stayed; kernels are given as they were.
+        stayed; kernels are given as they were. Files of the network tell which layers are narrower,
+        so that :func:`load` takes it into a network that was not pruned.
 
     Raises:
         TensorpressError: Torch-Pruning is not installed or cannot follow the network, no such
             criterion or nothing that it could weigh, a network that does not run on the example
-            inputs or is decomposed already, NaN or inf in a weight, a selector that fits nothing,
-            a budget that cannot be reached.
+            inputs, NaN or inf in a weight, a selector that fits nothing, a budget that cannot be
+            reached.
 
     >>> from tensorpress import Budget, prune
     >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
@@ -113,7 +122,7 @@ def prune(
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)
     kept = _kept_layers(net, surveyed, include, exclude)
-    groups = coupled_channels(differentiable(net), example_inputs)
+    groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
     reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
     free = [coupled for coupled, reason in reasons.items() if reason is None]
     sound = separable(net, example_inputs, free)
@@ -125,21 +134,15 @@ def prune(
     queue = order(scores, across=criterion.across)
     selection = _fewest(net, example_inputs, queue, surveyed.cost, budget)
     model = without(net, selection)
-    after = count(model, example_inputs)
     removed = removed_channels(selection)
     told = {
-        member.layer: reason
+        member.part_of: reason
         for coupled, reason in reasons.items()
         for member in coupled.members
-        if member.role != "reads"
+        if member.role != "reads" and reason != RANKS
     }
-    rows = [
-        row_of(layer, after, removed, method, kept.get(layer.name) or told.get(layer.name))
-        for layer in surveyed.layers
-    ]
-    before = surveyed.cost
     request = Request.of(
-        method=method,
+        method=criterion.name,
         budget=budget,
         include=include,
         exclude=exclude,
@@ -148,9 +151,12 @@ def prune(
         seed=seed,
         settings={"images": 0 if images is None else len(images), "labels": labels is not None},
     ).to_dict()
-    return Account(
-        model, tuple(rows), before.params, after.params, before.macs, after.macs, request
-    )
+
+    def tell(layer: SurveyedLayer) -> Told:
+        reason = kept.get(layer.name) or told.get(layer.name)
+        return tell_removed(layer, removed, criterion.name, reason)
+
+    return account_of(model, example_inputs, surveyed, tell, request, net)
 
 
 def order(scores: Scores, *, across: bool) -> Queue:
@@ -178,20 +184,14 @@ def _fewest(
 
     if budget.is_met(1.0, 1.0):
         return {}
-    pcr, fcr = ratios(len(queue))
-    if not budget.is_met(pcr, fcr):
+    left = largest_step(lambda stay: budget.is_met(*ratios(len(queue) - stay)), len(queue))
+    if left is None:
+        pcr, fcr = ratios(len(queue))
         raise TensorpressError(
             f"{budget} cannot be reached by pruning: with one filter left wherever filters may go, "
             f"PCR is {pcr:.2f} and FCR {fcr:.2f}. Ask for less, or exclude fewer layers."
         )
-    short, enough = 0, len(queue)
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        if budget.is_met(*ratios(middle)):
-            enough = middle
-        else:
-            short = middle
-    return _selected(queue[:enough])
+    return _selected(queue[: len(queue) - left])
 
 
 def _selected(queue: Queue) -> Selection:
@@ -212,12 +212,6 @@ def _refuse_budget(budget: object) -> None:
 
 
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
-    for name, module in net.named_modules():
-        if isinstance(module, Factorized):
-            raise TensorpressError(
-                f"layer '{name}' is decomposed already ({module.method}): prune the network as it "
-                "was before."
-            )
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
     for name, parameter in net.named_parameters():
@@ -234,42 +228,62 @@ def _kept_layers(
     exclude: list[Selector],
 ) -> dict[str, str]:
     """Why layers may not be changed, by name."""
-    asked = keep_reasons(
-        net, surveyed, include=include, exclude=exclude, skip_first=False, linear=True
+    free = [
+        dataclasses.replace(layer, obstacle=None) if _may_lose_channels(layer) else layer
+        for layer in surveyed.layers
+    ]
+    reasons = keep_reasons(
+        net,
+        Survey(tuple(free), surveyed.cost),
+        include=include,
+        exclude=exclude,
+        skip_first=False,
+        linear=True,
     )
-    reasons = {}
-    for layer in surveyed.layers:
-        module: Any = layer.module
-        if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-            reasons[layer.name] = "parametrised"
-        elif getattr(module, "transposed", False) and module.groups > 1:
-            reasons[layer.name] = "transposed convolution with groups"
-        elif layer.name in asked and not _is_for_decomposition_only(layer, asked[layer.name]):
-            reasons[layer.name] = asked[layer.name]
-    return reasons
+    own = {layer.name: why for layer in free if (why := _why_whole(layer.module)) is not None}
+    return reasons | own
 
 
-def _is_for_decomposition_only(layer: SurveyedLayer, reason: str) -> bool:
-    """Depthwise and transposed convolutions cannot be decomposed, but can lose channels."""
+def _may_lose_channels(layer: SurveyedLayer) -> bool:
+    """Whether a layer that cannot be decomposed, or is already, can still get narrower."""
     module: Any = layer.module
+    if isinstance(module, Factorized):
+        return bool(layer.cost.inputs)
     one_a_group = is_convolution(module) and module.groups == module.in_channels > 1
-    return reason == layer.obstacle and (one_a_group or getattr(module, "transposed", False))
+    return one_a_group or getattr(module, "transposed", False)
+
+
+def _why_whole(module: Any) -> str | None:
+    if isinstance(module, Factorized):
+        if stays_whole(module):
+            return f"decomposed in blocks of channels ({module.method})"
+        whole = f"its factors depend on how many channels there are ({module.method})"
+        return None if may_narrow(module) else whole
+    if isinstance(module, TTConv2d):
+        return f"already tensorized ({module.method})"
+    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+        return "parametrised"
+    if getattr(module, "transposed", False) and module.groups > 1:
+        return "transposed convolution with groups"
+    return None
 
 
 def _obstacle(
     net: nn.Module, coupled: Coupled, kept: dict[str, str], *, linear: bool
 ) -> str | None:
     """Why coupled channels stay, as far as it can be told without a look at what they do."""
-    if coupled.obstacle is not None:
+    if coupled.obstacle not in (None, RANKS):
         return coupled.obstacle
     writers = coupled.of_role("writes")
     if not writers:
         return "depthwise, on channels that no layer writes"
     for member in coupled.members:
         # A layer whose own filters were asked to stay may still read or pass fewer channels.
-        asked = kept.get(member.layer) in ASKED
-        if member.layer in kept and not (asked and member.role != "writes"):
-            return f"tied to '{member.layer}' ({kept[member.layer]})"
+        why = kept.get(member.part_of)
+        if why is not None and not (why in ASKED and member.role != "writes"):
+            return f"tied to '{member.part_of}' ({why})"
+    if coupled.obstacle is not None:
+        return coupled.obstacle
     if not linear and all(isinstance(net.get_submodule(m.layer), nn.Linear) for m in writers):
         return LINEAR
     return "a single filter, or one a group" if coupled.units < 2 else None
@@ -278,5 +292,6 @@ def _obstacle(
 def _first_reason(reasons: Mapping[Coupled, str | None]) -> str:
     for coupled, reason in reasons.items():
         for member in coupled.of_role("writes"):
-            return f"'{member.layer}': {reason}"
+            if reason != RANKS:
+                return f"'{member.part_of}': {reason}"
     return "its convolutions are depthwise"

@@ -10,11 +10,15 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tensorpress.compression.pruning.coupling import Coupled, Selection
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.widths import record_narrowing
 from tensorpress.surgery import ExampleInputs, run_examples
 
 
 def without(net: nn.Module, selection: Selection) -> nn.Module:
-    """A copy of ``net`` that lacks the selected channels; gradients are asked for as in ``net``."""
+    """A copy of ``net`` that lacks the selected channels; gradients are asked for as in ``net``.
+
+    Layers that got narrower carry a record of it, from which a file tells their structure.
+    """
     model = duplicate(net)
     going: dict[tuple[str, Any], set[int]] = {}
     for coupled, units in selection.items():
@@ -25,6 +29,8 @@ def without(net: nn.Module, selection: Selection) -> nn.Module:
         for (name, take_out), channels in going.items():
             if channels:
                 take_out(model.get_submodule(name), sorted(channels))
+    for name in {member.part_of for coupled in selection for member in coupled.members}:
+        record_narrowing(model.get_submodule(name), net.get_submodule(name))
     for name, parameter in net.named_parameters():
         model.get_parameter(name).requires_grad_(parameter.requires_grad)
     return model

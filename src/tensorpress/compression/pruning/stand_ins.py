@@ -1,0 +1,87 @@
+"""Plain layers in the places of those whose inner reshaping Torch-Pruning does not follow."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tensorpress.layers import Blocks, Factorized, TTConv2d
+from tensorpress.layers.kinds import CONVOLUTIONS, dimensions, is_layer
+from tensorpress.surgery import ExampleInputs, replace_layers, run_examples
+
+POOLS: dict[int, Any] = {
+    1: functional.adaptive_avg_pool1d,
+    2: functional.adaptive_avg_pool2d,
+    3: functional.adaptive_avg_pool3d,
+}
+
+
+class StandIn(nn.Module):
+    """Takes and gives tensors of the shapes that ``layer`` does, by one plain layer.
+
+    Args:
+        layer: what it stands for, which is asked for shapes and is no child of this.
+        channels: that it takes and gives.
+    """
+
+    def __init__(self, layer: nn.Module, channels: tuple[int, int]) -> None:
+        super().__init__()
+        vars(self)["layer"] = layer
+        parameter = next(layer.parameters())
+        options: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        self.dims = _dimensions(layer)
+        self.plain = (
+            CONVOLUTIONS[self.dims - 1](*channels, 1, **options)
+            if self.dims
+            else nn.Linear(*channels, **options)
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self.plain(input)
+        if not self.dims:
+            return output
+        with torch.no_grad():
+            size = vars(self)["layer"](input).shape[-self.dims :]
+        pooled: Tensor = POOLS[self.dims](output, tuple(size))
+        return pooled
+
+
+def stays_whole(layer: nn.Module) -> bool:
+    """Whether a layer is tensorized, or decomposed in blocks of channels."""
+    if isinstance(layer, Factorized):
+        return any(isinstance(part, Blocks) for part in layer)
+    return isinstance(layer, TTConv2d)
+
+
+def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
+    """``net`` itself, with stand-ins for the layers that stay whole; it computes something else."""
+    whole = {name: module for name, module in net.named_modules() if stays_whole(module)}
+    channels: dict[str, tuple[int, int]] = {}
+
+    def watch(name: str, layer: nn.Module) -> Any:
+        axis = -1 - _dimensions(layer)
+
+        def hook(_layer: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            value = args[0] if args else next(iter(kwargs.values()))
+            channels[name] = (value.shape[axis], output.shape[axis])
+
+        return layer.register_forward_hook(hook, with_kwargs=True)
+
+    handles = [watch(name, layer) for name, layer in whole.items()]
+    try:
+        if handles:
+            run_examples(net, example_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return replace_layers(
+        net, {name: StandIn(whole[name], seen) for name, seen in channels.items()}
+    )
+
+
+def _dimensions(layer: nn.Module) -> int:
+    """How many axes the maps of a layer have; 0 for linear layers."""
+    if isinstance(layer, TTConv2d):
+        return 2
+    return dimensions(next(part for part in layer.modules() if is_layer(part)))

@@ -33,9 +33,9 @@ from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Set
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
-from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
+from tensorpress.files import staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples

@@ -91,7 +91,8 @@ class OnnxGraph:
                 kernel = _kernel(part, node, factors if last else None)
                 weights[key] = add_weight(graph, f"{name}/weight", kernel)
             made.append(
-                onnx_ir.node(
+                onnx_ir.Node(
+                    "",
                     node.op_type,
                     [value, weights[key], *(bias if last else ())],
                     _attributes(part, node),
@@ -116,25 +117,27 @@ def _kernel(part: Any, node: Any, scale: Tensor | None) -> Tensor:
     return scaled.to(kernel.dtype)
 
 
-def _attributes(part: Any, node: Any) -> Mapping[str, Any]:
+def _attributes(part: Any, node: Any) -> list[Any]:
     """A sublayer's attributes, with the dense layer's padding on the axes that it works along.
 
     Padding other than with zeros stands before the layer in the graph, for all axes at once.
     """
     if isinstance(part, nn.Linear):
-        attributes: Mapping[str, Any] = node.attributes
-        return attributes
+        return list(node.attributes.values())
+    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
     dims = len(part.kernel_size)
     mine = [works_along(part, axis) for axis in range(dims)]
-    padding = {
+    geometry = {
         name: [size if mine[at % dims] else 0 for at, size in enumerate(sizes)]
         for name in ("pads", "output_padding")
         if (sizes := node.attributes.get_ints(name)) is not None
     }
-    return {
-        "kernel_shape": list(part.kernel_size),
-        "strides": list(part.stride),
-        "dilations": list(part.dilation),
-        "group": part.groups,
-        **padding,
+    geometry |= {
+        "kernel_shape": part.kernel_size,
+        "strides": part.stride,
+        "dilations": part.dilation,
     }
+    return [
+        onnx_ir.AttrInt64("group", part.groups),
+        *(onnx_ir.AttrInt64s(name, sizes) for name, sizes in geometry.items()),
+    ]

@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100, downloaded once."""
 
-import os
 import re
 import tarfile
 import tempfile
@@ -12,6 +11,7 @@ from rich.progress import DownloadColumn
 
 from tensorpress.data.cifar import CifarFiles, find_cifar
 from tensorpress.errors import TensorpressError
+from tensorpress.files import cache_folder
 from tensorpress.progress import progress_bar
 
 SITE = "https://www.cs.toronto.edu/~kriz"
@@ -62,7 +62,7 @@ def downloaded_cifar(name: str, *, allowed: bool = True) -> CifarFiles:
             "that holds its binary files"
         ) from error
     archive = _ARCHIVES[name]
-    cache = Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("tensorpress"))
+    cache = cache_folder(CACHE_VARIABLE)
     folder = cache / archive.folder
     if folder.is_dir():
         return _found(folder)

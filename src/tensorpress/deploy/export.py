@@ -12,9 +12,9 @@ from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.quiet import quiet
-from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export, trace
 from tensorpress.errors import TensorpressError
+from tensorpress.files import staged
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, run_examples
 

@@ -1,7 +1,18 @@
 """Write files and folders so that a crash, a full disk or a second process loses nothing."""
 
-from tensorpress.files.atomic import remove_leftovers, write_atomically, write_whole
+from tensorpress.files.aside import remove_leftovers
 from tensorpress.files.lock import LOCK, locked
+from tensorpress.files.places import cache_folder
+from tensorpress.files.staged import staged, write_atomically, write_whole
 from tensorpress.files.text import printable
 
-__all__ = ["LOCK", "locked", "printable", "remove_leftovers", "write_atomically", "write_whole"]
+__all__ = [
+    "LOCK",
+    "cache_folder",
+    "locked",
+    "printable",
+    "remove_leftovers",
+    "staged",
+    "write_atomically",
+    "write_whole",
+]

@@ -1,14 +1,17 @@
 """One live process a folder."""
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tensorpress.errors import TensorpressError
 
 LOCK = ".lock"
+PATIENCE = 0.1
+"""Seconds to try for, as the last holder may just be removing the file."""
 
 
 @contextlib.contextmanager
@@ -21,51 +24,45 @@ def locked(folder: Path, *, leave_file: bool = True) -> Iterator[None]:
     Raises:
         TensorpressError: a live process holds the folder, or it cannot be written.
     """
-    handle = _open(folder)
-    try:
-        _take(handle, folder)
-        while not _is_in_place(handle, folder):  # its last holder removed it in the meantime
-            os.close(handle)
-            handle = _open(folder)
-            _take(handle, folder)
-        try:
-            yield
-        finally:
-            if not leave_file:
-                (folder / LOCK).unlink(missing_ok=True)
-    finally:
-        os.close(handle)
-
-
-def _open(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        (folder / LOCK).touch()
     except OSError as error:
         raise TensorpressError(
             f"cannot write in {folder}: {error.strerror or error}. Choose another folder."
         ) from error
-
-
-def _is_in_place(handle: int, folder: Path) -> bool:
+    lock = folder_lock(folder, _note_holder)
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(folder / LOCK))
-    except FileNotFoundError:
-        return False
-
-
-def _take(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
-    except BlockingIOError:
-        holder = os.pread(handle, 32, 0).decode(errors="replace") or "unknown"
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
         raise TensorpressError(
-            f"{folder} is in use by a live process (pid {holder}); wait for it to end, "
+            f"{folder} is in use by a live process (pid {_holder(folder)}); wait for it to end, "
             "or choose another folder."
         ) from None
     except OSError as error:
         raise TensorpressError(
             f"cannot lock {folder}: {error.strerror or error}. Choose a folder on another disk."
         ) from error
+    try:
+        yield
+    finally:
+        if not leave_file:
+            with contextlib.suppress(OSError):  # gone, or open, as Windows minds
+                (folder / LOCK).unlink()
+        lock.release()
+
+
+def folder_lock(folder: Path, on_acquired: Callable[[int], None] | None = None) -> FileLock:
+    """The lock of a folder, not taken yet: by the kernel or not at all."""
+    return FileLock(folder / LOCK, fallback_to_soft=False, on_acquired=on_acquired)
+
+
+def _note_holder(handle: int) -> None:
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+
+
+def _holder(folder: Path) -> str:
+    with contextlib.suppress(OSError):  # Windows keeps a locked file from being read
+        return (folder / LOCK).read_text(errors="replace") or "unknown"
+    return "unknown"

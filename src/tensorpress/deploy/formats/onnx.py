@@ -25,8 +25,13 @@ def _prepare() -> dict[str, str]:
     return {name: modules[name].__version__ for name in ("onnx", "onnxruntime")}
 
 
-def to_onnx(program: ExportedProgram) -> Any:
-    """The program as a ``torch.onnx.ONNXProgram``, its batch norms folded by the exporter."""
+def to_onnx(program: ExportedProgram, *, optimize: bool = True) -> Any:
+    """The program as a ``torch.onnx.ONNXProgram``.
+
+    Args:
+        optimize: let the exporter fold constants and batch norms; if not yet, it is to be done by
+            the program's method ``optimize``.
+    """
     axes = [
         {axis: "batch" for axis, size in enumerate(shape) if size is None} or None
         for shape in input_shapes(program)
@@ -37,6 +42,7 @@ def to_onnx(program: ExportedProgram) -> Any:
         verbose=False,
         dynamic_shapes=axes,
         output_names=output_names(program),
+        optimize=optimize,
     )
     assert exported is not None
     for node in exported.model.graph:

@@ -19,12 +19,12 @@ from tensorpress.deploy.execution import ModuleGraph, trace_modules
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.errors import TensorpressError
-from tensorpress.files import write_whole
+from tensorpress.files import cache_folder, write_whole
 from tensorpress.version import VERSION
 
 FOLDER_VARIABLE = "TENSORPRESS_CACHE"
 MOST_BYTES_OF_GRAPHS = 500_000_000
-WAYS = b"2"
+WAYS = b"3"
 """To be raised when layers come to be executed in other ways, so that nothing older is taken."""
 
 
@@ -75,12 +75,8 @@ class PlanCache:
 
 
 def default_folder() -> Path:
-    """The folder in ``TENSORPRESS_CACHE``, else ``tensorpress/plans`` in the user's cache."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tensorpress" / "plans"
+    """The folder in ``TENSORPRESS_CACHE``, else ``plans`` in the user's cache."""
+    return cache_folder(FOLDER_VARIABLE, "plans")
 
 
 def structure_of(net: nn.Module, feed: Feed, traced: ModuleGraph | None) -> str:

@@ -31,11 +31,11 @@ from tensorpress.deploy.planning.table import PlanRow, PlanTable
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
-from tensorpress.deploy.runtimes.onnx_graph import export_dense, read_graph
+from tensorpress.deploy.runtimes.onnx_marks import export_dense, read_graph, write_graph
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
-from tensorpress.deploy.staging import staged
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
+from tensorpress.files import staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
@@ -259,7 +259,7 @@ def _prepare(
         return kind.from_graph(read_graph(stored), net, setting)
     graph = _trying(kind, lambda: export_dense(net, feed))
     if key:
-        kept.keep_graph(key, graph.SerializeToString())
+        kept.keep_graph(key, write_graph(graph))
     return kind.from_graph(graph, net, setting)
 
 

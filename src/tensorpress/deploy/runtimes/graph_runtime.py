@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph, export_dense
+from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph
+from tensorpress.deploy.runtimes.onnx_marks import export_dense
 from tensorpress.deploy.runtimes.runtime import (
     Executions,
     Prepared,

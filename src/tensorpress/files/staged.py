@@ -1,13 +1,14 @@
-"""Files that belong together, written aside and put in their place when all are whole."""
+"""Write files so that a crash leaves either the old ones or the new ones, whole."""
 
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tensorpress.deploy.aside import REPLACED, folder_aside
 from tensorpress.errors import TensorpressError
+from tensorpress.files.aside import REPLACED, folder_aside
+from tensorpress.files.lock import LOCK
 
 
 @contextlib.contextmanager
@@ -15,8 +16,8 @@ def staged(path: Path) -> Iterator[Path]:
     """A place to write ``path`` to, and others beside it; all are moved when the block ends well.
 
     If it ends with an error nothing is left, and what was there before is unchanged. A crash never
-    leaves a new file beside an old one that belongs to another network; what it leaves aside, the
-    next call for a file in that folder removes.
+    leaves a new file beside an old one that belongs to another; what it leaves aside, the next
+    call for a file in that folder removes.
 
     Raises:
         TensorpressError: the folder cannot be written, or the disk is full.
@@ -24,13 +25,15 @@ def staged(path: Path) -> Iterator[Path]:
     made: list[Path] = []
     try:
         if path.is_dir():
-            raise TensorpressError(f"{path} is a folder: give the name of a file in it.")
+            raise TensorpressError(
+                f"cannot write {path}: it is a folder: give the name of a file in it."
+            )
         made = [folder for folder in path.absolute().parents if not folder.exists()]
         nearest = path.absolute().parents[len(made)]
         if not nearest.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file, not a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with folder_aside(path.parent) as folder:
+        with folder_aside(path) as folder:
             yield folder / path.name
             _move(folder, path)
         made = []
@@ -45,11 +48,23 @@ def staged(path: Path) -> Iterator[Path]:
                 empty.rmdir()
 
 
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call ``write`` on a :func:`staged` place for ``path``."""
+    with staged(path) as place:
+        write(place)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """:func:`write_atomically` of text, in UTF-8, or bytes."""
+    with staged(path) as place:
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def _move(folder: Path, path: Path) -> None:
     """One file replaces the old one at once. Of several, the old ones all go before any comes."""
-    files = list(folder.iterdir())
+    files = [file for file in folder.iterdir() if file.name != LOCK]
     for file in files:
-        with open(file, "rb") as written:
+        with open(file, "r+b") as written:
             os.fsync(written.fileno())
     aside = folder / REPLACED
     aside.mkdir()

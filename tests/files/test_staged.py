@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tensorpress.deploy.staging import staged
 from tensorpress.errors import TensorpressError
+from tensorpress.files import staged
 
 
 def write_pair(place: Path, content: str) -> None:

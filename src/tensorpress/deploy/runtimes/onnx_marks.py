@@ -1,0 +1,138 @@
+"""A network as an ONNX graph in which the nodes of its factorized layers are marked."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.deploy.execution import executions_of, factorized_layers, realise
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import import_runtimes
+from tensorpress.deploy.formats.onnx import to_onnx
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.runtimes.onnx_wrapping import without_wrapping
+from tensorpress.deploy.trace import trace
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import plain_chain
+from tensorpress.surgery import replace_layers
+
+MARK = "tensorpress"
+"""The key in a node's metadata under which the name of its layer stands."""
+KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+MOST_BYTES = 1_900_000_000
+
+
+def export_dense(net: nn.Module, feed: Feed) -> Any:
+    """The ``onnx_ir.Model`` of a network, each factorized layer a node to put its chain in for.
+
+    Such a node is marked with the layer's name. In the place of a kernel it holds what the exporter
+    multiplied the kernel of each output channel with, as it folds batch norms.
+
+    Raises:
+        TensorpressError: a layer that cannot be exported, or over 1.9 GB of weights.
+    """
+    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    if size > MOST_BYTES:
+        raise TensorpressError(
+            f"the network holds {size:,} bytes of weights, and an ONNX graph in memory at most "
+            f"{MOST_BYTES:,}: plan it with runtime='torch'."
+        )
+    dense = dense_kernels({n: plain_chain(chain) for n, chain in factorized_layers(net).items()})
+    net = replace_layers(copy.deepcopy(net), dense)
+    names = {id(layer): name for name, layer in dense.items()}
+    weights = {
+        f"{alias}.weight".removeprefix("."): names[id(module)]
+        for alias, module in net.named_modules(remove_duplicate=False)
+        if id(module) in names
+    }
+    with quiet():
+        program = trace(net, feed.resized(2) if feed.batch == 1 else feed)
+        exported = to_onnx(program, optimize=False)
+        layers = _put_probes(exported.model, weights)
+        exported.optimize()
+    _take_probes(exported.model, layers)
+    without_wrapping(exported.model)
+    return exported.model
+
+
+def dense_kernels(chains: Mapping[str, Sequence[nn.Module]]) -> dict[str, nn.Module]:
+    """The one layer that each chain stands for, of those that stand for one."""
+    ways = {name: executions_of(chain)[0] for name, chain in chains.items()}
+    return {name: realise(chains[name], way)[0] for name, way in ways.items() if way.is_dense}
+
+
+def read_graph(content: bytes) -> Any:
+    """The ``onnx_ir.Model`` that was serialised."""
+    modules = import_runtimes("onnx", ("onnx", "onnx_ir"))
+    return modules["onnx_ir"].from_proto(modules["onnx"].ModelProto.FromString(content))
+
+
+def write_graph(model: Any) -> bytes:
+    """An ``onnx_ir.Model`` as :func:`read_graph` takes it."""
+    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+    return bytes(onnx_ir.to_proto(model).SerializeToString())
+
+
+def takes_inputs_first(node: Any) -> bool:
+    """Whether a node's weight is (in, out/groups, ...), not (out, in/groups, ...)."""
+    if node.op_type == "Gemm":
+        return not node.attributes.get_int("transB", 0)
+    return node.op_type in ("ConvTranspose", "MatMul")
+
+
+def by_output(weight: Tensor, node: Any, groups: int) -> Tensor:
+    """A view of a weight of such a node as (groups, out/groups, in/groups, ...)."""
+    grouped = weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+    return grouped.transpose(1, 2) if takes_inputs_first(node) else grouped
+
+
+def _put_probes(model: Any, weights: Mapping[str, str]) -> list[str]:
+    """Mark the nodes of layers, whose weights are of these names, by their place in the list given.
+
+    Each gets a kernel of one value that no other has: what is found there later is that value times
+    what the exporter folded into it, and no two nodes are taken for the same.
+    """
+    layers: list[str] = []
+    for node in list(model.graph):
+        if node.op_type not in KINDS:
+            continue
+        maker = node.inputs[1].producer()
+        transposed = maker is not None and maker.op_type == "Transpose"
+        origin = maker.inputs[0] if transposed else node.inputs[1]
+        if origin.name in weights:
+            node.metadata_props[MARK] = str(len(layers))
+            layers.append(weights[origin.name])
+            shape = origin.shape.numpy()[:: -1 if transposed else 1]
+            probe = torch.full(shape, float(len(layers)))
+            node.replace_input_with(1, add_weight(model.graph, f"{MARK}/{len(layers)}", probe))
+    return layers
+
+
+def _take_probes(model: Any, layers: Sequence[str]) -> None:
+    for node in model.graph:
+        place = node.metadata_props.get(MARK)
+        node.metadata_props.clear()
+        if place is not None:
+            number = int(place)
+            node.metadata_props[MARK] = layers[number]
+            found = torch.tensor(node.inputs[1].const_value.numpy()).double() / (number + 1)
+            rows = by_output(found, node, node.attributes.get_int("group", 1))
+            scale = rows.flatten(2)[..., 0].flatten()
+            del model.graph.initializers[node.inputs[1].name]
+            node.replace_input_with(1, add_weight(model.graph, f"{node.name}/scale", scale))
+
+
+def add_weight(graph: Any, name: str, weight: Tensor) -> Any:
+    """A new initializer of a graph."""
+    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+    tensor = onnx_ir.tensor(weight.contiguous().numpy(), name=name)
+    value = onnx_ir.Value(
+        name=name,
+        const_value=tensor,
+        shape=tensor.shape,
+        type=onnx_ir.TensorType(tensor.dtype),
+    )
+    graph.register_initializer(value)
+    return value

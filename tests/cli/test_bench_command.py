@@ -8,12 +8,7 @@ from command import Command
 from tensorpress.cli import bench
 from tensorpress.deploy import PlanTable
 
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_A_CANDIDATE", 0.0)
+pytestmark = pytest.mark.usefixtures("measured_once")
 
 
 @pytest.fixture

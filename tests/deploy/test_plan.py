@@ -34,16 +34,12 @@ ALIKE = [
 """What need not be asked of every runtime: graphs without a node that others do not have."""
 
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
+
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def _seed() -> None:
     torch.manual_seed(0)
-    for module, seconds in (
-        ("planning.measure", "SECONDS_A_NETWORK"),
-        ("runtimes.graph_runtime", "SECONDS_A_VARIANT"),
-        ("runtimes.torch_eager", "SECONDS_AN_EXECUTION"),
-    ):
-        monkeypatch.setattr(f"tensorpress.deploy.{module}.{seconds}", 0.0)
-        monkeypatch.setattr(f"tensorpress.deploy.{module}.LEAST_ROUNDS", 1)
 
 
 @pytest.fixture(scope="session")

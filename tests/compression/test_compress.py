@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from numpy_train import numpy_truncated
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from zoo import SPECIMENS, Branches, ByWeight, InList, Specimen, Tied, Twice, image, plain
@@ -58,16 +59,14 @@ def decision(result: Account, name: str) -> str:
 
 
 def what_the_factors_say(layer: nn.Module, ranks: tuple[int, ...]) -> Tensor:
-    """The kernel of eq. 7 and 8, from a train of the shifted kernel per group."""
-    weight = layer.weight.detach()
-    groups = getattr(layer, "groups", 1)
+    """The kernel of eq. 7 and 8, from numpy's train of the shifted kernel per group."""
     kernels = []
-    for kernel in weight.chunk(groups):
-        shifted = kernel.movedim(0, -1)
+    for kernel in layer.weight.detach().double().chunk(getattr(layer, "groups", 1)):
+        shifted = kernel.movedim(0, -1).numpy()
         inner = [size for size in shifted.shape[1:-1] if size > 1]
         modes = shifted.reshape(shifted.shape[0], *inner, shifted.shape[-1])
-        train = tp.tt_svd(modes, rank=tp.Ranks(*ranks)).to_tensor()
-        kernels.append(train.reshape(shifted.shape).movedim(-1, 0))
+        train = numpy_truncated(modes, ranks).reshape(shifted.shape)
+        kernels.append(torch.from_numpy(train).movedim(-1, 0))
     return torch.cat(kernels)
 
 

@@ -262,7 +262,9 @@ def test_bfloat16(runtime: str, tmp_path: Path) -> None:
     output = plan(example)
     assert output.dtype == torch.float32
     difference = float((output - expected).abs().max() / expected.abs().max())
-    assert 1e-6 < difference < 0.05 or runtime == "openvino"
+    assert difference < 0.05
+    if runtime == "torch":  # OpenVINO may well take a kernel of float32 for layers so small
+        assert difference > 1e-6
     assert " bf16, " in str(plan)
     plan.export(tmp_path / f"plan{RUNTIMES[runtime].suffix}")
 

@@ -23,6 +23,7 @@ from tensorpress import (
     factorize,
 )
 from tensorpress.layers import METHODS, Blocks, Factorized, factorize_layer, prepare_layer
+from tensorpress.layers.methods.method import Factorization
 
 RIVALS = [name for name in METHODS if name != "ttpwt"]
 PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -320,14 +321,19 @@ def test_half_precision(method: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("method", RIVALS)
-def test_more_energy_takes_more_ranks_and_errs_less(method: str) -> None:
+def test_more_energy_takes_more_parameters_and_errs_less(method: str) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 6, 3)
+
+    def parameters(fit: Factorization) -> int:
+        return sum(p.numel() for p in fit.to_module(conv).parameters())
+
     fit = prepare_layer("conv", conv, method)
     fits = [fit(Energy(tau)) for tau in (0.2, 0.5, 0.9)]
     for less, more in pairwise(fits):
         assert less.relative_error > more.relative_error
         assert less.kept_energy < more.kept_energy
+        assert parameters(less) < parameters(more)
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2)])

@@ -81,17 +81,17 @@ def test_a_kernel_of_zeros_has_no_spectra() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("name", "entry", "message"),
     [
-        {"9": LayerEntry("ttpwt", (1, 1, 1))},
-        {"0": LayerEntry("ttpwt", (1, 1))},
-        {"0": LayerEntry("ttpwt", (10**6, 1, 1))},
-        {"0": LayerEntry("magic", (1, 1, 1))},
+        ("9", LayerEntry("ttpwt", (1, 1, 1)), "has no layer '9'"),
+        ("0", LayerEntry("ttpwt", (1, 1)), "2 ranks"),
+        ("0", LayerEntry("ttpwt", (10**6, 1, 1)), "cannot have the ranks"),
+        ("0", LayerEntry("magic", (1, 1, 1)), "magic"),
     ],
 )
-def test_entries_of_another_network_are_refused(wrong: dict[str, LayerEntry]) -> None:
-    with pytest.raises(TensorpressError):
-        read_spectra(conv(), wrong, {})
+def test_entries_of_another_network_are_refused(name: str, entry: LayerEntry, message: str) -> None:
+    with pytest.raises(TensorpressError, match=message):
+        read_spectra(conv(), {name: entry}, {})
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 PROPERTY = settings(deadline=None, derandomize=True, print_blob=True)
 EXACT = {torch.float32: 1e-5, torch.float64: 1e-10}
-CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVS: dict[int, type[Conv]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 @dataclass(frozen=True)

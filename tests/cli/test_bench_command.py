@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from tensorpress.cli import bench
 from tensorpress.deploy import PlanTable
+from tensorpress.training.curves import can_plot
 
 pytestmark = pytest.mark.usefixtures("measured_once")
 
@@ -41,7 +41,7 @@ def test_it_prints_and_writes_the_rows(
     assert written["bytes"]["file"] == size < written["bytes"]["dense"]
     table = PlanTable.from_dict(written["cells"][0]["table"])
     assert str(table) in Path("bench/bench.txt").read_text()
-    assert Path("bench/bench.png").exists() == bench.can_plot()
+    assert Path("bench/bench.png").exists() == can_plot()
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def spectra(tensor: Tensor, train: TensorTrain) -> Iterator[tuple[Array, Array, 
     """
     work = EPS[tensor.dtype if tensor.dtype == torch.float64 else torch.float32]
     for n, (matrix, rank) in enumerate(zip(unfoldings(tensor, train), train.ranks, strict=True)):
-        s = np.linalg.svd(matrix, compute_uv=False)
+        s: Any = np.linalg.svd(matrix, compute_uv=False)
         moved = max(40 * EPS[torch.float64], 8 * work if n else 0.0) * np.sqrt((s**2).sum())
         yield np.maximum(s - moved, 0), s, s + moved, rank
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from numpy_train import numpy_contract, numpy_tt_svd
+from numpy_train import Array, numpy_contract, numpy_tt_svd
 from reference import (
     EPS,
-    Array,
     ill_conditioned,
     make,
     relative,

@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_removes_nothing(
     def no_locks(*_: object) -> None:
         raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(aside.fcntl, "flock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     (tmp_path / f"{aside.PREFIX}abc").mkdir()
     write(tmp_path / "net.pt2", "whole")
     assert names(tmp_path) == [f"{aside.PREFIX}abc", "net.pt2"]
@@ -95,7 +95,8 @@ def test_a_file_system_without_locks_removes_nothing(
 def test_a_folder_that_another_process_took_for_a_leftover_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, taken = tempfile.mkdtemp, []
+    make = tempfile.mkdtemp
+    taken: list[object] = []
 
     def make_and_lose(**where: object) -> str:
         folder = make(**where)  # type: ignore[call-overload]

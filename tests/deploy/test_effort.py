@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.deploy import effort as effort_module
 from tensorpress.deploy.effort import ONCE, Effort, Rounds, effort, measuring_with
 
 
@@ -23,7 +22,7 @@ def test_as_many_rounds_as_fit_by_the_second_call(
         nonlocal now
         now += next(taken)
 
-    monkeypatch.setattr(effort_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("time.perf_counter", lambda: now)
     assert Rounds(seconds, 3, 10).of(call) == expected
 
 

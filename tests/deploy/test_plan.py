@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import read_feed
+from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import Setting, torch_eager
 from tensorpress.deploy.runtimes import runtime as runtime_module
@@ -215,11 +217,13 @@ def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Pa
 
 
 def test_memory_formats_are_tried_once_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-    times = torch_eager.interleaved_times
-    monkeypatch.setattr(
-        torch_eager, "interleaved_times", lambda *given: (tried.append(given), times(*given))[1]
-    )
+    tried: list[int] = []
+
+    def watched(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+        tried.append(rounds)
+        return interleaved_times(calls, rounds)
+
+    monkeypatch.setattr(torch_eager, "interleaved_times", watched)
     net = nn.Sequential(tp.factorize(nn.Conv2d(3, 8, 3), rank=tp.Ranks(2, 3, 2)), nn.ReLU()).eval()
     feed = read_feed(torch.randn(2, 3, 6, 6), dynamic_batch=True)
     prepared = RUNTIMES["torch"].prepare(net, feed, Setting(1))

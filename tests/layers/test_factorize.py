@@ -31,7 +31,7 @@ from tensorpress.layers import Factorized, factorize_layer
 def conv2d(*sizes: int, dtype: torch.dtype = torch.float64, **options: Any) -> nn.Conv2d:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return nn.Conv2d(*sizes, dtype=dtype, **options)
+        return nn.Conv2d(*sizes, dtype=dtype, **options)  # type: ignore[misc]
 
 
 def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -92,7 +92,7 @@ def test_children_are_plain_and_as_many_as_the_modes(case: Case) -> None:
     assert len(chain) == len(modes(conv)) == len(chain.ranks) + 1
     assert {type(sublayer) for sublayer in chain} == {type(conv)}
     assert {sublayer.groups for sublayer in chain} == {conv.groups}  # type: ignore[union-attr]
-    assert [sublayer.bias is not None for sublayer in chain[:-1]] == [False] * (len(chain) - 1)  # type: ignore[arg-type, index]
+    assert [sublayer.bias for sublayer in list(chain)[:-1]] == [None] * (len(chain) - 1)
     if conv.bias is None:
         assert chain[-1].bias is None
     else:

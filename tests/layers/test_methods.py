@@ -175,7 +175,7 @@ def test_sublayers_of_the_papers(method: str) -> None:
     assert tuple(math.prod(axis) for axis in zip(*strides, strict=True)) == (2, 3)  # type: ignore[arg-type]
 
 
-UNIT = {
+UNIT: dict[str, list[tuple[tuple[int, ...], ...]]] = {
     "tucker2": [((1, 1), (3, 4), (3,)), ((1, 3), (3, 4), (3, 4))],
     "tt": [((1, 3), (4, 3, 2), (4, 2)), ((3, 1), (4, 3, 2), (4, 3)), ((1, 1), (4, 3, 2), (4,))],
     "tensor-ring": [((1, 3), (2, 2, 3, 4), (2, 2, 4)), ((1, 1), (2, 2, 3, 4), (2, 2))],
@@ -283,7 +283,7 @@ def test_balance_keeps_the_function_and_lessens_the_squares(method: str, groups:
     )
     assert relative(call(one, inputs), call(two, inputs)) < 1e-10
     squares = [
-        sum(float(layer.weight.detach().square().sum()) for layer in plain(chain))  # type: ignore[union-attr, operator]
+        sum(float(layer.weight.detach().square().sum()) for layer in plain(chain))  # type: ignore[union-attr, operator, misc]
         for chain in (one, two)
     ]
     assert squares[1] < squares[0]

@@ -26,7 +26,7 @@ def entries(net: nn.Module, rank: tp.Energy | tp.Ranks | tp.RelativeError) -> di
 def test_the_first_step_is_the_spectrum_of_the_first_unfolding(groups: int) -> None:
     net = conv(groups)
     found = read_spectra(net, entries(net, tp.Ranks(3, 5, 4)), {})["0"]
-    squares = 0
+    squares = torch.zeros((), dtype=torch.float64)
     for kernel in net[0].weight.detach().double().chunk(groups):
         unfolding = kernel.permute(1, 2, 3, 0).reshape(12 // groups, -1)
         squares = squares + torch.linalg.svdvals(unfolding) ** 2

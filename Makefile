@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed bench-training clean
+.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed bench-training clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -18,7 +18,16 @@ check: .venv/.dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	for file in tests/conftest.py tests/*/conftest.py; do .venv/bin/mypy $$file || exit 1; done
 	.venv/bin/lint-imports
+
+# TESTS=tests/cli for others; CONTRIBUTING.md says what these are for.
+TESTS ?= tests/test_lowest_versions.py tests/networks tests/files tests/surgery tests/decompose \
+	tests/layers tests/artifacts tests/data tests/deploy/test_export.py tests/deploy/test_fold.py \
+	tests/compression/test_compress.py tests/compression/pruning tests/compression/calibration \
+	tests/training/test_loop.py tests/training/test_optimizers.py tests/cli/test_commands.py
+test-lowest: .venv-lowest/.ready
+	.venv-lowest/bin/python -m pytest $(TESTS)
 
 docs: .venv/.dev
 	$(PY) scripts/make_api_docs.py
@@ -50,6 +59,12 @@ bench-training: .venv/.demo
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
+.venv-lowest/.ready: pyproject.toml constraints-lowest.txt
+	PYTHON="$(PYTHON)" sh scripts/make_venv.sh .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt \
+		--editable '.[train,report,onnx,openvino,prune]' tensorly pytest hypothesis
+	@touch $@
+
 bench-bad-days: .venv/.dev
 	$(PY) benchmarks/bad_days.py
 
@@ -63,4 +78,4 @@ bench-calibrate: .venv/.dev
 	$(PY) benchmarks/calibrate.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

@@ -50,7 +50,7 @@ def main() -> None:
             theirs, ours = sum(row[0] for row in rows), sum(row[1] for row in rows)
             totals = [totals[0] + theirs, totals[1] + ours]
             add_row(table, name, len(kernels), tau, theirs, ours, max(row[2] for row in rows))
-        add_row(table, "both", 0, tau, *totals, 0.0)
+        add_row(table, "both", 0, tau, totals[0], totals[1], 0.0)
     console = Console()
     console.print(table)
     console.print(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ def main() -> None:
     runtimes = args.runtimes.split(",")
     threads = [int(count) for count in args.threads.split(",")]
     print(f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}\n")
-    content = {}
+    content: dict[str, Any] = {}
     for name in args.nets.split(","):
         dense, account = compressed(name, args.weights, args.speedup)
         print(f"{name}: PCR {account.pcr:.2f}, FCR {account.fcr:.2f}")

@@ -36,7 +36,7 @@ def plot(rows: list[Result]) -> None:
         if "calibrated" in row.method and row.network.startswith("resnet"):
             label = f"{row.network}, {row.epochs} epochs, {row.method.rsplit(', ', 1)[1]}"
             lines.setdefault(label, []).append((row.pcr, row.worse_dacc, row.stderr))
-    drawn = []
+    drawn: list[Line] = []
     for label, found in lines.items():
         pcr, dacc, error = zip(*sorted(found), strict=True)
         points = list(zip(pcr, dacc, strict=True))

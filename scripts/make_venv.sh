@@ -1,8 +1,9 @@
 #!/bin/sh
-# Make .venv with pip in it. Debian and Ubuntu ship Python without ensurepip, so that
+# Make a virtual environment, .venv or the one named, with pip in it. Debian and Ubuntu ship Python without ensurepip, so that
 # `python3 -m venv` fails on a fresh machine; its package is installed where we may.
 set -eu
 PYTHON="${PYTHON:-python3}"
+VENV="${1:-.venv}"
 
 command -v "$PYTHON" >/dev/null 2>&1 || {
     echo "error: '$PYTHON' was not found. Install Python 3.11 or newer, or run: make PYTHON=/path/to/python3" >&2
@@ -14,8 +15,8 @@ command -v "$PYTHON" >/dev/null 2>&1 || {
 }
 
 venv() {
-    rm -rf .venv
-    "$PYTHON" -m venv .venv
+    rm -rf "$VENV"
+    "$PYTHON" -m venv "$VENV"
 }
 
 if ! "$PYTHON" -c 'import ensurepip' >/dev/null 2>&1; then

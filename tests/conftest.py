@@ -16,3 +16,12 @@ def _plans_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENSORPRESS_CACHE", str(tmp_path_factory.mktemp("plans")))
         yield
+
+
+@pytest.fixture
+def measured_once() -> Iterator[None]:
+    """Plans time everything a single time: which way is faster is not asked of them here."""
+    from tensorpress.deploy.effort import ONCE, measuring_with
+
+    with measuring_with(ONCE):
+        yield

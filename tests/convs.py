@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy_train import Array, numpy_truncated
 from torch import Tensor, nn
 
-Array = NDArray[np.float64]
 Conv = (
     nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 )
@@ -154,18 +153,6 @@ def modes(conv: Conv) -> list[int]:
     """The shape of a group's shifted kernel, without the axes where the kernel is 1."""
     spatial = [size for size in conv.kernel_size if size > 1]
     return [conv.in_channels // conv.groups, *spatial, conv.out_channels // conv.groups]
-
-
-def numpy_truncated(tensor: Array, ranks: Sequence[int]) -> Array:
-    """The tensor that TT-SVD with these ranks stands for (Algorithm 1 of the paper)."""
-    shape, left, rest = tensor.shape, 1, tensor
-    whole = np.ones((1, 1))
-    for size, rank in zip(shape, ranks, strict=False):
-        u, s, v = np.linalg.svd(rest.reshape(left * size, -1), full_matrices=False)
-        core = u[:, :rank].reshape(left, size * rank)
-        whole = (whole @ core).reshape(-1, rank)
-        rest, left = s[:rank, None] * v[:rank], rank
-    return (whole @ rest).reshape(shape)
 
 
 def with_truncated_kernel(conv: Conv, ranks: Sequence[int]) -> Conv:

@@ -20,6 +20,14 @@ def net(width: int = 16) -> nn.Sequential:
     )
 
 
+def first() -> list[nn.Module]:
+    return list(net())[:3]
+
+
+def last() -> list[nn.Module]:
+    return list(net())[2:]
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     torch.manual_seed(0)
@@ -228,25 +236,28 @@ class Noted(nn.Flatten):
 INTO: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "wider": (lambda: net(24), "another network: tensors"),
     "no bias": (
-        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, bias=False), *net()[2:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, bias=False), *last()),
         "1 unexpected .1.pointwise_out.bias",
     ),
     "other kernel": (
-        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 5), *net()[2:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 5), *last()),
         "of another shape",
     ),
     "pointwise": (
-        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 1), *net()[2:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 1), *last()),
         "takes 1 ranks",
     ),
     "depthwise": (
-        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), *net()[2:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3, groups=16), *last()),
         "'1' is factorized there, and a Conv2d here",
     ),
     "no such layer": (lambda: nn.Sequential(nn.Conv2d(3, 16, 3)), "has a layer '1'"),
     "one layer": (lambda: nn.Conv2d(16, 16, 3), "has a layer '1'"),
     "hooked": (hooked, "layer '1' carries forward_hooks"),
-    "extra state": (lambda: nn.Sequential(*net()[:3], Noted()), "'3._extra_state'.*is a dict"),
+    "extra state": (
+        lambda: nn.Sequential(*first(), Noted()),
+        "'3._extra_state'.*is a dict",
+    ),
 }
 
 
@@ -266,6 +277,6 @@ def test_network_already_compressed(file: Path) -> None:
 
 def test_lazy_network(file: Path) -> None:
     with pytest.raises(tp.TensorpressError, match="lazy"):
-        tp.load(file, into=nn.Sequential(nn.LazyConv2d(16, 3), *net()[1:]))
+        tp.load(file, into=nn.Sequential(nn.LazyConv2d(16, 3), *list(net())[1:]))
     with pytest.raises(tp.TensorpressError, match=r"torch\.nn\.Module, not a dict"):
         tp.load(file, into={})

@@ -129,15 +129,15 @@ def parametrised() -> nn.Module:
 INTO: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "parametrised": (parametrised, "layer '0' is narrower in .* and parametrised in this network"),
     "narrower": (
-        lambda: nn.Sequential(nn.Conv2d(3, 2, 3), *net()[1:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 2, 3), *list(net())[1:]),
         "'0' has out_channels=. there, and 2 here",
     ),
     "of another kernel": (
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 5), *net()[1:]),
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 5), *list(net())[1:]),
         r"of another shape \(0\.weight\)",
     ),
     "of another kind": (
-        lambda: nn.Sequential(nn.Identity(), *net()[1:]),
+        lambda: nn.Sequential(nn.Identity(), *list(net())[1:]),
         "'0' has fewer out_channels there, and is a Identity here",
     ),
 }

@@ -14,7 +14,25 @@ from torch import nn
 import tensorpress as tp
 
 Json = Any
-ODD = (None, True, 0, -1, 1, 2**31, 10**30, 0.5, 1e308, "", "ttpwt", "..", "\0", [], {}, [[]], "9")
+ODD: tuple[Json, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1,
+    2**31,
+    10**30,
+    0.5,
+    1e308,
+    "",
+    "ttpwt",
+    "..",
+    "\0",
+    [],
+    {},
+    [[]],
+    "9",
+)
 
 
 def alter_bytes(content: bytes, draw: random.Random) -> bytes:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import size
 
+from tensorpress.artifacts import read_manifest
+
 
 def test_a_network_of_1000_layers(tmp_path: Path) -> None:
-    assert set(size.deep_seconds(1000, tmp_path / "net.tp")) == {"compress", "save", "load"}
+    size.deep_seconds(1000, tmp_path / "net.tp")
+    assert len(read_manifest(tmp_path / "net.tp").layers) == 1000
 
 
 def test_a_large_kernel_takes_at_most_three_times_its_memory() -> None:

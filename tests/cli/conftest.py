@@ -90,7 +90,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for _ in range(20):
             answers = net(images)
-        net.linear.bias -= answers.mean(0)
+        net.linear.bias.sub_(answers.mean(0))
     file = tmp_path_factory.mktemp("weights") / "resnet20.th"
     state = torch.nn.DataParallel(net).state_dict()
     torch.save({"state_dict": state, "best_prec1": 92.6}, file)

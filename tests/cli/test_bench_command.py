@@ -5,15 +5,10 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from tensorpress.cli import bench
+from tensorpress.charts import can_plot
 from tensorpress.deploy import PlanTable
 
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_AN_EXECUTION", 0.0)
+pytestmark = pytest.mark.usefixtures("measured_once")
 
 
 @pytest.fixture
@@ -46,7 +41,7 @@ def test_it_prints_and_writes_the_rows(
     assert written["bytes"]["file"] == size < written["bytes"]["dense"]
     table = PlanTable.from_dict(written["cells"][0]["table"])
     assert str(table) in Path("bench/bench.txt").read_text()
-    assert Path("bench/bench.png").exists() == bench.can_plot()
+    assert Path("bench/bench.png").exists() == can_plot()
 
 
 @pytest.mark.parametrize(

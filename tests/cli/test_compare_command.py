@@ -9,10 +9,8 @@ from tensorpress.cli.compare import _table
 from tensorpress.experiments.paper import tables_on
 
 
-def test_rows_are_printed_kept_and_not_done_again(
-    tensorpress: Command, cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
+@pytest.mark.usefixtures("measured_once")
+def test_rows_are_printed_kept_and_not_done_again(tensorpress: Command, cifar: Path) -> None:
     asked = [
         *("compare", "--net", "my_nets.own:make", "--data", cifar, "--budget-macs", "1.3,900"),
         *("--methods", "spatial-svd,ttpwt,fpgm", "-o", "OUT"),
@@ -62,11 +60,8 @@ def test_wrong_arguments(
     assert answer.err.count("\n") == 1
 
 
-def test_a_budget_of_time_and_rounded_ranks_on_the_command_line(
-    tensorpress: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("SECONDS_A_NETWORK", "LEAST_ROUNDS", "MOST_ROUNDS"):
-        monkeypatch.setattr(f"tensorpress.deploy.planning.measure.{name}", 1)
+@pytest.mark.usefixtures("measured_once")
+def test_a_budget_of_time_and_rounded_ranks_on_the_command_line(tensorpress: Command) -> None:
     answer = tensorpress(
         *("compress", "--net", "my_nets.own:make", "--budget-macs", 1.2, "--budget-ms", 100000),
         *("--threads", 1, "--batch", 2, "--round-to", 2, "-o", "out"),

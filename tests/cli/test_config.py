@@ -206,7 +206,11 @@ def test_a_run_asks_for_what_another_did(
 def test_a_config_of_before_is_read(
     tensorpress: Command, asked: list[Request], tmp_path: Path
 ) -> None:
-    text = {"method": "ttpwt", "rank": None, "budget": "Budget(params=4, macs=None)"}
+    text: dict[str, object] = {
+        "method": "ttpwt",
+        "rank": None,
+        "budget": "Budget(params=4, macs=None)",
+    }
     text |= {"include": None, "exclude": ["b"], "calibration": {"images": 32, "recover": False}}
     config = {"kind": "run", "network": {"name": "vggnet"}, "compression": text}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -70,7 +70,7 @@ def test_a_budget_that_is_met_already_changes_nothing() -> None:
 
 def test_a_budget_out_of_reach_names_the_best() -> None:
     options, whole = problem(0)
-    cheapest = tuple(min(range(len(o)), key=lambda i, o=o: o[i].params) for o in options)
+    cheapest = tuple(o.index(min(o, key=lambda option: option.params)) for o in options)
     best = cost(options, whole, cheapest)[0]
     with pytest.raises(tp.TensorpressError, match=rf"PCR 100 cannot be reached.*PCR is {best:.2f}"):
         choose_least_loss(options, whole, tp.Budget(params=100))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress import timed
+from tensorpress.compression import timed
 from tensorpress.compression.least_loss import Option, choose_least_loss
 
 IMAGE = torch.zeros(1, 3, 12, 12)
@@ -98,9 +98,8 @@ def test_with_images_the_time_is_kept_as_well():
         )  # fmt: skip
 
 
-def test_a_real_clock_gives_a_network_that_computes(monkeypatch):
-    for name in ("SECONDS_A_NETWORK", "LEAST_ROUNDS", "MOST_ROUNDS"):
-        monkeypatch.setattr(f"tensorpress.deploy.planning.measure.{name}", 1)
+@pytest.mark.usefixtures("measured_once")
+def test_a_real_clock_gives_a_network_that_computes():
     budget = tp.Budget(params=1.5, milliseconds=1e6, threads=1, batch=2)
     result = tp.compress(small_net(), IMAGE, budget=budget)
     assert result.pcr >= 1.5
@@ -149,9 +148,8 @@ def test_a_third_price_is_the_one_that_counts_where_only_time_is_short():
 
 
 @pytest.mark.parametrize("method", ["kronecker", "tt", "tensor-ring", "hierarchical-tucker"])
-def test_methods_with_blocks_are_timed_beside_the_dense_kernel(method, monkeypatch):
-    for name in ("SECONDS_A_NETWORK", "LEAST_ROUNDS", "MOST_ROUNDS"):
-        monkeypatch.setattr(f"tensorpress.deploy.planning.measure.{name}", 1)
+@pytest.mark.usefixtures("measured_once")
+def test_methods_with_blocks_are_timed_beside_the_dense_kernel(method):
     budget = tp.Budget(macs=1.3, milliseconds=1e6, threads=1)
     result = tp.compress(small_net(), IMAGE, method=method, budget=budget)
     assert result.fcr >= 1.3

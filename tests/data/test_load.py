@@ -113,8 +113,8 @@ def test_digits() -> None:
     own = {tuple(row) for row in (load_digits().data * 255 / 16).round().astype(int).tolist()}
     assert {tuple(row) for row in seen.tolist()} == own
     pixels = data.train.images.double() / 255
-    assert data.mean == (pytest.approx(pixels.mean().item(), abs=1e-4),)
-    assert data.std == (pytest.approx(pixels.std().item(), abs=1e-4),)
+    assert list(data.mean) == pytest.approx([pixels.mean().item()], abs=1e-4)
+    assert list(data.std) == pytest.approx([pixels.std().item()], abs=1e-4)
     assert torch.equal(data.test.images, load_data("digits").test.images)
 
 

@@ -1,4 +1,4 @@
-"""What the decompositions are held against: TT-SVD in numpy float64, and tensors to try it on."""
+"""How decompositions are held against TT-SVD in numpy, and tensors to try them on."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,33 +8,13 @@ import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy_train import Array
 from torch import Tensor
 
 from tensorpress import TensorTrain
 
-Array = NDArray[np.float64]
-
 PROPERTY = settings(deadline=None, derandomize=True, print_blob=True)
 EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
-
-
-def numpy_tt_svd(tensor: Array, choose: Callable[[Array, int], int]) -> list[Array]:
-    """Algorithm 1 of the paper; ``choose`` takes singular values and the number of the step."""
-    shape, cores, left, rest = tensor.shape, [], 1, tensor
-    for n in range(tensor.ndim - 1):
-        u, s, v = np.linalg.svd(rest.reshape(left * shape[n], -1), full_matrices=False)
-        rank = choose(s, n)
-        cores.append(u[:, :rank].reshape(left, shape[n], rank))
-        rest, left = s[:rank, None] * v[:rank], rank
-    return [*cores, rest.reshape(left, shape[-1], 1)]
-
-
-def numpy_contract(cores: list[Array]) -> Array:
-    full = cores[0]
-    for core in cores[1:]:
-        full = np.tensordot(full, core, axes=1)
-    return full[0, ..., 0]
 
 
 def smallest_above(tau: float, power: int = 2) -> Callable[[Array, int], int]:
@@ -70,7 +50,7 @@ def spectra(tensor: Tensor, train: TensorTrain) -> Iterator[tuple[Array, Array, 
     """
     work = EPS[tensor.dtype if tensor.dtype == torch.float64 else torch.float32]
     for n, (matrix, rank) in enumerate(zip(unfoldings(tensor, train), train.ranks, strict=True)):
-        s = np.linalg.svd(matrix, compute_uv=False)
+        s: Any = np.linalg.svd(matrix, compute_uv=False)
         moved = max(40 * EPS[torch.float64], 8 * work if n else 0.0) * np.sqrt((s**2).sum())
         yield np.maximum(s - moved, 0), s, s + moved, rank
 

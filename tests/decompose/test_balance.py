@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy_train import numpy_contract
 from reference import (
     PROPERTY,
     decaying,
     gaussian,
     ill_conditioned,
     make,
-    numpy_contract,
     relative,
     tensors,
 )

@@ -58,8 +58,8 @@ def test_no_worse_than_tensorly(tensor: Tensor, rank: int) -> None:
             found = parafac(tensor.numpy(), rank, init=start, random_state=0)
             made = torch.from_numpy(tl.cp_to_tensor(found))
             theirs.append(float((made - tensor).norm() / tensor.norm()))
-    made = float((sum_of_terms(terms.factors) - tensor).norm() / tensor.norm())
-    assert terms.relative_error == pytest.approx(made)
+    ours = float((sum_of_terms(terms.factors) - tensor).norm() / tensor.norm())
+    assert terms.relative_error == pytest.approx(ours)
     assert terms.relative_error <= min(theirs) * 1.002
 
 

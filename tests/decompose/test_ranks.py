@@ -156,7 +156,8 @@ def test_ranks_that_make_no_sense(values: tuple[object, ...]) -> None:
 
 
 def test_no_ranks_at_all() -> None:
-    for empty in ((), ([],)):
+    empties: tuple[tuple[list[int], ...], ...] = ((), ([],))
+    for empty in empties:
         with pytest.raises(TensorpressError, match="at least one rank"):
             Ranks(*empty)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy_train import numpy_contract, numpy_tt_svd
 from reference import (
     PROPERTY,
     bounds,
@@ -15,9 +16,7 @@ from reference import (
     gaussian,
     ill_conditioned,
     make,
-    numpy_contract,
     numpy_cores,
-    numpy_tt_svd,
     relative,
     smallest_above,
     spectra,

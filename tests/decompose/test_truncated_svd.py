@@ -5,13 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from numpy_train import Array, numpy_contract, numpy_tt_svd
 from reference import (
     EPS,
-    Array,
     ill_conditioned,
     make,
-    numpy_contract,
-    numpy_tt_svd,
     relative,
     smallest_above,
 )

@@ -21,12 +21,12 @@ from tensorpress.deploy.memory import peak_bytes
 SHAPE = (3, 8, 9)
 
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
+
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def _seed() -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.graph_runtime.SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr("tensorpress.deploy.runtimes.torch_eager.SECONDS_AN_EXECUTION", 0.0)
 
 
 def nets() -> tuple[nn.Module, nn.Module]:

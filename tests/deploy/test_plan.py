@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tensorpress as tp
 from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import read_feed
+from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import Setting, torch_eager
 from tensorpress.deploy.runtimes import runtime as runtime_module
@@ -34,16 +36,12 @@ ALIKE = [
 """What need not be asked of every runtime: graphs without a node that others do not have."""
 
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
+
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+def _seed() -> None:
     torch.manual_seed(0)
-    for module, seconds in (
-        ("planning.measure", "SECONDS_A_NETWORK"),
-        ("runtimes.graph_runtime", "SECONDS_A_VARIANT"),
-        ("runtimes.torch_eager", "SECONDS_AN_EXECUTION"),
-    ):
-        monkeypatch.setattr(f"tensorpress.deploy.{module}.{seconds}", 0.0)
-        monkeypatch.setattr(f"tensorpress.deploy.{module}.LEAST_ROUNDS", 1)
 
 
 @pytest.fixture(scope="session")
@@ -218,11 +216,13 @@ def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Pa
 
 
 def test_memory_formats_are_tried_once_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = []
-    times = torch_eager.interleaved_times
-    monkeypatch.setattr(
-        torch_eager, "interleaved_times", lambda *given: (tried.append(given), times(*given))[1]
-    )
+    tried: list[int] = []
+
+    def watched(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+        tried.append(rounds)
+        return interleaved_times(calls, rounds)
+
+    monkeypatch.setattr(torch_eager, "interleaved_times", watched)
     net = nn.Sequential(tp.factorize(nn.Conv2d(3, 8, 3), rank=tp.Ranks(2, 3, 2)), nn.ReLU()).eval()
     feed = read_feed(torch.randn(2, 3, 6, 6), dynamic_batch=True)
     prepared = RUNTIMES["torch"].prepare(net, feed, Setting(1))
@@ -265,7 +265,9 @@ def test_bfloat16(runtime: str, tmp_path: Path) -> None:
     output = plan(example)
     assert output.dtype == torch.float32
     difference = float((output - expected).abs().max() / expected.abs().max())
-    assert 1e-6 < difference < 0.05 or runtime == "openvino"
+    assert difference < 0.05
+    if runtime == "torch":  # OpenVINO may well take a kernel of float32 for layers so small
+        assert difference > 1e-6
     assert " bf16, " in str(plan)
     plan.export(tmp_path / f"plan{RUNTIMES[runtime].suffix}")
 

@@ -15,18 +15,17 @@ import tensorpress as tp
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.planning import cache
 from tensorpress.deploy.planning.cache import PlanCache, default_folder, graph_key
-from tensorpress.deploy.runtimes import graph_runtime, torch_eager
 
 IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
 
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
+
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     torch.manual_seed(0)
     monkeypatch.setenv("TENSORPRESS_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr("tensorpress.deploy.planning.measure.SECONDS_A_NETWORK", 0.0)
-    monkeypatch.setattr(graph_runtime, "SECONDS_A_VARIANT", 0.0)
-    monkeypatch.setattr(torch_eager, "SECONDS_AN_EXECUTION", 0.0)
 
 
 def net(seed: int = 0) -> nn.Module:

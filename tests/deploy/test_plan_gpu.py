@@ -50,6 +50,7 @@ def test_recorded_outputs_are_not_written_over():
 
 @needs_gpu
 def test_the_bench_takes_gpus():
-    found = benchmark(*pair(), (3, 32, 32), runtimes=RUNTIMES, batches=(1, 64), cache=False)
+    dense, small = pair()
+    found = benchmark(dense, small, (3, 32, 32), runtimes=RUNTIMES, batches=(1, 64), cache=False)
     print(found)
     assert {cell.runtime for cell in found.cells} == set(RUNTIMES)

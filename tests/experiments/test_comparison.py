@@ -10,6 +10,7 @@ import torch
 import tensorpress as tp
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.data import Dataset, ImageSet, normalise
+from tensorpress.deploy.latency import interleaved_seconds
 from tensorpress.experiments import comparison
 from tensorpress.experiments.comparison import (
     COMPARED,
@@ -51,7 +52,7 @@ ASKED = Comparison(METHODS, (1.5, 3.0), Recipe(1, lr=0.01, batch_size=16), batch
 def test_every_method_at_every_budget_is_a_row(tmp_path):
     net, data = tiny()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    heard = []
+    heard: list[Row] = []
     rows = compare("tiny", net, data, ASKED, tmp_path, command="words", on_row=heard.append)
     assert rows == heard
     assert [(r.budget, r.method) for r in rows] == [(b, m) for b in (1.5, 3.0) for m in METHODS]
@@ -168,7 +169,7 @@ def test_taylor_sees_training_images_with_their_labels():
 def test_pruned_networks_are_fine_tuned_and_timed_beside_the_whole_one(tmp_path, monkeypatch):
     net, data = tiny()
     timed = []
-    interleaved = comparison.interleaved_seconds
+    interleaved = interleaved_seconds
 
     def watched(plans, inputs, *, rounds):
         timed.append([tp.count(plan.runner.net, inputs).macs for plan in plans])

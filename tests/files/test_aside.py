@@ -99,7 +99,8 @@ def test_a_file_system_without_locks_removes_nothing(
 def test_a_folder_that_another_process_took_for_a_leftover_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, taken = tempfile.mkdtemp, []
+    make = tempfile.mkdtemp
+    taken: list[object] = []
 
     def make_and_lose(**where: object) -> str:
         folder = make(**where)  # type: ignore[call-overload]

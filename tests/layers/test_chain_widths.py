@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.layers import METHODS, Blocks
+from tensorpress.layers import DECOMPOSITIONS, Blocks
 from tensorpress.layers.chain_widths import chain_ends, is_rebuilt, may_narrow
 
 RANKS: dict[str, tuple[int, ...]] = {
@@ -31,7 +31,7 @@ def inner(chain: Any) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DECOMPOSITIONS)
 def test_against_chains_of_every_smaller_width(method: str, groups: int) -> None:
     conv = nn.Conv2d(8, 12, 3, groups=groups)
     chain = tp.factorize(conv, method=method, rank=tp.Ranks(*RANKS[method]))
@@ -41,7 +41,7 @@ def test_against_chains_of_every_smaller_width(method: str, groups: int) -> None
     assert chain_ends(chain) == (8, 12)
     assert is_rebuilt(chain)
     made = [
-        METHODS[method].build(nn.Conv2d(inside, outside, 3, groups=groups), chain.ranks)
+        DECOMPOSITIONS[method].build(nn.Conv2d(inside, outside, 3, groups=groups), chain.ranks)
         for inside in range(2 * groups, 9, groups)
         for outside in range(groups, 13, groups)
     ]

@@ -23,6 +23,7 @@ from tensorpress import (
     factorize,
 )
 from tensorpress.layers import DECOMPOSITIONS, Blocks, Factorized, factorize_layer, prepare_layer
+from tensorpress.layers.methods import Factorization
 
 RIVALS = [name for name in DECOMPOSITIONS if name != "ttpwt"]
 PLAIN = (
@@ -190,7 +191,7 @@ def test_sublayers_of_the_papers(method: str) -> None:
     assert tuple(math.prod(axis) for axis in zip(*strides, strict=True)) == (2, 3)  # type: ignore[arg-type]
 
 
-UNIT = {
+UNIT: dict[str, list[tuple[tuple[int, ...], ...]]] = {
     "tucker2": [((1, 1), (3, 4), (3,)), ((1, 3), (3, 4), (3, 4))],
     "tt": [((1, 3), (4, 3, 2), (4, 2)), ((3, 1), (4, 3, 2), (4, 3)), ((1, 1), (4, 3, 2), (4,))],
     "tensor-ring": [((1, 3), (2, 2, 3, 4), (2, 2, 4)), ((1, 1), (2, 2, 3, 4), (2, 2))],
@@ -298,7 +299,7 @@ def test_balance_keeps_the_function_and_lessens_the_squares(method: str, groups:
     )
     assert relative(call(one, inputs), call(two, inputs)) < 1e-10
     squares = [
-        sum(float(layer.weight.detach().square().sum()) for layer in plain(chain))  # type: ignore[union-attr, operator]
+        sum(float(layer.weight.detach().square().sum()) for layer in plain(chain))  # type: ignore[union-attr, operator, misc]
         for chain in (one, two)
     ]
     assert squares[1] < squares[0]
@@ -336,14 +337,19 @@ def test_half_precision(method: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("method", RIVALS)
-def test_more_energy_takes_more_ranks_and_errs_less(method: str) -> None:
+def test_more_energy_takes_more_parameters_and_errs_less(method: str) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 6, 3)
+
+    def parameters(fit: Factorization) -> int:
+        return sum(p.numel() for p in fit.to_module(conv).parameters())
+
     fit = prepare_layer("conv", conv, method)
     fits = [fit(Energy(tau)) for tau in (0.2, 0.5, 0.9)]
     for less, more in pairwise(fits):
         assert less.relative_error > more.relative_error
         assert less.kept_energy < more.kept_energy
+        assert parameters(less) < parameters(more)
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 2)])

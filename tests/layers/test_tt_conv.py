@@ -91,7 +91,7 @@ def test_from_a_trained_kernel(geometry: str, naive: bool) -> None:
     ],
 )
 def test_the_kernel_starts_with_the_variance_of_he(
-    factors: tuple[tuple[int, ...], ...], ranks: tuple[int, ...], kernel: Any
+    factors: tuple[tuple[int, ...], tuple[int, ...]], ranks: tuple[int, ...], kernel: Any
 ) -> None:
     """Over many draws: entries of one kernel hang together through its cores."""
     torch.manual_seed(0)

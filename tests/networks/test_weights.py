@@ -229,7 +229,15 @@ def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
 @pytest.mark.skipif("TENSORPRESS_SHARED" not in os.environ, reason="needs trained weights")
 @pytest.mark.parametrize("file", ["resnet20-12fca82f.th"])
 def test_weights_trained_by_others(file: str) -> None:
-    load_weights(resnet20(), Path(os.environ["TENSORPRESS_SHARED"]) / "weights" / file)
+    """Saved by DataParallel in a PyTorch that did not count batches."""
+    path = Path(os.environ["TENSORPRESS_SHARED"]) / "weights" / file
+    net = load_weights(resnet20(), path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    held = {name.removeprefix("module."): v for name, v in content["state_dict"].items()}
+    counts = {name: v for name, v in net.state_dict().items() if "num_batches" in name}
+    assert len(counts) == 19
+    assert not any(counts.values())
+    assert_holds(net, held | counts)
 
 
 def test_a_dict_that_holds_itself_ends(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_a_configuration_that_makes_no_sense_gives_no_command(
     key: str, config_of: Callable[[list[str]], dict[str, Any]]
 ) -> None:
     config = config_of([*shlex.split(RUNS[0]), "-o", "X"])
-    for wrong in (None, [], "text", {"epochs": -1}, 10**400):
+    wrongs: list[Any] = [None, [], "text", {"epochs": -1}, 10**400]
+    for wrong in wrongs:
         assert repeat_run({**config, key: wrong}, "run") is None or key in ("seed", "processes")
     del config[key]
     assert repeat_run(config, "run") is None

@@ -109,7 +109,12 @@ def test_a_run_of_before_requests_had_a_version(
 ) -> None:
     folder = shutil.copytree(run, tmp_path / "RUN")
     config = json.loads((folder / "config.json").read_text())
-    held = {"method": "ttpwt", "rank": "Energy(tau=0.6)", "budget": None, "include": None}
+    held: dict[str, object] = {
+        "method": "ttpwt",
+        "rank": "Energy(tau=0.6)",
+        "budget": None,
+        "include": None,
+    }
     held |= {"exclude": [], "skip_first": True, "linear": False, "balance": False}
     (folder / "config.json").write_text(json.dumps({**config, "compression": held}))
     pages = [report_of(tensorpress, it, "--net", NET, "--no-time") for it in (run, folder)]

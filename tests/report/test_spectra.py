@@ -27,7 +27,7 @@ def entries(net: nn.Module, rank: tp.Energy | tp.Ranks | tp.RelativeError) -> di
 def test_the_first_step_is_the_spectrum_of_the_first_unfolding(groups: int) -> None:
     net = conv(groups)
     found = read_spectra(net, entries(net, tp.Ranks(3, 5, 4)), None)["0"]
-    squares = 0
+    squares = torch.zeros((), dtype=torch.float64)
     for kernel in net[0].weight.detach().double().chunk(groups):
         unfolding = kernel.permute(1, 2, 3, 0).reshape(12 // groups, -1)
         squares = squares + torch.linalg.svdvals(unfolding) ** 2
@@ -81,17 +81,17 @@ def test_a_kernel_of_zeros_has_no_spectra() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("name", "entry", "message"),
     [
-        {"9": LayerEntry("ttpwt", (1, 1, 1))},
-        {"0": LayerEntry("ttpwt", (1, 1))},
-        {"0": LayerEntry("ttpwt", (10**6, 1, 1))},
-        {"0": LayerEntry("magic", (1, 1, 1))},
+        ("9", LayerEntry("ttpwt", (1, 1, 1)), "has no layer '9'"),
+        ("0", LayerEntry("ttpwt", (1, 1)), "2 ranks"),
+        ("0", LayerEntry("ttpwt", (10**6, 1, 1)), "cannot have the ranks"),
+        ("0", LayerEntry("magic", (1, 1, 1)), "magic"),
     ],
 )
-def test_entries_of_another_network_are_refused(wrong: dict[str, LayerEntry]) -> None:
-    with pytest.raises(TensorpressError):
-        read_spectra(conv(), wrong, None)
+def test_entries_of_another_network_are_refused(name: str, entry: LayerEntry, message: str) -> None:
+    with pytest.raises(TensorpressError, match=message):
+        read_spectra(conv(), {name: entry}, None)
 
 
 @settings(deadline=None)

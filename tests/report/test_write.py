@@ -107,5 +107,8 @@ def test_the_same_report_has_the_same_bytes(run: Path, tmp_path: Path) -> None:
     material = read_material(run)
     for name in ("A", "B"):
         write_report(tmp_path / name, material, known_without_networks(material))
-    for path in (tmp_path / "A").iterdir():
-        assert path.read_bytes() == (tmp_path / "B" / path.name).read_bytes()
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "AB"
+    )
+    assert "index.html" in one
+    assert one == two

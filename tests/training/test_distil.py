@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_layers_that_follow_the_teacher_add_their_relative_distance():
     layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
     labels = torch.zeros(6, dtype=torch.int64)
 
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for role, module in {"student": copy.deepcopy(student), "teacher": net}.items():
         for name in layers:
             module.get_submodule(name).register_forward_hook(

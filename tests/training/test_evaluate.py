@@ -50,7 +50,9 @@ def test_another_number_of_classes_is_refused():
 
 
 class Pair(Always):
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(  # type: ignore[override]
+        self, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return super().forward(images), images
 
 

@@ -62,5 +62,6 @@ def test_an_epoch_of_resnet56_takes_three_seconds_on_an_h100(compiled):
     data = Dataset("noise", both, both, names, (0.5,) * 3, (0.25,) * 3, 4, True)
     seconds = [r.seconds for r in fit(resnet56(), data, Recipe(4), place=GPU, compiled=compiled)]
     print(f"compiled={compiled}: {torch.cuda.get_device_name()}, seconds an epoch: {seconds}")
-    if "H100" in torch.cuda.get_device_name():
-        assert min(seconds) <= 3.0
+    if "H100" not in torch.cuda.get_device_name():
+        pytest.skip("the claim is of an H100")
+    assert min(seconds) <= 3.0

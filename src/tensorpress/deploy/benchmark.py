@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.aligned import ruled
+from tensorpress.deploy.effort import Rounds
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
 from tensorpress.deploy.planning.table import PlanTable
-from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
+from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
@@ -203,7 +204,7 @@ def _cell(
     ]
     if base.runtime == "torch":  # as people call it, which may be the faster
         calls.append(partial(_call_as_it_is, dense, inputs, count))
-    rounds = rounds_within(seconds / len(calls), calls[0], LEAST_ROUNDS, MOST_ROUNDS)
+    rounds = Rounds(seconds / len(calls), LEAST_ROUNDS, MOST_ROUNDS).of(calls[0])
     spreads = [_spread(taken) for taken in interleaved_times(calls, rounds)]
     return Cell(
         runtime=base.runtime,

@@ -141,7 +141,8 @@ def _fit_together(first: nn.Module, second: nn.Module) -> bool:
     workers = [[p for p in pair if works_along(p, a)] for a in range(dimensions(first))]
     modes = {layer.padding_mode for layer in pair if pads(layer)}
     same = {layer.padding == "same" for working in workers for layer in working}
-    return max(map(len, workers)) < 2 and len(modes) < 2 and len(same) < 2
+    apart = all(len(working) < 2 for working in workers)
+    return apart and len(modes) < 2 and len(same) < 2
 
 
 def _kernels(layer: Any) -> Iterator[_Kernel]:

@@ -12,7 +12,7 @@ from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError
 from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import DECOMPOSITIONS, factorize_layer
+from tensorpress.layers import DECOMPOSITIONS, METHODS, factorize_layer
 from tensorpress.progress import track
 from tensorpress.surgery import match_patterns
 
@@ -60,7 +60,8 @@ def read_spectra(
     modules = dict(dense.named_modules())
     rules = _rules(dense, list(entries), request.rank) if request else {}
     found = {}
-    factorized = {n: entry for n, entry in entries.items() if entry.method in DECOMPOSITIONS}
+    others = METHODS.keys() - DECOMPOSITIONS.keys()
+    factorized = {n: entry for n, entry in entries.items() if entry.method not in others}
     for name, entry in track(list(factorized.items()), "spectra"):
         if name not in modules:
             raise TensorpressError(f"the dense network has no layer '{name}'.")

@@ -68,5 +68,6 @@ def test_it_answers_closer_to_the_original_than_the_plain_method() -> None:
 )
 def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[str]) -> None:
     """A ReLU that works in place hands on the tensor it was given, and not its values."""
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), *between, nn.BatchNorm2d(4)).eval()
-    assert _followed_by_batch_norm(net, {"0": net[0]}, images(4)) == found
+    conv = nn.Conv2d(3, 4, 3)
+    net = nn.Sequential(conv, *between, nn.BatchNorm2d(4)).eval()
+    assert _followed_by_batch_norm(net, {"0": conv}, images(4)) == found

@@ -96,8 +96,8 @@ def test_statistics_stay_where_taking_them_again_does_harm(settled: bool) -> Non
     net, parts = branched(), [images(64, seed=s) for s in range(3)]
     reestimate_batch_norm(net, parts)
     if not settled:  # as after a moment of training: far from what the images give
-        net.norm.running_mean -= 30.0
-        net.norm.running_var *= 4.0
+        net.norm.running_mean.sub_(30.0)
+        net.norm.running_var.mul_(4.0)
     image = parts[0][:1]
     small = tp.compress(net, image, rank=tp.Energy(0.4 if settled else 0.99)).model
     wanted = outputs(net, parts)

@@ -159,9 +159,8 @@ def test_the_modules_of_the_network_that_loads_stay_the_same_objects(tmp_path: P
     modules = dict(into.named_modules())
     into.head[2].weight.requires_grad_(False)
     into.stem.eval(), into.head.train()
-    loaded = tp.prune(nets.make("residual"), IMAGE, budget=BUDGET)
-    tp.save(loaded, tmp_path / "net.tp")
-    loaded = tp.load(tmp_path / "net.tp", into=into)
+    tp.save(tp.prune(nets.make("residual"), IMAGE, budget=BUDGET), tmp_path / "net.tp")
+    loaded: Any = tp.load(tmp_path / "net.tp", into=into)
     assert all(loaded.get_submodule(name) is module for name, module in modules.items())
     assert loaded.head.training
     assert not loaded.stem.training

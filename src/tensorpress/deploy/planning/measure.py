@@ -3,15 +3,14 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution import Execution, executions_of, without_dominated
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.deploy.runtimes import Runner
-from tensorpress.deploy.runtimes.runtime import rounds_within, timed_call
+from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.layers import Factorized, plain_chain
 
-SECONDS_A_NETWORK = 1.5
-LEAST_ROUNDS, MOST_ROUNDS = 9, 100
 Shapes = Sequence[Sequence[int]]
 
 
@@ -36,7 +35,7 @@ def worth_measuring(
 def median_seconds(runners: Sequence[Runner], feed: Feed) -> list[float]:
     """Median seconds of a call of each runner, measured in turns."""
     calls = [timed_call(runner, feed.tensors) for runner in runners]
-    rounds = rounds_within(SECONDS_A_NETWORK, calls[0], LEAST_ROUNDS, MOST_ROUNDS)
+    rounds = effort().network.of(calls[0])
     return [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph
@@ -21,12 +22,8 @@ from tensorpress.deploy.runtimes.runtime import (
     Runtime,
     Setting,
     Timings,
-    rounds_within,
 )
 from tensorpress.layers import Factorized
-
-SECONDS_A_VARIANT = 1.0
-LEAST_ROUNDS, MOST_ROUNDS = 4, 60
 
 
 class LoadedGraph(abc.ABC):
@@ -98,12 +95,7 @@ class PreparedGraph(Prepared):
             sessions.append(self.runtime.load(model, feed, self.setting, profiled=True))
             owners.append(owner)
             on_step(number + 1, 3 * count)
-        rounds = [
-            rounds_within(
-                SECONDS_A_VARIANT, partial(session, feed.tensors), LEAST_ROUNDS, MOST_ROUNDS
-            )
-            for session in sessions
-        ]
+        rounds = [effort().variant.of(partial(session, feed.tensors)) for session in sessions]
         for turn in range(max(rounds, default=0)):
             for session, wanted in zip(sessions, rounds, strict=True):
                 if turn < wanted:

@@ -1,7 +1,6 @@
 """What every runtime has: how a network is prepared for it, timed layer by layer, and run."""
 
 import abc
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,11 +117,3 @@ def timed_call(runner: Runner, tensors: Sequence[Tensor]) -> Callable[[], None]:
         runner.wait()
 
     return call
-
-
-def rounds_within(seconds: float, call: Callable[[], object], least: int, most: int) -> int:
-    """How often ``call`` fits into ``seconds``, by its second run; between ``least`` and most."""
-    call()
-    start = time.perf_counter()
-    call()
-    return max(least, min(most, int(seconds / max(time.perf_counter() - start, 1e-9))))

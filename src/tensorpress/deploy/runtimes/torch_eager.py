@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution.executions import Execution, factorized_layers, realise
 from tensorpress.deploy.execution.fold import fold_batch_norms
 from tensorpress.deploy.execution.path_guard import PathGuard
@@ -24,7 +25,6 @@ from tensorpress.deploy.runtimes.runtime import (
     Runtime,
     Setting,
     Timings,
-    rounds_within,
     timed_call,
 )
 from tensorpress.deploy.runtimes.torch_place import DTYPES, TorchPlace, threads
@@ -32,8 +32,6 @@ from tensorpress.deploy.trace import trace
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import arrange_channels_last
 
-SECONDS_AN_EXECUTION = 0.02
-LEAST_ROUNDS, MOST_ROUNDS = 5, 30
 FORMAT_ROUNDS, CLEARLY = 2, 1.03
 AnyRunner = TypeVar("AnyRunner", bound="TorchRunner")
 
@@ -209,6 +207,6 @@ def _in_turns(
 
     for net in nets:
         run(net)
-    rounds = rounds_within(SECONDS_AN_EXECUTION, lambda: run(nets[0]), LEAST_ROUNDS, MOST_ROUNDS)
+    rounds = effort().execution.of(lambda: run(nets[0]))
     times = [[run(net) for net in nets] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*times, strict=True)]

@@ -1,6 +1,6 @@
 """Build a compressed network from its file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
     METHODS,
     Layer,
+    Treatment,
     TTConv2d,
     refuse_unreadable,
     why_not,
@@ -25,13 +26,15 @@ from tensorpress.layers.widths import keep_record
 from tensorpress.surgery import refuse_unready, remember, replace_layers
 
 
-def load(path: Path | str, *, into: nn.Module) -> nn.Module:
+def load(path: Path | str, *, into: nn.Module, methods: Iterable[Treatment] = ()) -> nn.Module:
     """Give a freshly built network the structure and the weights of a file. Nothing is decomposed.
 
     Args:
         path: a file that :func:`save` wrote.
         into: the network as it was before compression or pruning, with any weights; or one that
             was pruned alike. It is changed, and keeps its dtype and device.
+        methods: treatments of one's own that the file's layers were made by. Chains of plain layers
+            need none.
 
     Returns:
         the network (another module only if the network was itself one layer).
@@ -43,6 +46,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     """
     path = Path(path)
     manifest = read_manifest(path)
+    known = METHODS | {method.name: method for method in methods}
     refuse_unready(into)
     for name, value in into.state_dict().items():
         if isinstance(value, Tensor) and value.is_meta:
@@ -59,7 +63,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     layers = modules | narrow
     limit = max((parameter.numel() for parameter in into.parameters()), default=0)
     plans = {
-        name: _planned(path, name, modules.get(name), narrow.get(name), entry, limit)
+        name: _planned(path, name, modules.get(name), narrow.get(name), entry, known, limit)
         for name, entry in manifest.layers.items()
         if not _is_there(path, name, layers.get(name), entry)
     }
@@ -70,7 +74,7 @@ def load(path: Path | str, *, into: nn.Module) -> nn.Module:
     for name in plans:
         layer = layers[name]
         assert isinstance(layer, Layer)
-        new[name] = build_layer(layer, manifest.layers[name])
+        new[name] = build_layer(layer, manifest.layers[name], known)
     for name, made in narrow.items():
         take_over(modules[name], made)
     for name, widths in manifest.widths.items():
@@ -99,6 +103,7 @@ def _planned(
     layer: nn.Module | None,
     narrow: nn.Module | None,
     entry: LayerEntry,
+    known: Mapping[str, Treatment],
     limit: int,
 ) -> nn.Module:
     if layer is None:
@@ -110,13 +115,12 @@ def _planned(
             f"{path} is of another network: '{name}' is factorized there, and a "
             f"{type(layer).__name__} here."
         )
-    if entry.method not in METHODS:
-        raise TensorpressError(f"{path} uses the method '{entry.method}', which is not known here.")
     refuse_unreadable(name, layer)
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
     try:
-        return build_layer(narrow if isinstance(narrow, Layer) else layer, entry, device="meta")
+        original = narrow if isinstance(narrow, Layer) else layer
+        return build_layer(original, entry, known, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 

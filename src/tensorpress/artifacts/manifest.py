@@ -7,25 +7,32 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from tensorpress.artifacts.layouts import layout_from_json, layout_to_json
 from tensorpress.artifacts.recorded_account import check_account
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.layout import Layout
 from tensorpress.layers.widths import ATTRIBUTES
 
 KEY = "tensorpress"
 VERSION = 3
 """Goes up with a change that an older reader would misunderstand. Version 2 added the account and
-the digest, which version 1 does without; version 3 the widths of narrowed layers."""
+the digest, which version 1 does without; version 3 the widths of narrowed layers,
+and the layouts of chains whose method is not built in."""
 
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A factorized layer: the decomposition's name and the ranks R1, R2, ...
+    """A layer that was treated.
 
-    For tensorized layers and shared weights see `tensorpress.artifacts.entries`.
+    Attributes:
+        method: the treatment's name.
+        ranks: R1, R2, ..., or what else `Treatment.stored_ranks` gives.
+        layout: of a chain whose method is not built in, its sublayers.
     """
 
     method: str
     ranks: tuple[int, ...]
+    layout: Layout = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Manifest:
         """The manifest as JSON values, without the digest, which is made of them."""
         layers = {
             name: {"method": entry.method, "ranks": list(entry.ranks)}
+            | ({"layout": layout_to_json(entry.layout)} if entry.layout else {})
             for name, entry in self.layers.items()
         }
         content = {
@@ -106,10 +114,7 @@ def _parse(text: str, path: Path) -> Manifest:
                 f"{path} has format version {version}, and this tensorpress reads up to "
                 f"{VERSION}: upgrade tensorpress."
             )
-        layers = {
-            str(name): LayerEntry(str(entry["method"]), tuple(map(_rank, entry["ranks"])))
-            for name, entry in content["layers"].items()
-        }
+        layers = {str(name): _entry(entry) for name, entry in content["layers"].items()}
         aliases = {str(name): str(stored) for name, stored in content["aliases"].items()}
         source, account = dict(content["source"]), content.get("account")
         if account is not None:
@@ -123,6 +128,11 @@ def _parse(text: str, path: Path) -> Manifest:
         return Manifest(tool, layers, aliases, source, account, widths, version, claimed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
+
+
+def _entry(content: Any) -> LayerEntry:
+    layout = layout_from_json(content["layout"]) if "layout" in content else ()
+    return LayerEntry(str(content["method"]), tuple(map(_rank, content["ranks"])), layout)
 
 
 def _rank(value: Any) -> int:

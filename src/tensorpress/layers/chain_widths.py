@@ -2,7 +2,7 @@
 
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.blocks import Blocks
-from tensorpress.layers.chain import Factorized
+from tensorpress.layers.chain import Factorized, build_chain
 from tensorpress.layers.kinds import (
     groups_of,
     in_channels,
@@ -54,9 +54,12 @@ def _at(chain: Factorized, inside: int, outside: int) -> Factorized | None:
     settings = {"kernel_size": tuple(map(max, zip(*sizes, strict=True)))}
     bias = chain[-1].bias is not None
     layer = new_layer(first, inside, outside, bias=bias, groups=groups_of(first), settings=settings)
+    if chain.method not in DECOMPOSITIONS:
+        own = (inside, outside) == chain_ends(chain)
+        return build_chain(layer, chain.layout, "meta") if own and chain.layout else None
     try:
         return DECOMPOSITIONS[chain.method].build(layer, chain.ranks, "meta")
-    except (KeyError, TensorpressError):
+    except TensorpressError:
         return None
 
 

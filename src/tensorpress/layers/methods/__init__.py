@@ -44,9 +44,16 @@ def find_method(method: str | Treatment) -> Treatment:
     """The treatment of this name, or the object that was given in its place.
 
     Raises:
-        TensorpressError: there is none of that name, or something else was given.
+        TensorpressError: there is none of that name, or an object of one's own has the name of a
+            built-in one.
     """
     if isinstance(method, Treatment):
+        built_in = METHODS.get(method.name)
+        if built_in is not None and type(built_in) is not type(method):
+            raise TensorpressError(
+                f"{type(method).__name__} has the name '{method.name}', which is that of a method "
+                "of tensorpress: give it another, by which files and accounts can tell it."
+            )
         return method
     if method not in METHODS:
         raise TensorpressError(

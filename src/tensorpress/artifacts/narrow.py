@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tensorpress.errors import TensorpressError
-from tensorpress.layers.widths import Widths, kind_of, widths_of
+from tensorpress.layers.widths import Widths, narrowable, widths_of
 
 
 def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> nn.Module | None:
@@ -28,8 +28,8 @@ def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> 
         raise TensorpressError(f"{foreign} it has a layer '{name}', this network has none.")
     if all(getattr(layer, attribute, None) == value for attribute, value in widths.items()):
         return None
-    kind, own = kind_of(layer), widths_of(layer)
-    if kind is None or not widths.keys() <= own.keys():
+    known, own = narrowable(layer), widths_of(layer)
+    if known is None or not widths.keys() <= own.keys():
         raise TensorpressError(
             f"{foreign} '{name}' has fewer {', '.join(sorted(widths))} there, and is a "
             f"{type(layer).__name__} here."
@@ -46,7 +46,7 @@ def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> 
             )
     at = {**own, **widths}
     groups = at.get("groups", 1)
-    shapes = kind.shapes(layer, at)
+    shapes = known.shapes(layer, at)
     if at.get("in_channels", 0) % groups or at.get("out_channels", 0) % groups:
         raise TensorpressError(
             f"{path} is damaged: layer '{name}' has {dict(widths)}, of which the groups do not "

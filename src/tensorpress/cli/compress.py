@@ -12,7 +12,13 @@ from tensorpress import artifacts, compression
 from tensorpress.cli import options, request_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import Inputs, read_calibration, read_dtype, read_inputs, required_net
+from tensorpress.cli.inputs import (
+    Inputs,
+    read_calibration,
+    read_dtype,
+    read_network,
+    required_net,
+)
 from tensorpress.cli.output import output_folder
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
@@ -40,6 +46,7 @@ def compress(
     *,
     net: options.Net = None,
     weights: options.Weights = None,
+    compressed: options.Compressed = None,
     asked: request_options.Asked,
     images: options.DataOptions,
     input_shape: options.InputShape = None,
@@ -51,7 +58,7 @@ def compress(
     store_as: StoreAs = None,
     context: typer.Context,
 ) -> None:
-    """Decompose a trained network and print the account, layer by layer.
+    """Make a trained network smaller and print the account, layer by layer.
 
     With --data, its accuracy before and after stands below (without any fine-tuning).
 
@@ -60,8 +67,10 @@ def compress(
         tensorpress compress --net resnet56 --weights resnet56.th --budget-macs 4 --calibrate DIR
 
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
+
+        tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
     """
-    net = required_net(net)
+    net = required_net(net) if compressed is None else net
     request_options.check_request(asked)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if asked.calibration is not None and calibrate is None:
@@ -71,13 +80,14 @@ def compress(
         )
     stored = read_dtype(store_as)
     with output_folder(output):
-        inputs = read_inputs(
-            net,
+        inputs, network = read_network(
+            compressed,
+            weights,
+            net=net,
             **images.given(),
             input_shape=input_shape,
             calibrate=calibrate,
         )
-        network = inputs.load(weights)
         unlabelled = read_calibration(calibrate, most, inputs)
         result = compression.compress(
             network,

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 
-from tensorpress import artifacts, deploy
+from tensorpress import deploy
 from tensorpress.cli import options
-from tensorpress.cli.evaluate import Compressed
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import Inputs, read_compressed_inputs, read_inputs
+from tensorpress.cli.inputs import Inputs, read_network
 from tensorpress.data import normalise
 from tensorpress.errors import TensorpressError
 
@@ -44,7 +43,7 @@ def export(
     *,
     net: options.Net = None,
     weights: options.Weights = None,
-    compressed: Compressed = None,
+    compressed: options.Compressed = None,
     file_format: FileFormat = None,
     batch: Batch = None,
     images: options.DataOptions,
@@ -60,15 +59,8 @@ def export(
         tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
     """
     path = _place(output, file_format)
-    if compressed is not None and weights is not None:
-        raise TensorpressError("--weights and --compressed were both given: give one of them.")
     named: dict[str, Any] = {"net": net, **images.given(), "input_shape": input_shape}
-    if compressed is not None:
-        inputs = read_compressed_inputs(compressed, **named)
-        network: nn.Module = artifacts.load(compressed, into=inputs.build()).eval()
-    else:
-        inputs = read_inputs(**named)
-        network = inputs.load(weights)
+    inputs, network = read_network(compressed, weights, **named)
     report = deploy.export(
         network,
         path,

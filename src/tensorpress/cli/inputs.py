@@ -171,6 +171,7 @@ def read_compressed_inputs(
     std: str | None,
     input_shape: str | None = None,
     classes: int | None = None,
+    calibrate: str | None = None,
 ) -> Inputs:
     """As `read_inputs`; what the options leave out is taken from the manifest of a file of ours.
 
@@ -192,7 +193,7 @@ def read_compressed_inputs(
         raise TensorpressError(f"{path} {whose}: name it with --net package.module:function.")
     if data is None:
         input_shape = input_shape or _listed(source.get("input_shape"))
-    else:
+    if data is not None or calibrate is not None:
         mean, std = mean or _listed(source.get("mean")), std or _listed(source.get("std"))
     return read_inputs(
         net or named,
@@ -201,7 +202,28 @@ def read_compressed_inputs(
         std=std,
         input_shape=input_shape,
         classes=classes or source.get("num_classes"),
+        calibrate=calibrate,
     )
+
+
+def read_network(
+    compressed: Path | None, weights: Path | None, **named: Any
+) -> tuple[Inputs, nn.Module]:
+    """The network of a file of ours or of plain weights, in eval mode, and what it works on.
+
+    Args:
+        named: as of `read_inputs`.
+
+    Raises:
+        TensorpressError: both were given, or as `read_inputs` and `read_compressed_inputs`.
+    """
+    if compressed is not None and weights is not None:
+        raise TensorpressError("--weights and --compressed were both given: give one of them.")
+    if compressed is None:
+        inputs = read_inputs(**named)
+        return inputs, inputs.load(weights)
+    inputs = read_compressed_inputs(compressed, **named)
+    return inputs, artifacts.load(compressed, into=inputs.build()).eval()
 
 
 def _listed(values: Sequence[float] | None) -> str | None:
@@ -216,5 +238,5 @@ def _refuse_compressed(weights: Path) -> None:
     if layers:
         raise TensorpressError(
             f"{weights} holds a compressed network, and the weights of a dense one are wanted: "
-            "evaluate, export and finetune take it as --compressed, report as RUN."
+            "compress, evaluate, export and finetune take it as --compressed, report as RUN."
         )

@@ -34,6 +34,14 @@ Weights = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+Compressed = Annotated[
+    Path | None,
+    typer.Option(
+        "--compressed",
+        help="A model.tp that tensorpress wrote; --net and --mean, --std are then known.",
+        rich_help_panel=NETWORK,
+    ),
+]
 InputShape = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class Narrowable:
     """Layers whose tensors have the shapes that their widths say.
 
     Attributes:
@@ -59,20 +59,20 @@ def _embedding(layer: Any, at: Widths) -> Shapes:
 
 
 # Norms over several channels are not among them: none of their channels can go alone.
-KINDS = (
-    Kind(CONVOLUTIONS + TRANSPOSED, ("in_channels", "out_channels", "groups"), _convolution),
-    Kind((nn.Linear,), ("in_features", "out_features"), _linear),
-    Kind((_NormBase,), ("num_features",), _norm),
-    Kind((nn.PReLU,), ("num_parameters",), _prelu),
-    Kind((nn.Embedding,), ("embedding_dim",), _embedding),
+NARROWABLE = (
+    Narrowable(CONVOLUTIONS + TRANSPOSED, ("in_channels", "out_channels", "groups"), _convolution),
+    Narrowable((nn.Linear,), ("in_features", "out_features"), _linear),
+    Narrowable((_NormBase,), ("num_features",), _norm),
+    Narrowable((nn.PReLU,), ("num_parameters",), _prelu),
+    Narrowable((nn.Embedding,), ("embedding_dim",), _embedding),
 )
-ATTRIBUTES = frozenset(name for kind in KINDS for name in kind.attributes)
+ATTRIBUTES = frozenset(name for kind in NARROWABLE for name in kind.attributes)
 """Every attribute that a record may name."""
 
 
-def kind_of(layer: nn.Module) -> Kind | None:
+def narrowable(layer: nn.Module) -> Narrowable | None:
     """What is known of layers of this class; None of others."""
-    return next((kind for kind in KINDS if isinstance(layer, kind.modules)), None)
+    return next((kind for kind in NARROWABLE if isinstance(layer, kind.modules)), None)
 
 
 def widths_of(layer: nn.Module) -> dict[str, int]:
@@ -82,8 +82,8 @@ def widths_of(layer: nn.Module) -> dict[str, int]:
     """
     if isinstance(layer, Factorized):
         return {} if any(isinstance(part, Blocks) for part in layer) else _of_chain(layer)
-    kind = kind_of(layer)
-    return {name: getattr(layer, name) for name in kind.attributes} if kind else {}
+    known = narrowable(layer)
+    return {name: getattr(layer, name) for name in known.attributes} if known else {}
 
 
 def record_narrowing(layer: nn.Module, original: nn.Module) -> None:
@@ -129,11 +129,11 @@ def _follows(layer: nn.Module, widths: Widths) -> bool:
     """Whether every tensor of a layer has the shape that its widths say."""
     if isinstance(layer, Factorized):
         return is_rebuilt(layer)
-    kind = kind_of(layer)
-    if kind is None:
+    known = narrowable(layer)
+    if known is None:
         return False
     tensors = layer._parameters | layer._buffers
-    for name, shape in kind.shapes(layer, widths).items():
+    for name, shape in known.shapes(layer, widths).items():
         if name not in tensors:
             return False
         tensor = tensors[name]

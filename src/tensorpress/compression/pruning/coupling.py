@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tensorpress.compression.pruning.stand_ins import StandIn
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, is_convolution
+from tensorpress.layers.kinds import is_layer
 from tensorpress.surgery import ExampleInputs, call, evaluating
 
 OUTPUTS = "its filters are the network's outputs"
@@ -145,7 +146,7 @@ def _coupled(
 
 
 def _role(module: Any, *, writes: bool) -> Literal["writes", "reads", "passes"]:
-    if not is_convolution(module) and not isinstance(module, nn.Linear):
+    if not is_layer(module):
         return "passes"
     if is_depthwise(module):
         return "passes"

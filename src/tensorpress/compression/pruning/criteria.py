@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tensorpress.compression.pruning.coupling import Coupled
 from tensorpress.compression.pruning.taylor import taylor
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.kinds import kernel_of
 
 Scores = dict[Coupled, Tensor]
 """How much each unit of coupled channels matters, (units,); those left out stay."""
@@ -58,9 +59,7 @@ def filters(net: nn.Module, coupled: Coupled) -> Tensor:
     rows = []
     for member in coupled.of_role("writes"):
         layer: Any = net.get_submodule(member.layer)
-        weight = layer.weight.detach().double()
-        if getattr(layer, "transposed", False):
-            weight = weight.transpose(0, 1)
+        weight = kernel_of(layer).detach().double()
         rows.append(torch.stack([weight[list(unit)].flatten() for unit in member.channels]))
     return torch.cat(rows, dim=1).cpu()
 

@@ -21,6 +21,7 @@ from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, TTConv2d, is_convolution
 from tensorpress.layers.chain_widths import may_narrow
+from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -250,7 +251,7 @@ def _may_lose_channels(layer: SurveyedLayer) -> bool:
     if isinstance(module, Factorized):
         return bool(layer.cost.inputs)
     one_a_group = is_convolution(module) and module.groups == module.in_channels > 1
-    return one_a_group or getattr(module, "transposed", False)
+    return one_a_group or is_transposed(module)
 
 
 def _why_whole(module: Any) -> str | None:
@@ -263,7 +264,7 @@ def _why_whole(module: Any) -> str | None:
         return f"already tensorized ({module.method})"
     if parametrize.is_parametrized(module) or "weight" not in module._parameters:
         return "parametrised"
-    if getattr(module, "transposed", False) and module.groups > 1:
+    if is_transposed(module) and module.groups > 1:
         return "transposed convolution with groups"
     return None
 
@@ -284,7 +285,7 @@ def _obstacle(
             return f"tied to '{member.part_of}' ({why})"
     if coupled.obstacle is not None:
         return coupled.obstacle
-    if not linear and all(isinstance(net.get_submodule(m.layer), nn.Linear) for m in writers):
+    if not linear and all(is_linear(net.get_submodule(m.layer)) for m in writers):
         return LINEAR
     return "a single filter, or one a group" if coupled.units < 2 else None
 

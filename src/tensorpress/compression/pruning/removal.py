@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tensorpress.compression.pruning.coupling import Coupled, Selection
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.kinds import is_transposed
 from tensorpress.layers.widths import record_narrowing
 from tensorpress.surgery import ExampleInputs, run_examples
 
@@ -104,7 +105,7 @@ def _unread(net: nn.Module, selection: Selection) -> nn.Module:
 
 def _read_zeros(layer: Any, channels: list[int]) -> None:
     groups = getattr(layer, "groups", 1)
-    if getattr(layer, "transposed", False):
+    if is_transposed(layer):
         layer.weight[channels] = 0
     elif groups == 1:
         layer.weight[:, channels] = 0

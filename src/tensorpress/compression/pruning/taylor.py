@@ -12,6 +12,7 @@ from tensorpress.compression.calibration import batches, outputs, read_images
 from tensorpress.compression.pruning.coupling import Coupled, Member
 from tensorpress.compression.pruning.removal import differentiable
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.kinds import kernel_of
 from tensorpress.surgery import evaluating
 
 BATCH = 32
@@ -37,8 +38,8 @@ def taylor(
     """
     if not isinstance(images, Tensor):
         raise TensorpressError(
-            "method='taylor' weighs filters by gradients: give images=, a tensor of a few hundred "
-            "as the network takes them, and labels= where there are some."
+            "method='taylor' weighs filters by gradients: give images= (calibration=, "
+            "--calibrate), a few hundred as the network takes them, and labels= if there are some."
         )
     copied = differentiable(net)
     parts = batches(read_images(images), copied, BATCH)
@@ -68,8 +69,8 @@ def _changes(layer: Any, member: Member, gradients: dict[str, Tensor]) -> Tensor
     if not is_gate and not is_filter:
         return None
     moved = layer.weight.detach() * gradients[f"{member.layer}.weight".lstrip(".")]
-    if getattr(layer, "transposed", False):
-        moved = moved.transpose(0, 1)
+    if is_filter:
+        moved = kernel_of(layer, moved)
     changes: Tensor = moved.double().flatten(1).sum(1) if moved.dim() > 1 else moved.double()
     if layer.bias is not None:
         changes = changes + layer.bias.detach() * gradients[f"{member.layer}.bias".lstrip(".")]

@@ -237,7 +237,7 @@ SPECIMENS: dict[str, Specimen] = {
     "grouped": Specimen(
         grouped,
         lambda: torch.randn(1, 4, 12, 12),
-        ("1", "5"),
+        ("1", "3", "5"),
         {"2": "depthwise", "4": "Odd2d is a subclass"},
     ),
     "volumes": Specimen(volumes, lambda: torch.randn(1, 2, 7, 7, 7), ("1", "2"), {"0": "first"}),

@@ -171,4 +171,4 @@ def test_the_first_convolution_is_found_again(method: str) -> None:
     assert isinstance(once.model[0][0], Blocks)
     again = tp.compress(once.model, image, rank=tp.Energy(0.5))
     decisions = [row.decision for row in again.layers]
-    assert decisions == [f"kept: already factorized ({method})", "ttpwt"]
+    assert decisions == ["kept: first convolution (skip_first)", "ttpwt"]

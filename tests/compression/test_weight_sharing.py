@@ -156,10 +156,11 @@ def test_it_is_exported_and_what_it_stands_for_is_treated_by_others() -> None:
     program = torch.export.export(model, (images,)).module()
     with torch.no_grad():
         torch.testing.assert_close(program(images), model(images))
-    result = tp.compress(model, IMAGE, rank=tp.Energy(0.5), include=["2"])
+    rank = tp.Ranks(2, 3, 2)
+    result = tp.compress(model, IMAGE, rank=rank, include=["2"])
     assert result.layers[1].decision == "ttpwt, was deep-k-means"
     plain = parametrize.remove_parametrizations(copy.deepcopy(model)[2], "weight")
-    wanted = tp.factorize(plain, rank=tp.Energy(0.5))
+    wanted = tp.factorize(plain, rank=rank)
     with torch.no_grad():
         inputs = torch.randn(1, 16, 5, 5)
         torch.testing.assert_close(result.model[2](inputs), wanted(inputs))

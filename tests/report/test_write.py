@@ -46,7 +46,7 @@ def test_layers_csv_is_the_account(run: Path, tmp_path: Path) -> None:
     for row, layer in zip(read_csv(tmp_path / "PAGE/layers.csv"), account["layers"], strict=True):
         assert list(row) == [
             *("name", "kernel", "ranks", "kept_energy", "relative_error", "params_before"),
-            *("params_after", "macs_before", "macs_after", "decision"),
+            *("params_after", "macs_before", "macs_after", "decision", "method"),
         ]
         for key, value in layer.items():
             if key == "ranks":

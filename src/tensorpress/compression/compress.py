@@ -117,8 +117,10 @@ def compress(
     """
     net = net.model if isinstance(net, Account) else net
     selection = Selection.of(include, exclude, skip_first, linear)
-    if isinstance(method, Criterion) or method in CRITERIA:
-        return _pruned(net, example_inputs, method, rank, budget, selection, calibration, recover)
+    if isinstance(method, Criterion) or (isinstance(method, str) and method in CRITERIA):
+        others = {"round_to": round_to != 1, "balance": balance, "inplace": inplace}
+        _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
+        return _pruned(net, example_inputs, method, budget, selection, calibration, recover)
     treatment = find_method(method)
     _check(treatment, rank, budget, round_to, inplace, calibration, recover)
 
@@ -282,21 +284,28 @@ def _metric(
     return InputMetric(net, read_images(calibration), recovery, progress=progress)
 
 
+def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None:
+    if rank is not None or budget is None:
+        raise TensorpressError(
+            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
+        )
+    if others:
+        raise TensorpressError(
+            f"{', '.join(others)}: pruning takes out whole filters, and knows nothing of it; leave "
+            "it out."
+        )
+
+
 def _pruned(
     net: nn.Module,
     example_inputs: ExampleInputs,
-    method: Any,
-    rank: object,
-    budget: Budget | None,
+    method: str | Criterion,
+    budget: Any,
     selection: Selection,
     calibration: CalibrationImages | None,
     recover: bool | Recovery,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    if rank is not None or budget is None:
-        raise TensorpressError(
-            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
-        )
     _refuse_idle_recovery(calibration, recover)
     metric = _metric(net, calibration, recover, None)
     images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None

@@ -83,6 +83,7 @@ def count_account(
                 made.method if made else "kept; why is not recorded",
                 ranks=made.ranks if made else None,
                 fit=fits.get(name, (None, None)) if made else (None, None),
+                method=made.method if made else None,
             )
         )
     totals = (before.params, after.params, before.macs, after.macs)
@@ -106,6 +107,7 @@ def _row(row: dict[str, Any], path: Path) -> LayerRow:
         macs_before=_count(row, "macs_before", path),
         macs_after=_count(row, "macs_after", path),
         decision=_text(row, "decision", path),
+        method=None if row.get("method") is None else _text(row, "method", path),
     )
 
 

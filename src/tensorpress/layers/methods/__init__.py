@@ -55,6 +55,11 @@ def find_method(method: str | Treatment) -> Treatment:
                 "of tensorpress: give it another, by which files and accounts can tell it."
             )
         return method
+    if not isinstance(method, str):
+        raise TensorpressError(
+            f"method={method!r:.60}: give a name, such as 'ttpwt', or an object, such as "
+            "tensorpress.methods.TTPWT()."
+        )
     if method not in METHODS:
         raise TensorpressError(
             f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."

@@ -113,3 +113,15 @@ def test_full_disk_keeps_the_old_network(tmp_path: Path) -> None:
     assert path.read_bytes() == old
     assert os.listdir(tmp_path) == ["net.tp"]
     assert torch.isfinite(tp.load(path, into=nn.Conv2d(3, 4, 3)).weight).all()
+
+
+def test_what_a_library_writes_for_the_owner_alone_is_as_readable_as_any_file(
+    tmp_path: Path,
+) -> None:
+    def write(temporary: Path) -> None:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    write_atomically(tmp_path / "FILE", write)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "FILE").stat().st_mode) == 0o666 & ~mask

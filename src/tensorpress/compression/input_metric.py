@@ -127,6 +127,7 @@ class InputMetric(NetworkMetric):
     def _fitted(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
         recovery = self.recovery
         if recovery.reconstruct:
+            self._moments.clear()  # each layer's are taken anew, of what it is fed by then
             fits = reconstruct(
                 self.net,
                 {task.name: (task.layer, task.treatment, picks[task.name].ranks) for task in tasks},

@@ -66,6 +66,7 @@ def _move(folder: Path, path: Path) -> None:
     for file in files:
         with open(file, "r+b") as written:
             os.fsync(written.fileno())
+        os.chmod(file, 0o666 & ~_umask())  # libraries may write for the owner alone
     aside = folder / REPLACED
     aside.mkdir()
     with contextlib.ExitStack() as undo:
@@ -79,3 +80,9 @@ def _move(folder: Path, path: Path) -> None:
             os.replace(file, place)
             undo.callback(place.unlink)
         undo.pop_all()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

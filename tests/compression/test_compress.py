@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from convs import with_truncated_kernel
 from numpy_train import numpy_truncated
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
@@ -59,15 +60,11 @@ def decision(result: Account, name: str) -> str:
 
 
 def what_the_factors_say(layer: nn.Module, ranks: tuple[int, ...]) -> Tensor:
-    """The kernel of eq. 7 and 8, from numpy's train of the shifted kernel per group."""
-    kernels = []
-    for kernel in layer.weight.detach().double().chunk(getattr(layer, "groups", 1)):
-        shifted = kernel.movedim(0, -1).numpy()
-        inner = [size for size in shifted.shape[1:-1] if size > 1]
-        modes = shifted.reshape(shifted.shape[0], *inner, shifted.shape[-1])
-        train = numpy_truncated(modes, ranks).reshape(shifted.shape)
-        kernels.append(torch.from_numpy(train).movedim(-1, 0))
-    return torch.cat(kernels)
+    """The weight of eq. 7 and 8, from numpy's train of the shifted kernel per group."""
+    if isinstance(layer, nn.Linear):
+        weight = layer.weight.detach().double().numpy()
+        return torch.from_numpy(numpy_truncated(weight.T, ranks).T)
+    return with_truncated_kernel(layer, ranks).weight.detach()
 
 
 @pytest.mark.parametrize("specimen", SPECIMENS.values(), ids=SPECIMENS)

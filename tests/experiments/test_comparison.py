@@ -20,7 +20,7 @@ from tensorpress.experiments.comparison import (
     compressed,
 )
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
-from tensorpress.layers import METHODS as DECOMPOSITIONS
+from tensorpress.layers import DECOMPOSITIONS
 from tensorpress.training import Place, Recipe
 
 METHODS = ("ttpwt", "channel-svd")

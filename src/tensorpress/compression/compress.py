@@ -63,8 +63,8 @@ def compress(
     kept, and so is everything else of the network.
 
     What was compressed or loaded before can be compressed again: a layer that was replaced is taken
-    as the plain one that it stands for, ratios and budgets are those of the network as given, and
-    the account tells of the earlier compressions too.
+    as the plain one that it stands for, ratios and budgets are those of the network as given (but a
+    speedup is over those plain layers), and the account tells of the earlier compressions too.
 
     With ``calibration`` images, a few hundred without labels, most of the accuracy is kept before
     any fine-tuning: kernels are decomposed under the metric of what their layers are fed, a budget

@@ -89,3 +89,23 @@ def test_what_cannot_be_asked_for(
     assert answer.code == 2
     assert words in answer.err
     assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--method", "magic", "--energy", "0.5"), "no method 'magic'"),
+        (("--method", "l1", "--energy", "0.5"), "pruned to a budget"),
+        (("--method", "cp", "--singular-sum", "0.5"), "cp does not understand"),
+        (("--method", "deep-k-means", "--budget-macs", "2"), "saves no MACs"),
+        (("--method", "tt-conv", "--ranks", "4", "--calibration-images", "16"), "starts at random"),
+    ],
+)
+def test_a_run_refuses_before_it_trains_what_could_not_be_compressed(
+    options: tuple[str, ...], words: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    answer = tensorpress("run", *NET, "--data", "digits", *options, "--epochs", "1", "-o", "RUN")
+    assert answer.code == 2
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "RUN").exists()

@@ -71,7 +71,7 @@ def compress(
         tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
     """
     net = required_net(net) if compressed is None else net
-    request_options.check_request(asked)
+    request_options.check_asked(asked)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if asked.calibration is not None and calibrate is None:
         raise TensorpressError(

@@ -11,9 +11,11 @@ import typer
 
 from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.compression import Budget, Recovery, Request
+from tensorpress.compression.checks import check_request
+from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RULES, VBMF
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import METHODS
+from tensorpress.layers import METHODS, Treatment
 from tensorpress.settings import options_of, read_options
 
 N = TypeVar("N")
@@ -48,15 +50,15 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     return read_options(Request, given, base)
 
 
-def check_request(request: Request) -> None:
-    """Refuse at the start what `tensorpress.compress` would refuse after a training.
+def check_asked(request: Request) -> Treatment | Criterion:
+    """How layers are treated; what `tensorpress.compress` would refuse is refused at the start.
 
     Raises:
         TensorpressError: no rank rule or budget, or both; or settings of another treatment.
     """
     if (request.rank is None) == (request.budget is None):
         raise _not_one("none" if request.rank is None else "several")
-    request.arguments()
+    return check_request(request)
 
 
 def calibration_asked(

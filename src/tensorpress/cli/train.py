@@ -165,7 +165,7 @@ def run(
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
-    request_options.check_request(asked)
+    treatment = request_options.check_asked(asked)
     folder = required_folder(output)
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)
@@ -176,6 +176,7 @@ def run(
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
         without = paper or there_are < FEWEST or config is not None
+        without = without or getattr(treatment, "starts_at_random", False)
         most = 0 if without else min(CALIBRATION_IMAGES, there_are)
     if not most and not how:
         raise TensorpressError(

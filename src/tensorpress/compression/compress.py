@@ -14,10 +14,11 @@ from tensorpress.compression.calibration import (
     read_images,
     read_recovery,
 )
+from tensorpress.compression.checks import check_asked
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.pruning import CRITERIA, Criterion
+from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import prune
 from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, rules_by_name, select
@@ -25,8 +26,7 @@ from tensorpress.compression.targets import ByBudget, ByRules, Target
 from tensorpress.compression.task import LayerTask
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Treatment, find_method
-from tensorpress.layers.methods import Decomposition
+from tensorpress.layers import Treatment
 from tensorpress.surgery import (
     Account,
     ExampleInputs,
@@ -117,12 +117,18 @@ def compress(
     """
     net = net.model if isinstance(net, Account) else net
     selection = Selection.of(include, exclude, skip_first, linear)
-    if isinstance(method, Criterion) or (isinstance(method, str) and method in CRITERIA):
-        others = {"round_to": round_to != 1, "balance": balance, "inplace": inplace}
-        _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
-        return _pruned(net, example_inputs, method, budget, selection, calibration, recover)
-    treatment = find_method(method)
-    _check(treatment, rank, budget, round_to, inplace, calibration, recover)
+    treatment = check_asked(
+        method,
+        rank=rank,
+        budget=budget,
+        round_to=round_to,
+        balance=balance,
+        inplace=inplace,
+        calibrated=calibration is not None,
+        recover=recover,
+    )
+    if isinstance(treatment, Criterion):
+        return _pruned(net, example_inputs, treatment, budget, selection, calibration, recover)
 
     surveyed = survey(net, example_inputs)
     tasks, kept = select(net, surveyed, treatment, selection, round_to)
@@ -190,80 +196,6 @@ def replaced(
         raise
 
 
-def _refuse_wrong_types(rank: object, budget: object) -> None:
-    if budget is not None and not isinstance(budget, Budget):
-        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(params=4).")
-    if rank is None or isinstance(rank, RankRule):
-        return
-    if not isinstance(rank, Mapping) or not rank:
-        raise TensorpressError(
-            f"rank={rank!r}: give a rank rule, such as Energy(0.6), or a mapping from layer names "
-            "or patterns to rank rules."
-        )
-    for pattern, rule in rank.items():
-        if not isinstance(rule, RankRule):
-            raise TensorpressError(
-                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
-            )
-
-
-def _check(
-    treatment: Treatment,
-    rank: object,
-    budget: Budget | None,
-    round_to: object,
-    inplace: bool,
-    calibration: CalibrationImages | None,
-    recover: bool | Recovery,
-) -> None:
-    """Refuse before any work what could not be done."""
-    if not isinstance(round_to, int) or round_to < 1:
-        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
-    if (rank is None) == (budget is None):
-        raise TensorpressError(
-            "give either rank=, such as rank=Energy(0.6), or budget=, such as "
-            "budget=Budget(params=4), and not both."
-        )
-    _refuse_wrong_types(rank, budget)
-    for rule in rank.values() if isinstance(rank, Mapping) else [rank]:
-        if rule is not None:
-            treatment.check_rule(rule)
-    _refuse_budget(treatment, budget)
-    if inplace and calibration is not None:
-        raise TensorpressError(
-            "inplace=True does not go with calibration, which needs the network as it was: "
-            "leave it out."
-        )
-    _refuse_idle_recovery(calibration, recover)
-    if calibration is not None and treatment.starts_at_random:
-        raise TensorpressError(
-            f"{treatment.name} starts at random, so that there is nothing for calibration images "
-            "to keep: leave them out, and train the network."
-        )
-
-
-def _refuse_budget(treatment: Treatment, budget: Budget | None) -> None:
-    if budget is None:
-        return
-    if budget.is_timed and not isinstance(treatment, Decomposition):
-        raise TensorpressError(
-            f"{budget}: {treatment.name} is not timed; give Budget(params=4)"
-            + (" or Budget(macs=2)." if treatment.saves_macs or treatment.starts_at_random else ".")
-        )
-    if budget.macs is not None and not treatment.saves_macs and not treatment.starts_at_random:
-        raise TensorpressError(
-            f"{budget}: {treatment.name} saves no MACs; give Budget(params=2) alone."
-        )
-
-
-def _refuse_idle_recovery(calibration: CalibrationImages | None, recover: bool | Recovery) -> None:
-    if recover is not True and calibration is None:
-        raise TensorpressError(
-            f"recover={recover!r} says what is done with calibration images, and there are none: "
-            "give calibration= (--calibrate) too."
-        )
-
-
 def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
     """The network with plain layers wherever one that was treated before is to be treated."""
     plain: dict[str, nn.Module] = {
@@ -284,29 +216,16 @@ def _metric(
     return InputMetric(net, read_images(calibration), recovery, progress=progress)
 
 
-def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None:
-    if rank is not None or budget is None:
-        raise TensorpressError(
-            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
-        )
-    if others:
-        raise TensorpressError(
-            f"{', '.join(others)}: pruning takes out whole filters, and knows nothing of it; leave "
-            "it out."
-        )
-
-
 def _pruned(
     net: nn.Module,
     example_inputs: ExampleInputs,
-    method: str | Criterion,
+    method: Criterion,
     budget: Any,
     selection: Selection,
     calibration: CalibrationImages | None,
     recover: bool | Recovery,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    _refuse_idle_recovery(calibration, recover)
     metric = _metric(net, calibration, recover, None)
     images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None
     account = prune(

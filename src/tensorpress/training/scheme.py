@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorpress.compression import Request
+from tensorpress.compression.checks import check_request
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.training import stages
@@ -41,14 +42,16 @@ def run_scheme(
     read. ``folder`` then holds ``model.tp``, ``summary.json``, ``metrics.jsonl`` and more.
 
     Raises:
-        TensorpressError: an input is wrong, the folder is of another run or in use, training
-            diverged, or a file cannot be read or written; what was reached before is kept.
+        TensorpressError: an input is wrong (what `tensorpress.compress` would refuse, before any
+            training), the folder is of another run or in use, training diverged, or a file cannot
+            be read or written; what was reached before is kept.
     """
     if not network.is_trained and train.epochs == 0:
         raise TensorpressError(
             "0 epochs of training and no weights would compress an untrained network; give "
             "weights, or epochs to train."
         )
+    check_request(request)
     config = {
         "kind": "run",
         "train": dataclasses.asdict(train),

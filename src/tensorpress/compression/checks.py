@@ -1,0 +1,120 @@
+"""What is refused before any work: things that no network could be compressed by."""
+
+from collections.abc import Mapping
+
+from tensorpress.compression.budget import Budget
+from tensorpress.compression.calibration import Recovery
+from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
+from tensorpress.compression.request import Request
+from tensorpress.decompose import RankRule
+from tensorpress.errors import TensorpressError
+from tensorpress.layers import Treatment, find_method
+from tensorpress.layers.methods import Decomposition
+
+
+def check_asked(
+    method: str | Treatment | Criterion,
+    *,
+    rank: RankRule | Mapping[str, RankRule] | None,
+    budget: Budget | None,
+    round_to: int = 1,
+    balance: bool = False,
+    inplace: bool = False,
+    calibrated: bool = False,
+    recover: bool | Recovery = True,
+) -> Treatment | Criterion:
+    """The treatment, or the criterion to prune by, if it goes with the rest.
+
+    Raises:
+        TensorpressError: no such method; a rule, budget or setting of the wrong type, or that the
+            method does not understand; what does not go together.
+    """
+    if isinstance(method, Criterion) or (isinstance(method, str) and method in CRITERIA):
+        others = {"round_to": round_to != 1, "balance": balance, "inplace": inplace}
+        _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
+        _refuse_idle_recovery(calibrated, recover)
+        return find_criterion(method)
+    treatment = find_method(method)
+    if not isinstance(round_to, int) or round_to < 1:
+        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
+    if (rank is None) == (budget is None):
+        raise TensorpressError(
+            "give either rank=, such as rank=Energy(0.6), or budget=, such as "
+            "budget=Budget(params=4), and not both."
+        )
+    _refuse_wrong_types(rank, budget)
+    for rule in rank.values() if isinstance(rank, Mapping) else [rank]:
+        if rule is not None:
+            treatment.check_rule(rule)
+    _refuse_budget(treatment, budget)
+    if inplace and calibrated:
+        raise TensorpressError(
+            "inplace=True does not go with calibration, which needs the network as it was: "
+            "leave it out."
+        )
+    _refuse_idle_recovery(calibrated, recover)
+    if calibrated and treatment.starts_at_random:
+        raise TensorpressError(
+            f"{treatment.name} starts at random, so that there is nothing for calibration images "
+            "to keep: leave them out, and train the network."
+        )
+    return treatment
+
+
+def check_request(request: Request) -> Treatment | Criterion:
+    """The same for a recorded request, before a network is trained for it."""
+    asked = request.arguments()
+    names = ("method", "rank", "budget", "round_to", "balance")
+    calibrated = request.calibration is not None
+    return check_asked(**{name: asked[name] for name in names}, calibrated=calibrated)
+
+
+def _refuse_wrong_types(rank: object, budget: object) -> None:
+    if budget is not None and not isinstance(budget, Budget):
+        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(params=4).")
+    if rank is None or isinstance(rank, RankRule):
+        return
+    if not isinstance(rank, Mapping) or not rank:
+        raise TensorpressError(
+            f"rank={rank!r}: give a rank rule, such as Energy(0.6), or a mapping from layer names "
+            "or patterns to rank rules."
+        )
+    for pattern, rule in rank.items():
+        if not isinstance(rule, RankRule):
+            raise TensorpressError(
+                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
+            )
+
+
+def _refuse_budget(treatment: Treatment, budget: Budget | None) -> None:
+    if budget is None:
+        return
+    if budget.is_timed and not isinstance(treatment, Decomposition):
+        raise TensorpressError(
+            f"{budget}: {treatment.name} is not timed; give Budget(params=4)"
+            + (" or Budget(macs=2)." if treatment.saves_macs or treatment.starts_at_random else ".")
+        )
+    if budget.macs is not None and not treatment.saves_macs and not treatment.starts_at_random:
+        raise TensorpressError(
+            f"{budget}: {treatment.name} saves no MACs; give Budget(params=2) alone."
+        )
+
+
+def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None:
+    if rank is not None or budget is None:
+        raise TensorpressError(
+            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
+        )
+    if others:
+        raise TensorpressError(
+            f"{', '.join(others)}: pruning takes out whole filters, and knows nothing of it; leave "
+            "it out."
+        )
+
+
+def _refuse_idle_recovery(calibrated: bool, recover: bool | Recovery) -> None:
+    if recover is not True and not calibrated:
+        raise TensorpressError(
+            f"recover={recover!r} says what is done with calibration images, and there are none: "
+            "give calibration= (--calibrate) too."
+        )

@@ -107,13 +107,31 @@ def test_budgets_and_images_take_what_was_treated_as_well() -> None:
     assert all(torch.equal(value, before[n]) for n, value in first.model.state_dict().items())
 
 
-def test_shared_rows_take_the_place_of_a_chain() -> None:
+def test_shared_rows_do_not_take_more_macs_than_a_chain() -> None:
     first = once("ttpwt")
     name = next(row.name for row in first.layers if row.method)
     second = tp.share_weights(first.model, image(), clusters=4, include=[name])
     row = next(row for row in second.layers if row.name == name)
-    assert row.decision == "deep-k-means (saves no MACs), was ttpwt"
-    assert row.params_after < row.params_before
+    assert row.decision.startswith("kept: would not get smaller")
+    shared = tp.share_weights(once("deep-k-means").model, image(), clusters=4, include=[name])
+    row = next(row for row in shared.layers if row.name == name)
+    assert row.decision == "deep-k-means (saves no MACs), was deep-k-means"
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("method", ["ttpwt", "deep-k-means", "tt-conv"])
+def test_what_is_frozen_stays_frozen_through_every_treatment(
+    method: str, weight: bool, bias: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 3)).eval()
+    net[1].weight.requires_grad_(weight)
+    net[1].bias.requires_grad_(bias)  # type: ignore[union-attr]
+    first = tp.compress(net, image(), method=method, rank=FIRST[method])
+    for result in (first, tp.compress(first, image(), rank=tp.Ranks(2, 3, 2))):
+        for name, parameter in result.model[1].named_parameters():
+            wanted = bias if name.split(".")[-1] == "bias" else weight
+            assert parameter.requires_grad == wanted, name
+        assert not any(module.training for module in result.model.modules())
 
 
 def test_hooks_on_a_chain_or_in_it_are_not_lost_in_silence() -> None:
@@ -146,9 +164,13 @@ def test_pruning_by_name_and_then_decomposing() -> None:
     pytest.importorskip("torch_pruning")
     torch.manual_seed(0)
     pruned = tp.compress(plain().eval(), image(), method="l1", budget=tp.Budget(macs=1.5))
-    same = tp.prune(plain().eval(), image(), method="l1", budget=tp.Budget(macs=1.5))
+    same = tp.prune(plain().eval(), image(), budget=tp.Budget(macs=1.5), skip_first=True)
     assert [row.decision for row in pruned.layers] == [row.decision for row in same.layers]
     second = tp.compress(pruned, image(), rank=tp.Energy(0.5))
     assert [step["request"]["method"] for step in second.story] == ["l1", "ttpwt"]
+    every = tp.compress(
+        plain().eval(), image(), method="l1", budget=tp.Budget(macs=1.5), skip_first=False
+    )
+    assert every.layers[0].method == "l1"
     with pytest.raises(tp.TensorpressError, match="pruned to a budget"):
         tp.compress(plain(), image(), method="l1", rank=tp.Energy(0.5))

@@ -551,3 +551,46 @@ def test_a_factorized_first_convolution_is_still_the_first() -> None:
     twice = tp.compress(once, image, rank=tp.Energy(0.5), include=["layer1.0.conv1"])
     assert twice.layers[0].decision.startswith("kept")
     assert twice.layers[1].ranks is not None
+
+
+BIG = torch.randn(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"include": 5}, "include and exclude take names"),
+        ({"exclude": BIG}, "include and exclude take names"),
+        ({"include": ["a\nb"]}, "fits no layer"),
+        ({"method": BIG}, "method=<a tensor of shape \\(4, 5\\)>: give a name"),
+        ({"method": "x\ny"}, "there is no method"),
+        ({"method": "l3"}, "and to prune by: l1, sfp"),
+        ({"method": []}, "method=\\[\\]: give a name"),
+        ({"rank": BIG}, "rank=<a tensor of shape"),
+        ({"rank": {BIG: HALF}}, "rank pattern takes names"),
+        ({"rank": None, "budget": BIG}, "budget=<a tensor of shape"),
+        ({"round_to": BIG}, "round_to=<a tensor of shape"),
+        ({"round_to": True}, "round_to=True"),
+        ({"recover": BIG}, "recover=<a tensor of shape"),
+        ({"skip_first": "no"}, "skip_first='no': give True or False"),
+        ({"linear": BIG}, "linear=<a tensor of shape"),
+        ({"inplace": 1}, "inplace=1: give True or False"),
+        ({"calibration": torch.zeros(32, 3, 8, 8, device="meta")}, "on the meta device"),
+        ({"calibration": torch.zeros(32, 3, 8, 8).to_sparse()}, "give a dense tensor"),
+    ],
+)
+def test_mistakes_are_one_line_and_no_tensor_is_printed(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(tp.TensorpressError, match=words) as caught:
+        tp.compress(plain(), image(), **{"rank": HALF, **options})
+    assert "\n" not in str(caught.value)
+    assert "tensor([" not in str(caught.value)
+
+
+@pytest.mark.parametrize("multiple", [2, 3, 8])
+def test_kronecker_rounds_the_rank_and_not_its_divisors(multiple: int) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 20, 3, padding=1))
+    result = tp.compress(net, image(), method="kronecker", rank=tp.Energy(0.5), round_to=multiple)
+    ranks = result.layers[1].ranks
+    assert ranks is None or (ranks[0] % multiple == 0 and 20 % ranks[1] == 8 % ranks[2] == 0)

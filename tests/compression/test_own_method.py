@@ -126,6 +126,16 @@ MINE = PointwiseFirst()
 X = image()
 
 
+class WidthFirst(methods.TrainDecomposition):
+    """Along the width with the channels in, then along the height with those out."""
+
+    name = "width-first"
+
+    def links(self, layer: methods.Layer) -> tuple[methods.Link, ...]:
+        (inside, outside), (d1, d2) = methods.group_channels(layer), methods.kernel_size(layer)
+        return methods.Link("w", (1,), inside * d2), methods.Link("h", (0,), d1 * outside)
+
+
 def answers(net: nn.Module, inputs: Tensor) -> Tensor:
     with torch.no_grad():
         outputs: Tensor = net.eval()(inputs)
@@ -154,6 +164,64 @@ def test_an_object_factorizes_every_kind_of_layer(layer: nn.Module) -> None:
             cut.append(((u[:, :2] * s[:2]) @ v[:2]).reshape(kernel.shape).numpy())
         expected = answers(with_kernels(layer, cut), inputs)
         assert relative(expected, answers(low, inputs)) < 1e-5
+
+
+def test_links_in_another_order_of_the_axes_are_exact_too() -> None:
+    layer = nn.Conv2d(6, 8, (3, 4), stride=(2, 1), padding=1, groups=2, dtype=torch.float64)
+    inputs = torch.randn(2, 6, 9, 9, dtype=torch.float64)
+    chain = tp.factorize(layer, method=WidthFirst(), rank=tp.Energy(1.0))
+    assert [tuple(part.kernel_size) for part in chain] == [(1, 4), (3, 1)]  # type: ignore[union-attr]
+    assert relative(answers(layer, inputs), answers(chain, inputs)) < 1e-10
+    low = tp.factorize(layer, method=WidthFirst(), rank=tp.Ranks(2))
+    cut = []
+    for kernel in shifted(layer):
+        turned = torch.from_numpy(kernel).movedim(1, 2)  # (C, D2, D1, T)
+        u, s, v = torch.linalg.svd(turned.reshape(3 * 4, 3 * 4), full_matrices=False)
+        cut.append(((u[:, :2] * s[:2]) @ v[:2]).reshape(turned.shape).movedim(1, 2).numpy())
+    expected = answers(with_kernels(layer, cut), inputs)
+    assert relative(expected, answers(low, inputs)) < 1e-10
+
+
+def made(*links: Any, **more: Any) -> methods.TrainDecomposition:
+    """A method with these links for a Conv2d(4, 6, (3, 2))."""
+    attributes = {"name": "mine", "links": lambda *_: links, **more}
+    kind = type("Mine", (methods.TrainDecomposition,), attributes)
+    return kind()  # type: ignore[no-any-return]
+
+
+FIRST, LAST = methods.Link("a", (), 4), methods.Link("b", (0, 1), 36)
+SILLY: dict[str, tuple[Any, str]] = {
+    "none": (made(), "at least two Links"),
+    "one": (made(methods.Link("a", (0, 1), 144)), "at least two Links"),
+    "no links": (made("a", "b"), "at least two Links"),
+    "twins": (made(FIRST, methods.Link("a", (0, 1), 36)), "names differ"),
+    "a dotted name": (made(FIRST, methods.Link("b.c", (0, 1), 36)), "names differ"),
+    "a name of modules": (made(FIRST, methods.Link("forward", (0, 1), 36)), "names differ"),
+    "an axis missing": (made(FIRST, methods.Link("b", (0,), 18)), "each of these belongs to one"),
+    "an axis twice": (made(methods.Link("a", (0,), 12), LAST), "each of these belongs to one"),
+    "an axis that is not there": (made(FIRST, methods.Link("b", (0, 1, 7), 36)), "each of these"),
+    "falling axes": (made(FIRST, methods.Link("b", (1, 0), 36)), "each of these"),
+    "other modes": (made(FIRST, methods.Link("b", (0, 1), 35)), "have the modes"),
+    "no name": (made(FIRST, LAST, name=None), "Mine has no name"),
+    "a name of two lines": (made(FIRST, LAST, name="a\nb"), "Mine has no name"),
+    "a criterion's name": (made(FIRST, LAST, name="l1"), "criterion to prune by"),
+}
+
+
+@pytest.mark.parametrize("kind", SILLY)
+def test_methods_that_make_no_sense_are_refused_in_one_line(kind: str) -> None:
+    method, words = SILLY[kind]
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, (3, 2)))
+    with pytest.raises(tp.TensorpressError, match=words) as caught:
+        tp.compress(net, torch.zeros(1, 3, 8, 8), method=method, rank=tp.Energy(0.5))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("methods_given", [5, None, "abc", [5], [PointwiseFirst]])
+def test_what_is_no_list_of_treatments_is_refused(methods_given: Any, tmp_path: Path) -> None:
+    tp.save(plain(), tmp_path / "net.tp")
+    with pytest.raises(tp.TensorpressError, match="methods= takes a list of treatments"):
+        tp.load(tmp_path / "net.tp", into=plain(), methods=methods_given)
 
 
 @pytest.mark.parametrize("how", ["rule", "budget", "images"])
@@ -233,6 +301,21 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "too many": ([{"name": "a", "channels": [8, 2**40], "axes": []}], "damaged"),
     "a negative axis": ([{"name": "a", "channels": [8, 8], "axes": [-1]}], "damaged"),
     "twins": ([{"name": "a", "channels": [24, 24], "axes": []}] * 2, "damaged"),
+    "a name of modules": ([{"name": "forward", "channels": [8, 8], "axes": []}], "damaged"),
+    "blocks that do not join": (
+        [
+            {
+                "name": "b",
+                "count": 1,
+                "minor": False,
+                "sublayers": [
+                    {"name": "c", "channels": [24, 3], "axes": []},
+                    {"name": "d", "channels": [5, 24], "axes": [0, 1]},
+                ],
+            }
+        ],
+        "hands on 3 channels where 5 are taken",
+    ),
     "widths that do not meet": (
         [{"name": "a", "channels": [3, 2], "axes": [0, 1]}],
         "hands on .* channels",

@@ -19,6 +19,7 @@ from tensorpress.deploy import RUNTIMES, Plan, PlanRow, PlanTable
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.deploy.planning.measure import fastest
 from tensorpress.deploy.runtimes import Setting, torch_eager
 from tensorpress.deploy.runtimes import runtime as runtime_module
@@ -381,3 +382,36 @@ def test_a_layer_that_is_never_called() -> None:
         assert_equal(plan(IMAGE), net(IMAGE))
         assert [row.name for row in plan.table.rows] == ["0", "1.spare"]
         assert "1.spare" in str(plan)
+
+
+class Grows(nn.Module):
+    """A transposed convolution that is told how large its output is to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 32, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(32, 32, 3, stride=2, padding=1)
+        self.out = nn.Conv2d(32, 16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps: Tensor = self.out(self.up(self.down(x), output_size=x.shape[2:]).relu())
+        return maps
+
+
+@pytest.mark.usefixtures("measured_once")
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_transposed_chains_are_planned_also_for_a_size_and_some_of_them_alone(runtime: str) -> None:
+    if runtime != "torch":
+        pytest.importorskip(runtime)
+    torch.manual_seed(0)
+    net, inputs = Grows().eval(), torch.randn(2, 3, 8, 8)
+    result = tp.compress(net, inputs[:1], rank=tp.Energy(0.5))
+    assert {row.name for row in result.layers if row.method} == {"up", "out"}
+    run = tp.plan(result.model, inputs, runtime=runtime, threads=1, cache=False)
+    with torch.no_grad():
+        torch.testing.assert_close(run(inputs), result.model(inputs), rtol=1e-3, atol=1e-3)
+    clock = ChainClock(result.model, inputs, runtime=runtime, threads=1, batch=None)
+    for name in ("up", "out"):
+        chain: Any = result.model.get_submodule(name)
+        seconds = clock.network_seconds({name: chain})
+        assert all(taken > 0 for taken in seconds)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, dimensions, group_channels
-from tensorpress.layers.layout import BlockLayout, Layout, Sublayer
+from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, is_sublayer_name
 
 MOST = 2**31
 Part = Sublayer | BlockLayout
@@ -37,8 +37,9 @@ def check_layout(layer: Layer, layout: Layout) -> None:
             has not.
     """
     inside, outside = group_channels(layer)
-    ends = [(0, inside), *map(_ends, layout), (outside, 0)]
-    for (_, gives), (takes, _) in pairwise(ends):
+    rows = [[(0, inside), *map(_ends, layout), (outside, 0)]]
+    rows += [list(map(_ends, part.sublayers)) for part in layout if isinstance(part, BlockLayout)]
+    for (_, gives), (takes, _) in (pair for row in rows for pair in pairwise(row)):
         if gives != takes:
             raise TensorpressError(f"its chain hands on {gives} channels where {takes} are taken.")
     axes = [axis for part in layout for s in _sublayers(part) for axis in s.axes]
@@ -61,7 +62,7 @@ def _part_to_json(part: Part) -> dict[str, Any]:
 
 def _part_from_json(content: Any) -> Part:
     name = content["name"]
-    if not isinstance(name, str) or not name.isidentifier():
+    if not is_sublayer_name(name):
         raise ValueError(f"name {name!r:.60}")
     if "sublayers" in content:
         sublayers = tuple(map(_part_from_json, content["sublayers"]))

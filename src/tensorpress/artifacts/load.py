@@ -1,6 +1,6 @@
 """Build a compressed network from its file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,12 +13,13 @@ from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.narrow import narrowed, take_over
 from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import (
     METHODS,
     Layer,
     Treatment,
     TTConv2d,
+    find_method,
     refuse_unreadable,
     why_not,
 )
@@ -26,7 +27,7 @@ from tensorpress.layers.widths import keep_record
 from tensorpress.surgery import refuse_unready, remember, replace_layers
 
 
-def load(path: Path | str, *, into: nn.Module, methods: Iterable[Treatment] = ()) -> nn.Module:
+def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()) -> nn.Module:
     """Give a freshly built network the structure and the weights of a file. Nothing is decomposed.
 
     Args:
@@ -46,7 +47,7 @@ def load(path: Path | str, *, into: nn.Module, methods: Iterable[Treatment] = ()
     """
     path = Path(path)
     manifest = read_manifest(path)
-    known = METHODS | {method.name: method for method in methods}
+    known = METHODS | _own(methods)
     refuse_unready(into)
     for name, value in into.state_dict().items():
         if isinstance(value, Tensor) and value.is_meta:
@@ -84,6 +85,18 @@ def load(path: Path | str, *, into: nn.Module, methods: Iterable[Treatment] = ()
     if manifest.account is not None:
         remember(model, story_of(manifest.account))
     return model
+
+
+def _own(methods: object) -> dict[str, Treatment]:
+    known: dict[str, Treatment] = {}
+    for method in methods if isinstance(methods, (list, tuple, set)) else [methods]:
+        if not isinstance(method, Treatment):
+            raise TensorpressError(
+                f"methods= takes a list of treatments, objects of classes of one's own, not "
+                f"{shown(method)}."
+            )
+        known[find_method(method).name] = method
+    return known
 
 
 def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> bool:

@@ -14,6 +14,8 @@ from tensorpress.layers.layout import Layout
 from tensorpress.layers.widths import ATTRIBUTES
 
 KEY = "tensorpress"
+LONGEST_NAME = 1000
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 VERSION = 3
 """Goes up with a change that an older reader would misunderstand. Version 2 added the account and
 the digest, which version 1 does without; version 3 the widths of narrowed layers,
@@ -107,14 +109,14 @@ def _parse(text: str, path: Path) -> Manifest:
     try:
         content = json.loads(text)
         version = content["version"]
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise ValueError("no version")
         if version > VERSION:
             raise TensorpressError(
                 f"{path} has format version {version}, and this tensorpress reads up to "
                 f"{VERSION}: upgrade tensorpress."
             )
-        layers = {str(name): _entry(entry) for name, entry in content["layers"].items()}
+        layers = {_text(name): _entry(entry) for name, entry in content["layers"].items()}
         aliases = {str(name): str(stored) for name, stored in content["aliases"].items()}
         source, account = dict(content["source"]), content.get("account")
         if account is not None:
@@ -126,13 +128,27 @@ def _parse(text: str, path: Path) -> Manifest:
         claimed = str(content["sha256"]) if version > 1 else None
         tool = str(content["tool"])
         return Manifest(tool, layers, aliases, source, account, widths, version, claimed)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
 
 
 def _entry(content: Any) -> LayerEntry:
     layout = layout_from_json(content["layout"]) if "layout" in content else ()
-    return LayerEntry(str(content["method"]), tuple(map(_rank, content["ranks"])), layout)
+    return LayerEntry(_text(content["method"]), tuple(map(_rank, content["ranks"])), layout)
+
+
+def _text(value: Any) -> str:
+    """A name: what a message can show on one line."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_NAME:
+        raise ValueError(f"name {value!r:.60}")
+    return value
 
 
 def _rank(value: Any) -> int:

@@ -22,6 +22,8 @@ def check_account(account: Any) -> None:
     for step in history:
         _require(isinstance(step, dict) and step.keys() == STEP, "history", step)
         _require(isinstance(step["request"], dict), "request", step["request"])
+        method = step["request"].get("method", "")
+        _require(isinstance(method, str) and method.isprintable(), "method", method)
         for key in TOTALS:
             _require(_is_count(step[key]), key, step[key])
     _require(isinstance(account["layers"], list), "layers", account["layers"])

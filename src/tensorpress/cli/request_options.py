@@ -43,6 +43,8 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     if len(rules) + budget > 1:
         raise _not_one("several")
     base = None if config is None else read_config(config)
+    if base is not None and given.get("method", base.method) != base.method:
+        base = dataclasses.replace(base, settings={}, seed=None)
     if base is not None and rules:
         base = dataclasses.replace(base, rank=None, budget=None)
     elif base is not None and budget:
@@ -115,8 +117,9 @@ def _amounts(kind: type) -> list[str]:
 def _not_one(given: str) -> TensorpressError:
     rules = [known.option.name for rule in RULES.values() for known in options_of(rule)]
     return TensorpressError(
-        f"{given} of {', '.join(rules)} and --budget-params / --budget-macs was given: give one, "
-        "such as --energy 0.8 or --budget-params 4."
+        f"{given} of {', '.join(rules)} and --budget-params / --budget-macs "
+        f"{'was' if given == 'none' else 'were'} given: give one, such as --energy 0.8 or "
+        "--budget-params 4; filters are pruned to a budget."
     )
 
 

@@ -72,7 +72,7 @@ def account_of(
         rows.append(
             LayerRow.of(
                 layer.name,
-                layer.module,
+                layer.dense or layer.module,
                 (layer.cost, new),
                 told.decision,
                 ranks=told.ranks,

@@ -7,8 +7,8 @@ from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
 from tensorpress.compression.request import Request
 from tensorpress.decompose import RankRule
-from tensorpress.errors import TensorpressError
-from tensorpress.layers import Treatment, find_method
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.layers import METHODS, Treatment, find_method
 from tensorpress.layers.methods import Decomposition
 
 
@@ -22,6 +22,7 @@ def check_asked(
     inplace: bool = False,
     calibrated: bool = False,
     recover: bool | Recovery = True,
+    **flags: object,
 ) -> Treatment | Criterion:
     """The treatment, or the criterion to prune by, if it goes with the rest.
 
@@ -29,14 +30,33 @@ def check_asked(
         TensorpressError: no such method; a rule, budget or setting of the wrong type, or that the
             method does not understand; what does not go together.
     """
+    for name, flag in {"balance": balance, "inplace": inplace, **flags}.items():
+        if not isinstance(flag, bool):
+            raise TensorpressError(f"{name}={shown(flag)}: give True or False.")
     if isinstance(method, Criterion) or (isinstance(method, str) and method in CRITERIA):
-        others = {"round_to": round_to != 1, "balance": balance, "inplace": inplace}
+        others = {
+            "round_to": type(round_to) is not int or round_to != 1,
+            "balance": balance,
+            "inplace": inplace,
+        }
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
+    if isinstance(method, str) and method not in METHODS:
+        raise TensorpressError(
+            f"there is no method {shown(method)}; there is: {', '.join(sorted(METHODS))}; and to "
+            f"prune by: {', '.join(CRITERIA)}."
+        )
     treatment = find_method(method)
-    if not isinstance(round_to, int) or round_to < 1:
-        raise TensorpressError(f"round_to={round_to!r}: give a whole number from 1 on, such as 8.")
+    if treatment.name in CRITERIA:
+        raise TensorpressError(
+            f"{type(treatment).__name__} has the name '{treatment.name}', which is that of a "
+            "criterion to prune by: give it another."
+        )
+    if type(round_to) is not int or round_to < 1:
+        raise TensorpressError(
+            f"round_to={shown(round_to)}: give a whole number from 1 on, such as 8."
+        )
     if (rank is None) == (budget is None):
         raise TensorpressError(
             "give either rank=, such as rank=Energy(0.6), or budget=, such as "
@@ -71,18 +91,18 @@ def check_request(request: Request) -> Treatment | Criterion:
 
 def _refuse_wrong_types(rank: object, budget: object) -> None:
     if budget is not None and not isinstance(budget, Budget):
-        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(params=4).")
+        raise TensorpressError(f"budget={shown(budget)}: give a Budget, such as Budget(params=4).")
     if rank is None or isinstance(rank, RankRule):
         return
     if not isinstance(rank, Mapping) or not rank:
         raise TensorpressError(
-            f"rank={rank!r}: give a rank rule, such as Energy(0.6), or a mapping from layer names "
-            "or patterns to rank rules."
+            f"rank={shown(rank)}: give a rank rule, such as Energy(0.6), or a mapping from layer "
+            "names or patterns to rank rules."
         )
     for pattern, rule in rank.items():
         if not isinstance(rule, RankRule):
             raise TensorpressError(
-                f"rank['{pattern}'] is {rule!r}: give a rank rule, such as Energy(0.6)."
+                f"rank[{shown(pattern)}] is {shown(rule)}: give a rank rule, such as Energy(0.6)."
             )
 
 
@@ -96,14 +116,16 @@ def _refuse_budget(treatment: Treatment, budget: Budget | None) -> None:
         )
     if budget.macs is not None and not treatment.saves_macs and not treatment.starts_at_random:
         raise TensorpressError(
-            f"{budget}: {treatment.name} saves no MACs; give Budget(params=2) alone."
+            f"{budget}: {treatment.name} saves no MACs; give Budget(params=2) "
+            "(--budget-params 2) alone."
         )
 
 
 def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None:
     if rank is not None or budget is None:
         raise TensorpressError(
-            "filters are pruned to a budget: give budget=, such as Budget(macs=2), and no rank=."
+            "filters are pruned to a budget: give budget=, such as Budget(macs=2) "
+            "(--budget-macs 2), and no rank=."
         )
     if others:
         raise TensorpressError(
@@ -115,6 +137,6 @@ def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None
 def _refuse_idle_recovery(calibrated: bool, recover: bool | Recovery) -> None:
     if recover is not True and not calibrated:
         raise TensorpressError(
-            f"recover={recover!r} says what is done with calibration images, and there are none: "
-            "give calibration= (--calibrate) too."
+            f"recover={shown(recover)} says what is done with calibration images, and there are "
+            "none: give calibration= (--calibrate) too."
         )

@@ -1,6 +1,7 @@
 """`tensorpress.compress`: a network surveyed, its layers prepared, chosen, fitted and replaced."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ from tensorpress.surgery import (
     ExampleInputs,
     Selector,
     copy_with,
+    remember,
     replace_layers,
     survey,
 )
@@ -116,7 +118,6 @@ def compress(
     ['Conv2d', 'ReLU', 'Factorized']
     """
     net = net.model if isinstance(net, Account) else net
-    selection = Selection.of(include, exclude, skip_first, linear)
     treatment = check_asked(
         method,
         rank=rank,
@@ -126,7 +127,10 @@ def compress(
         inplace=inplace,
         calibrated=calibration is not None,
         recover=recover,
+        skip_first=skip_first,
+        linear=linear,
     )
+    selection = Selection.of(include, exclude, skip_first, linear)
     if isinstance(treatment, Criterion):
         return _pruned(net, example_inputs, treatment, budget, selection, calibration, recover)
 
@@ -236,7 +240,13 @@ def _pruned(
         images=images,
         include=selection.include,
         exclude=selection.exclude,
+        skip_first=selection.skip_first,
         linear=selection.linear,
     )
     metric.finish(account.model)
+    asked = metric.as_request()
+    if asked is not None:
+        request = {**account.request, "calibration": asked.to_dict(), "settings": {}}
+        account = dataclasses.replace(account, request=request)
+        remember(account.model, account.story)
     return account

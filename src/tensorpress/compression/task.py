@@ -49,7 +49,7 @@ class LayerTask:
     def prepared(self, metric: Metric) -> Fitter:
         """What gives its options under a metric; errors name the layer."""
         fitter = prepare_layer(self.name, self.layer, self.treatment, metric)
-        return rounded(fitter, self.round_to)
+        return rounded(fitter, self.treatment, self.round_to)
 
     def option(self, fit: Fit) -> "LayerOption":
         """An option with what it costs."""
@@ -81,10 +81,15 @@ class LayerOption:
 
     @property
     def is_smaller(self) -> bool:
-        """Whether it has fewer parameters than the layer, and fewer MACs if it saves any at all."""
-        cost = self.task.surveyed.cost
-        saves_macs = self.macs < cost.macs or not self.task.treatment.saves_macs
-        return self.params < cost.params and saves_macs
+        """Whether it has fewer parameters than the layer, and fewer MACs if it saves any at all.
+
+        One that saves none must not take more of them, unless it starts at random.
+        """
+        cost, treatment = self.task.surveyed.cost, self.task.treatment
+        fewer_macs = self.macs < cost.macs
+        if not treatment.saves_macs:
+            fewer_macs = self.macs <= cost.macs or treatment.starts_at_random
+        return self.params < cost.params and fewer_macs
 
 
 def refuse_unfit(tasks: Sequence[LayerTask]) -> None:

@@ -33,8 +33,13 @@ def dense_form(module: nn.Module) -> Layer | None:
     made = _made(module)
     if made is None or not is_plain(made):
         return None
-    wanted = any(parameter.requires_grad for parameter in module.parameters())
-    return cast(Layer, made.requires_grad_(wanted).train(module.training))
+    bias = module[-1].bias if isinstance(module, Factorized) else module.bias
+    weights = [parameter for parameter in module.parameters() if parameter is not bias]
+    layer: Any = made.train(module.training)
+    layer.weight.requires_grad_(any(weight.requires_grad for weight in weights))
+    if layer.bias is not None:
+        layer.bias.requires_grad_(bias is not None and bool(bias.requires_grad))
+    return cast(Layer, layer)
 
 
 def _made(module: nn.Module) -> nn.Module | None:

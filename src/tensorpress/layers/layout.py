@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from tensorpress.layers.kinds import Layer, dimensions, is_linear, kernel_size
 
+TAKEN = {*dir(nn.Sequential()), *("method", "ranks", "layout", "weight", "bias")} | {
+    *("groups", "count", "minor", "dims", "parametrizations")
+}
 AXES = {1: ("temporal",), 2: ("vertical", "horizontal"), 3: ("depth", "vertical", "horizontal")}
 
 
@@ -43,6 +48,11 @@ class BlockLayout:
 
 
 Layout = tuple[Sublayer | BlockLayout, ...]
+
+
+def is_sublayer_name(name: object) -> bool:
+    """Whether a sublayer can be called so: by a word that modules do not use themselves."""
+    return isinstance(name, str) and name.isidentifier() and name not in TAKEN
 
 
 def spatial_axes(layer: Layer, *, unit: bool = False) -> tuple[int, ...]:

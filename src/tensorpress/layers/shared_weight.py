@@ -64,7 +64,8 @@ def share(layer: nn.Module, indices: Tensor, clusters: int) -> None:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     shared = SharedWeight(indices.to(weight.device), clusters, weight.shape)
-    parametrize.register_parametrization(layer, "weight", shared.train(layer.training))
+    parametrize.register_parametrization(layer, "weight", shared)
+    layer.train(layer.training)
 
 
 def shared_weight_of(layer: nn.Module) -> SharedWeight | None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from tensorpress.decompose import Energy, RankRule, Ranks, check_rule
+from tensorpress.decompose import RULES, Energy, RankRule, Ranks, check_rule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.eligible import why_not
 from tensorpress.layers.kinds import Layer
@@ -159,10 +159,14 @@ class Treatment(ABC):
         """Raise TensorpressError unless ``rule`` is one that the treatment understands."""
         check_rule(rule)
         if not isinstance(rule, self.rules):
-            known = ", ".join(kind.__name__ for kind in self.rules)
+            known = ", ".join(kind.__name__ for kind in self.rules if kind.__name__ in RULES)
             raise TensorpressError(
                 f"{self.name} does not understand {rule!r}: give one of {known}."
             )
+
+    def nearest(self, ranks: Sequence[int], multiple: int) -> tuple[int, ...]:
+        """These ranks as the nearest multiples, at least one of them, for ``round_to``."""
+        return tuple(multiple * max(1, round(rank / multiple)) for rank in ranks)
 
     def rule_at(self, step: int) -> RankRule:
         """The rule that a budget of ratios tries at ``step``, 0 to ``steps``; more keep more.
@@ -172,14 +176,14 @@ class Treatment(ABC):
         return Energy(max(step / self.steps, LEAST))
 
 
-def rounded(fitter: Fitter, multiple: int) -> Fitter:
+def rounded(fitter: Fitter, treatment: Treatment, multiple: int) -> Fitter:
     """A fitter that goes on to the nearest multiples of the ranks that a rule gives."""
     if multiple == 1:
         return fitter
 
     def fit(rule: RankRule) -> Fit:
         found = fitter(rule)
-        nearest = tuple(multiple * max(1, round(rank / multiple)) for rank in found.ranks)
+        nearest = treatment.nearest(found.ranks, multiple)
         if nearest == found.ranks:
             return found
         return fitter(Ranks(*nearest)).with_clamped(found.clamped)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.surgery.survey import Survey
 
 T = TypeVar("T")
@@ -50,7 +50,13 @@ def keep_reasons(
 
 def list_selectors(selectors: Iterable[Selector]) -> list[Selector]:
     """Selectors that may come from a generator, or be a single one."""
-    return [selectors] if isinstance(selectors, (str, nn.Module)) else list(selectors)
+    if isinstance(selectors, (str, nn.Module)):
+        return [selectors]
+    if not isinstance(selectors, Iterable) or isinstance(selectors, Tensor):
+        raise TensorpressError(
+            f"include and exclude take names, patterns and modules, not {shown(selectors)}."
+        )
+    return list(selectors)
 
 
 def show_selectors(selectors: Iterable[Selector]) -> list[str]:
@@ -99,7 +105,9 @@ def _matches(
             inside = {id(module) for module in selector.modules()}
             hits = {name for name in names if id(modules[name]) in inside}
         elif not isinstance(selector, str):
-            raise TensorpressError(f"{what} takes names, patterns and modules, not {selector!r}.")
+            raise TensorpressError(
+                f"{what} takes names, patterns and modules, not {shown(selector)}."
+            )
         else:
             # A layer that stands in several places goes by each of its names.
             ids = {id(module) for name, module in modules.items() if fnmatchcase(name, selector)}
@@ -113,4 +121,4 @@ def _matches(
 
 def _no_match(pattern: str, names: Sequence[str], what: str) -> TensorpressError:
     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return TensorpressError(f"{what} '{pattern}' fits no layer. The layers are: {some}")
+    return TensorpressError(f"{what} {shown(pattern)} fits no layer. The layers are: {some}")

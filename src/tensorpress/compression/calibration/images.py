@@ -28,6 +28,9 @@ def read_images(given: CalibrationImages, *, most: int | None = None) -> Tensor:
         TensorpressError: something else, fewer than 16 images, sizes that differ, NaN or inf.
     """
     images = given if isinstance(given, Tensor) else _joined(given, most)
+    if images.is_meta or images.layout is not torch.strided:
+        kind = "on the meta device" if images.is_meta else f"{images.layout}"
+        raise TensorpressError(f"calibration images are {kind}: give a dense tensor with values.")
     images = images[:most]
     if images.dim() < 2:
         raise TensorpressError(

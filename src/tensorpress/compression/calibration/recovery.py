@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ def read_recovery(recover: bool | Recovery) -> Recovery:
     if isinstance(recover, Recovery):
         return recover
     if not isinstance(recover, bool):
-        raise TensorpressError(f"recover={recover!r}: give True, False or a Recovery.")
+        raise TensorpressError(f"recover={shown(recover)}: give True, False or a Recovery.")
     return Recovery() if recover else Recovery(distil_epochs=0)

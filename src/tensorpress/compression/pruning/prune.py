@@ -19,7 +19,7 @@ from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, TTConv2d, is_convolution
+from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution
 from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.surgery import (
@@ -37,7 +37,7 @@ from tensorpress.surgery import (
 
 INSEPARABLE = "without its filters others would compute something else"
 LINEAR = "linear layer (linear=True prunes it)"
-ASKED = ("excluded", "not included")
+ASKED = ("excluded", "not included", "first convolution (skip_first)")
 
 Queue = list[tuple[Coupled, int]]
 """Units in the order in which they go."""
@@ -53,6 +53,7 @@ def prune(
     labels: Tensor | None = None,
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
+    skip_first: bool = False,
     linear: bool = False,
     seed: int = 0,
 ) -> Account:
@@ -96,6 +97,7 @@ def prune(
         include: prune these layers only: names, patterns such as "layer1.*", or modules. A layer
             whose channels are tied to another's goes with it, so both have to be named.
         exclude: leave all filters of these.
+        skip_first: leave all filters of the first convolution, as `compress` does by default.
         linear: also prune the outputs of linear layers.
         seed: of "random".
 
@@ -122,7 +124,7 @@ def prune(
     _refuse_unusable(net, surveyed)
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)
-    kept = _kept_layers(net, surveyed, include, exclude)
+    kept = _kept_layers(net, surveyed, include, exclude, skip_first)
     groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
     reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
     free = [coupled for coupled, reason in reasons.items() if reason is None]
@@ -147,7 +149,7 @@ def prune(
         budget=budget,
         include=include,
         exclude=exclude,
-        skip_first=False,
+        skip_first=skip_first,
         linear=linear,
         seed=seed,
         settings={"images": 0 if images is None else len(images), "labels": labels is not None},
@@ -227,6 +229,7 @@ def _kept_layers(
     surveyed: Survey,
     include: list[Selector] | None,
     exclude: list[Selector],
+    skip_first: bool,
 ) -> dict[str, str]:
     """Why layers may not be changed, by name."""
     free = [
@@ -238,7 +241,7 @@ def _kept_layers(
         Survey(tuple(free), surveyed.cost),
         include=include,
         exclude=exclude,
-        skip_first=False,
+        skip_first=skip_first,
         linear=True,
     )
     own = {layer.name: why for layer in free if (why := _why_whole(layer.module)) is not None}
@@ -259,6 +262,8 @@ def _why_whole(module: Any) -> str | None:
         if stays_whole(module):
             return f"decomposed in blocks of channels ({module.method})"
         whole = f"its factors depend on how many channels there are ({module.method})"
+        if module.method not in DECOMPOSITIONS:
+            whole = f"a chain of '{module.method}', which is not a method of tensorpress"
         return None if may_narrow(module) else whole
     if isinstance(module, TTConv2d):
         return f"already tensorized ({module.method})"

@@ -106,7 +106,7 @@ class PreparedGraph(Prepared):
             layers: dict[str, float] = dict.fromkeys(choice, 0.0)
             for names, seconds in session.node_seconds():
                 of = next((owner[name] for name in names if name in owner), None)
-                if of is not None:
+                if of in layers:  # layers that were not asked about stay dense, and are known too
                     layers[of] += seconds
             for name, seconds in layers.items():
                 found[name][choice[name]].append(seconds)

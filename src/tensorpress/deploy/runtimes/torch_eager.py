@@ -29,7 +29,8 @@ from tensorpress.deploy.runtimes.runtime import (
 )
 from tensorpress.deploy.runtimes.torch_place import DTYPES, TorchPlace, threads
 from tensorpress.deploy.trace import trace
-from tensorpress.layers import Factorized, plain_chain
+from tensorpress.layers import Blocks, Factorized, plain_chain
+from tensorpress.layers.kinds import call_for_size
 from tensorpress.surgery import arrange_channels_last
 
 FORMAT_ROUNDS, CLEARLY = 2, 1.03
@@ -180,9 +181,21 @@ class TorchRunner(Runner):
         FORMATS["pt2"].write(trace(copy.deepcopy(self.net).cpu(), feed), path)
 
 
+class LayersInARow(nn.Sequential):
+    """Layers one after the other, called as the one that they stand for."""
+
+    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        for layer in self:
+            if isinstance(layer, Blocks):
+                input = layer(input, output_size)
+            else:
+                input = call_for_size(layer, input, output_size)
+        return input
+
+
 def sequence(layers: Sequence[nn.Module]) -> nn.Module:
     """Layers in a row as one module."""
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    return layers[0] if len(layers) == 1 else LayersInARow(*layers)
 
 
 def _executed(chain: Factorized, options: Sequence[Execution]) -> list[nn.Module]:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.channel_svd import ChannelSVD
@@ -48,6 +48,13 @@ def find_method(method: str | Treatment) -> Treatment:
             built-in one.
     """
     if isinstance(method, Treatment):
+        if not isinstance(getattr(method, "name", None), str) or not (
+            method.name.strip() and method.name.isprintable()
+        ):
+            raise TensorpressError(
+                f"{type(method).__name__} has no name: give it one, by which files and accounts "
+                "can tell it."
+            )
         built_in = METHODS.get(method.name)
         if built_in is not None and type(built_in) is not type(method):
             raise TensorpressError(
@@ -57,12 +64,12 @@ def find_method(method: str | Treatment) -> Treatment:
         return method
     if not isinstance(method, str):
         raise TensorpressError(
-            f"method={method!r:.60}: give a name, such as 'ttpwt', or an object, such as "
+            f"method={shown(method)}: give a name, such as 'ttpwt', or an object, such as "
             "tensorpress.methods.TTPWT()."
         )
     if method not in METHODS:
         raise TensorpressError(
-            f"there is no method '{method}'; there is: {', '.join(sorted(METHODS))}."
+            f"there is no method {shown(method)}; there is: {', '.join(sorted(METHODS))}."
         )
     return METHODS[method]
 

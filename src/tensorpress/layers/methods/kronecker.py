@@ -63,6 +63,10 @@ class Kronecker(Decomposition):
             *in_blocks("outer", t2, [Sublayer("channels", c1 * rank, t1)], minor=True),
         )
 
+    def nearest(self, ranks: Sequence[int], multiple: int) -> tuple[int, ...]:
+        """R alone: T1 and C1 divide the channels."""
+        return (*super().nearest(ranks[:1], multiple), *ranks[1:])
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         given = target_kernels(layer, metric)
         spectra: dict[tuple[int, int], list[Floats]] = {}

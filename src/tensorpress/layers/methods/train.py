@@ -1,5 +1,6 @@
 """Methods whose factors form a train: one convolution a core, one after the other."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +20,14 @@ from tensorpress.decompose import (
     contract,
     tt_svd_common,
 )
+from tensorpress.errors import TensorpressError
 from tensorpress.layers.kernels import whole_fit
-from tensorpress.layers.kinds import Layer, group_channels
-from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
+from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
+from tensorpress.layers.layout import Layout, Sublayer, is_sublayer_name, spatial_axes
 from tensorpress.layers.methods.decomposition import (
     Cores,
     Decomposition,
     Factorization,
-    folded,
     target_kernels,
 )
 from tensorpress.layers.treatment import KERNEL, Fitter, Metric
@@ -34,10 +35,10 @@ from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 @dataclass(frozen=True)
 class Link:
-    """One core: the axes that its sublayer works along, and its mode.
+    """One core: the axes that its sublayer works along, rising, and its mode.
 
-    The first core's mode is the channels that come in, the last one's those that go out, with the
-    axes that these cores work along.
+    The mode is the product of the kernel's sizes along these axes, and at the first core of the
+    channels that come in, at the last of those that go out, besides.
     """
 
     name: str
@@ -58,16 +59,57 @@ class TrainDecomposition(Decomposition):
         """Ranks for all axes of a kernel, where some are 1 and have no core of their own."""
         return values
 
+    def checked_links(self, layer: Layer) -> tuple[Link, ...]:
+        """:meth:`links`, if they are a train of the layer's kernel.
+
+        Raises:
+            TensorpressError: links of which no chain could be made that computes what the layer
+                does at full rank.
+        """
+        links = tuple(self.links(layer) or ())
+        if len(links) < 2 or not all(isinstance(link, Link) for link in links):
+            raise TensorpressError(f"{self.name}: links() gives at least two Links.")
+        names = [link.name for link in links]
+        if len(set(names)) < len(names) or not all(map(is_sublayer_name, names)):
+            raise TensorpressError(
+                f"{self.name}: the links are named {names}; names differ, and "
+                "are such as 'vertical'."
+            )
+        along = [axis for link in links for axis in link.axes]
+        if sorted(along) != list(spatial_axes(layer)) or any(
+            list(link.axes) != sorted(link.axes) for link in links
+        ):
+            raise TensorpressError(
+                f"{self.name}: the links work along the axes {along}, and the kernel is over 1 "
+                f"along {list(spatial_axes(layer))}: each of these belongs to one link."
+            )
+        sizes, (inside, outside) = kernel_size(layer), group_channels(layer)
+        wanted = [math.prod(sizes[axis] for axis in link.axes) for link in links]
+        wanted[0] *= inside
+        wanted[-1] *= outside
+        modes = [link.mode for link in links]
+        if modes != wanted:
+            raise TensorpressError(
+                f"{self.name}: the links have the modes {modes}; those of their axes, with the "
+                f"channels in at the first and the channels out at the last, are {wanted}."
+            )
+        return links
+
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
-        """The tensor to decompose, from a kernel (C, D1, ..., Dd, T)."""
-        return kernel.reshape([link.mode for link in self.links(layer)])
+        """The tensor to decompose, its axes in the order of the links.
+
+        Args:
+            kernel: (C, D1, ..., Dd, T).
+        """
+        links = self.checked_links(layer)
+        return kernel.permute(_order(layer, links)).reshape([link.mode for link in links])
 
     def decompose(self, tensors: Sequence[Tensor], rule: RankRule) -> list[TensorTrain]:
         """Trains with common ranks for the tensors of all groups."""
         return tt_svd_common(tensors, rule)
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
-        links = self.links(layer)
+        links = self.checked_links(layer)
         self.check_number(ranks, len(links) - 1)
         inside, outside = group_channels(layer)
         # An axis with kernel 1 gives its stride and padding to the first sublayer.
@@ -116,8 +158,21 @@ class TrainDecomposition(Decomposition):
         ]
 
     def multiplied_out(self, layer: Layer, cores: Cores) -> Tensor:
+        order = _order(layer, self.links(layer))
+        sizes = (group_channels(layer)[0], *kernel_size(layer), group_channels(layer)[1])
         kernel = contract(tuple(core.double() for core in cores))
-        return folded(layer, kernel)
+        kernel = kernel.reshape([sizes[axis] for axis in order])
+        return kernel.permute([order.index(axis) for axis in range(len(order))])
 
     def balanced(self, cores: Cores) -> Cores:
         return balance(cores)
+
+
+def _order(layer: Layer, links: Sequence[Link]) -> list[int]:
+    """The axes of a kernel (C, D1, ..., Dd, T) in the order of the links."""
+    along = [axis for link in links for axis in link.axes]
+    return [
+        0,
+        *(1 + axis for axis in (*along, *spatial_axes(layer, unit=True))),
+        1 + dimensions(layer),
+    ]

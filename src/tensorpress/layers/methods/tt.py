@@ -38,7 +38,7 @@ class TT(TrainDecomposition):
         return Link(last, (), outside), Link(first, (), inside), *along
 
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
-        return super().arranged(layer, kernel.movedim(-1, 0))
+        return kernel.movedim(-1, 0).reshape([link.mode for link in self.links(layer)])
 
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         """The bonds beside a unit mode join into one, the smaller; the bond after the last is 1."""

@@ -165,6 +165,8 @@ class TTConv2d(Replacement):
         )
         for parameter in layer.parameters():
             parameter.requires_grad_(conv.weight.requires_grad)
+        if layer.bias is not None and conv.bias is not None:
+            layer.bias.requires_grad_(conv.bias.requires_grad)
         return layer.train(conv.training)
 
     @property

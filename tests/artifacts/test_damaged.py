@@ -104,11 +104,14 @@ def test_plain_safetensors_are_pointed_elsewhere(file: Path) -> None:
     assert_refused(file, "no tensorpress manifest.*load_weights")
 
 
-@pytest.mark.parametrize("name", ["missing.tp", "."])
-def test_no_such_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(tp.TensorpressError, match="there is no file"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("missing.tp", "there is no file"), (".", "is a folder: give the file in it")],
+)
+def test_no_such_file(name: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(tp.TensorpressError, match=words):
         tp.load(tmp_path / name, into=net())
-    with pytest.raises(tp.TensorpressError, match="there is no file"):
+    with pytest.raises(tp.TensorpressError, match=words):
         read_manifest(tmp_path / name)
 
 

@@ -1,5 +1,6 @@
 """Every treatment by one command, and one after the other through files."""
 
+import html
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from command import Command
 from PIL import Image
+
+from tensorpress import artifacts
 
 NET = ("--net", "my_nets.own:make")
 
@@ -51,6 +54,19 @@ def test_every_kind_of_treatment_is_saved_and_treated_again(
     assert (answer.code, answer.err) == (0, "")
     assert f"params {second['params_after']:,}" in answer.out
 
+    assert artifacts.ratios_in_all(second)["pcr"] == in_all
+    assert tensorpress("report", "B", *NET, "--no-time", "-o", "PAGE").code == 0
+    page = html.unescape((tmp_path / "PAGE" / "index.html").read_text())
+    assert "It had been compressed once before" in page
+    assert f"In all PCR {in_all:.2f}" in page
+
+    same = tensorpress("compress", *NET, "--config", "A/model.tp", "-o", "SAME")
+    assert (same.code, same.err) == (0, "")
+    assert (
+        json.loads((tmp_path / "SAME" / "account.json").read_text())["request"] == first["request"]
+    )
+    assert ("start at random" in same.out) == method.startswith("tt-conv")
+
 
 def test_by_gradients_with_images(tensorpress: Command, tmp_path: Path) -> None:
     pytest.importorskip("torch_pruning")
@@ -80,6 +96,8 @@ def test_by_gradients_with_images(tensorpress: Command, tmp_path: Path) -> None:
         (("--method", "tt-conv", "--budget-speedup", "2"), "tt-conv is not timed"),
         (("--method", "l1", "--budget-speedup", "2"), "pruning reaches ratios, not times"),
         (("--compressed", "nowhere.tp", "--energy", "0.5"), "there is no file nowhere.tp"),
+        (("--compressed", ".", "--energy", "0.5"), ". is a folder: give the file in it, model.tp"),
+        (("--config", "."), "--config . is a folder: give the account.json"),
     ],
 )
 def test_what_cannot_be_asked_for(

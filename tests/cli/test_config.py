@@ -131,7 +131,7 @@ def test_calibration_of_a_file(tensorpress: Command, tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[str, str, str]] = {
     "missing": ("gone.json", "", "--config gone.json: there is no such file"),
-    "a folder": ("my_nets", "", "--config my_nets cannot be read"),
+    "a folder": ("my_nets", "", "--config my_nets is a folder: give the account.json"),
     "no JSON": ("a.json", "rank = 3", "--config a.json cannot be read as JSON: "),
     "no TOML": ("a.toml", "{}", "--config a.toml cannot be read as TOML: "),
     "a list": ("a.json", "[]", "--config a.json: the request is .*an object"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from plan_nets import PLANNED, conv, norm
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 import tensorpress as tp
@@ -25,6 +26,7 @@ from tensorpress.deploy.runtimes import Setting, torch_eager
 from tensorpress.deploy.runtimes import runtime as runtime_module
 from tensorpress.deploy.runtimes.processor import computes_in_bf16
 from tensorpress.deploy.runtimes.torch_compiled import own_code
+from tensorpress.deploy.runtimes.torch_eager import TorchRunner
 from tensorpress.layers import Factorized, plain_chain
 
 IMAGE = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
@@ -415,3 +417,19 @@ def test_transposed_chains_are_planned_also_for_a_size_and_some_of_them_alone(ru
         chain: Any = result.model.get_submodule(name)
         seconds = clock.network_seconds({name: chain})
         assert all(taken > 0 for taken in seconds)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_shared_weights_are_written_out(alone: bool) -> None:
+    torch.manual_seed(0)
+    conv, inputs = nn.Conv2d(3, 8, 3), torch.randn(2, 3, 8, 8)
+    net = (conv if alone else nn.Sequential(conv, nn.ReLU(), nn.Conv2d(8, 8, 3))).eval()
+    asked: Any = {"method": "deep-k-means", "rank": tp.Ranks(4), "skip_first": False}
+    small = tp.compress(net, inputs, **asked).model
+    run = tp.plan(small, inputs, threads=1, cache=False)
+    assert isinstance(run.runner, TorchRunner)
+    layers = [module for module in run.runner.net.modules() if isinstance(module, nn.Conv2d)]
+    assert {type(layer) for layer in layers} == {nn.Conv2d}
+    assert any(parametrize.is_parametrized(module) for module in small.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(run(inputs), small(inputs))

@@ -88,6 +88,8 @@ def read_manifest(path: Path | str) -> Manifest:
         TensorpressError: no such file, not a tensorpress file, damaged, or of a later version.
     """
     path = Path(path)
+    if path.is_dir():
+        raise TensorpressError(f"{path} is a folder: give the file in it, {path / 'model.tp'}.")
     if not path.is_file():
         raise TensorpressError(f"there is no file {path}.")
     try:

@@ -45,6 +45,16 @@ def story_of(account: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*account.get("history", []), {key: account[key] for key in sorted(STEP)}]
 
 
+def ratios_in_all(account: Mapping[str, Any]) -> dict[str, float]:
+    """PCR and FCR of all the compressions that an account tells of, together."""
+    story = story_of(account)
+    return {
+        ratio: story[0][f"{of}_before"]
+        / (story[-1][f"{of}_after"] or story[0][f"{of}_before"] or 1)
+        for ratio, of in (("pcr", "params"), ("fcr", "macs"))
+    }
+
+
 def _is_count(value: Any) -> bool:
     """A finite number that is not negative; true and false are none."""
     return type(value) in (int, float) and value >= 0 and math.isfinite(value)

@@ -20,8 +20,10 @@ from tensorpress.cli.inputs import (
     required_net,
 )
 from tensorpress.cli.output import output_folder
+from tensorpress.compression.pruning import Criterion
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
+from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
 from tensorpress.training import evaluate
@@ -71,7 +73,7 @@ def compress(
         tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
     """
     net = required_net(net) if compressed is None else net
-    request_options.check_asked(asked)
+    treated = request_options.check_asked(asked)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if asked.calibration is not None and calibrate is None:
         raise TensorpressError(
@@ -101,7 +103,7 @@ def compress(
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_advice(inputs, output, images.data, weights, calibrated=unlabelled is not None))
+    typer.echo(_next(inputs, output, images.data, weights, _hints(treated, unlabelled is not None)))
 
 
 def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:
@@ -131,24 +133,23 @@ def _write(
     write_whole(output / "account.txt", f"{result}\n")
 
 
-def _advice(
-    inputs: Inputs,
-    output: Path | None,
-    data: str | None,
-    weights: Path | None,
-    *,
-    calibrated: bool,
-) -> str:
+def _hints(treated: Treatment | Criterion, calibrated: bool) -> list[str]:
     if calibrated:
-        hints = ["Fine-tuning on labels goes on from here."]
-    else:
-        hints = [
-            "A decomposed network loses accuracy until it is fine-tuned: a few epochs win most of "
-            "it back.",
-            "--calibrate DIR, with images that need no labels, keeps much of it from the start.",
-        ]
+        return ["Fine-tuning on labels goes on from here."]
+    if isinstance(treated, Treatment) and treated.starts_at_random:
+        return ["The replaced layers start at random: the network has to be trained."]
+    return [
+        "A compressed network loses accuracy until it is fine-tuned: a few epochs win most of it "
+        "back.",
+        "--calibrate DIR, with images that need no labels, keeps much of it from the start.",
+    ]
+
+
+def _next(
+    inputs: Inputs, output: Path | None, data: str | None, weights: Path | None, hints: list[str]
+) -> str:
     if output is None:
-        return "\n".join(["", *hints[1:], "Nothing was written: give -o OUT to keep the network."])
+        return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
     own = "" if inputs.net in NETWORKS else f"--net {inputs.net} "
     teacher = "" if weights is None else f"--teacher {weights} "
     command = (

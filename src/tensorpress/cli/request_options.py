@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from tensorpress import artifacts
 from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.compression import Budget, Recovery, Request
 from tensorpress.compression.checks import check_request
@@ -23,8 +24,8 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="Ask for what a file says: a request as JSON or TOML, the account.json of compress or "
-        "the config.json of a run. Options given besides win.",
+        help="Ask for what a file says: a request as JSON or TOML, the account.json or the .tp "
+        "of compress, or the config.json of a run. Options given besides win.",
     ),
 ]
 
@@ -77,11 +78,20 @@ def calibration_asked(
 
 
 def read_config(path: Path) -> Request:
-    """The request in a file: alone, as JSON or TOML, in an account.json or in a run's config.json.
+    """The request in a file: alone, as JSON or TOML, in an account.json, a .tp or a config.json.
 
     Raises:
         TensorpressError: no such file, or one that holds no request; the key is named.
     """
+    if path.is_dir():
+        raise TensorpressError(
+            f"--config {path} is a folder: give the account.json, the config.json or the .tp in it."
+        )
+    if path.suffix == ".tp":
+        account = artifacts.read_manifest(path).account
+        if account is None:
+            raise TensorpressError(f"--config {path} was saved without its account.")
+        return _request(account["request"], path)
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
@@ -100,6 +110,10 @@ def read_config(path: Path) -> Request:
                     f"--config {path} is of a run that compresses nothing: it has no 'compression'."
                 )
             content = content["compression"]
+    return _request(content, path)
+
+
+def _request(content: Any, path: Path) -> Request:
     try:
         return Request.from_dict(content)
     except TensorpressError as error:

@@ -22,6 +22,7 @@ class AccountRecord:
         layers: a row per convolution and linear layer, in order of execution.
         params_before, params_after, macs_before, macs_after: of the whole network.
         request: how the compression was asked for; empty where that is not recorded.
+        originally: (params, MACs) before each compression that came before, the first one first.
         counted: whether it was counted for this report, because no file holds it.
     """
 
@@ -31,6 +32,7 @@ class AccountRecord:
     macs_before: int
     macs_after: int
     request: Mapping[str, Any] = field(default_factory=dict)
+    originally: tuple[tuple[int, int], ...] = ()
     counted: bool = False
 
 
@@ -43,7 +45,11 @@ def read_account(content: Mapping[str, Any], path: Path) -> AccountRecord:
     layers = content.get("layers")
     if not isinstance(layers, list) or not all(isinstance(row, dict) for row in layers):
         raise TensorpressError(f"the account in {path} is damaged: it lists no layers.")
-    request = content.get("request")
+    request, history = content.get("request"), content.get("history", [])
+    if not isinstance(history, list) or not all(isinstance(step, dict) for step in history):
+        raise TensorpressError(
+            f"the account in {path} is damaged: its history is no list of steps."
+        )
     return AccountRecord(
         layers=tuple(_row(row, path) for row in layers),
         params_before=_count(content, "params_before", path),
@@ -51,6 +57,10 @@ def read_account(content: Mapping[str, Any], path: Path) -> AccountRecord:
         macs_before=_count(content, "macs_before", path),
         macs_after=_count(content, "macs_after", path),
         request=request if isinstance(request, dict) else {},
+        originally=tuple(
+            (_count(step, "params_before", path), _count(step, "macs_before", path))
+            for step in history
+        ),
     )
 
 

@@ -108,6 +108,12 @@ def known_without_networks(material: Material, *notes: str) -> Findings:
 def _spectra(
     material: Material, dense: nn.Module, weights: Path | None, notes: list[str]
 ) -> Mapping[str, LayerSpectra]:
+    if material.account and material.account.originally:
+        notes.append(
+            "Layers that were compressed more than once have no spectra: the kernels that the last "
+            "compression began with are not kept."
+        )
+        return {}
     narrow = artifacts.read_manifest(material.model_file).widths if material.model_file else {}
     entries = {name: entry for name, entry in material.layers.items() if name not in narrow}
     if len(entries) < len(material.layers):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tensorpress.report.account import AccountRecord
 from tensorpress.report.findings import Findings, Timing
 from tensorpress.report.material import Material, Score
 from tensorpress.report.quantity import TIMES, count, milliseconds, percent, points, short, times
@@ -68,6 +69,8 @@ def verdict(material: Material, findings: Findings) -> str:
         )
     elif before:
         said.append(f"{count(before[0])} parameters, {short(before[1])} MACs an input.")
+    if findings.account and findings.account.originally:
+        said.append(_in_all(findings.account))
     last, first = material.after or material.untuned, material.before
     if last and first:
         said.append(
@@ -93,6 +96,18 @@ def verdict(material: Material, findings: Findings) -> str:
             f"{milliseconds(timing.before)} before, {milliseconds(timing.after)} after."
         )
     return " ".join(said)
+
+
+def _in_all(account: AccountRecord) -> str:
+    params, macs = account.originally[0]
+    steps = len(account.originally)
+    often = "once" if steps == 1 else f"{steps} times"
+    pcr, fcr = params / (account.params_after or 1), macs / (account.macs_after or 1)
+    return (
+        f"It had been compressed {often} before: for counts and accuracy, the dense network "
+        "is what this compression began with; times are compared with the original. "
+        f"In all PCR {pcr:.2f}, FCR {fcr:.2f}."
+    )
 
 
 def _cost_card(title: str, ratio: str, before: int, after: int | None) -> Card:

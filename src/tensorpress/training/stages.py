@@ -117,9 +117,9 @@ def cost_of(net: nn.Module, data: Dataset) -> Facts:
 
 
 def ratios_of(path: Path) -> Facts:
-    """PCR and FCR of the compressed network in ``path``, where its account was kept."""
+    """PCR and FCR of all compressions of the network in ``path``, where its account was kept."""
     account = artifacts.read_manifest(path).account
-    return {} if account is None else {"pcr": account["pcr"], "fcr": account["fcr"]}
+    return {} if account is None else artifacts.ratios_in_all(account)
 
 
 def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -> Facts:

@@ -1,5 +1,6 @@
 """How the sublayers of a factorized layer can be executed without changing what they compute."""
 
+from tensorpress.deploy.execution.codebooks import write_out_codebooks
 from tensorpress.deploy.execution.executions import (
     Execution,
     executions_of,
@@ -24,4 +25,5 @@ __all__ = [
     "trace_modules",
     "without_dominated",
     "work_of",
+    "write_out_codebooks",
 ]

@@ -17,6 +17,7 @@ from tensorpress.deploy.execution import (
     factorized_layers,
     realise,
     trace_modules,
+    write_out_codebooks,
 )
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.planning.cache import (
@@ -140,7 +141,8 @@ def plan(
     from. Each layer is measured in each way on inputs of its real shape, but for ways that need
     clearly more MACs and memory traffic than another. So no layer is slower than the original,
     whose kernel is one of the ways. The whole network is then measured as planned, dense and as
-    stored, and the fastest is taken. Batch norms are folded where that is exact.
+    stored, and the fastest is taken. Batch norms are folded where that is exact, and a kernel whose
+    rows share a codebook is written out, as gathering it at every call only takes time.
 
     Args:
         model: a network, compressed or not; in eval mode a copy of it is planned.
@@ -160,7 +162,7 @@ def plan(
     setting = read_setting(threads, precision)
     kind, version = usable(runtime, precision)
     feed = read_feed(example_inputs, dynamic_batch=True)
-    net = copy_for_export(model)
+    net = write_out_codebooks(copy_for_export(model))
     _refuse_other_precision(net)
     with torch_threads(setting.threads):
         run_examples(net, feed.examples)

@@ -315,6 +315,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x,), lambda x: {"input": x}])
+def test_empty_example_inputs(form: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(tp.TensorpressError, match=r"are empty.*\(0, 3, 12, 12\).*1 or more"):
+        tp.compress(plain(), form(image()[:0]), rank=HALF)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize(("build", "message"), REFUSED.values(), ids=REFUSED)
 def test_refused_networks(build: Callable[[], Any], message: str) -> None:

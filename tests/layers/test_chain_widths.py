@@ -65,6 +65,12 @@ def test_a_chain_that_its_method_does_not_make() -> None:
     assert not is_rebuilt(chain)
     assert not may_narrow(chain)
     chain = tp.factorize(nn.Conv2d(8, 12, 3), rank=tp.Ranks(3, 4, 5))
-    chain.method = "another"
+    chain.method = "channel-svd"
     assert not is_rebuilt(chain)
     assert not may_narrow(chain)
+    # A method that is not ours: the chain is known by its own sublayers, at its own widths alone.
+    chain.method = "another"
+    assert is_rebuilt(chain)
+    assert not may_narrow(chain)
+    chain[1].weight = nn.Parameter(torch.zeros(3, 3, 3, 1))
+    assert not is_rebuilt(chain)

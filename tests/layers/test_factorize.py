@@ -24,7 +24,15 @@ from hypothesis import strategies as st
 from numpy_train import numpy_contract, numpy_truncated
 from torch import Tensor, nn
 
-from tensorpress import Energy, Ranks, RelativeError, SingularSum, TensorpressError, factorize
+from tensorpress import (
+    Energy,
+    Ranks,
+    RelativeError,
+    SingularSum,
+    TensorpressError,
+    factorize,
+    methods,
+)
 from tensorpress.decompose import RankRule
 from tensorpress.layers import Factorized, factorize_layer
 
@@ -382,13 +390,19 @@ def test_a_slice_of_a_chain_prints() -> None:
     assert str(chain.ranks) in repr(chain)
 
 
-@pytest.mark.parametrize("method", ["tucker", "", "TTPWT", None])
+@pytest.mark.parametrize("method", ["tucker", "", "TTPWT"])
 def test_unknown_methods(method: Any) -> None:
     with pytest.raises(
         TensorpressError, match=r"no method .*there is: channel-svd, cp, .*ttpwt"
     ) as caught:
         factorize(conv2d(4, 6, 3), method=method, rank=Energy(0.9))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [None, 3, methods.TTPWT])
+def test_methods_that_are_neither_names_nor_objects(method: Any) -> None:
+    with pytest.raises(TensorpressError, match=r"give a name, such as 'ttpwt', or an object"):
+        factorize(conv2d(4, 6, 3), method=method, rank=Energy(0.9))
 
 
 @pytest.mark.parametrize("rank", [0.6, None, (4, 4, 4), "energy"])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from tensorpress.errors import TensorpressError
 
@@ -30,8 +31,14 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
     """One forward pass in eval mode without gradients.
 
     Raises:
-        TensorpressError: the network does not take these inputs; its own error is quoted.
+        TensorpressError: the network does not take these inputs, its own error is quoted; or they
+            are empty, which would count no MACs.
     """
+    given = [leaf for leaf in tree_leaves(example_inputs) if isinstance(leaf, Tensor)]
+    if given and all(tensor.numel() == 0 for tensor in given):
+        raise TensorpressError(
+            f"the example inputs are empty ({describe(example_inputs)}): give a batch of 1 or more."
+        )
     with evaluating(net), torch.no_grad():
         try:
             return call(net, example_inputs)

@@ -1,7 +1,7 @@
 """The same layers for every block of channels: how weights are shared without a new operation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,7 @@ class Blocks(nn.Sequential):
         batch = math.prod(lead)
         x = x.reshape(batch, self.groups, *parts, *space).movedim(block, 1)
         x = x.reshape(batch * self.count, self.groups * inside, *space)
-        for child in self:
-            x = call_for_size(child, x, output_size)
+        x = call_in_a_row(self, x, output_size)
         space, outside = x.shape[2:], x.shape[1] // self.groups
         x = x.reshape(batch, self.count, self.groups, outside, *space).movedim(1, block)
         x = x.reshape(*lead, self.groups * outside * self.count, *space)
@@ -54,3 +53,18 @@ class Blocks(nn.Sequential):
     def add_bias(self, like: Tensor) -> None:
         """Give it a bias for as many channels as ``like`` has, in its dtype."""
         self.bias = nn.Parameter(torch.empty_like(like, device="meta"))
+
+
+def call_in_a_row(
+    layers: Iterable[nn.Module], x: Tensor, output_size: Sequence[int] | None = None
+) -> Tensor:
+    """What plain layers and blocks of them give, one after the other.
+
+    ``output_size`` is that of :func:`tensorpress.layers.kinds.call_for_size`.
+    """
+    for layer in layers:
+        if isinstance(layer, Blocks):
+            x = layer(x, output_size)
+        else:
+            x = call_for_size(layer, x, output_size)
+    return x

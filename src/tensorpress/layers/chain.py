@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.layers.blocks import Blocks
+from tensorpress.layers.blocks import Blocks, call_in_a_row
 from tensorpress.layers.kinds import (
     Layer,
     applications,
-    call_for_size,
     dimensions,
     groups_of,
     kernel_shape,
@@ -53,12 +52,7 @@ class Factorized(nn.Sequential, Replacement):
             layers = list(self)
             if is_lighter_as_kernel(layers):
                 return through_kernel(layers, input)
-        for layer in self:
-            if isinstance(layer, Blocks):
-                input = layer(input, output_size)
-            else:
-                input = call_for_size(layer, input, output_size)
-        return input
+        return call_in_a_row(self, input, output_size)
 
     def extra_repr(self) -> str:
         return f"method={self.method!r}, ranks={self.ranks}"

@@ -29,8 +29,8 @@ from tensorpress.deploy.runtimes.runtime import (
 )
 from tensorpress.deploy.runtimes.torch_place import DTYPES, TorchPlace, threads
 from tensorpress.deploy.trace import trace
-from tensorpress.layers import Blocks, Factorized, plain_chain
-from tensorpress.layers.kinds import call_for_size
+from tensorpress.layers import Factorized, plain_chain
+from tensorpress.layers.blocks import call_in_a_row
 from tensorpress.surgery import arrange_channels_last
 
 FORMAT_ROUNDS, CLEARLY = 2, 1.03
@@ -185,12 +185,7 @@ class LayersInARow(nn.Sequential):
     """Layers one after the other, called as the one that they stand for."""
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        for layer in self:
-            if isinstance(layer, Blocks):
-                input = layer(input, output_size)
-            else:
-                input = call_for_size(layer, input, output_size)
-        return input
+        return call_in_a_row(self, input, output_size)
 
 
 def sequence(layers: Sequence[nn.Module]) -> nn.Module:

@@ -65,6 +65,11 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
         )
 
 
+def is_hooked(*modules: nn.Module) -> bool:
+    """Whether something else is done when one of them is called, such as an older weight norm."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
 def refuse_hooked(name: str, module: nn.Module) -> None:
     """Raise if anything listens to a module that was made by a treatment, or to what is in it.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.layers.blocks import Blocks
+from tensorpress.layers.eligible import is_hooked
 from tensorpress.layers.kinds import (
     Settings,
     apply_kernel,
@@ -66,7 +67,7 @@ def is_lighter_as_kernel(layers: Sequence[nn.Module]) -> bool:
         any(isinstance(layer, Blocks) for layer in layers)
         and all(is_plain(layer) and is_convolution(layer) for layer in inner)
         and any(math.prod(kernel_size(layer)) > 1 for layer in inner)
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in (*layers, *inner))
+        and not is_hooked(*layers, *inner)
         and can_merge(layers)
     )
 

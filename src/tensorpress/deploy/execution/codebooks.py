@@ -3,6 +3,7 @@
 from torch import nn
 
 from tensorpress.layers.dense_form import dense_form
+from tensorpress.layers.eligible import is_hooked
 from tensorpress.layers.shared_weight import shared_weight_of
 from tensorpress.surgery import replace_layers
 
@@ -15,7 +16,6 @@ def write_out_codebooks(net: nn.Module) -> nn.Module:
     plain = {
         name: dense_form(module)
         for name, module in net.named_modules()
-        if shared_weight_of(module) is not None
-        and not (module._forward_hooks or module._forward_pre_hooks)
+        if shared_weight_of(module) is not None and not is_hooked(module)
     }
     return replace_layers(net, {name: layer for name, layer in plain.items() if layer is not None})

@@ -10,6 +10,7 @@ from torch import fx, nn
 from tensorpress.deploy.execution.module_graph import trace_modules
 from tensorpress.deploy.feed import Feed
 from tensorpress.layers import Factorized
+from tensorpress.layers.eligible import is_hooked
 from tensorpress.layers.kinds import dimensions, is_plain, kernel_of, weight_for
 from tensorpress.surgery import replace_layers
 
@@ -79,7 +80,7 @@ def _foldable(net: nn.Module, graph: fx.Graph, feed: Feed) -> dict[str, tuple[An
         # A norm works on the second axis, which of a linear layer need not be that of its outputs.
         if dims.get(norm) != 2 + dimensions(layer):
             continue
-        if id(layer.weight) in tied or _has_hooks(norm, fed, layer):
+        if id(layer.weight) in tied or is_hooked(norm, fed, layer):
             continue
         found[str(node.target)] = (layer, norm)
     return found
@@ -110,11 +111,6 @@ def _tied(net: nn.Module, graph: fx.Graph) -> set[int]:
     read = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     names = net.named_parameters(remove_duplicate=False)
     return {id(p) for name, p in names if name in read or held[id(p)] > 1}
-
-
-def _has_hooks(*modules: Any) -> bool:
-    """Whether something else is done when one of them is called, such as an older weight norm."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 @torch.no_grad()

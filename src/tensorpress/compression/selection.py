@@ -1,13 +1,14 @@
 """What of a network is treated, and why the rest stays."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from tensorpress.compression.task import LayerTask
-from tensorpress.decompose import RankRule, largest_magnitude
+from tensorpress.decompose import RankRule, Ranks, largest_magnitude
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.layers.eligible import refuse_hooked
@@ -105,6 +106,15 @@ def rules_by_name(
     if isinstance(rank, RankRule):
         return dict.fromkeys(names, rank)
     return match_patterns(net, names, rank, what, kept)
+
+
+def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str, Ranks] | None:
+    """The rules of what a verb with its own words was given: one value, or values by pattern."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {pattern: rule(value) for pattern, value in given.items()}
+    return rule(given)
 
 
 def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:

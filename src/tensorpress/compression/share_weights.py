@@ -6,6 +6,7 @@ from torch import nn
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.compress import compress
+from tensorpress.compression.selection import rules_from
 from tensorpress.decompose import Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.methods import DeepKMeans
@@ -65,16 +66,11 @@ def share_weights(
             "give either clusters=, such as clusters=256, or budget=, such as budget=Budget(params"
             "=2)."
         )
-    rules: Ranks | Mapping[str, Ranks] | None = None
-    if isinstance(clusters, Mapping):
-        rules = {pattern: _rule(value) for pattern, value in clusters.items()}
-    elif clusters is not None:
-        rules = _rule(clusters)
     return compress(
         net,
         example_inputs,
         method=DeepKMeans(seed),
-        rank=rules,
+        rank=rules_from(clusters, _rule),
         budget=budget,
         include=include,
         exclude=exclude,

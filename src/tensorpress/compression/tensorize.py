@@ -6,6 +6,7 @@ from torch import nn
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.compress import compress
+from tensorpress.compression.selection import rules_from
 from tensorpress.decompose import Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import TENSORIZED
@@ -67,16 +68,11 @@ def tensorize(
         raise TensorpressError(
             "give either rank=, such as rank=20, or budget=, such as budget=Budget(params=4)."
         )
-    rules: Ranks | Mapping[str, Ranks] | None = None
-    if isinstance(rank, Mapping):
-        rules = {pattern: _rule(value) for pattern, value in rank.items()}
-    elif rank is not None:
-        rules = _rule(rank)
     return compress(
         net,
         example_inputs,
         method=method,
-        rank=rules,
+        rank=rules_from(rank, _rule),
         budget=budget,
         include=include,
         exclude=exclude,

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tensorpress.surgery import ratios
+
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
 NUMBERS = ("pcr", "fcr", *TOTALS)
 STEP = {"request", *TOTALS}
@@ -47,12 +49,8 @@ def story_of(account: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def ratios_in_all(account: Mapping[str, Any]) -> dict[str, float]:
     """PCR and FCR of all the compressions that an account tells of, together."""
-    story = story_of(account)
-    return {
-        ratio: story[0][f"{of}_before"]
-        / (story[-1][f"{of}_after"] or story[0][f"{of}_before"] or 1)
-        for ratio, of in (("pcr", "params"), ("fcr", "macs"))
-    }
+    pcr, fcr = ratios(story_of(account))
+    return {"pcr": pcr, "fcr": fcr}
 
 
 def _is_count(value: Any) -> bool:

@@ -8,7 +8,7 @@ from tensorpress.compression.task import LayerOption, LayerTask
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.methods import TTPWT
 from tensorpress.progress import progress_bar
-from tensorpress.surgery import Cost
+from tensorpress.surgery import Cost, ratio
 
 
 def fit_budget(
@@ -70,4 +70,4 @@ def ratios(options: Sequence[LayerOption], cost: Cost) -> tuple[float, float]:
     smaller = [option for option in options if option.is_smaller]
     params = cost.params - sum(o.task.surveyed.cost.params - o.params for o in smaller)
     macs = cost.macs - sum(o.task.surveyed.cost.macs - o.macs for o in smaller)
-    return cost.params / params, cost.macs / macs if macs else 1.0
+    return cost.params / params, ratio(cost.macs, macs)

@@ -7,6 +7,7 @@ from tensorpress.report.account import AccountRecord
 from tensorpress.report.findings import Findings, Timing
 from tensorpress.report.material import Material, Score
 from tensorpress.report.quantity import TIMES, count, milliseconds, percent, points, short, times
+from tensorpress.surgery import ratio
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _in_all(account: AccountRecord) -> str:
     params, macs = account.originally[0]
     steps = len(account.originally)
     often = "once" if steps == 1 else f"{steps} times"
-    pcr, fcr = params / (account.params_after or 1), macs / (account.macs_after or 1)
+    pcr, fcr = ratio(params, account.params_after), ratio(macs, account.macs_after)
     return (
         f"It had been compressed {often} before: for counts and accuracy, the dense network "
         "is what this compression began with; times are compared with the original. "
@@ -110,14 +111,15 @@ def _in_all(account: AccountRecord) -> str:
     )
 
 
-def _cost_card(title: str, ratio: str, before: int, after: int | None) -> Card:
+def _cost_card(title: str, symbol: str, before: int, after: int | None) -> Card:
     unit = "parameters" if title == "Parameters" else "multiply-accumulates"
     if after is None:
         return Card(title, short(before), unit, lines=(f"{count(before)} {unit}",))
     number, words = _in_large(times(before, after, f"fewer {unit}", f"more {unit}"))
-    value = before / after if after else 1.0
     bars = _before_after(before, after, count)
-    return Card(title, number, words, bars, (f"{ratio} {value:.2f}",), worse=after > before)
+    return Card(
+        title, number, words, bars, (f"{symbol} {ratio(before, after):.2f}",), worse=after > before
+    )
 
 
 def _time_card(timing: Timing) -> Card:

@@ -2,7 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.history import history_of, remember
+from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
@@ -39,6 +39,8 @@ __all__ = [
     "keep_reasons",
     "list_selectors",
     "match_patterns",
+    "ratio",
+    "ratios",
     "refuse_unready",
     "remember",
     "replace_layers",

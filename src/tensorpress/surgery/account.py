@@ -9,7 +9,7 @@ from torch import nn
 
 from tensorpress.aligned import ruled
 from tensorpress.surgery.count import LayerCost
-from tensorpress.surgery.history import Step
+from tensorpress.surgery.history import Step, ratio, ratios
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class Account:
     @property
     def pcr(self) -> float:
         """Parameter compression ratio: parameters before / after."""
-        return _ratio(self.params_before, self.params_after)
+        return ratio(self.params_before, self.params_after)
 
     @property
     def fcr(self) -> float:
         """FLOPs compression ratio: MACs before / after."""
-        return _ratio(self.macs_before, self.macs_after)
+        return ratio(self.macs_before, self.macs_after)
 
     def __str__(self) -> str:
         head = ("layer", "kernel", "ranks", "kept", "error", "params", "MACs", "decision")
@@ -148,21 +148,15 @@ class Account:
 def _summary(prefix: str, story: Sequence[Step]) -> list[str]:
     first, last = story[0], story[-1]
     lines = []
-    for label, key, ratio in (("params", "params", "PCR"), ("MACs  ", "macs", "FCR")):
+    for label, key, name in (("params", "params", "PCR"), ("MACs  ", "macs", "FCR")):
         before, after = first[f"{key}_before"], last[f"{key}_after"]
-        lines.append(
-            f"{prefix}{label} {before:,} -> {after:,}  {ratio} {_ratio(before, after):.2f}"
-        )
+        lines.append(f"{prefix}{label} {before:,} -> {after:,}  {name} {ratio(before, after):.2f}")
     return lines
 
 
 def _step(step: Step) -> str:
-    pcr, fcr = (_ratio(step[f"{key}_before"], step[f"{key}_after"]) for key in ("params", "macs"))
+    pcr, fcr = ratios([step])
     return f"{step['request'].get('method', '?')}: PCR {pcr:.2f}, FCR {fcr:.2f}"
-
-
-def _ratio(before: int, after: int) -> float:
-    return before / after if after else 1.0
 
 
 def describe_kernel(layer: nn.Module) -> str:

@@ -23,3 +23,15 @@ def history_of(net: nn.Module) -> tuple[Step, ...]:
 def remember(net: nn.Module, story: Sequence[Step]) -> None:
     """Write down, on the network itself, what it went through."""
     vars(net)[STORY] = [dict(step) for step in story]
+
+
+def ratios(story: Sequence[Step]) -> tuple[float, float]:
+    """PCR and FCR of successive compressions together, of which there is at least one."""
+    first, last = story[0], story[-1]
+    pcr, fcr = (ratio(first[f"{of}_before"], last[f"{of}_after"]) for of in ("params", "macs"))
+    return pcr, fcr
+
+
+def ratio(before: int, after: int) -> float:
+    """How many times as much it was before; 1 where nothing is left to compare with."""
+    return before / after if after else 1.0

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose import Energy, RankRule, Ranks, data_aware_tt, tt_svd
-from tensorpress.decompose.data_aware import RIDGE
+from tensorpress.decompose.second_moments import RIDGE, SampledMoments
 
 
 def kernel(*shape: int, seed: int = 0) -> Tensor:
@@ -103,3 +103,60 @@ def test_cores_are_left_orthogonal_and_of_the_tensors_dtype(dtype: torch.dtype) 
         unfolded = core.flatten(0, 1).double()
         identity = torch.eye(unfolded.shape[1], dtype=torch.float64)
         torch.testing.assert_close(unfolded.T @ unfolded, identity, rtol=0, atol=1e-5)
+
+
+JOINED = [(8, 3, 3, 12), (24, 3, 6), (7, 9, 5), (4, 2, 3, 2, 9)]
+
+
+@pytest.mark.parametrize("shape", JOINED)
+@pytest.mark.parametrize("sweeps", [0, 3])
+def test_a_last_core_with_its_axis_and_the_channels_out(
+    shape: tuple[int, ...], sweeps: int
+) -> None:
+    tensor = kernel(*shape)
+    metric = moments(tensor[..., 0].numel())
+    aware = data_aware_tt(tensor, metric, Energy(0.5), sweeps=sweeps, joined=True)
+    sizes = [core.shape[1] for core in aware.train.cores]
+    assert sizes == [*shape[:-2], shape[-2] * shape[-1]]
+    assert all(a > b for a, b in zip(aware.objectives, aware.objectives[1:], strict=False))
+    error = weighted_error(tensor, aware.train.to_tensor().reshape(shape), metric)
+    assert aware.objectives[-1] == pytest.approx(error, rel=1e-6, abs=1e-12)
+    plain = tt_svd(tensor.flatten(-2), Ranks(*aware.train.ranks))
+    assert error <= weighted_error(tensor, plain.to_tensor().reshape(shape), metric) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("shape", JOINED)
+def test_a_joined_train_without_a_metric_is_tt_svd(shape: tuple[int, ...]) -> None:
+    tensor = kernel(*shape)
+    identity = torch.eye(tensor[..., 0].numel(), dtype=torch.float64)
+    plain = tt_svd(tensor.flatten(-2), Energy(0.6))
+    aware = data_aware_tt(tensor, identity, Energy(0.6), sweeps=0, joined=True)
+    torch.testing.assert_close(aware.train.to_tensor(), plain.to_tensor(), rtol=0, atol=1e-10)
+
+
+def test_many_sweeps_of_a_joined_train_end_where_its_last_core_is_the_best() -> None:
+    tensor = kernel(8, 3, 3, 12)
+    metric = moments(72)
+    cores = data_aware_tt(tensor, metric, Ranks(4, 5), sweeps=30, joined=True).train.cores
+    left = np.einsum("aib,bjc->ijc", *(core.numpy() for core in cores[:-1])).reshape(24, -1)
+    spread = np.kron(left, np.eye(3))
+    ridged = metric.numpy() + RIDGE * float(metric.diagonal().mean()) * np.eye(72)
+    root = np.linalg.cholesky(ridged).T
+    target = root @ tensor.numpy().reshape(72, -1)
+    solved = np.linalg.lstsq(root @ spread, target, rcond=None)[0]
+    best = np.sum((target - root @ spread @ solved) ** 2) / np.sum(target**2)
+    last = cores[-1].numpy().reshape(-1, 12)
+    found = weighted_error(tensor, torch.from_numpy(spread @ last), metric)
+    assert found == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_patches_in_place_of_their_moments(joined: bool) -> None:
+    tensor = kernel(8, 3, 3, 12)
+    seen = kernel(300, 72, seed=4) @ kernel(72, 72, seed=5)
+    ranks = Ranks(4, 5) if joined else Ranks(4, 5, 4)
+    found = [
+        data_aware_tt(tensor, metric, ranks, sweeps=3, joined=joined)
+        for metric in (seen.T @ seen / 300, SampledMoments(seen))
+    ]
+    assert found[0].objectives[-1] == pytest.approx(found[1].objectives[-1], rel=1e-6)

@@ -53,8 +53,8 @@ LAYERS = {
 
 
 def rule_for(method: str, tau: float) -> Energy | Ranks:
-    """``Energy(tau)``, but for CP, which would take long to look for its rank."""
-    return Ranks(3) if method == "cp" else Energy(tau)
+    """``Energy(tau)``, but for sums of terms, which would take long to look for their rank."""
+    return Ranks(3) if method in ("cp", "depthwise-separable") else Energy(tau)
 
 
 def plain(chain: Factorized) -> list[nn.Module]:
@@ -100,7 +100,7 @@ def test_below_full_rank_a_chain_is_the_convolution_with_its_kernel(case: Case, 
         assert relative(call(dense, inputs), call(chain, inputs)) < 1e-8
         error = relative(conv.weight.detach(), dense.weight.detach())  # type: ignore[operator, arg-type]
         assert fit.relative_error == pytest.approx(error, abs=1e-8)
-        if method in ("tucker2", "tt", "cp"):
+        if method in ("tucker2", "tt", "cp", "depthwise-separable"):
             assert fit.kept_energy == pytest.approx(1 - error**2, abs=1e-8)
 
 

@@ -1,6 +1,7 @@
 """``tensorpress compress``."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from tensorpress.cli.inputs import (
     required_net,
 )
 from tensorpress.cli.output import output_folder
+from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
@@ -133,10 +135,10 @@ def _write(
     write_whole(output / "account.txt", f"{result}\n")
 
 
-def _hints(treated: Treatment | Criterion, calibrated: bool) -> list[str]:
+def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[str]:
     if calibrated:
         return ["Fine-tuning on labels goes on from here."]
-    if isinstance(treated, Treatment) and treated.starts_at_random:
+    if starts_at_random(treated):
         return ["The replaced layers start at random: the network has to be trained."]
     return [
         "A compressed network loses accuracy until it is fine-tuned: a few epochs win most of it "

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -53,7 +53,7 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     return read_options(Request, given, base)
 
 
-def check_asked(request: Request) -> Treatment | Criterion:
+def check_asked(request: Request) -> Sequence[Treatment] | Criterion:
     """How layers are treated; what `tensorpress.compress` would refuse is refused at the start.
 
     Raises:

@@ -14,6 +14,7 @@ from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
 from tensorpress.compression.calibration import FEWEST, read_recovery
+from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.request import Calibration
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
@@ -165,7 +166,7 @@ def run(
 
         tensorpress run --net resnet20 --data digits --epochs 4 --energy 0.7 --seed 5 -o RUN
     """
-    treatment = request_options.check_asked(asked)
+    treated = request_options.check_asked(asked)
     folder = required_folder(output)
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)
@@ -176,7 +177,7 @@ def run(
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
         without = paper or there_are < FEWEST or config is not None
-        without = without or getattr(treatment, "starts_at_random", False)
+        without = without or starts_at_random(treated)
         most = 0 if without else min(CALIBRATION_IMAGES, there_are)
     if not most and not how:
         raise TensorpressError(

@@ -1,6 +1,6 @@
 """What is refused before any work: things that no network could be compressed by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import Recovery
@@ -9,12 +9,13 @@ from tensorpress.compression.request import Request
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import METHODS, Treatment, find_method
-from tensorpress.layers.methods import Decomposition
+from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, TTPWT, Decomposition
 
 
 def check_asked(
     method: str | Treatment | Criterion,
     *,
+    methods: Sequence[str | Treatment] | None = None,
     rank: RankRule | Mapping[str, RankRule] | None,
     budget: Budget | None,
     round_to: int = 1,
@@ -23,8 +24,8 @@ def check_asked(
     calibrated: bool = False,
     recover: bool | Recovery = True,
     **flags: object,
-) -> Treatment | Criterion:
-    """The treatment, or the criterion to prune by, if it goes with the rest.
+) -> Sequence[Treatment] | Criterion:
+    """The treatments to choose from, or the criterion to prune by, if they go with the rest.
 
     Raises:
         TensorpressError: no such method; a rule, budget or setting of the wrong type, or that the
@@ -39,20 +40,11 @@ def check_asked(
             "balance": balance,
             "inplace": inplace,
         }
+        others["methods"] = methods is not None
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
-    if isinstance(method, str) and method not in METHODS:
-        raise TensorpressError(
-            f"there is no method {shown(method)}; there is: {', '.join(sorted(METHODS))}; and to "
-            f"prune by: {', '.join(CRITERIA)}."
-        )
-    treatment = find_method(method)
-    if treatment.name in CRITERIA:
-        raise TensorpressError(
-            f"{type(treatment).__name__} has the name '{treatment.name}', which is that of a "
-            "criterion to prune by: give it another."
-        )
+    treatments = read_methods(method, methods, ranked=rank is not None)
     if type(round_to) is not int or round_to < 1:
         raise TensorpressError(
             f"round_to={shown(round_to)}: give a whole number from 1 on, such as 8."
@@ -63,28 +55,96 @@ def check_asked(
             "budget=Budget(params=4), and not both."
         )
     _refuse_wrong_types(rank, budget)
-    for rule in rank.values() if isinstance(rank, Mapping) else [rank]:
-        if rule is not None:
-            treatment.check_rule(rule)
-    _refuse_budget(treatment, budget)
+    for treatment in treatments:
+        for rule in rank.values() if isinstance(rank, Mapping) else [rank]:
+            if rule is not None:
+                treatment.check_rule(rule)
+        _refuse_budget(treatment, budget)
     if inplace and calibrated:
         raise TensorpressError(
             "inplace=True does not go with calibration, which needs the network as it was: "
             "leave it out."
         )
     _refuse_idle_recovery(calibrated, recover)
-    if calibrated and treatment.starts_at_random:
+    at_random = [treatment.name for treatment in treatments if treatment.starts_at_random]
+    if calibrated and at_random:
         raise TensorpressError(
-            f"{treatment.name} starts at random, so that there is nothing for calibration images "
+            f"{at_random[0]} starts at random, so that there is nothing for calibration images "
             "to keep: leave them out, and train the network."
         )
-    return treatment
+    return treatments
 
 
-def check_request(request: Request) -> Treatment | Criterion:
+def read_methods(
+    method: str | Treatment, methods: Sequence[str | Treatment] | None, *, ranked: bool = False
+) -> list[Treatment]:
+    """The treatments that a layer's is chosen from: one, unless the method is "auto".
+
+    Args:
+        method: a name, an object or "auto".
+        methods: what "auto" is to choose from; all forms by default.
+        ranked: whether ranks are asked for by rules, which mean TTPWT by "auto".
+
+    Raises:
+        TensorpressError: no such method, or what does not go together.
+    """
+    if methods is not None:
+        return _read_choice(method, methods, ranked=ranked)
+    if method == AUTO:
+        return [METHODS[TTPWT().name]] if ranked else [METHODS[name] for name in FORMS]
+    if isinstance(method, str) and method not in METHODS:
+        raise TensorpressError(
+            f"there is no method {shown(method)}; there is: {AUTO}, {', '.join(sorted(METHODS))}; "
+            f"and to prune by: {', '.join(CRITERIA)}."
+        )
+    treatment = find_method(method)
+    if treatment.name in CRITERIA:
+        raise TensorpressError(
+            f"{type(treatment).__name__} has the name '{treatment.name}', which is that of a "
+            "criterion to prune by: give it another."
+        )
+    return [treatment]
+
+
+def starts_at_random(treated: Sequence[Treatment] | Criterion) -> bool:
+    """Whether what is made has to be trained before it is of use."""
+    return not isinstance(treated, Criterion) and any(one.starts_at_random for one in treated)
+
+
+def _read_choice(
+    method: str | Treatment, methods: Sequence[str | Treatment], *, ranked: bool
+) -> list[Treatment]:
+    if method != AUTO:
+        raise TensorpressError(
+            f"methods= is what method='auto' chooses from, and method={shown(method)}: give one "
+            "of them."
+        )
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
+        raise TensorpressError(
+            f"methods={shown(methods)}: give several, such as ('ttpwt', 'spatial-svd')."
+        )
+    found = [read_methods(one, None)[0] for one in methods if one != AUTO]
+    names = [treatment.name for treatment in found]
+    if len(found) < len(methods) or len(set(names)) < len(names):
+        raise TensorpressError(f"methods={shown(methods)}: give different methods, each once.")
+    others = [t.name for t in found if not isinstance(t, Decomposition)]
+    if others and len(found) > 1:
+        raise TensorpressError(
+            f"methods: {', '.join(others)} is no decomposition, and is not chosen beside others: "
+            f"give it as method=, or choose from {', '.join(DECOMPOSITIONS)}."
+        )
+    if ranked and len(found) > 1:
+        raise TensorpressError(
+            "rank= is a rule for one method, and several are given to choose from: give method=, "
+            "or a budget in place of rank=."
+        )
+    return found
+
+
+def check_request(request: Request) -> Sequence[Treatment] | Criterion:
     """The same for a recorded request, before a network is trained for it."""
     asked = request.arguments()
-    names = ("method", "rank", "budget", "round_to", "balance")
+    names = ("method", "methods", "rank", "budget", "round_to", "balance")
     calibrated = request.calibration is not None
     return check_asked(**{name: asked[name] for name in names}, calibrated=calibrated)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from tensorpress.compression.task import LayerTask
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
+from tensorpress.layers.methods import AUTO
 from tensorpress.surgery import (
     Account,
     ExampleInputs,
@@ -43,7 +44,8 @@ def compress(
     net: nn.Module | Account,
     example_inputs: ExampleInputs,
     *,
-    method: str | Treatment | Criterion = "ttpwt",
+    method: str | Treatment | Criterion = AUTO,
+    methods: Sequence[str | Treatment] | None = None,
     rank: RankRule | Mapping[str, RankRule] | None = None,
     budget: Budget | None = None,
     round_to: int = 1,
@@ -79,11 +81,12 @@ def compress(
             ``inplace``.
         example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
             mapping. Their values do not matter, their shapes do: one image gives MACs per image.
-        method: "ttpwt", or a rival to compare with: "tucker2", "cp", "kronecker", "tt",
-            "tensor-ring", "hierarchical-tucker", "spatial-svd" or "channel-svd" (docs/method.md
-            says what each is); "deep-k-means", "tt-conv" or "tt-conv-naive"; a criterion of
-            :func:`prune`; or an object, such as ``tp.methods.Tucker2()`` or one's own
+        method: "auto", which with a budget takes the best form for each layer and with ``rank`` is
+            "ttpwt"; the name of one, such as "ttpwt", "spatial-svd" or "depthwise-separable"
+            (docs/method.md says what each is); "deep-k-means", "tt-conv" or "tt-conv-naive"; a
+            criterion of :func:`prune`; or an object, such as ``tp.methods.Tucker2()`` or one's own
             (docs/own-method.md).
+        methods: what "auto" chooses from, such as ("ttpwt", "spatial-svd").
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
         budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a
@@ -118,8 +121,9 @@ def compress(
     ['Conv2d', 'ReLU', 'Factorized']
     """
     net = net.model if isinstance(net, Account) else net
-    treatment = check_asked(
+    treatments = check_asked(
         method,
+        methods=methods,
         rank=rank,
         budget=budget,
         round_to=round_to,
@@ -131,11 +135,11 @@ def compress(
         linear=linear,
     )
     selection = Selection.of(include, exclude, skip_first, linear)
-    if isinstance(treatment, Criterion):
-        return _pruned(net, example_inputs, treatment, budget, selection, calibration, recover)
+    if isinstance(treatments, Criterion):
+        return _pruned(net, example_inputs, treatments, budget, selection, calibration, recover)
 
     surveyed = survey(net, example_inputs)
-    tasks, kept = select(net, surveyed, treatment, selection, round_to)
+    tasks, kept = select(net, surveyed, treatments, selection, round_to)
     base = with_plain_layers(net, tasks)
     target: Target
     if budget is None:
@@ -145,7 +149,7 @@ def compress(
         target = ByBudget(budget, base, example_inputs, surveyed)
     metric = _metric(base, calibration, recover, progress)
     picks = target.choose(tasks, metric)
-    options = {option.task.name: option for option in metric.fit(tasks, picks)}
+    options = {option.task.name: option for option in metric.fit(picks)}
     kept = {task.name: target.left for task in tasks} | kept
 
     replacements = {
@@ -154,7 +158,8 @@ def compress(
         if option.is_smaller
     }
     request = Request.of(
-        method=treatment.name,
+        method=treatments[0].name if len(treatments) == 1 else AUTO,
+        methods=methods and tuple(treatment.name for treatment in treatments),
         rank=rank,
         budget=budget,
         include=selection.include,
@@ -164,7 +169,7 @@ def compress(
         balance=balance,
         round_to=round_to,
         calibration=metric.as_request(),
-        settings=treatment.settings,
+        settings=treatments[0].settings if len(treatments) == 1 else {},
     )
     with replaced(net, replacements, inplace=inplace) as model:
         account = account_of(

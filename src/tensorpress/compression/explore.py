@@ -8,13 +8,15 @@ from torch import nn
 from tensorpress.aligned import aligned
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import CalibrationImages, Recovery, read_images
+from tensorpress.compression.checks import read_methods
 from tensorpress.compression.compress import with_plain_layers
 from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.measured import MeasuredLayer, ranks_by_loss
-from tensorpress.compression.metric import Pick
+from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.selection import Selection, select
+from tensorpress.compression.task import Pick
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Treatment, find_method
+from tensorpress.layers import Treatment
+from tensorpress.layers.methods import AUTO
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -28,7 +30,8 @@ class Point:
         pcr, fcr: reached.
         loss: sum over the layers of what decomposing each alone does to the answers.
         score: of the network after the steps in closed form, where a way to score was given.
-        ranks: of the layers that are decomposed.
+        ranks: of the layers that are treated.
+        methods: of these, by what.
     """
 
     pcr: float
@@ -36,6 +39,7 @@ class Point:
     loss: float
     score: float | None
     ranks: dict[str, tuple[int, ...]]
+    methods: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def explore(
     calibration: CalibrationImages,
     *,
     ratios: Sequence[float] = RATIOS,
-    method: str | Treatment = "ttpwt",
+    method: str | Treatment = AUTO,
+    methods: Sequence[str | Treatment] | None = None,
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
@@ -89,7 +94,7 @@ def explore(
 
     Args:
         net, example_inputs, calibration, include, exclude, skip_first: as for `compress`.
-        method: how layers are treated, as for `compress`.
+        method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
             after the steps of recovery in closed form, is then scored.
@@ -99,10 +104,10 @@ def explore(
         TensorpressError: as `compress`, or a ratio below 1.
     """
     budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
-    treatment = find_method(method)
+    treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs)
     selection = Selection.of(include, exclude, skip_first)
-    tasks, _ = select(net, surveyed, treatment, selection)
+    tasks, _ = select(net, surveyed, treatments, selection)
     if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
     recovery = Recovery(distil_epochs=0, seed=seed)
@@ -112,18 +117,17 @@ def explore(
     points = []
     for budget in budgets:
         try:
-            ranks = ranks_by_loss(layers, surveyed.cost, budget)
+            picks = picks_by_loss(layers, surveyed.cost, budget)
         except TensorpressError:
             break
-        chosen = [layer.ranks.index(ranks.get(layer.name)) for layer in layers]
         scored = None
         if score is not None:
-            options = metric.fit(tasks, {name: Pick(values) for name, values in ranks.items()})
+            options = metric.fit(picks)
             made = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
             model = copy_with(net, made)
             metric.finish(model)
             scored = score(model)
-        points.append(_point(layers, chosen, surveyed.cost, ranks, scored))
+        points.append(_point(layers, picks, surveyed.cost, scored))
     return Exploration(tuple(layers), tuple(points), surveyed.cost)
 
 
@@ -139,13 +143,16 @@ def nearest(layer: MeasuredLayer, share: float) -> tuple[int | None, float]:
 
 def _point(
     layers: Sequence[MeasuredLayer],
-    chosen: Sequence[int],
+    picks: Sequence[Pick],
     cost: Cost,
-    ranks: dict[str, tuple[int, ...]],
     score: float | None,
 ) -> Point:
+    taken = {pick.name: pick for pick in picks}
+    chosen = [layer.picks.index(taken.get(layer.name)) for layer in layers]
     pairs = [(layer.options[0], layer.options[i]) for layer, i in zip(layers, chosen, strict=True)]
     params = cost.params - sum(before.params - after.params for before, after in pairs)
     macs = cost.macs - sum(before.macs - after.macs for before, after in pairs)
     loss = sum(after.loss for _, after in pairs)
-    return Point(cost.params / params, cost.macs / max(macs, 1), loss, score, ranks)
+    ranks = {pick.name: pick.ranks for pick in picks}
+    methods = {pick.name: pick.task.treatment.name for pick in picks}
+    return Point(cost.params / params, cost.macs / max(macs, 1), loss, score, ranks, methods)

@@ -1,5 +1,6 @@
 """Compression with calibration images: by what layers are fed, and what the network answers."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,17 +14,20 @@ from tensorpress.compression.calibration import (
     input_moments,
     layer_losses,
     outputs,
+    read_off,
     reconstruct,
     samplers,
     settle_batch_norm,
+    spread,
 )
-from tensorpress.compression.measured import MeasuredLayer, distinct_options
-from tensorpress.compression.metric import NetworkMetric, Pick
+from tensorpress.compression.measured import MeasuredLayer, Sketches
+from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.request import Calibration
-from tensorpress.compression.task import LayerOption, LayerTask, refuse_unfit
+from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer, refuse_unfit
 from tensorpress.decompose import RankRule, Ranks
+from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Metric
+from tensorpress.layers import Fit, Metric, shifted_kernels
 from tensorpress.progress import track
 
 IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
@@ -59,18 +63,16 @@ class InputMetric(NetworkMetric):
         self.net, self.images, self.recovery = net, images, recovery
         self.spreads_by_loss = recovery.allocate
         self.parts = batches(images[:IMAGES_TO_FIT], net)
-        self._moments: dict[str, Tensor] = {}
+        self._moments: dict[str, list[SecondMoments]] = {}
         outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
 
     def as_request(self) -> Calibration:
         return Calibration(len(self.images), self.recovery)
 
-    def by_rules(
-        self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]
-    ) -> dict[str, Pick]:
+    def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
         if self.recovery.data_aware:
             self._look(tasks)
-        return {task.name: Pick.of(self._at(task, rules[task.name], 0)) for task in tasks}
+        return [Pick.of(self._at(task, rules[task.name], 0)) for task in tasks]
 
     def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
         """The options' losses: see :func:`tensorpress.compression.calibration.layer_losses`."""
@@ -78,35 +80,32 @@ class InputMetric(NetworkMetric):
         parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
         original = answers_on_batch_statistics(self.net, parts)
         found = []
-        for task in track(list(tasks), "measuring layers", show=self.progress):
+        grouped = list(by_layer(tasks).values())
+        for of_layer in track(grouped, "measuring layers", show=self.progress):
             with torch.no_grad():
-                options = distinct_options(task, task.prepared(self._metric(task, 0)))
-            fits = [option.fit for option in options]
-            losses = (
-                layer_losses(self.net, task.name, task.layer, fits, parts, original) if fits else []
-            )
-            found.append(MeasuredLayer.of(task, options, losses))
+                sketches = Sketches(
+                    of_layer, lambda task: task.prepared(self._metric(task, 0)), self._error
+                )
+            errors = [sketch.error for sketch in sketches.found]
+            tried = spread(errors)
+            fits = [sketches.fit(sketches.found[number]) for number in tried]
+            task = of_layer[0]
+            measured = layer_losses(self.net, task.name, task.layer, fits, parts, original)
+            found.append(sketches.measured(read_off(errors, tried, measured)))
         return found
 
-    def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
+    def fit(self, picks: Sequence[Pick]) -> list[LayerOption]:
         """At the ranks that were picked, with all that belongs to it: sweeps, reconstruction.
 
         An option that would make no layer smaller stays as it is.
         """
-        made: dict[str, LayerOption] = {}
-        todo = []
-        for task in (task for task in tasks if task.name in picks):
-            option = picks[task.name].option
-            if option is None or option.is_smaller:
-                todo.append(task)
-            else:
-                made[task.name] = option
-        refuse_unfit(todo)
-        for task, option in zip(todo, self._fitted(todo, picks), strict=True):
-            asked = picks[task.name].option
-            clamped = asked.fit.clamped if asked else option.fit.clamped
-            made[task.name] = task.option(option.fit.with_clamped(clamped))
-        return [made[task.name] for task in tasks if task.name in made]
+        todo = [p for p in picks if p.option is None or p.option.is_smaller]
+        refuse_unfit([pick.task for pick in todo])
+        made = {pick.name: pick.option for pick in picks if pick.option is not None}
+        for pick, option in zip(todo, self._fitted(todo), strict=True):
+            clamped = pick.option.fit.clamped if pick.option else option.fit.clamped
+            made[pick.name] = pick.task.option(option.fit.with_clamped(clamped))
+        return [made[pick.name] for pick in picks]
 
     def finish(self, model: nn.Module) -> None:
         """Statistics and distillation."""
@@ -124,30 +123,41 @@ class InputMetric(NetworkMetric):
                 progress=self.progress,
             )
 
-    def _fitted(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
+    def _fitted(self, picks: Sequence[Pick]) -> list[LayerOption]:
         recovery = self.recovery
         if recovery.reconstruct:
             self._moments.clear()  # each layer's are taken anew, of what it is fed by then
             fits = reconstruct(
                 self.net,
-                {task.name: (task.layer, task.treatment, picks[task.name].ranks) for task in tasks},
+                {pick.name: (pick.task.layer, pick.task.treatment, pick.ranks) for pick in picks},
                 self.parts,
                 sweeps=recovery.sweeps,
                 seed=recovery.seed,
                 progress=self.progress,
             )
-            return [task.option(fits[task.name]) for task in tasks]
+            return [pick.task.option(fits[pick.name]) for pick in picks]
         if recovery.data_aware:
-            self._look(tasks)
+            self._look([pick.task for pick in picks])
         return [
-            self._at(task, Ranks(*picks[task.name].ranks), recovery.sweeps)
-            for task in track(list(tasks), "decomposing", show=self.progress)
+            self._at(pick.task, Ranks(*pick.ranks), recovery.sweeps)
+            for pick in track(list(picks), "decomposing", show=self.progress)
         ]
 
     def _at(self, task: LayerTask, rule: RankRule, sweeps: int) -> LayerOption:
         if not self.recovery.data_aware or task.name not in self._moments:
             return task.at(rule)
         return task.option(task.prepared(self._metric(task, sweeps))(rule))
+
+    def _error(self, task: LayerTask, fit: Fit) -> float:
+        """Of the layer's answers, also where the treatment looked at the kernel alone."""
+        moments = self._moments.get(task.name)
+        if moments is None or task.treatment.data_aware:
+            return fit.relative_error or 0.0
+        kernels, made = shifted_kernels(task.layer).double(), fit.kernels(task.layer)
+        metrics = [moment.regularised() for moment in moments]
+        whole = sum(m.square(k) for m, k in zip(metrics, kernels, strict=True))
+        lost = sum(m.square(k - a) for m, k, a in zip(metrics, kernels, made, strict=True))
+        return math.sqrt(lost / whole) if whole > 0 else 0.0
 
     def _metric(self, task: LayerTask, sweeps: int) -> Metric:
         return Metric(self._moments.get(task.name), sweeps=sweeps)

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from tensorpress.compression.measured import MeasuredLayer, distinct_options
-from tensorpress.compression.metric import NetworkMetric, Pick
-from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.compression.measured import MeasuredLayer, Sketches
+from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer
 from tensorpress.decompose import RankRule, Ranks
+from tensorpress.decompose.second_moments import PlainMoments
+from tensorpress.layers import Fit, Fitter, Metric
+from tensorpress.layers.kinds import groups_of, patch_size
 from tensorpress.progress import track
 
 
@@ -16,28 +19,32 @@ class KernelMetric(NetworkMetric):
 
     calibrated = False
 
-    def by_rules(
-        self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]
-    ) -> dict[str, Pick]:
-        return {
-            task.name: Pick.of(task.at(rules[task.name]))
+    def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
+        return [
+            Pick.of(task.at(rules[task.name]))
             for task in track(list(tasks), "decomposing", show=self.progress)
-        }
+        ]
 
     def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
         found = []
-        for task in track(list(tasks), "decomposing", show=self.progress):
-            options = distinct_options(task, task.fitter)
-            losses = [(option.fit.relative_error or 0.0) ** 2 for option in options]
-            found.append(MeasuredLayer.of(task, options, losses))
+        grouped = list(by_layer(tasks).values())
+        for of_layer in track(grouped, "decomposing", show=self.progress):
+            sketches = Sketches(of_layer, _prepared, _error)
+            found.append(sketches.measured([sketch.error for sketch in sketches.found]))
         return found
 
-    def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
-        return [
-            picks[task.name].option or task.at(Ranks(*picks[task.name].ranks))
-            for task in tasks
-            if task.name in picks
-        ]
+    def fit(self, picks: Sequence[Pick]) -> list[LayerOption]:
+        return [pick.option or pick.task.at(Ranks(*pick.ranks)) for pick in picks]
 
     def finish(self, model: nn.Module) -> None:
         """Nothing is left to do."""
+
+
+def _prepared(task: LayerTask) -> Fitter:
+    """As options are compared, not as they are taken: by searches that end early."""
+    size, groups = patch_size(task.layer), groups_of(task.layer)
+    return task.prepared(Metric([PlainMoments(size)] * groups))
+
+
+def _error(_task: LayerTask, fit: Fit) -> float:
+    return fit.relative_error or 0.0

@@ -1,12 +1,13 @@
 """What can be done with each layer: the options of all of them, with what they cost and lose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.least_loss import Option, choose_least_loss
-from tensorpress.compression.task import LayerOption, LayerTask
-from tensorpress.layers import Fitter
+from tensorpress.compression.task import LayerTask, Pick
+from tensorpress.decompose import Ranks
+from tensorpress.layers import Fit, Fitter
 from tensorpress.surgery import Cost
 
 
@@ -15,46 +16,93 @@ class MeasuredLayer:
     """What can be done with one layer.
 
     Attributes:
-        task: the layer.
-        ranks: of each option; None for the first, which leaves the layer as it is.
+        name: of the layer.
+        picks: the treatment and ranks of each option; None for the first, which leaves the layer
+            as it is.
         options: parameters, MACs and loss. With images the loss is the divergence of the network's
             answers with this layer alone treated, in nats for a classifier; without, the lost share
             of its energy.
     """
 
-    task: LayerTask
-    ranks: tuple[tuple[int, ...] | None, ...]
+    name: str
+    picks: tuple[Pick | None, ...]
     options: tuple[Option, ...]
 
-    @classmethod
-    def of(
-        cls, task: LayerTask, found: Sequence[LayerOption], losses: Sequence[float]
-    ) -> "MeasuredLayer":
-        """With the layer as it is in front of the options that were found."""
-        cost = task.surveyed.cost
-        made = [Option(o.params, o.macs, x) for o, x in zip(found, losses, strict=True)]
-        ranks = (None, *(option.fit.ranks for option in found))
-        return cls(task, ranks, (Option(cost.params, cost.macs, 0.0), *made))
+    @property
+    def ranks(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Of each option; None for the first."""
+        return tuple(None if pick is None else pick.ranks for pick in self.picks)
 
     @property
-    def name(self) -> str:
-        return self.task.name
+    def methods(self) -> tuple[str | None, ...]:
+        """The treatment of each option, by name; None for the first."""
+        return tuple(None if pick is None else pick.task.treatment.name for pick in self.picks)
 
 
-def distinct_options(task: LayerTask, fitter: Fitter) -> list[LayerOption]:
-    """The options of a treatment's grid that are smaller than the layer, each once."""
-    found: dict[tuple[int, ...], LayerOption] = {}
-    for rule in task.treatment.grid:
-        option = task.option(fitter(rule))
-        if option.is_smaller:
-            found.setdefault(option.fit.ranks, option)
-    return list(found.values())
+@dataclass(frozen=True)
+class Sketch:
+    """What is kept of an option where its factors would be too much to keep.
+
+    Attributes:
+        error: squared, of the layer's answers, as a share of their square.
+    """
+
+    pick: Pick
+    params: int
+    macs: int
+    error: float
 
 
-def ranks_by_loss(
+class Sketches:
+    """The options of one layer, of all its treatments, as sketches.
+
+    Args:
+        tasks: the layer by each treatment.
+        prepare: what fits a task.
+        error: the relative error of a fit, in one norm for all treatments.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[LayerTask],
+        prepare: Callable[[LayerTask], Fitter],
+        error: Callable[[LayerTask, Fit], float],
+    ) -> None:
+        self.tasks, self._error = tasks, error
+        self._fitters = {id(task): prepare(task) for task in tasks}
+        self.found = [sketch for task in tasks for sketch in self._of(task)]
+
+    def fit(self, sketch: Sketch) -> Fit:
+        """An option once more, with its factors."""
+        task = sketch.pick.task
+        return self._fitters[id(task)](Ranks(*sketch.pick.ranks))
+
+    def measured(self, losses: Sequence[float]) -> MeasuredLayer:
+        """With the layer as it is in front."""
+        cost = self.tasks[0].surveyed.cost
+        made = [Option(s.params, s.macs, x) for s, x in zip(self.found, losses, strict=True)]
+        return MeasuredLayer(
+            self.tasks[0].name,
+            (None, *(sketch.pick for sketch in self.found)),
+            (Option(cost.params, cost.macs, 0.0), *made),
+        )
+
+    def _of(self, task: LayerTask) -> list[Sketch]:
+        """The candidates of a treatment that are smaller than the layer, each once."""
+        found: dict[tuple[int, ...], Sketch] = {}
+        for rule in task.treatment.candidates(task.layer):
+            option = task.option(self._fitters[id(task)](rule))
+            if option.is_smaller:
+                error = self._error(task, option.fit) ** 2
+                pick = Pick(task, option.fit.ranks)
+                found.setdefault(pick.ranks, Sketch(pick, option.params, option.macs, error))
+        return list(found.values())
+
+
+def picks_by_loss(
     layers: Sequence[MeasuredLayer], cost: Cost, budget: Budget, seconds: float = 0.0
-) -> dict[str, tuple[int, ...]]:
-    """Ranks of the layers to treat, by name, in order of execution; layers left out stay.
+) -> list[Pick]:
+    """What to do with the layers, in order of execution; layers left out stay.
 
     The model of the loss is that what single layers do to the network's answers adds up. Its sum is
     made least under the budget (:func:`choose_least_loss`).
@@ -68,5 +116,5 @@ def ranks_by_loss(
     """
     options = [layer.options for layer in layers]
     chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget)
-    found = {layer.name: layer.ranks[index] for layer, index in zip(layers, chosen, strict=True)}
-    return {name: ranks for name, ranks in found.items() if ranks is not None}
+    picks = (layer.picks[index] for layer, index in zip(layers, chosen, strict=True))
+    return [pick for pick in picks if pick is not None]

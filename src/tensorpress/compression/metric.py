@@ -2,31 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
 from tensorpress.compression.measured import MeasuredLayer
 from tensorpress.compression.request import Calibration
-from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.compression.task import LayerOption, LayerTask, Pick
 from tensorpress.decompose import RankRule
-
-
-@dataclass(frozen=True)
-class Pick:
-    """What was chosen for a layer.
-
-    Attributes:
-        ranks: of its replacement.
-        option: where it was fitted on the way.
-    """
-
-    ranks: tuple[int, ...]
-    option: LayerOption | None = None
-
-    @classmethod
-    def of(cls, option: LayerOption) -> "Pick":
-        return cls(option.fit.ranks, option)
 
 
 class NetworkMetric(ABC):
@@ -46,18 +28,24 @@ class NetworkMetric(ABC):
         self.progress = progress
 
     @abstractmethod
-    def by_rules(
-        self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]
-    ) -> dict[str, Pick]:
-        """What the rules give, by name."""
+    def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
+        """What the rules give, by the layers' names."""
 
     @abstractmethod
     def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
-        """What each layer would cost and lose in each of its options."""
+        """What each layer would cost and lose in each of its options.
+
+        Args:
+            tasks: of a layer there may be several, one for each treatment.
+        """
 
     @abstractmethod
-    def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
-        """The replacements of the layers that were picked, in order of execution."""
+    def fit(self, picks: Sequence[Pick]) -> list[LayerOption]:
+        """The replacements that were picked.
+
+        Args:
+            picks: of different layers, in order of execution.
+        """
 
     def as_request(self) -> Calibration | None:
         """How it was asked for; None for kernels alone."""

@@ -13,6 +13,7 @@ from tensorpress.decompose import RULES, RankRule, rule_from_json, rule_to_json
 from tensorpress.decompose.ranks import PANEL
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import METHODS
+from tensorpress.layers.methods import AUTO, TTPWT
 from tensorpress.settings import from_json, nested, one_of, option, to_json
 from tensorpress.settings.json_values import (
     from_json_value,
@@ -73,13 +74,14 @@ class Request:
         rank: a rule, or a mapping from names or patterns of layers to rules.
         budget: instead of ``rank``.
         include, exclude: names and patterns; a module is kept as its kind, "<Conv2d>".
-        method: its name.
+        method: its name; with a rank rule "auto" is "ttpwt".
+        methods: what "auto" chooses from; None for all forms.
         seed: of all randomness; that of a calibration is in its ``recovery``.
         calibration: None without images.
         settings: what the method alone is asked for, as JSON values.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     version: int = VERSION
     rank: RankRule | Mapping[str, RankRule] | None = field(default=None, metadata=one_of(RULES))
@@ -131,11 +133,20 @@ class Request:
         ),
     )
     method: str = field(
-        default="ttpwt",
+        default=AUTO,
         metadata=option(
             "--method",
-            help=f"How layers are treated: {', '.join(METHODS)}; or the criterion by which filters "
-            f"are pruned to a budget: {', '.join(CRITERIA)}.",
+            help=f"How layers are treated: {AUTO} takes the best form for each layer under a "
+            f"budget, and ttpwt otherwise; or {', '.join(METHODS)}; or the criterion by which "
+            f"filters are pruned to a budget: {', '.join(CRITERIA)}.",
+            panel=PANEL,
+        ),
+    )
+    methods: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            "--methods",
+            help=f"What --method {AUTO} chooses from, in place of all; may be repeated.",
             panel=PANEL,
         ),
     )
@@ -146,6 +157,8 @@ class Request:
     def __post_init__(self) -> None:
         if isinstance(self.rank, Mapping):
             object.__setattr__(self, "rank", dict(self.rank))
+        if self.method == AUTO and self.rank is not None and self.methods is None:
+            object.__setattr__(self, "method", TTPWT().name)
         object.__setattr__(self, "settings", to_json(self.settings))
 
     @classmethod
@@ -184,6 +197,8 @@ class Request:
             )
         if "version" not in content:
             content = without_texts(content)
+        if version == 1:
+            content = {"method": TTPWT().name, **content}
         read = {"rank": _rank, "budget": _budget, "calibration": _calibration}
         refuse_unknown(content, [f.name for f in dataclasses.fields(cls)])
         values: dict[str, Any] = {}

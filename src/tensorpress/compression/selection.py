@@ -1,16 +1,16 @@
 """What of a network is treated, and why the rest stays."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from tensorpress.compression.task import LayerTask
 from tensorpress.decompose import RankRule, Ranks, largest_magnitude
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Treatment
+from tensorpress.layers import Layer, Treatment
 from tensorpress.layers.eligible import refuse_hooked
 from tensorpress.surgery import Selector, Survey, keep_reasons, list_selectors, match_patterns
 
@@ -64,11 +64,14 @@ class Selection:
 def select(
     net: nn.Module,
     surveyed: Survey,
-    treatment: Treatment,
+    treatments: Sequence[Treatment],
     selection: Selection,
     round_to: int = 1,
 ) -> tuple[list[LayerTask], dict[str, str]]:
     """The layers to treat, in order of execution, and why the others stay.
+
+    Of a layer there is a task for each treatment that takes it, but for those whose replacements
+    are of the same form as an earlier one's.
 
     Raises:
         TensorpressError: a network without layers that could be treated, NaN or inf in one of its
@@ -82,11 +85,15 @@ def select(
             continue
         if layer.treated_by is not None:
             refuse_hooked(layer.name, layer.module)
-        reason = treatment.why_not(layer.dense or layer.module)
-        if reason is None:
-            tasks.append(LayerTask(layer, treatment, round_to))
+        plain = cast(Layer, layer.dense or layer.module)
+        reasons = [treatment.why_not(plain) for treatment in treatments]
+        suited = [t for t, reason in zip(treatments, reasons, strict=True) if reason is None]
+        if suited:
+            different = {treatment.form(plain): treatment for treatment in reversed(suited)}
+            chosen = [t for t in suited if t in different.values()]
+            tasks += [LayerTask(layer, treatment, round_to) for treatment in chosen]
         else:
-            kept[layer.name] = reason
+            kept[layer.name] = str(reasons[0])
     return tasks, kept
 
 

@@ -7,11 +7,11 @@ from torch import nn
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.common_step import fit_budget
-from tensorpress.compression.measured import ranks_by_loss
-from tensorpress.compression.metric import NetworkMetric, Pick
+from tensorpress.compression.measured import picks_by_loss
+from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.selection import NO_RULE
-from tensorpress.compression.task import LayerTask
-from tensorpress.compression.timed import ranks_in_time
+from tensorpress.compression.task import LayerTask, Pick
+from tensorpress.compression.timed import picks_in_time
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import ExampleInputs, Survey
@@ -29,8 +29,12 @@ class Target(Protocol):
     @property
     def left(self) -> str: ...
 
-    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
-        """The picks, by name."""
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
+        """The picks, in order of execution.
+
+        Args:
+            tasks: of a layer there may be several, one for each treatment.
+        """
 
 
 class ByRules:
@@ -41,7 +45,7 @@ class ByRules:
     def __init__(self, rules: Mapping[str, RankRule]) -> None:
         self.rules = rules
 
-    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         return metric.by_rules([task for task in tasks if task.name in self.rules], self.rules)
 
 
@@ -56,19 +60,20 @@ class ByBudget:
         self.budget, self.net, self.inputs = budget, net, example_inputs
         self.cost = surveyed.cost
 
-    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> dict[str, Pick]:
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         budget = self.budget
         if metric.calibrated and not metric.spreads_by_loss and budget.is_timed:
             raise TensorpressError(
                 f"{budget}: a budget of time is spread by what layers lose, so allocate has to "
                 "stay on."
             )
-        if not metric.spreads_by_loss and not budget.is_timed:
+        alone = len({task.treatment for task in tasks}) <= 1
+        if alone and not metric.spreads_by_loss and not budget.is_timed:
             found = fit_budget(tasks, self.cost, budget, progress=metric.progress)
-            return {option.task.name: Pick.of(option) for option in found}
+            return [Pick.of(option) for option in found]
         layers = metric.measured(tasks)
         if budget.is_timed:
-            ranks = ranks_in_time(
+            return picks_in_time(
                 self.net,
                 self.inputs,
                 layers,
@@ -76,6 +81,4 @@ class ByBudget:
                 budget=budget,
                 progress=metric.progress,
             )
-        else:
-            ranks = ranks_by_loss(layers, self.cost, budget)
-        return {name: Pick(values) for name, values in ranks.items()}
+        return picks_by_loss(layers, self.cost, budget)

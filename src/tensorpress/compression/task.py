@@ -92,6 +92,36 @@ class LayerOption:
         return self.params < cost.params and fewer_macs
 
 
+@dataclass(frozen=True)
+class Pick:
+    """What was chosen for a layer, or could be: a treatment, by its task, and the ranks.
+
+    Attributes:
+        option: where it was fitted on the way.
+    """
+
+    task: LayerTask
+    ranks: tuple[int, ...]
+    option: LayerOption | None = None
+
+    @classmethod
+    def of(cls, option: LayerOption) -> "Pick":
+        return cls(option.task, option.fit.ranks, option)
+
+    @property
+    def name(self) -> str:
+        """The layer's."""
+        return self.task.name
+
+
+def by_layer(tasks: Sequence[LayerTask]) -> dict[str, list[LayerTask]]:
+    """The tasks of each layer, one for each treatment that it may get."""
+    found: dict[str, list[LayerTask]] = {}
+    for task in tasks:
+        found.setdefault(task.name, []).append(task)
+    return found
+
+
 def refuse_unfit(tasks: Sequence[LayerTask]) -> None:
     """Raise for a layer whose replacement would lose something, or that is the whole network.
 

@@ -1,25 +1,30 @@
 """Ranks under a budget of measured time: ranks and execution are chosen together."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.measured import MeasuredLayer, ranks_by_loss
+from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
+from tensorpress.compression.task import Pick
 from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import Cost, ExampleInputs, copy_with
 
+TIMED = 5
+"""Options of each treatment that are timed for a layer."""
+
 TRIES = 5
 SPARE = 1.01
 """A try that misses is followed by one that asks for as much more as it missed, and a hundredth."""
 
 
-def ranks_in_time(
+def picks_in_time(
     net: nn.Module,
     example_inputs: ExampleInputs,
     layers: Sequence[MeasuredLayer],
@@ -27,12 +32,12 @@ def ranks_in_time(
     cost: Cost,
     budget: Budget,
     progress: bool | None = None,
-) -> dict[str, tuple[int, ...]]:
-    """Ranks of the layers to decompose, by name, so that the whole network meets a timed budget.
+) -> list[Pick]:
+    """What to do with the layers so that the whole network meets a timed budget.
 
     Every option of every layer is measured in the budget's runtime, in its fastest execution,
     between its neighbours. The options of least loss under the budget are taken
-    (:func:`ranks_by_loss`) and the network that they make is timed beside the dense one; where it
+    (:func:`picks_by_loss`) and the network that they make is timed beside the dense one; where it
     is slower than the sum of its layers promised, more is asked for.
 
     Args:
@@ -42,7 +47,11 @@ def ranks_in_time(
     Raises:
         TensorpressError: a budget that cannot be reached, or a runtime that is not installed.
     """
-    smallest = {layer.name: _chain(layer, -1) for layer in layers if len(layer.ranks) > 1}
+    smallest = {}
+    for layer in layers:
+        last = layer.picks[-1]
+        if last is not None:
+            smallest[layer.name] = _chain(last)
     if not smallest:
         raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
     clock = ChainClock(
@@ -65,18 +74,14 @@ def ranks_in_time(
         asked = wanted
         for _ in range(TRIES):
             bar.update(task, description="comparing with the dense network")
-            ranks = ranks_by_loss(timed, cost, asked, whole)
-            chains = {
-                layer.name: _chain(layer, layer.ranks.index(ranks[layer.name]))
-                for layer in layers
-                if layer.name in ranks
-            }
+            picks = picks_by_loss(timed, cost, asked, whole)
+            chains = {pick.name: _chain(pick) for pick in picks}
             if not chains:
-                return ranks
+                return picks
             seconds, whole_again = clock.network_seconds(chains)
             reached = whole_again / seconds
             if reached >= wanted.speedup:
-                return ranks
+                return picks
             assert asked.speedup is not None
             more = SPARE * asked.speedup * wanted.speedup / reached
             asked = dataclasses.replace(asked, speedup=more)
@@ -89,44 +94,76 @@ def ranks_in_time(
 def _timed(
     layers: Sequence[MeasuredLayer], clock: ChainClock, on_share: Callable[[float], None]
 ) -> list[MeasuredLayer]:
-    """The layers with the seconds of their options; kept ones take those of the dense kernel."""
-    most = max(len(layer.ranks) for layer in layers)
-    seconds: dict[str, dict[int, float]] = {layer.name: {} for layer in layers}
-    for number in range(1, most):
-        numbers = {
-            layer.name: min(number, len(layer.ranks) - 1)
-            for layer in layers
-            if len(layer.ranks) > 1
-        }
+    """The layers with the seconds of their options; kept ones take those of the dense kernel.
+
+    Of each treatment a few options are timed, from the fewest MACs to the most; the seconds of the
+    others are read off their MACs.
+    """
+    tried = {layer.name: _spread(layer) for layer in layers if len(layer.picks) > 1}
+    seconds: dict[str, dict[int, float]] = {name: {} for name in tried}
+    dense: dict[str, float] = {}
+    rounds = max(map(len, tried.values()))
+    for number in range(rounds):
+        numbers = {name: each[min(number, len(each) - 1)] for name, each in tried.items()}
         chains = {
-            layer.name: _chain(layer, numbers[layer.name])
+            layer.name: _chain(pick)
             for layer in layers
-            if layer.name in numbers
+            if layer.name in numbers and (pick := layer.picks[numbers[layer.name]]) is not None
         }
 
         def on_step(done: int, total: int, number: int = number) -> None:
-            on_share((number - 1 + done / total) / (most - 1))
+            on_share((number + done / total) / rounds)
 
-        for name, (taken, dense) in clock.layer_seconds(chains, on_step).items():
-            seconds[name][numbers[name]] = min(taken, seconds[name].get(numbers[name], taken))
-            seconds[name][0] = dense
+        for name, (taken, whole) in clock.layer_seconds(chains, on_step).items():
+            at = numbers[name]
+            seconds[name][at] = min(taken, seconds[name].get(at, taken))
+            dense[name] = min(whole, dense.get(name, whole))
     return [
-        dataclasses.replace(
-            layer,
-            options=tuple(
-                dataclasses.replace(option, seconds=seconds[layer.name].get(number, 0.0))
-                for number, option in enumerate(layer.options)
-            ),
-        )
+        _with_seconds(layer, seconds[layer.name], dense[layer.name])
+        if layer.name in tried
+        else layer
         for layer in layers
     ]
 
 
-def _chain(layer: MeasuredLayer, number: int) -> Factorized:
+def _spread(layer: MeasuredLayer) -> list[int]:
+    """The numbers of the options that are timed, treatment by treatment."""
+    found: list[int] = []
+    for numbers in _by_method(layer):
+        places = np.unique(np.linspace(0, len(numbers) - 1, TIMED).round().astype(int))
+        found += [numbers[place] for place in places]
+    return found
+
+
+def _with_seconds(
+    layer: MeasuredLayer, seconds: Mapping[int, float], dense: float
+) -> MeasuredLayer:
+    options = list(layer.options)
+    options[0] = dataclasses.replace(options[0], seconds=dense)
+    for numbers in _by_method(layer):
+        known = [number for number in numbers if number in seconds]
+        at = [options[number].macs for number in known]
+        taken = [seconds[number] for number in known]
+        for number in numbers:
+            read = float(np.interp(options[number].macs, at, taken))
+            options[number] = dataclasses.replace(
+                options[number], seconds=seconds.get(number, read)
+            )
+    return dataclasses.replace(layer, options=tuple(options))
+
+
+def _by_method(layer: MeasuredLayer) -> list[list[int]]:
+    """The numbers of the options of each treatment, MACs rising."""
+    found: dict[str, list[int]] = {}
+    for number, method in enumerate(layer.methods):
+        if method is not None:
+            found.setdefault(method, []).append(number)
+    return [sorted(each, key=lambda n: layer.options[n].macs) for each in found.values()]
+
+
+def _chain(pick: Pick) -> Factorized:
     """The chain of an option with random weights of about the size that keeps maps finite."""
-    ranks = layer.ranks[number]
-    assert ranks is not None
-    chain = layer.task.treatment.build(layer.task.layer, ranks, "cpu").eval()
+    chain = pick.task.treatment.build(pick.task.layer, pick.ranks, "cpu").eval()
     assert isinstance(chain, Factorized)
     for parameter in chain.parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1

@@ -2,9 +2,10 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -123,7 +124,7 @@ class CP:
         if self.tensor.dim() == 2:
             factors = _by_svd(self.tensor, rank)
         elif rank == self.bound:
-            factors = _exact(self.tensor)
+            factors = exact_terms(self.tensor)
         else:
             factors = _als(self.tensor, rank, self.seed)
         return self._made(factors)
@@ -153,7 +154,13 @@ def ranks_to_try(most: int, bound: int) -> list[int]:
     return [rank for rank in ranks if rank < bound] + [bound]
 
 
-def rank_of(rule: RankRule, problems: list[CP]) -> int:
+class _RankOneProblem(Protocol):
+    @property
+    def bound(self) -> int: ...
+    def least_rank(self, error: float) -> int: ...
+
+
+def rank_of(rule: RankRule, problems: Sequence[_RankOneProblem]) -> int:
     """The rank that ``rule`` asks of several tensors: that of the most demanding one.
 
     ``Energy(tau)`` takes the least rank that keeps more than the share tau of the tensor's energy,
@@ -193,7 +200,7 @@ def _by_svd(tensor: Tensor, rank: int) -> list[Tensor]:
     return [left[:, :rank] * values[:rank], right[:rank].T]
 
 
-def _exact(tensor: Tensor) -> list[Tensor]:
+def exact_terms(tensor: Tensor) -> list[Tensor]:
     """A term for each place in all modes but the largest: the fibre of that mode there."""
     largest = max(range(tensor.dim()), key=lambda mode: tensor.shape[mode])
     others = [mode for mode in range(tensor.dim()) if mode != largest]

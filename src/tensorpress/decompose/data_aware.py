@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.ranks import RankRule
+from tensorpress.decompose.second_moments import SecondMoments, WholeMoments
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
-
-RIDGE = 1e-4
-"""Share of the mean eigenvalue that is added to all of them: no direction is free of charge."""
 
 CG_STEPS = 12
 
@@ -44,49 +42,68 @@ class DataAwareTrain:
 
 
 def data_aware_tt(
-    tensor: Tensor, moments: Tensor, rank: RankRule, *, sweeps: int = 2
+    tensor: Tensor,
+    moments: Tensor | SecondMoments,
+    rank: RankRule,
+    *,
+    sweeps: int = 2,
+    joined: bool = False,
 ) -> DataAwareTrain:
     """Decompose ``tensor`` so that the error under the metric ``moments`` is small.
 
-    First the leading mode, the channels, is whitened: TT-SVD of the tensor times the square root
-    of their covariance (the mean of the blocks of ``moments`` on its diagonal), and the inverse
-    root into the first core. That is where ``rank`` chooses. Then ``sweeps`` of alternating least
-    squares go over the cores under the whole metric: the last two cores are solved for exactly, the
-    others by conjugate gradients from where they stand, so that the objective never rises.
+    First the leading mode is whitened: TT-SVD of the tensor times the square root of its covariance
+    (the mean of the blocks of ``moments`` on its diagonal), and the inverse root into the first
+    core. That is where ``rank`` chooses. Then ``sweeps`` of alternating least squares go over the
+    cores under the whole metric: the last two cores are solved for exactly, the others by conjugate
+    gradients from where they stand, so that the objective never rises.
 
     With ``moments`` a multiple of the identity and no sweeps this is :func:`tt_svd`.
 
     Args:
-        tensor: (C, D1, ..., Dd, T), floating point.
-        moments: (P, P), symmetric and positive semidefinite, P = C D1 ... Dd.
-        rank: as for :func:`tt_svd`.
+        tensor: (I_1, ..., I_n, T), floating point: the modes in and those that go out.
+        moments: (P, P), symmetric and positive semidefinite, P = I_1 ... I_n.
+        rank: as for :func:`tt_svd`, of a tensor (I_1, ..., I_n T) if ``joined``.
         sweeps: of alternating least squares.
+        joined: the last mode in and T have one core together.
 
     Raises:
         TensorpressError: as :func:`tt_svd`.
     """
-    return DataAware(tensor, moments).decompose(rank, sweeps=sweeps)
+    whole = moments if isinstance(moments, SecondMoments) else WholeMoments(moments)
+    return DataAware(tensor, whole, joined=joined).decompose(rank, sweeps=sweeps)
 
 
 class DataAware:
     """One tensor under one metric, prepared to be decomposed at several ranks.
 
     Args:
-        tensor, moments: as for :func:`data_aware_tt`.
+        tensor, moments, joined: as for :func:`data_aware_tt`.
     """
 
-    def __init__(self, tensor: Tensor, moments: Tensor) -> None:
-        self.dtype = tensor.dtype
+    def __init__(self, tensor: Tensor, moments: SecondMoments, *, joined: bool = False) -> None:
+        self.dtype, self.joined = tensor.dtype, joined
         self.target = tensor.detach().double()
-        metric = regularised(moments.double())
-        root, self.inverse = _channel_root(metric, tensor.shape[0])
-        self.whitened = torch.tensordot(root, self.target, dims=1)
-        self.problem = _Problem(metric, self.target.flatten(0, -2), tuple(tensor.shape))
+        metric = moments.regularised()
+        self.problem = _Problem(metric, self.target.flatten(0, -2), tuple(tensor.shape), joined)
+        self.is_matrix = tensor.dim() == 2 and not joined
+        if self.is_matrix:
+            self.whitened = self.problem.answers()
+            return
+        root, self.inverse = _leading_root(metric, tensor.shape[0])
+        whitened = torch.tensordot(root, self.target, dims=1)
+        self.whitened = whitened.flatten(-2) if joined else whitened
 
     def decompose(self, rank: RankRule, *, sweeps: int = 2) -> DataAwareTrain:
         """See :func:`data_aware_tt`."""
         cores = list(tt_svd(self.whitened, rank).cores)
-        cores[0] = torch.tensordot(self.inverse, cores[0][0], dims=1).unsqueeze(0)
+        if self.is_matrix:  # already the best: the leading directions of the answers
+            basis, _ = torch.linalg.qr(cores[1][:, :, 0].T)
+            cores = [(self.target @ basis).unsqueeze(0), basis.T.unsqueeze(2)]
+            sweeps = 0
+        else:
+            cores[0] = torch.tensordot(self.inverse, cores[0][0], dims=1).unsqueeze(0)
+        if self.joined:
+            cores = _parted(cores, self.target.shape[-1])
         objectives = [self.problem.objective(cores)]
         for _ in range(sweeps if objectives[0] > 0 else 0):
             better = self.problem.sweep(cores)
@@ -95,26 +112,24 @@ class DataAware:
                 break
             cores = better
             objectives.append(objective)
-        train = _as_train(tuple(cores), self.target, self.dtype)
+        target = self.target
+        if self.joined:
+            last = cores[-2].flatten(1).unsqueeze(2)
+            cores, target = [*cores[:-2], last], target.flatten(-2)
+        train = _as_train(tuple(cores), target, self.dtype)
         return DataAwareTrain(train, tuple(objectives))
 
 
-def regularised(moments: Tensor) -> Tensor:
-    """``moments`` with :data:`RIDGE` of their mean eigenvalue added to the diagonal."""
-    mean = float(moments.diagonal().mean())
-    if mean == 0:
-        return torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
-    return moments + RIDGE * mean * torch.eye(
-        len(moments), dtype=moments.dtype, device=moments.device
-    )
+def _parted(cores: list[Tensor], outputs: int) -> list[Tensor]:
+    """The last core (R, I T, 1) as one of the mode in, (R, I, T), and the identity after it."""
+    last = cores[-1].reshape(len(cores[-1]), -1, outputs)
+    identity = torch.eye(outputs, dtype=last.dtype, device=last.device)
+    return [*cores[:-1], last, identity.unsqueeze(2)]
 
 
-def _channel_root(metric: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Square root of the channels' covariance, and its inverse, (C, C)."""
-    places = len(metric) // channels
-    blocks = metric.reshape(channels, places, channels, places)
-    covariance = torch.einsum("cpdp->cd", blocks) / places
-    values, vectors = torch.linalg.eigh(covariance)
+def _leading_root(metric: SecondMoments, leading: int) -> tuple[Tensor, Tensor]:
+    """Square root of the leading mode's covariance, and its inverse."""
+    values, vectors = torch.linalg.eigh(metric.covariance(leading))
     roots = values.clamp(min=float(values[-1]) * 1e-12).sqrt()
     return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
 
@@ -122,46 +137,62 @@ def _channel_root(metric: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 class _Problem:
     """Least squares under a metric, one core at a time."""
 
-    def __init__(self, metric: Tensor, target: Tensor, modes: tuple[int, ...]) -> None:
-        self.metric, self.target, self.modes = metric, target, modes
-        self.weighted = metric @ target
+    def __init__(
+        self, metric: SecondMoments, target: Tensor, modes: tuple[int, ...], joined: bool
+    ) -> None:
+        self.metric, self.target, self.modes, self.joined = metric, target, modes, joined
+        self.weighted = metric.times(target)
         self.scale = float((target * self.weighted).sum())
+
+    def answers(self) -> Tensor:
+        """A root of ``W^T S W``, the answers' moments, with the singular values of ``S^(1/2) W``.
+
+        (min(P, T), T), and it takes no root of S.
+        """
+        values, vectors = torch.linalg.eigh(self.target.T @ self.weighted)
+        most = min(self.target.shape)
+        root = values.clamp(min=0).sqrt().unsqueeze(1) * vectors.T
+        found: Tensor = root.flip(0)[:most]
+        return found
 
     def objective(self, cores: list[Tensor]) -> float:
         """The weighted squared error, as a share of the weighted square of the target."""
         if self.scale == 0:
             return 0.0
         error = self.target - contract(tuple(cores)).reshape(self.target.shape)
-        return max(float((error * (self.metric @ error)).sum()) / self.scale, 0.0)
+        return max(self.metric.square(error) / self.scale, 0.0)
 
     def sweep(self, cores: list[Tensor]) -> list[Tensor]:
         """Each core in turn, from the last to the first and back."""
         cores = list(cores)
         last = len(cores) - 1
-        for n in (*range(last, -1, -1), *range(1, last + 1)):
+        end = last - self.joined  # the identity after a joined core stays what it is
+        for n in (*range(end, -1, -1), *range(1, end + 1)):
             cores = self._last(cores) if n == last else self._inner(cores, n)
         return cores
 
     def _last(self, cores: list[Tensor]) -> list[Tensor]:
         """The last core: ``(L^T S L) G = L^T S W`` with L the product of those before it."""
         left = _product(cores[:-1])
-        normal = left.T @ self.metric @ left
+        normal = left.T @ self.metric.times(left)
         solved = _solve(normal, left.T @ self.weighted)
         return [*cores[:-1], solved.unsqueeze(2)]
 
     def _inner(self, cores: list[Tensor], n: int) -> list[Tensor]:
         """Core n. The last core's rows are made orthonormal first: only W's part in their span
         counts, and the columns of the problem shrink from T to the last rank."""
-        cores = _orthonormal_rows(cores)
+        if not self.joined:
+            cores = _orthonormal_rows(cores)
         outputs = cores[-1][:, :, 0]
-        left = _product(cores[:n]) if n else self.metric.new_ones(1, 1)
         rest = math.prod(self.modes[n:-1])
-        metric = _project(self.metric, left, rest)
-        aim = _apply_left(left, self.weighted @ outputs.T, rest)
+        left = _product(cores[:n]) if n else self.target.new_ones(1, 1)
+        metric = self.metric.projected(left, rest) if n else self.metric
+        rows = (self.weighted @ outputs.T).reshape(len(left), -1)
+        aim = (left.T @ rows).reshape(left.shape[1] * rest, -1)
         core = cores[n]
         shape = core.shape
         if n == len(cores) - 2:
-            solved = _solve(metric, aim).reshape(shape)
+            solved = _solve(metric.matrix(), aim).reshape(shape)
             return [*cores[:n], solved, *cores[n + 1 :]]
         after = _product_from(cores[n + 1 : -1])  # (R_n, later modes, R_last)
         columns = after.shape[-1]
@@ -175,7 +206,7 @@ class _Problem:
 
         start = core.reshape(-1, shape[2])
         solved = _conjugate_gradients(
-            lambda x: backward(metric @ forward(x)), backward(aim), start, CG_STEPS
+            lambda x: backward(metric.times(forward(x))), backward(aim), start, CG_STEPS
         )
         return [*cores[:n], solved.reshape(shape), *cores[n + 1 :]]
 
@@ -201,18 +232,6 @@ def _orthonormal_rows(cores: list[Tensor]) -> list[Tensor]:
     basis, upper = torch.linalg.qr(cores[-1][:, :, 0].T)
     before = torch.tensordot(cores[-2], upper.T, dims=1)
     return [*cores[:-2], before, basis.T.unsqueeze(2)]
-
-
-def _project(metric: Tensor, left: Tensor, rest: int) -> Tensor:
-    """``(L (x) I)^T S (L (x) I)`` with ``rest`` the size of what L leaves alone."""
-    half = _apply_left(left, metric, rest)
-    return _apply_left(left, half.T, rest)
-
-
-def _apply_left(left: Tensor, matrix: Tensor, rest: int) -> Tensor:
-    """``(L (x) I)^T M``: rows (I_1 ... I_n, rest) become (R_n, rest)."""
-    rows = matrix.reshape(left.shape[0], -1)
-    return (left.T @ rows).reshape(left.shape[1] * rest, -1)
 
 
 def _solve(normal: Tensor, right: Tensor) -> Tensor:

@@ -20,14 +20,15 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.layers import DECOMPOSITIONS
+from tensorpress.layers.methods import AUTO
 from tensorpress.surgery import Account
 from tensorpress.training import Distillation, Place, Recipe, compress_for, evaluate
 from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
 ROWS = "compare.json"
-COMPARED = (*DECOMPOSITIONS, *CRITERIA)
-"""The methods that can be compared: decompositions, then criteria to prune by."""
+COMPARED = (AUTO, *DECOMPOSITIONS, *CRITERIA)
+"""What can be compared: the best of all for each layer, decompositions, criteria to prune by."""
 IMAGES_FOR_GRADIENTS = 1024
 """Training images that "taylor", which does nothing without, takes where no number is given."""
 TIMED_ROUNDS = 50

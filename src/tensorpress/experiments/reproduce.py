@@ -52,8 +52,8 @@ def points(row: PaperRow) -> dict[str, Request]:
         return {}
     ratios = Budget(params=row.pcr, macs=row.fcr)
     return {
-        f"TTPWT at {ratios}": Request(budget=ratios),
-        f"TTPWT, eq. 14 at {row.tau:g}": Request(rank=Energy(row.tau)),
+        f"TTPWT at {ratios}": Request(method="ttpwt", budget=ratios),
+        f"TTPWT, eq. 14 at {row.tau:g}": Request(method="ttpwt", rank=Energy(row.tau)),
     }
 
 

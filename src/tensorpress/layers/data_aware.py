@@ -1,4 +1,4 @@
-"""Trains of a layer's groups under the metric of what the layer is fed."""
+"""A layer's groups under the metric of what the layer is fed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,8 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tensorpress.decompose import DataAware, RankRule, Ranks
-from tensorpress.layers.kernels import shifted_kernels
-from tensorpress.layers.kinds import Layer
+from tensorpress.decompose.second_moments import SecondMoments
 
 
 class DataAwareFit(NamedTuple):
@@ -24,29 +23,21 @@ class DataAwareFit(NamedTuple):
     clamped: bool
 
 
-class DataAwareLayer:
-    """A layer under the metric of its inputs, prepared to be decomposed at several ranks.
+class DataAwareTrains:
+    """The kernels of a layer's groups under their metrics, prepared to be trains of common ranks.
 
     Args:
-        layer: a convolution or linear layer.
-        moments: second moments of the input patches, (groups, P, P).
-        modes: of the tensor to decompose, the unfolded kernel (P, T/groups) being one of its
-            unfoldings.
-        kernels: what to decompose instead of the layer's own, (groups, P, T/groups).
+        kernels: of each group (I_1, ..., I_n, T), arranged as the train is to have its modes.
+        moments: of each group, over the same modes.
+        joined: the last mode in and T have one core together.
     """
 
     def __init__(
-        self,
-        layer: Layer,
-        moments: Tensor,
-        modes: Sequence[int],
-        kernels: Tensor | None = None,
+        self, kernels: Sequence[Tensor], moments: Sequence[SecondMoments], *, joined: bool
     ) -> None:
-        self.dtype = layer.weight.dtype
-        unfolded = shifted_kernels(layer) if kernels is None else kernels
         self.groups = [
-            DataAware(kernel.reshape(list(modes)), moment)
-            for kernel, moment in zip(unfolded, moments, strict=True)
+            DataAware(kernel, moment, joined=joined)
+            for kernel, moment in zip(kernels, moments, strict=True)
         ]
 
     def fit(self, rank: RankRule, *, sweeps: int = 2) -> DataAwareFit:
@@ -59,18 +50,31 @@ class DataAwareLayer:
         if len(self.groups) > 1:
             rank = self._common(rank)
         fits = [group.decompose(rank, sweeps=sweeps) for group in self.groups]
-        whole = [group.problem.scale for group in self.groups]
-        lost = sum(w * fit.objectives[-1] for w, fit in zip(whole, fits, strict=True))
-        error = lost / sum(whole) if sum(whole) > 0 else 0.0
         ranks = fits[0].train.ranks
+        kept, error = whole_fit(
+            [group.problem.scale for group in self.groups], [fit.objectives[-1] for fit in fits]
+        )
         return DataAwareFit(
-            cores=tuple(tuple(c.to(self.dtype) for c in fit.train.cores) for fit in fits),
+            cores=tuple(fit.train.cores for fit in fits),
             ranks=ranks,
-            kept_energy=max(0.0, 1.0 - error),
-            relative_error=error**0.5,
+            kept_energy=kept,
+            relative_error=error,
             clamped=isinstance(asked, Ranks) and asked.values != ranks,
         )
 
     def _common(self, rank: RankRule) -> Ranks:
         found = [group.decompose(rank, sweeps=0).train.ranks for group in self.groups]
         return Ranks(*map(max, zip(*found, strict=True)))
+
+
+def whole_fit(scales: Sequence[float], objectives: Sequence[float]) -> tuple[float, float]:
+    """Kept energy and relative error of all groups together.
+
+    Args:
+        scales: the weighted square of each group's kernel.
+        objectives: the share of it that is lost.
+    """
+    whole = sum(scales)
+    lost = sum(scale * share for scale, share in zip(scales, objectives, strict=True))
+    share = lost / whole if whole > 0 else 0.0
+    return max(0.0, 1.0 - share), share**0.5

@@ -1,13 +1,14 @@
 """The one interface of all that replaces a layer: prepared under a metric, it gives options."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from tensorpress.decompose import RULES, Energy, RankRule, Ranks, check_rule
+from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.eligible import why_not
 from tensorpress.layers.kinds import Layer
@@ -37,13 +38,13 @@ class Metric:
     """What a layer's replacement is to come near to, and by what its distance is measured.
 
     Attributes:
-        moments: second moments of the patches that the layer is fed, (groups, P, P), by which the
-            distance is that of the outputs; None for that of the kernels.
+        moments: of each group, the second moments (P, P) of the patches that the layer is fed, by
+            which the distance is that of the outputs; None for that of the kernels.
         target: kernels to come near to in place of the layer's own, (groups, P, T/groups).
         sweeps: of alternating least squares, for a treatment that has them.
     """
 
-    moments: Tensor | None = None
+    moments: Sequence[SecondMoments] | None = None
     target: Tensor | None = None
     sweeps: int = 0
 
@@ -116,7 +117,6 @@ class Treatment(ABC):
         starts_at_random: whether its replacements are to be trained, and approximate nothing.
         steps: how many rules a budget is searched over, see :meth:`rule_at`.
         least: what step 0 leaves, as the error says it where that does not reach a budget.
-        grid: the rules that are considered for a layer where losses decide.
     """
 
     name: str
@@ -126,7 +126,6 @@ class Treatment(ABC):
     starts_at_random: bool = False
     steps: int = 2**14
     least: str = "rank 1 in every layer that may be decomposed"
-    grid: ClassVar[tuple[RankRule, ...]] = tuple(map(Energy, SHARES))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -167,6 +166,18 @@ class Treatment(ABC):
     def nearest(self, ranks: Sequence[int], multiple: int) -> tuple[int, ...]:
         """These ranks as the nearest multiples, at least one of them, for ``round_to``."""
         return tuple(multiple * max(1, round(rank / multiple)) for rank in ranks)
+
+    def form(self, layer: Layer) -> Hashable:  # noqa: ARG002
+        """What tells its replacements of ``layer`` from those of other treatments.
+
+        Two treatments of the same form differ in name alone for this layer, as all trains of a 1x1
+        convolution do, and one of them is enough to choose from.
+        """
+        return self.name
+
+    def candidates(self, layer: Layer) -> Sequence[RankRule]:  # noqa: ARG002
+        """The rules that are considered for a layer where losses decide, from the least kept on."""
+        return tuple(map(Energy, SHARES))
 
     def rule_at(self, step: int) -> RankRule:
         """The rule that a budget of ratios tries at ``step``, 0 to ``steps``; more keep more.

@@ -17,6 +17,8 @@ from tensorpress.compression.calibration.recovery import Recovery, read_recovery
 from tensorpress.compression.calibration.sensitivity import (
     answers_on_batch_statistics,
     layer_losses,
+    read_off,
+    spread,
 )
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
 
@@ -35,9 +37,11 @@ __all__ = [
     "mean_distance",
     "outputs",
     "read_images",
+    "read_off",
     "read_recovery",
     "reconstruct",
     "reestimate_batch_norm",
     "samplers",
     "settle_batch_norm",
+    "spread",
 ]

@@ -8,11 +8,20 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.watching import fed, run_watched
+from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
 from tensorpress.errors import TensorpressError
-from tensorpress.layers.kinds import Layer, patch_size
+from tensorpress.layers.kinds import Layer, groups_of, patch_size
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all, and about six for each unknown."""
+
+WHOLE_UP_TO = 6_144
+"""Entries of a patch up to which their moments are a matrix; of larger ones patches are kept."""
+
+KEPT = 2**27
+"""Numbers in the patches that are kept of a layer, half a gibibyte; at least :data:`FEWEST`."""
+
+FEWEST = 1_024
 
 
 def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, Sampler]:
@@ -21,6 +30,8 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
     for number, (name, layer) in enumerate(layers.items()):
         unknowns = patch_size(layer)
         wanted = min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
+        if unknowns > WHOLE_UP_TO:
+            wanted = max(KEPT // (unknowns * groups_of(layer)), FEWEST)
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen
 
@@ -28,13 +39,14 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
 @torch.no_grad()
 def input_moments(
     net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
-) -> dict[str, Tensor]:
-    """For each layer, by name, the second moments of its patches: (groups, P, P), float32.
+) -> dict[str, list[SecondMoments]]:
+    """For each layer, by name, the second moments of its patches, of each group.
 
     Raises:
         TensorpressError: a layer that is fed NaN or inf.
     """
     sums: dict[str, Tensor] = {}
+    kept: dict[str, list[Tensor]] = {}
     counts: dict[str, int] = dict.fromkeys(samples, 0)
     modules = dict(net.named_modules())
     handles = []
@@ -42,6 +54,9 @@ def input_moments(
     def watch(name: str, sampler: Sampler) -> None:
         def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             patches = sampler.patches(fed(args, kwargs)).float()
+            if patches.shape[2] > WHOLE_UP_TO:
+                kept.setdefault(name, []).append(patches)
+                return
             product = patches.transpose(1, 2) @ patches
             sums[name] = sums[name] + product if name in sums else product
             counts[name] += patches.shape[1]
@@ -52,10 +67,16 @@ def input_moments(
     for name, sampler in samples.items():
         watch(name, sampler)
     run_watched(net, parts, handles)
-    for name, product in sums.items():
-        if not bool(torch.isfinite(product).all()):
+    found: dict[str, list[SecondMoments]] = {}
+    for name in samples:
+        values = kept[name] if name in kept else [sums[name]]
+        if not all(bool(torch.isfinite(value).all()) for value in values):
             raise TensorpressError(
                 f"layer '{name}' is fed NaN, inf or values too large on the calibration images: "
                 "look for images that are not normalised, or exclude the layer."
             )
-    return {name: product / counts[name] for name, product in sums.items()}
+        if name in kept:
+            found[name] = [SampledMoments(patches) for patches in torch.cat(kept.pop(name), 1)]
+        else:
+            found[name] = [WholeMoments(product / counts[name]) for product in sums.pop(name)]
+    return found

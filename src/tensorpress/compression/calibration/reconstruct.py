@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.moments import samplers
+from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.statistics import batch_norms, batch_statistics
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose import Ranks
+from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
 from tensorpress.layers import Fit, Layer, Metric, Treatment, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import replace_layers
@@ -101,19 +102,35 @@ def _fit_layer(
     means = (patches.mean(1, keepdim=True), outputs.mean(1, keepdim=True))
     if centred:
         patches, outputs = patches - means[0], outputs - means[1]
-    count = patches.shape[1]
-    moments = (patches.mT @ patches).double() / count
-    cross = (patches.mT @ outputs).double() / count
     kernels = shifted_kernels(layer).double()
-    ridge = RIDGE * moments.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1).clamp(min=1e-12)
-    identity = torch.eye(moments.shape[1], dtype=moments.dtype, device=moments.device)
-    fitted = torch.linalg.solve(moments + ridge * identity, cross + ridge * kernels)
-    fit = treatment.prepare(layer, Metric(moments, fitted, sweeps))(ranks)
+    of_groups = zip(patches, outputs, kernels, strict=True)
+    moments, fitted = zip(*(_least_squares(*group) for group in of_groups), strict=True)
+    fit = treatment.prepare(layer, Metric(moments, torch.stack(fitted), sweeps))(ranks)
     if layer.bias is None:
         return fit
     shift = means[1].double() - means[0].double() @ fit.kernels(layer)
     bias = layer.bias.detach() + shift.reshape(-1).to(layer.bias.dtype)
     return fit.with_bias(bias)
+
+
+def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments, Tensor]:
+    """The moments of patches x (N, P), and the kernel (P, T) that takes them to y, held to the one
+    that there is: ``argmin E ||y - B^T x||^2 + ridge ||B - W||^2``.
+    """
+    count, size = x.shape
+    if size > WHOLE_UP_TO:  # by the patches' own products, of which there are fewer
+        moments: SecondMoments = SampledMoments(x)
+        ridge = RIDGE * max(moments.mean(), 1e-12)
+        normal = (x @ x.T).double()
+        normal.diagonal().add_(count * ridge)
+        missed = (y - x @ kernel.float()).double()
+        return moments, kernel + (x.T @ torch.linalg.solve(normal, missed).float()).double()
+    product = (x.T @ x).double() / count
+    ridge = RIDGE * max(float(product.diagonal().mean()), 1e-12)
+    normal = product.clone()
+    normal.diagonal().add_(ridge)
+    cross = (x.T @ y).double() / count
+    return WholeMoments(product), torch.linalg.solve(normal, cross + ridge * kernel)
 
 
 @torch.no_grad()

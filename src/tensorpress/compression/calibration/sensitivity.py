@@ -11,8 +11,31 @@ from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.layers import Fit, Layer
 from tensorpress.surgery import replace_layers
 
+LEAST = 1e-12
 MEASURED = 3
-"""Decompositions of each layer that are tried; between them the loss is read off their errors."""
+"""Options of each layer that are tried; between them the loss is read off their errors."""
+
+
+def spread(errors: Sequence[float]) -> list[int]:
+    """The numbers of the options to try: evenly spread in order of their errors, rising."""
+    places = np.unique(np.linspace(0, len(errors) - 1, MEASURED).round().astype(int))
+    return [int(number) for number in np.argsort(errors, kind="stable")[places[: len(errors)]]]
+
+
+def read_off(errors: Sequence[float], tried: Sequence[int], losses: Sequence[float]) -> list[float]:
+    """The losses of all options from those of a few.
+
+    The logarithm of the loss is taken as piecewise linear in that of the squared error of the
+    layer's answers, which it follows while both are small, whichever way the error came about.
+
+    Args:
+        errors: squared, of all options.
+        tried: the numbers of those that were measured, errors rising.
+        losses: what these lose.
+    """
+    at = np.log(np.maximum(np.array(errors)[list(tried)], LEAST))
+    logs = np.log(np.maximum.accumulate(np.maximum(losses, 1e-9)))
+    return [float(x) for x in np.exp(np.interp(np.log(np.maximum(errors, LEAST)), at, logs))]
 
 
 @torch.no_grad()
@@ -26,30 +49,21 @@ def layer_losses(
 ) -> list[float]:
     """Divergence from the original's answers with layer ``name`` alone replaced, for each fit.
 
-    Three of the fits are run, the others interpolated: the logarithm of the divergence is taken as
-    piecewise linear in that of the squared output error, which it follows while both are small.
-
     Args:
         net: the network, whose layer is put back afterwards.
         layer: the layer of that name.
-        fits: its options in any order.
         parts: batches of calibration images.
         original: its answers to them, with the batch norms on the statistics of the batches.
     """
-    errors = np.array([max((fit.relative_error or 0.0) ** 2, 1e-12) for fit in fits])
-    places = np.unique(np.linspace(0, len(fits) - 1, MEASURED).round().astype(int))
-    tried = np.argsort(errors)[places]
     measured = []
-    for index in tried:
-        replace_layers(net, {name: fits[index].to_module(layer).eval()})
+    for fit in fits:
+        replace_layers(net, {name: fit.to_module(layer).eval()})
         try:
             answers = answers_on_batch_statistics(net, parts)
         finally:
             replace_layers(net, {name: layer})
-        measured.append(max(float(divergence(answers, original)), 1e-9))
-    logs = np.log(np.maximum.accumulate(measured))
-    at = np.log(errors[tried])
-    return [float(loss) for loss in np.exp(np.interp(np.log(errors), at, logs))]
+        measured.append(float(divergence(answers, original)))
+    return measured
 
 
 @torch.no_grad()

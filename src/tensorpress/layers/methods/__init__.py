@@ -9,11 +9,14 @@ from tensorpress.layers.methods.channel_svd import ChannelSVD
 from tensorpress.layers.methods.cp import CPMethod
 from tensorpress.layers.methods.decomposition import Decomposition, Factorization
 from tensorpress.layers.methods.deep_k_means import DeepKMeans
+from tensorpress.layers.methods.depthwise_separable import DepthwiseSeparable
 from tensorpress.layers.methods.hierarchical_tucker import HierarchicalTuckerMethod
+from tensorpress.layers.methods.input_svd import InputSVD
 from tensorpress.layers.methods.kronecker import Kronecker
 from tensorpress.layers.methods.spatial_svd import SpatialSVD
 from tensorpress.layers.methods.tensor_ring import TensorRingMethod
-from tensorpress.layers.methods.train import Link, TrainDecomposition
+from tensorpress.layers.methods.three_part import PointwiseSpatial, SpatialPointwise
+from tensorpress.layers.methods.train import AxisTrain, Link, TrainDecomposition
 from tensorpress.layers.methods.tt import TT
 from tensorpress.layers.methods.tt_conv import TTConv
 from tensorpress.layers.methods.ttpwt import TTPWT
@@ -24,20 +27,34 @@ METHODS: dict[str, Treatment] = {
     method.name: method
     for method in (
         TTPWT(),
+        TTPWT(reverse=True),
+        PointwiseSpatial(),
+        PointwiseSpatial(reverse=True),
+        SpatialPointwise(),
+        SpatialPointwise(reverse=True),
+        SpatialSVD(),
+        SpatialSVD(reverse=True),
         Tucker2(),
+        ChannelSVD(),
+        InputSVD(),
+        DepthwiseSeparable(),
         CPMethod(),
         Kronecker(),
         TT(),
         TensorRingMethod(),
         HierarchicalTuckerMethod(),
-        SpatialSVD(),
-        ChannelSVD(),
         DeepKMeans(),
         TTConv(),
         TTConv(naive=True),
     )
 }
 DECOMPOSITIONS = {name: m for name, m in METHODS.items() if isinstance(m, Decomposition)}
+
+AUTO = "auto"
+"""Asked for in place of a method: the best of several for each layer."""
+
+FORMS = tuple(name for name, m in DECOMPOSITIONS.items() if m.data_aware)
+"""The methods that "auto" chooses from: those that know what a layer is fed."""
 
 
 def find_method(method: str | Treatment) -> Treatment:
@@ -83,25 +100,32 @@ def treated_by(module: nn.Module) -> str | None:
 
 
 __all__ = [
+    "AUTO",
     "DECOMPOSITIONS",
+    "FORMS",
     "KERNEL",
     "METHODS",
     "TT",
     "TTPWT",
+    "AxisTrain",
     "BlockLayout",
     "CPMethod",
     "ChannelSVD",
     "Decomposition",
     "DeepKMeans",
+    "DepthwiseSeparable",
     "Factorization",
     "Fit",
     "Fitter",
     "HierarchicalTuckerMethod",
+    "InputSVD",
     "Kronecker",
     "Layer",
     "Layout",
     "Link",
     "Metric",
+    "PointwiseSpatial",
+    "SpatialPointwise",
     "SpatialSVD",
     "Sublayer",
     "TTConv",

@@ -1,7 +1,7 @@
 """CP: 1x1, a depthwise convolution along each axis, 1x1 (Lebedev et al., 2015)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from tensorpress.decompose import (
     rank_of,
     sum_of_terms,
 )
+from tensorpress.decompose.cp import INTENSE
+from tensorpress.decompose.data_aware_terms import DataAwareTerms
+from tensorpress.decompose.second_moments import SecondMoments
+from tensorpress.layers.data_aware import DataAwareTrains, whole_fit
 from tensorpress.layers.kinds import Layer
 from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.decomposition import (
@@ -24,8 +28,12 @@ from tensorpress.layers.methods.decomposition import (
     folded,
     target_kernels,
 )
+from tensorpress.layers.methods.train import Link
 from tensorpress.layers.methods.ttpwt import TTPWT
 from tensorpress.layers.treatment import KERNEL, Fitter, Metric
+
+TRIED = (0.06, 0.1, 0.15, 0.2, 0.26, 0.33, 0.41, 0.5, 0.6, 0.72, 0.86)
+"""Ranks that are considered where losses decide, as shares of that which saves nothing."""
 
 
 class CPMethod(Decomposition):
@@ -37,11 +45,24 @@ class CPMethod(Decomposition):
 
     name = "cp"
     rules: tuple[type[RankRule], ...] = (Energy, RelativeError, Ranks)
-    modes = TTPWT()
+    data_aware = True
+
+    def links(self, layer: Layer) -> tuple[Link, ...]:
+        """The modes of the terms, those of axes each with a depthwise convolution."""
+        return TTPWT().links(layer)
+
+    def form(self, layer: Layer) -> Hashable:
+        modes = tuple((link.axes, link.mode) for link in self.links(layer))
+        return modes if len(modes) == 2 else ("terms", modes)
+
+    def candidates(self, layer: Layer) -> Sequence[RankRule]:
+        modes = [link.mode for link in self.links(layer)]
+        even = math.prod(modes) / sum(modes)
+        return [Ranks(rank) for rank in sorted({max(1, int(x * even)) for x in TRIED})[::-1]]
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 1)
-        first, *along, last = self.modes.links(layer)
+        first, *along, last = self.links(layer)
         (rank,) = ranks
         unit = spatial_axes(layer, unit=True)
         return (
@@ -51,8 +72,12 @@ class CPMethod(Decomposition):
         )
 
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        modes = [link.mode for link in self.links(layer)]
         given = target_kernels(layer, metric)
-        problems = [CP(self.modes.arranged(layer, kernel)) for kernel in given]
+        arranged = [kernel.reshape(modes) for kernel in given]
+        if metric.moments is not None:
+            return self._prepare_aware(layer, arranged, metric.moments, metric.sweeps)
+        problems = [CP(kernel) for kernel in arranged]
 
         def fit(rule: RankRule) -> Factorization:
             rank = rank_of(rule, problems)
@@ -65,6 +90,42 @@ class CPMethod(Decomposition):
                 (rank,),
                 clamped=isinstance(rule, Ranks) and rule.values != (rank,),
                 remark=_degeneracy(worst.intensity) if worst.is_degenerate else "",
+            )
+
+        return fit
+
+    def _prepare_aware(
+        self,
+        layer: Layer,
+        kernels: Sequence[Tensor],
+        moments: Sequence[SecondMoments],
+        sweeps: int,
+    ) -> Fitter:
+        dtype = layer.weight.dtype
+        if kernels[0].dim() == 2:
+            trains = DataAwareTrains(kernels, moments, joined=False)
+
+            def split(rule: RankRule) -> Factorization:
+                found = trains.fit(rule, sweeps=sweeps)
+                cores = tuple((a[0].to(dtype), b[:, :, 0].T.to(dtype)) for a, b in found.cores)
+                return Factorization(self, *found._replace(cores=cores))
+
+            return split
+        problems = [DataAwareTerms(k, m) for k, m in zip(kernels, moments, strict=True)]
+
+        def fit(rule: RankRule) -> Factorization:
+            rank = rank_of(rule, problems)
+            terms = [problem.at_rank(rank, settled=sweeps > 0) for problem in problems]
+            kept, error = whole_fit([p.scale for p in problems], [t.objective for t in terms])
+            worst = max(found.intensity for found in terms)
+            return Factorization(
+                self,
+                tuple(tuple(factor.to(dtype) for factor in found.factors) for found in terms),
+                (rank,),
+                kept,
+                error,
+                isinstance(rule, Ranks) and rule.values != (rank,),
+                _degeneracy(worst) if worst > INTENSE else "",
             )
 
         return fit

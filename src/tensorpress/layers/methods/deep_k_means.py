@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,6 @@ class DeepKMeans(Treatment):
     saves_macs = False
     steps = FINE
     least = "a single cluster in every layer"
-    grid: ClassVar[tuple[RankRule, ...]] = tuple(RankShare(2.0**-n) for n in range(10, 0, -1))
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -137,6 +136,9 @@ class DeepKMeans(Treatment):
         if is_linear(layer):
             return "linear layer: a row of its kernel is a whole filter"
         return super().why_not(layer)
+
+    def candidates(self, layer: Layer) -> Sequence[RankRule]:  # noqa: ARG002
+        return [RankShare(2.0**-n) for n in range(10, 0, -1)]
 
     def rule_at(self, step: int) -> RankRule:
         return RankShare(max(step, 1) / FINE)

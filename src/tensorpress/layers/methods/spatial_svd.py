@@ -3,20 +3,20 @@
 from tensorpress.decompose import VBMF, Energy, RankRule, Ranks, RelativeError, SingularSum
 from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
 from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
-from tensorpress.layers.methods.train import Link, TrainDecomposition
+from tensorpress.layers.methods.train import AxisTrain, Link
 
 
-class SpatialSVD(TrainDecomposition):
+class SpatialSVD(AxisTrain):
     """SVD of the kernel unfolded to (C D1) x (D2 T); over three axes a train of three cores.
 
     Of a kernel with one axis over 1 the other convolution is 1x1.
     """
 
-    name = "spatial-svd"
+    base = "spatial-svd"
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, VBMF, Ranks)
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
-        names, axes = channel_names(layer), spatial_axes(layer)
+        names, axes = channel_names(layer), self.ordered(spatial_axes(layer))
         sizes = kernel_size(layer)
         ends = [*group_channels(layer)]
         if len(axes) > 1:

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +20,9 @@ from tensorpress.decompose import (
     contract,
     tt_svd_common,
 )
+from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.data_aware import DataAwareTrains
 from tensorpress.layers.kernels import whole_fit
 from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
 from tensorpress.layers.layout import Layout, Sublayer, is_sublayer_name, spatial_axes
@@ -47,8 +49,12 @@ class Link:
 
 
 class TrainDecomposition(Decomposition):
-    """A train of the circularly shifted kernel (C, D1, ..., Dd, T), some of its modes joined."""
+    """A train of the circularly shifted kernel (C, D1, ..., Dd, T), some of its modes joined.
 
+    Under the moments of what a layer is fed it is that of `tensorpress.decompose.data_aware_tt`.
+    """
+
+    data_aware = True
     rules: tuple[type[RankRule], ...] = (Energy, SingularSum, RelativeError, Ranks)
 
     @abstractmethod
@@ -95,6 +101,9 @@ class TrainDecomposition(Decomposition):
             )
         return links
 
+    def form(self, layer: Layer) -> Hashable:
+        return tuple((link.axes, link.mode) for link in self.links(layer))
+
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
         """The tensor to decompose, its axes in the order of the links.
 
@@ -127,6 +136,8 @@ class TrainDecomposition(Decomposition):
         return rule if values == rule.values else Ranks(*values)
 
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        if metric.moments is not None and self.data_aware:
+            return self._prepare_aware(layer, metric.moments, metric)
         tensors = [self.arranged(layer, kernel) for kernel in target_kernels(layer, metric)]
         dtype = layer.weight.dtype
 
@@ -144,6 +155,32 @@ class TrainDecomposition(Decomposition):
                 relative_error=error,
                 clamped=isinstance(suited, Ranks) and suited.values != ranks,
             )
+
+        return fit
+
+    def _prepare_aware(
+        self, layer: Layer, moments: Sequence[SecondMoments], metric: Metric
+    ) -> Fitter:
+        links = self.checked_links(layer)
+        order, sizes = _order(layer, links), kernel_size(layer)
+        modes = [math.prod(sizes[axis] for axis in link.axes) for link in links]
+        modes[0] *= group_channels(layer)[0]
+        joined = bool(links[-1].axes)
+        seen = (group_channels(layer)[0], *sizes)
+        prepared = DataAwareTrains(
+            [
+                kernel.permute(order).reshape(*(modes if joined else modes[:-1]), -1)
+                for kernel in target_kernels(layer, metric)
+            ],
+            [moment.rearranged(seen, order[:-1]) for moment in moments],
+            joined=joined,
+        )
+        dtype = layer.weight.dtype
+
+        def fit(rule: RankRule) -> Factorization:
+            found = prepared.fit(self.suited(layer, rule), sweeps=metric.sweeps)
+            cores = tuple(tuple(core.to(dtype) for core in group) for group in found.cores)
+            return Factorization(self, *found._replace(cores=cores))
 
         return fit
 
@@ -166,6 +203,24 @@ class TrainDecomposition(Decomposition):
 
     def balanced(self, cores: Cores) -> Cores:
         return balance(cores)
+
+
+class AxisTrain(TrainDecomposition):
+    """A train with a core for each axis, which may come in either order.
+
+    Args:
+        reverse: the last axis first.
+    """
+
+    base: str
+
+    def __init__(self, *, reverse: bool = False) -> None:
+        self.reverse = reverse
+        self.name = f"{self.base}-reversed" if reverse else self.base
+
+    def ordered(self, axes: Sequence[int]) -> tuple[int, ...]:
+        """Axes, or what there is one of for each, in the order of the train."""
+        return tuple(reversed(axes)) if self.reverse else tuple(axes)
 
 
 def _order(layer: Layer, links: Sequence[Link]) -> list[int]:

@@ -1,6 +1,6 @@
 """TT of the kernel that is not shifted (Remark 1 of the TTPWT paper)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class TT(TrainDecomposition):
     """
 
     name = "tt"
+    data_aware = False
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
         first, last = channel_names(layer)
@@ -36,6 +37,9 @@ class TT(TrainDecomposition):
         sizes = kernel_size(layer)
         along = [Link(axis_name(layer, a), (a,), sizes[a]) for a in spatial_axes(layer)]
         return Link(last, (), outside), Link(first, (), inside), *along
+
+    def form(self, layer: Layer) -> Hashable:
+        return self.name, super().form(layer)
 
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
         return kernel.movedim(-1, 0).reshape([link.mode for link in self.links(layer)])

@@ -1,0 +1,214 @@
+"""Sums of rank-one terms under the metric of what a layer is fed, by variable projection.
+
+A kernel (I_1, ..., I_n, T), unfolded to W of shape (P, T), is approximated by ``M B``: column r of
+M (P, R) is the Kronecker product of column r of n factors (I_k, R), row r of B (R, T) what it
+answers. Under ``tr((W - M B)^T S (W - M B))`` the best B for given factors solves
+``(M^T S M) B = M^T S W``. It is put in, and the factors alone are searched (Golub and Pereyra,
+1973).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from tensorpress.decompose.cp import exact_terms, ranks_to_try
+from tensorpress.decompose.second_moments import SecondMoments
+
+DAMPING = 1e-6
+"""Share of the mean diagonal of ``M^T S M`` that is added to it: terms cannot grow against each
+other."""
+
+STEPS = (20, 150)
+"""Of L-BFGS: to compare ranks, and for the one that is taken."""
+
+WORK = (2e10, 4e11)
+"""Floating-point operations after which a search ends before its steps are done; likewise."""
+
+MEMORY = 10
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A kernel as a sum of R rank-one terms.
+
+    Attributes:
+        factors: (I_1, R), ..., (I_n, R) with columns of norm 1, and (T, R), which holds the scale.
+        objective: ``tr(E^T S E) / tr(W^T S W)`` of the error E.
+        intensity: as for `tensorpress.decompose.RankOneTerms`.
+    """
+
+    factors: tuple[Tensor, ...]
+    objective: float
+    intensity: float
+
+
+class DataAwareTerms:
+    """One kernel under one metric, to be taken apart at several ranks.
+
+    Args:
+        tensor: (I_1, ..., I_n, T), floating point.
+        moments: of the modes in, P = I_1 ... I_n.
+    """
+
+    def __init__(self, tensor: Tensor, moments: SecondMoments) -> None:
+        self.modes = tensor.shape[:-1]
+        self.metric = moments.regularised()
+        self.target = tensor.detach().double().flatten(0, -2)
+        self.weighted = self.metric.times(self.target)
+        self.scale = float((self.target * self.weighted).sum())
+        self._found: dict[int, list[Tensor]] = {}
+        self._start: list[Tensor] | None = None
+
+    @property
+    def bound(self) -> int:
+        """The rank that is always enough: the product of all modes but the largest."""
+        sizes = [*self.modes, self.target.shape[1]]
+        bound: int = self.target.numel() // max(sizes)
+        return bound
+
+    def at_rank(self, rank: int, *, settled: bool = False) -> Terms:
+        """The best ``rank`` terms that are found; one over the bound is lowered to it.
+
+        The search starts from the terms of the nearest larger rank that was asked for, of which the
+        strongest stay, else from the leading terms of the answers' leading directions.
+
+        Args:
+            settled: search on as for a rank that is taken, not as for one that is compared.
+        """
+        rank = min(rank, self.bound)
+        if self.scale == 0:
+            zeros = [self.target.new_zeros(size, rank) for size in self.modes]
+            return Terms((*zeros, self.target.new_zeros(self.target.shape[1], rank)), 0.0, 0.0)
+        if rank == self.bound:
+            return self._exact()
+        if rank in self._found and not settled:
+            return self._terms(self._found[rank])
+        factors = self._searched(self._from(rank), STEPS[settled], WORK[settled])
+        self._found[rank] = factors
+        return self._terms(factors)
+
+    def least_rank(self, error: float) -> int:
+        """The least of :func:`ranks_to_try` whose error under the metric is below ``error``."""
+        ranks = ranks_to_try(self.target.numel() // sum((*self.modes, 1)), self.bound)
+        low, high = 0, len(ranks) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self.at_rank(ranks[middle]).objective < error**2:
+                high = middle
+            else:
+                low = middle + 1
+        return ranks[high]
+
+    def _exact(self) -> Terms:
+        factors = exact_terms(self.target.reshape(*self.modes, -1))
+        norms = [factor.norm(dim=0) for factor in factors[:-1]]
+        scale = math.prod(norms[1:], start=norms[0])
+        unit = [f / n.clamp(min=1e-300) for f, n in zip(factors, norms, strict=False)]
+        return Terms((*unit, factors[-1] * scale), 0.0, 1.0)
+
+    def _from(self, rank: int) -> list[Tensor]:
+        above = [known for known in self._found if known >= rank]
+        if above:
+            nearest = self._found[min(above)]
+            if min(above) == rank:
+                return nearest
+            columns = _columns(nearest)
+            strength = self._outer(columns)[0].norm(dim=1) * columns.norm(dim=0)
+            kept = strength.argsort(descending=True)[:rank].sort().values
+            return [factor[:, kept] for factor in nearest]
+        if self._start is None:
+            self._start = self._leading()
+        known = [factor[:, :rank] for factor in self._start]
+        return _filled(known, rank)
+
+    def _leading(self) -> list[Tensor]:
+        """Terms of the answers' leading directions, the strongest first.
+
+        ``W v`` for every eigenvector v of ``W^T S W`` is a tensor (I_1, ..., I_n), of which the
+        singular triplets of its unfolding I_1 x (I_2 ... I_n) are taken, and so on.
+        """
+        _, vectors = torch.linalg.eigh(self.target.T @ self.weighted)
+        parts = (self.target @ vectors.flip(1)[:, : self.target.shape[0]]).T
+        weights = parts.new_ones(len(parts))
+        found: list[Tensor] = []
+        for size in self.modes[:-1]:
+            unfolded = parts.reshape(len(parts), size, -1)
+            left, values, right = torch.linalg.svd(unfolded, full_matrices=False)
+            each = values.shape[1]
+            found = [factor.repeat_interleave(each, 1) for factor in found]
+            found.append(left.movedim(1, 0).reshape(size, -1))
+            weights = (weights[:, None] * values).flatten()
+            parts = right.flatten(0, 1)
+        order = weights.argsort(descending=True)
+        return [*(factor[:, order] for factor in found), parts[order].T]
+
+    def _outer(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """B, and ``S M``, for M."""
+        image = self.metric.times(columns)
+        normal = columns.T @ image
+        normal.diagonal().add_(DAMPING * float(normal.diagonal().mean()) + 1e-300)
+        return torch.cholesky_solve(image.T @ self.target, torch.linalg.cholesky(normal)), image
+
+    def _searched(self, factors: list[Tensor], steps: int, most: float) -> list[Tensor]:
+        """L-BFGS over the factors; the objective of what comes back is never above the start's."""
+        free = [factor.contiguous().clone().requires_grad_() for factor in factors]
+        rank, size = factors[0].shape[1], len(self.target)
+        work = 2.0 * size * rank * (size + 2 * self.target.shape[1] + 2 * rank)
+        steps = max(4, min(steps, int(most / work)))
+        best = (float("inf"), factors)
+        optimiser = torch.optim.LBFGS(
+            free,
+            max_iter=steps,
+            max_eval=steps + steps // 4,
+            history_size=MEMORY,
+            tolerance_grad=1e-9,
+            tolerance_change=1e-7,
+            line_search_fn="strong_wolfe",
+        )
+
+        def closure() -> Tensor:
+            nonlocal best
+            optimiser.zero_grad()
+            with torch.enable_grad():
+                columns = _columns([factor / factor.norm(dim=0) for factor in free])
+            with torch.no_grad():
+                outer, image = self._outer(columns)
+                lost = 1.0 - (image * (self.target @ outer.T)).sum() / self.scale
+                gradient = 2.0 * (image @ (outer @ outer.T) - self.weighted @ outer.T) / self.scale
+            torch.autograd.backward(columns, gradient)
+            if float(lost) < best[0]:
+                best = (float(lost), [factor.detach().clone() for factor in free])
+            return lost
+
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        return [factor / factor.norm(dim=0) for factor in best[1]]
+
+    def _terms(self, factors: list[Tensor]) -> Terms:
+        columns = _columns(factors)
+        outer, _ = self._outer(columns)
+        error = self.target - columns @ outer
+        objective = max(self.metric.square(error) / self.scale, 0.0)
+        whole = float(self.target.norm())
+        return Terms((*factors, outer.T), objective, float(outer.norm()) / whole if whole else 0.0)
+
+
+def _columns(factors: Sequence[Tensor]) -> Tensor:
+    """The Khatri-Rao product of factors (I_k, R): (I_1 ... I_n, R)."""
+    return reduce(lambda a, b: (a.unsqueeze(1) * b.unsqueeze(0)).flatten(0, 1), factors)
+
+
+def _filled(factors: list[Tensor], rank: int) -> list[Tensor]:
+    """With columns drawn at random behind those that there are, up to ``rank``."""
+    missing = rank - factors[0].shape[1]
+    if missing <= 0:
+        return factors
+    generator = torch.Generator().manual_seed(rank)
+    filled = []
+    for factor in factors:
+        drawn = torch.randn(len(factor), missing, generator=generator, dtype=factor.dtype)
+        filled.append(torch.cat([factor, (drawn / drawn.norm(dim=0)).to(factor.device)], 1))
+    return filled

@@ -99,7 +99,8 @@ def compress(
             DataLoader gives; labels are not looked at.
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
-        progress: show a progress bar; by default if standard error is a terminal.
+        progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
+            and lines on standard error where there is none.
 
     Returns:
         the account: ``.model``, ``.pcr``, ``.fcr``, ``.layers``; it prints as a table.

@@ -94,6 +94,7 @@ def explore(
         score: a way to score a network, such as its accuracy in percent; each budget's network,
             after the steps of recovery in closed form, is then scored.
         seed: of all randomness.
+        progress: as for `compress`.
 
     Raises:
         TensorpressError: as `compress`, or a ratio below 1.

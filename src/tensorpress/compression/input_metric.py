@@ -112,7 +112,8 @@ class InputMetric(NetworkMetric):
         """Statistics and distillation."""
         recovery = self.recovery
         if recovery.statistics:
-            settle_batch_norm(model, self.net, batches(self.images, model, 256))
+            parts = batches(self.images, model, 256)
+            settle_batch_norm(model, self.net, parts, progress=self.progress)
         if recovery.distil_epochs:
             (images,) = batches(self.images, model, len(self.images))
             distil(
@@ -162,4 +163,4 @@ class InputMetric(NetworkMetric):
         }
         if layers:
             wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
-            self._moments |= input_moments(self.net, wanted, self.parts)
+            self._moments |= input_moments(self.net, wanted, self.parts, progress=self.progress)

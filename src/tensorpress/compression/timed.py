@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
+from rich.progress import TaskProgressColumn
 from torch import nn
 
 from tensorpress.compression.budget import Budget
@@ -52,7 +53,7 @@ def ranks_in_time(
         threads=budget.threads,
         batch=budget.batch,
     )
-    with progress_bar(show=progress) as bar:
+    with progress_bar(TaskProgressColumn(), show=progress) as bar:
         task = bar.add_task(f"timing layers in {budget.runtime}", total=1.0)
 
         def on_share(share: float) -> None:

@@ -10,6 +10,7 @@ from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, patch_size
+from tensorpress.progress import track
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all, and about six for each unknown."""
@@ -27,7 +28,11 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
 
 @torch.no_grad()
 def input_moments(
-    net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
+    net: nn.Module,
+    samples: Mapping[str, Sampler],
+    parts: Sequence[Tensor],
+    *,
+    progress: bool | None = None,
 ) -> dict[str, Tensor]:
     """For each layer, by name, the second moments of its patches: (groups, P, P), float32.
 
@@ -51,7 +56,7 @@ def input_moments(
 
     for name, sampler in samples.items():
         watch(name, sampler)
-    run_watched(net, parts, handles)
+    run_watched(net, track(parts, "looking at what layers are fed", show=progress), handles)
     for name, product in sums.items():
         if not bool(torch.isfinite(product).all()):
             raise TensorpressError(

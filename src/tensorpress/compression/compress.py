@@ -133,7 +133,8 @@ def compress(
     )
     selection = Selection.of(include, exclude, skip_first, linear)
     if isinstance(treatment, Criterion):
-        return _pruned(net, example_inputs, treatment, budget, selection, calibration, recover)
+        metric = _metric(net, calibration, recover, progress)
+        return _pruned(net, example_inputs, treatment, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
     tasks, kept = select(net, surveyed, treatment, selection, round_to)
@@ -145,6 +146,9 @@ def compress(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     metric = _metric(base, calibration, recover, progress)
+    if isinstance(metric, InputMetric):
+        measures = budget is not None and metric.spreads_by_loss
+        metric.announce(tasks, surveyed.cost.macs, measures=measures)
     picks = target.choose(tasks, metric)
     options = {option.task.name: option for option in metric.fit(tasks, picks)}
     kept = {task.name: target.left for task in tasks} | kept
@@ -227,11 +231,9 @@ def _pruned(
     method: Criterion,
     budget: Any,
     selection: Selection,
-    calibration: CalibrationImages | None,
-    recover: bool | Recovery,
+    metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    metric = _metric(net, calibration, recover, None)
     images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None
     account = prune(
         net,

@@ -109,6 +109,8 @@ def explore(
     recovery = Recovery(distil_epochs=0, seed=seed)
     base = with_plain_layers(net, tasks)
     metric = InputMetric(base, read_images(calibration), recovery, progress=progress)
+    made = 0 if score is None else len(budgets)
+    metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)
     layers = metric.measured(tasks)
     points = []
     for budget in budgets:
@@ -120,8 +122,8 @@ def explore(
         scored = None
         if score is not None:
             options = metric.fit(tasks, {name: Pick(values) for name, values in ranks.items()})
-            made = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
-            model = copy_with(net, made)
+            chains = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
+            model = copy_with(net, chains)
             metric.finish(model)
             scored = score(model)
         points.append(_point(layers, chosen, surveyed.cost, ranks, scored))

@@ -12,11 +12,11 @@ from tensorpress.compression.calibration import (
     distil,
     input_moments,
     layer_losses,
-    outputs,
     reconstruct,
     samplers,
     settle_batch_norm,
 )
+from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.measured import MeasuredLayer, distinct_options
 from tensorpress.compression.metric import NetworkMetric, Pick
 from tensorpress.compression.request import Calibration
@@ -24,7 +24,8 @@ from tensorpress.compression.task import LayerOption, LayerTask, refuse_unfit
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Metric
-from tensorpress.progress import track
+from tensorpress.layers.kinds import patch_size
+from tensorpress.progress import announce, track
 
 IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
 """Images that layers' losses are measured on, and that layers are fitted on."""
@@ -60,10 +61,39 @@ class InputMetric(NetworkMetric):
         self.spreads_by_loss = recovery.allocate
         self.parts = batches(images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, Tensor] = {}
-        outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
+        # What is wrong with the images shows here, before any work.
+        self._image_seconds = image_seconds(net, self.parts[0])
 
     def as_request(self) -> Calibration:
         return Calibration(len(self.images), self.recovery)
+
+    def announce(
+        self, tasks: Sequence[LayerTask], macs: int, *, measures: bool, networks: int = 1
+    ) -> None:
+        """Tell how long it will take, if that is over a minute.
+
+        Args:
+            tasks: the layers that may be treated.
+            macs: of the network, for the example inputs.
+            measures: whether losses will be measured.
+            networks: how many are made in the end.
+        """
+        if not tasks:
+            return
+        examples = tasks[0].surveyed.cost.inputs[0][0]
+        work = Work(
+            images=len(self.images),
+            measured_on=min(len(self.images), IMAGES_TO_MEASURE),
+            fitted_on=min(len(self.images), IMAGES_TO_FIT),
+            patches=tuple(patch_size(task.layer) for task in tasks),
+            macs=max(macs // examples, 1),
+            recovery=self.recovery,
+            measures=measures,
+            networks=networks,
+        )
+        told = estimate(work, self._image_seconds)
+        if told is not None:
+            announce(told, show=self.progress)
 
     def by_rules(
         self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]

@@ -20,10 +20,13 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
     """A sampler for each layer that takes enough patches for its kernel."""
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
-        unknowns = patch_size(layer)
-        wanted = min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
-        chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
+        chosen[name] = Sampler(layer, -(-samples(patch_size(layer)) // images), seed + number)
     return chosen
+
+
+def samples(unknowns: int) -> int:
+    """How many patches of so many values are taken of a layer."""
+    return min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
 
 
 @torch.no_grad()

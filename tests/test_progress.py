@@ -66,7 +66,7 @@ def test_lines_tell_how_far_it_is_and_the_time_left(
         for _ in work(lines, clock, 25, 1.0):
             pass
     assert said.getvalue().splitlines() == [
-        "measuring layers: 1 of 25",  # the first step tells of no speed yet
+        "measuring layers: 1 of 25, 24 s left",
         "measuring layers: 11 of 25, 14 s left",
         "measuring layers: 21 of 25, 4 s left",
         "measuring layers: done in 25 s",
@@ -120,7 +120,7 @@ def test_what_was_stopped_is_not_said_to_be_done(
         for now in work(lines, clock, 9, 1.0):
             if now > 4:
                 raise KeyboardInterrupt
-    assert said.getvalue() == "measuring layers: 1 of 9\n"
+    assert said.getvalue() == "measuring layers: 1 of 9, 8 s left\n"
 
 
 def test_words_of_a_task_are_no_markup(

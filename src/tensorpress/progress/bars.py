@@ -13,7 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from tensorpress.progress.lines import ESTIMATE_OVER, ProgressLines
+from tensorpress.progress.from_start import ProgressFromStart
+from tensorpress.progress.lines import ProgressLines
 
 T = TypeVar("T")
 
@@ -37,14 +38,13 @@ def progress_bar(
     console = console or Console(stderr=True)
     if show is not False and not console.is_interactive:
         return ProgressLines(console, counted=not measures)
-    return Progress(
+    return ProgressFromStart(
         TextColumn("{task.description}"),
         BarColumn(),
         *(measures or [MofNCompleteColumn()]),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        speed_estimate_period=ESTIMATE_OVER,
         disable=show is False,
     )
 

@@ -5,20 +5,19 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import Progress, Task
+from rich.progress import Task
 
 from tensorpress.progress.durations import duration
+from tensorpress.progress.from_start import ProgressFromStart
 
 FIRST = 2.0
 """Seconds before which nothing is said."""
 PAUSE, SHARE, LONGEST_PAUSE = 10.0, 0.1, 300.0
 """Between two lines lies this share of the time gone, but at least and at most so many seconds."""
 LOOK_EVERY = 0.5
-ESTIMATE_OVER = 600.0
-"""The last seconds that the time left is told by; long beside a step, or there would be none."""
 
 
-class ProgressLines(Progress):
+class ProgressLines(ProgressFromStart):
     """A bar of rich that draws nothing, and says in lines how far its tasks are.
 
     Args:
@@ -34,13 +33,7 @@ class ProgressLines(Progress):
         counted: bool,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(
-            console=console,
-            auto_refresh=False,
-            speed_estimate_period=ESTIMATE_OVER,
-            get_time=clock,
-            disable=True,
-        )
+        super().__init__(console=console, auto_refresh=False, get_time=clock, disable=True)
         self._counted = counted
         self._due = FIRST
         self._ended = threading.Event()

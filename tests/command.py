@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tensorpress.cli import main
+from tensorpress.progress.lines import ProgressLines
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,15 @@ Command = Callable[..., Answer]
 """``tensorpress ARGUMENTS``, in this process."""
 
 
+def without_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Say nothing of progress: whether a line is due depends on how fast the machine is."""
+    monkeypatch.setattr(ProgressLines, "say_if_due", lambda _: None)
+
+
 def caller(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """What calls the program with the arguments that it is given."""
+
+    without_lines(monkeypatch)
 
     def call(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["tensorpress", *map(str, arguments)])

@@ -104,6 +104,19 @@ def test_images_are_normalised_as_those_of_the_data_are(
     assert_is(tmp_path / "OUT" / "model.tp", expected(images, recover=False))
 
 
+@pytest.mark.parametrize("stage", ["input_moments", "layer_losses", "settle_batch_norm", "distil"])
+def test_stopped_in_any_stage_it_says_so_and_leaves_nothing(
+    stage: str, tensorpress: Command, flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"tensorpress.compression.input_metric.{stage}", interrupted)
+    answer = tensorpress(*OWN, "--calibrate", flat, "-o", "OUT")
+    assert (answer.code, answer.out, answer.err) == (130, "", "stopped.\n")
+    assert not (tmp_path / "OUT").exists()
+
+
 MISTAKES: dict[str, tuple[str, str]] = {
     "no folder": ("--calibrate gone", "there is no folder 'gone'"),
     "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),

@@ -52,7 +52,7 @@ def test_the_network_stays_as_it_is_and_is_exported_in_eval_mode(
     net[2].eval()
     before = copy.deepcopy(net.state_dict())
     modes = [module.training for module in net.modules()]
-    tp.export(net, tmp_path / f"net{suffix}", example)
+    tp.export(net, tmp_path / f"net{suffix}", example, progress=False)
     assert capfd.readouterr() == ("", "")
     assert [module.training for module in net.modules()] == modes
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import without_lines
 from runtimes import run_file
 
 import tensorpress as tp
@@ -37,6 +38,8 @@ def tensorpress(
     tp.save(small, tmp_path / "small.tp", source=source)
     tp.save(small, tmp_path / "odd.tp", source=source | {"input_shape": []})
     torch.save(net.state_dict(), tmp_path / "dense.pth")
+
+    without_lines(monkeypatch)
 
     def call(arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tensorpress", "export", *arguments.split()])

@@ -19,8 +19,8 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 import torch
 filters = list(warnings.filters)
 net = torch.nn.Conv2d(3, 4, 3)
-tp.export(net, "net.xml", torch.zeros(1, 3, 8, 8))
-tp.export(net, "net.onnx", torch.zeros(1, 3, 8, 8))
+tp.export(net, "net.xml", torch.zeros(1, 3, 8, 8), progress=False)
+tp.export(net, "net.onnx", torch.zeros(1, 3, 8, 8), progress=False)
 assert "openvino_telemetry" not in sys.modules
 assert not asked, asked
 assert warnings.filters == filters

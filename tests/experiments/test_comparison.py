@@ -18,6 +18,7 @@ from tensorpress.experiments.comparison import (
     Row,
     compare,
     compressed,
+    row_passes,
 )
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.layers import DECOMPOSITIONS
@@ -227,3 +228,11 @@ def test_a_folder_of_another_comparison_is_refused(tmp_path):
     (tmp_path / "compare.json").write_text("{")
     with pytest.raises(tp.TensorpressError, match="damaged"):
         compare("tiny", net, data, one, tmp_path)
+
+
+def test_what_a_row_takes_in_passes_of_an_image() -> None:
+    _, data = tiny()  # 64 images to train on, 32 to test on, twice
+    assert row_passes(dataclasses.replace(ASKED, recipe=Recipe(0)), data) == 2 * 32
+    assert row_passes(ASKED, data) == 64 * 5 + 2 * 32
+    taught = dataclasses.replace(ASKED, recipe=Recipe(10), teacher=True)
+    assert row_passes(taught, data) == 10 * 64 * 6 + 2 * 32

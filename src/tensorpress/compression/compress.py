@@ -102,7 +102,8 @@ def compress(
             DataLoader gives; labels are not looked at.
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
-        progress: show a progress bar; by default if standard error is a terminal.
+        progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
+            and lines on standard error where there is none.
 
     Returns:
         the account: ``.model``, ``.pcr``, ``.fcr``, ``.layers``; it prints as a table.
@@ -136,7 +137,8 @@ def compress(
     )
     selection = Selection.of(include, exclude, skip_first, linear)
     if isinstance(treatments, Criterion):
-        return _pruned(net, example_inputs, treatments, budget, selection, calibration, recover)
+        metric = _metric(net, calibration, recover, progress)
+        return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
     tasks, kept = select(net, surveyed, treatments, selection, round_to)
@@ -148,6 +150,9 @@ def compress(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     metric = _metric(base, calibration, recover, progress)
+    if isinstance(metric, InputMetric):
+        measures = budget is not None and metric.spreads_by_loss
+        metric.announce(tasks, surveyed.cost.macs, measures=measures)
     picks = target.choose(tasks, metric)
     options = {option.task.name: option for option in metric.fit(picks)}
     kept = {task.name: target.left for task in tasks} | kept
@@ -231,11 +236,9 @@ def _pruned(
     method: Criterion,
     budget: Any,
     selection: Selection,
-    calibration: CalibrationImages | None,
-    recover: bool | Recovery,
+    metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    metric = _metric(net, calibration, recover, None)
     images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None
     account = prune(
         net,

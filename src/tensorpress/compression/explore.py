@@ -99,6 +99,7 @@ def explore(
         score: a way to score a network, such as its accuracy in percent; each budget's network,
             after the steps of recovery in closed form, is then scored.
         seed: of all randomness.
+        progress: as for `compress`.
 
     Raises:
         TensorpressError: as `compress`, or a ratio below 1.
@@ -113,6 +114,8 @@ def explore(
     recovery = Recovery(distil_epochs=0, seed=seed)
     base = with_plain_layers(net, tasks)
     metric = InputMetric(base, read_images(calibration), recovery, progress=progress)
+    made = 0 if score is None else len(budgets)
+    metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)
     layers = metric.measured(tasks)
     points = []
     for budget in budgets:
@@ -123,8 +126,8 @@ def explore(
         scored = None
         if score is not None:
             options = metric.fit(picks)
-            made = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
-            model = copy_with(net, made)
+            chains = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
+            model = copy_with(net, chains)
             metric.finish(model)
             scored = score(model)
         points.append(_point(layers, picks, surveyed.cost, scored))

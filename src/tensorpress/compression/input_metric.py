@@ -13,13 +13,13 @@ from tensorpress.compression.calibration import (
     distil,
     input_moments,
     layer_losses,
-    outputs,
     read_off,
     reconstruct,
     samplers,
     settle_batch_norm,
     spread,
 )
+from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.request import Calibration
@@ -28,7 +28,8 @@ from tensorpress.decompose import RankRule, Ranks
 from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Fit, Metric, shifted_kernels
-from tensorpress.progress import track
+from tensorpress.layers.kinds import patch_size
+from tensorpress.progress import announce, track
 
 IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
 """Images that layers' losses are measured on, and that layers are fitted on."""
@@ -64,10 +65,39 @@ class InputMetric(NetworkMetric):
         self.spreads_by_loss = recovery.allocate
         self.parts = batches(images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, list[SecondMoments]] = {}
-        outputs(net, self.parts[:1])  # what is wrong with the images shows here, before any work
+        # What is wrong with the images shows here, before any work.
+        self._image_seconds = image_seconds(net, self.parts[0])
 
     def as_request(self) -> Calibration:
         return Calibration(len(self.images), self.recovery)
+
+    def announce(
+        self, tasks: Sequence[LayerTask], macs: int, *, measures: bool, networks: int = 1
+    ) -> None:
+        """Tell how long it will take, if that is over a minute.
+
+        Args:
+            tasks: the layers that may be treated, of each by several treatments.
+            macs: of the network, for the example inputs.
+            measures: whether losses will be measured.
+            networks: how many are made in the end.
+        """
+        if not tasks:
+            return
+        examples = tasks[0].surveyed.cost.inputs[0][0]
+        work = Work(
+            images=len(self.images),
+            measured_on=min(len(self.images), IMAGES_TO_MEASURE),
+            fitted_on=min(len(self.images), IMAGES_TO_FIT),
+            patches=tuple(patch_size(of_layer[0].layer) for of_layer in by_layer(tasks).values()),
+            macs=max(macs // examples, 1),
+            recovery=self.recovery,
+            measures=measures,
+            networks=networks,
+        )
+        told = estimate(work, self._image_seconds)
+        if told is not None:
+            announce(told, show=self.progress)
 
     def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
         if self.recovery.data_aware:
@@ -111,7 +141,8 @@ class InputMetric(NetworkMetric):
         """Statistics and distillation."""
         recovery = self.recovery
         if recovery.statistics:
-            settle_batch_norm(model, self.net, batches(self.images, model, 256))
+            parts = batches(self.images, model, 256)
+            settle_batch_norm(model, self.net, parts, progress=self.progress)
         if recovery.distil_epochs:
             (images,) = batches(self.images, model, len(self.images))
             distil(
@@ -172,4 +203,4 @@ class InputMetric(NetworkMetric):
         }
         if layers:
             wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
-            self._moments |= input_moments(self.net, wanted, self.parts)
+            self._moments |= input_moments(self.net, wanted, self.parts, progress=self.progress)

@@ -18,7 +18,7 @@ class NetworkMetric(ABC):
         calibrated: whether there are images.
         spreads_by_loss: whether a budget of ratios is spread by what layers lose; otherwise one
             step of the treatment's rules serves for all of them.
-        progress: show progress bars; by default if standard error is a terminal.
+        progress: False for none; see :func:`tensorpress.progress.progress_bar`.
     """
 
     calibrated: bool

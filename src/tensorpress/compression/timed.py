@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from rich.progress import TaskProgressColumn
 from torch import nn
 
 from tensorpress.compression.budget import Budget
@@ -61,7 +62,7 @@ def picks_in_time(
         threads=budget.threads,
         batch=budget.batch,
     )
-    with progress_bar(show=progress) as bar:
+    with progress_bar(TaskProgressColumn(), show=progress) as bar:
         task = bar.add_task(f"timing layers in {budget.runtime}", total=1.0)
 
         def on_share(share: float) -> None:

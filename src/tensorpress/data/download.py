@@ -5,6 +5,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from rich.progress import DownloadColumn
@@ -133,8 +134,13 @@ class _DownloadBar:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
 
     @property
     def total(self) -> float | None:

@@ -141,6 +141,7 @@ def benchmark(
         runtimes, batches, threads: every combination is measured.
         seconds: about how long each is measured, after planning; at least nine rounds.
         cache: of the plans, as in :func:`plan`.
+        progress: as for :func:`plan`.
 
     Raises:
         TensorpressError: no such runtime, or none that is installed and can run the network.

@@ -48,7 +48,8 @@ def export(
         dynamic_batch: leave the first dimension free, of the first input and of all others as
             long as that. False fixes it to that of the example inputs.
         check_inputs: real inputs to compare on, of the example inputs' shapes but for the batch.
-        progress: show a progress bar; by default if standard error is a terminal.
+        progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
+            and lines on standard error where there is none.
 
     Raises:
         TensorpressError: a runtime that is not installed, a layer that cannot be exported, a file

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.progress import TaskProgressColumn
 from torch import nn
 
 from tensorpress.compression import CRITERIA, Budget, Request, prune
+from tensorpress.compression.estimate import WORTH_TELLING, roughly, training_passes
 from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
@@ -21,6 +23,7 @@ from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.layers import DECOMPOSITIONS
 from tensorpress.layers.methods import AUTO
+from tensorpress.progress import announce, progress_bar
 from tensorpress.surgery import Account
 from tensorpress.training import Distillation, Place, Recipe, compress_for, evaluate
 from tensorpress.training.distil import Teacher
@@ -131,12 +134,22 @@ def compare(
         del settings[key]
     asked = json.loads(json.dumps(settings))
     rows = _read(folder / ROWS, asked)
+    start = time.perf_counter()
     base = evaluate(net, data, place=CPU).percent
+    image_seconds = (time.perf_counter() - start) / len(data.test)
     printed = [
         {"table": table.name, **dataclasses.asdict(row)}
         for table in tables_on(name, data.name)
         for row in table.rows
     ]
+    finished = {(row.method, row.budget) for row in rows if not row.reason}
+    count = sum(pair not in finished for pair in _pairs(what))
+    seconds = count * row_passes(what, data) * image_seconds
+    if seconds >= WORTH_TELLING:
+        announce(
+            f"about {roughly(seconds)} to fine-tune and evaluate {count} networks; to compress "
+            "and to time them comes on top"
+        )
     asked_for: list[Row] = []
     for method, budget in _pairs(what):
         before = [row for row in rows if (row.method, row.budget) == (method, budget)]
@@ -162,6 +175,12 @@ def compare(
     return asked_for
 
 
+def row_passes(what: Comparison, data: Dataset) -> float:
+    """What fine-tuning and evaluating a network is worth in passes of an image through it."""
+    trained = what.recipe.epochs * len(data.train) * training_passes(taught=what.teacher)
+    return trained + 2 * len(data.test)
+
+
 def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
     for budget in what.budgets:
         for method in what.methods:
@@ -181,17 +200,7 @@ def _measured(
         teacher = None
         if what.teacher:
             teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
-        epochs = fit(
-            model,
-            data,
-            what.recipe,
-            seed=what.seed,
-            phase="finetune",
-            teacher=teacher,
-            place=CPU,
-        )
-        for _ in epochs:
-            pass
+        _fine_tune(model, data, what, teacher)
     after = evaluate(model, data, place=CPU)
     return {
         "pcr": account.pcr,
@@ -208,6 +217,27 @@ def _measured(
         "milliseconds_dense": taken_dense,
         "seconds": seconds,
     }
+
+
+def _fine_tune(model: nn.Module, data: Dataset, what: Comparison, teacher: Teacher | None) -> None:
+    with progress_bar(TaskProgressColumn()) as bar:
+        task = bar.add_task("fine-tuning", total=what.recipe.epochs)
+        done = 0
+
+        def on_step(steps: int, of: int) -> None:
+            bar.update(task, completed=done + steps / of)
+
+        for epoch in fit(
+            model,
+            data,
+            what.recipe,
+            seed=what.seed,
+            phase="finetune",
+            teacher=teacher,
+            place=CPU,
+            on_step=on_step,
+        ):
+            done = epoch.epoch + 1
 
 
 def compressed(
@@ -239,7 +269,7 @@ def _milliseconds(
     inputs = torch.zeros(what.batch, *data.input_shape)
 
     def planned(network: nn.Module) -> Plan:
-        return plan(network, inputs, runtime=what.runtime, threads=what.threads, progress=False)
+        return plan(network, inputs, runtime=what.runtime, threads=what.threads)
 
     timed = planned(model)
     if timed.table.rows:  # its layers were also measured as the dense kernels that they stand for

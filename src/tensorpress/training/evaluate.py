@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import channels_last
-from tensorpress.surgery import run_examples, runs_in_channels_last
+from tensorpress.progress import track
+from tensorpress.surgery import evaluating, run_examples, runs_in_channels_last
 from tensorpress.training.place import Place, find_place
 
 # On a CPU the maps of more images than this leave the cache, which halves the speed.
@@ -39,12 +40,18 @@ class Accuracy:
 
 
 def evaluate(
-    net: nn.Module, data: Dataset, images: ImageSet | None = None, *, place: Place | None = None
+    net: nn.Module,
+    data: Dataset,
+    images: ImageSet | None = None,
+    *,
+    place: Place | None = None,
+    progress: bool | None = None,
 ) -> Accuracy:
     """Accuracy of ``net`` on ``images``, the data's test images where none are given.
 
-    The network goes to the place's device, runs in evaluation mode and float32, and is given back
-    in the mode that it had. Several processes share the images out among them.
+    The network goes to the place's device and runs in evaluation mode and float32; its modules are
+    given back in the modes that they had, also after an error. Several processes share the images
+    out among them. ``progress=False`` says nothing of how far it is.
 
     Raises:
         TensorpressError: there is no image, or the network gives no row of classes per image.
@@ -58,17 +65,15 @@ def evaluate(
     require_answers(net, data, place.device)
     example = torch.zeros(2, *data.input_shape, device=place.device)
     arranged = channels_last if runs_in_channels_last(net, example) else Tensor.contiguous
-    was_training = net.training
-    net.eval()
     correct = torch.zeros((), dtype=torch.int64, device=place.device)
-    with torch.inference_mode():
-        for first in range(place.rank * size, len(images), place.world * size):
+    with evaluating(net), torch.inference_mode():
+        firsts = range(place.rank * size, len(images), place.world * size)
+        for first in track(firsts, "evaluating", show=progress if place.is_main else False):
             batch = images.images[first : first + size].to(place.device)
             labels = images.labels[first : first + size].to(place.device)
             inputs = normalise(batch, data.mean, data.std)
             logits = net(arranged(inputs))
             correct += (logits.argmax(1) == labels).sum()
-    net.train(was_training)
     return Accuracy(int(place.total(correct)), len(images))
 
 

@@ -56,9 +56,10 @@ def _train(
             line = _line(phase, result)
             merit = -result.loss
             if settings.hold_back:
-                held = evaluate(net, split, place=session.place)
+                held = evaluate(net, split, place=session.place, progress=False)
                 line["held_back_acc"] = merit = held.percent
-            line["test_acc"] = evaluate(net, data, place=session.place).percent
+            test = evaluate(net, data, place=session.place, progress=False)
+            line["test_acc"] = test.percent
             is_best = best is None or merit > best["merit"]
             best = {"epoch": epoch + 1, "merit": merit} if is_best else best
             where = {"phase": phase, "epochs_done": epoch + 1, "lr": result.lr, "best": best}
@@ -67,7 +68,8 @@ def _train(
             bar.epoch(line)
     if settings.hold_back and recipe.epochs:
         net.load_state_dict(run.best(phase)["model"])
-    return {"epochs": recipe.epochs, **accuracy_facts(evaluate(net, data, place=session.place))}
+    accuracy = evaluate(net, data, place=session.place, progress=session.progress)
+    return {"epochs": recipe.epochs, **accuracy_facts(accuracy)}
 
 
 def accuracy_facts(accuracy: Accuracy) -> dict[str, Any]:

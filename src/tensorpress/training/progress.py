@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar with the time left on a terminal, and a line an epoch."""
+"""What a person sees of a run: the time left all along, and a line an epoch."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,13 +24,19 @@ class Display:
 
     @contextlib.contextmanager
     def phase(self, name: str, epochs: int, done: int) -> Iterator["PhaseBar"]:
-        """A bar for the epochs of a phase, of which ``done`` lie behind; only on a terminal."""
+        """A bar for the epochs of a phase, of which ``done`` lie behind.
+
+        Where standard output is no terminal it is on standard error, apart from what is kept.
+        """
         measures = (
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TextColumn("left"),
         )
-        with progress_bar(*measures, console=self.console, estimate_over=600) as progress:
+        console = self.console
+        if not console.is_interactive:
+            console = Console(stderr=True, quiet=console.quiet)
+        with progress_bar(*measures, console=console) as progress:
             yield PhaseBar(self, progress, name, epochs, done)
 
 

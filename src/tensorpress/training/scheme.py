@@ -153,12 +153,13 @@ def finetune(
 
     def phases(session: Session) -> dict[str, Any]:
         start = stages.load_compressed(session, compressed)
-        before = evaluate(start, data, place=session.place)
+        before = evaluate(start, data, place=session.place, progress=session.progress)
         session.display.say(f"{before} before fine-tuning")
         taught, dense = None, None
         if teacher is not None:
             net = teacher.make(session.settings.seed)
-            dense = evaluate(net, data, place=session.place).percent
+            found = evaluate(net, data, place=session.place, progress=session.progress)
+            dense = found.percent
             taught = stages.teacher_of(session, net, how)
         facts = stages.finetuned(session, compressed, recipe, taught)
         return {

@@ -77,6 +77,11 @@ class Session:
         count, seed = self.settings.hold_back, self.settings.seed
         return self.data.hold_back(count, seed) if count else self.data
 
+    @property
+    def progress(self) -> bool | None:
+        """What is said of work that takes long: nothing, or what is by default."""
+        return False if self.settings.quiet else None
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:

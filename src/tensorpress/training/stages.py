@@ -49,7 +49,7 @@ def compressed(session: Session, request: Request) -> Facts:
     facts = _compress(session, dense, request) if session.place.is_main else {}
     facts = session.place.share(facts)
     net = load_compressed(session, session.run.file(COMPRESSED))
-    accuracy = evaluate(net, session.data, place=session.place)
+    accuracy = evaluate(net, session.data, place=session.place, progress=session.progress)
     facts["acc"] = accuracy.percent
     session.display.say(f"{accuracy} before fine-tuning")
     session.run.finish_phase(COMPRESS, facts)
@@ -132,8 +132,7 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
 
 
 def _compress(session: Session, dense: nn.Module, request: Request) -> Facts:
-    hidden = False if session.settings.quiet else None
-    result = compress_for(dense, session.split, request, progress=hidden)
+    result = compress_for(dense, session.split, request, progress=session.progress)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())
     return {"pcr": result.pcr, "fcr": result.fcr, **cost_of(result.model, session.data)}

@@ -11,6 +11,7 @@ from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, groups_of, patch_size
+from tensorpress.progress import track
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all, and about six for each unknown."""
@@ -29,16 +30,25 @@ def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, S
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
         unknowns = patch_size(layer)
-        wanted = min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
+        wanted = samples(unknowns)
         if unknowns > WHOLE_UP_TO:
             wanted = max(KEPT // (unknowns * groups_of(layer)), FEWEST)
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen
 
 
+def samples(unknowns: int) -> int:
+    """How many patches of so many values are taken of a layer."""
+    return min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
+
+
 @torch.no_grad()
 def input_moments(
-    net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
+    net: nn.Module,
+    samples: Mapping[str, Sampler],
+    parts: Sequence[Tensor],
+    *,
+    progress: bool | None = None,
 ) -> dict[str, list[SecondMoments]]:
     """For each layer, by name, the second moments of its patches, of each group.
 
@@ -66,7 +76,7 @@ def input_moments(
 
     for name, sampler in samples.items():
         watch(name, sampler)
-    run_watched(net, parts, handles)
+    run_watched(net, track(parts, "looking at what layers are fed", show=progress), handles)
     found: dict[str, list[SecondMoments]] = {}
     for name in samples:
         values = kept[name] if name in kept else [sums[name]]

@@ -1,6 +1,6 @@
 """Batch-norm statistics, taken again from what a compressed network really computes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.calibration.divergence import divergence
 from tensorpress.compression.calibration.images import outputs
+from tensorpress.progress import progress_bar
 from tensorpress.surgery import evaluating
 
 CLEARLY = 2.0
@@ -24,7 +25,7 @@ def batch_norms(net: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def reestimate_batch_norm(net: nn.Module, parts: Sequence[Tensor]) -> None:
+def reestimate_batch_norm(net: nn.Module, parts: Iterable[Tensor]) -> None:
     """Set every batch norm's running mean and variance to their average over ``parts``.
 
     An average over the batches, not a moving one: the order of the batches does not matter. All
@@ -46,7 +47,13 @@ def reestimate_batch_norm(net: nn.Module, parts: Sequence[Tensor]) -> None:
                 norm.momentum = momentum
 
 
-def settle_batch_norm(net: nn.Module, original: nn.Module, parts: Sequence[Tensor]) -> None:
+def settle_batch_norm(
+    net: nn.Module,
+    original: nn.Module,
+    parts: Sequence[Tensor],
+    *,
+    progress: bool | None = None,
+) -> None:
     """Take the statistics again, unless that takes the answers clearly further from the original's.
 
     So it does where the original's own are not those of the images: a network that was trained
@@ -54,10 +61,19 @@ def settle_batch_norm(net: nn.Module, original: nn.Module, parts: Sequence[Tenso
     """
     buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
     kept = [buffer.clone() for buffer in buffers]
-    wanted = outputs(original, parts)
-    before = divergence(outputs(net, parts), wanted)
-    reestimate_batch_norm(net, parts)
-    if divergence(outputs(net, parts), wanted) > CLEARLY * before:
+    with progress_bar(show=progress) as bar:
+        task = bar.add_task("batch-norm statistics", total=4 * len(parts))
+
+        def shown() -> Iterator[Tensor]:
+            for part in parts:
+                yield part
+                bar.advance(task)
+
+        wanted = outputs(original, shown())
+        before = divergence(outputs(net, shown()), wanted)
+        reestimate_batch_norm(net, shown())
+        after = divergence(outputs(net, shown()), wanted)
+    if after > CLEARLY * before:
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.copy_(value)
 

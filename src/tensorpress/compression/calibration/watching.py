@@ -1,6 +1,6 @@
 """Forward passes that hooks look on at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from tensorpress.surgery import evaluating
 
 @torch.no_grad()
 def run_watched(
-    net: nn.Module, parts: Sequence[Tensor], handles: Sequence[RemovableHandle]
+    net: nn.Module, parts: Iterable[Tensor], handles: Sequence[RemovableHandle]
 ) -> None:
     """Run ``net`` in eval mode on each part, then remove the hooks, also after an error."""
     try:

@@ -153,7 +153,8 @@ def plan(
         precision: "f32", or "bf16" where the processor computes in it.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
             folder given; True reads it too, False does neither.
-        progress: show a progress bar; by default if standard error is a terminal.
+        progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
+            and lines on standard error where there is none.
 
     Raises:
         TensorpressError: no such runtime, one that is not installed, a network that it cannot

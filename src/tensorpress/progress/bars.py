@@ -1,4 +1,4 @@
-"""Progress bars on standard error, shown only to a person."""
+"""Progress of work of a known size, with the time left."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -13,6 +13,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tensorpress.progress.from_start import ProgressFromStart
+from tensorpress.progress.lines import ProgressLines
+
 T = TypeVar("T")
 
 
@@ -20,26 +23,29 @@ def progress_bar(
     *measures: ProgressColumn,
     show: bool | None = None,
     console: Console | None = None,
-    estimate_over: float = 30.0,
 ) -> Progress:
     """A bar with how far it is and the time left, which goes when it is done.
 
+    Where the console is no terminal, lines say the same instead: none in the first two seconds,
+    then fewer and fewer (:class:`ProgressLines`).
+
     Args:
-        measures: say how far it is; by default a count.
-        show: by default only where the console is a terminal.
+        measures: say how far it is on a terminal; by default a count. With others, lines say it in
+            percent.
+        show: False for nothing at all.
         console: by default that of standard error.
-        estimate_over: the seconds that the time left is estimated from.
     """
     console = console or Console(stderr=True)
-    return Progress(
+    if show is not False and not console.is_interactive:
+        return ProgressLines(console, counted=not measures)
+    return ProgressFromStart(
         TextColumn("{task.description}"),
         BarColumn(),
         *(measures or [MofNCompleteColumn()]),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        speed_estimate_period=estimate_over,
-        disable=not (console.is_terminal if show is None else show),
+        disable=show is False,
     )
 
 

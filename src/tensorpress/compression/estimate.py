@@ -1,0 +1,133 @@
+"""How long a compression with images will take, before it starts."""
+
+import time
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tensorpress.compression.calibration import Recovery, outputs
+from tensorpress.compression.calibration.distil import HELD_BACK
+from tensorpress.compression.calibration.moments import samples
+from tensorpress.compression.calibration.sensitivity import MEASURED
+from tensorpress.progress import duration
+
+WORTH_TELLING = 60.0
+"""Seconds from which on an estimate is given."""
+MEASURE_FOR, MOST_PASSES = 2.0, 3
+"""Passes are measured until so many seconds are over, and the fastest counts."""
+
+ON_BATCH_STATISTICS = 2.0
+"""Passes that one with batch norms on the batch's own statistics is worth."""
+STEP, TEACHER = 5.0, 1.0
+"""Passes that an image of a step of training is worth, there and back, and its teacher's."""
+PRODUCTS = 2.0
+"""Multiply-accumulates for each product of two values of a patch, with taking the patches."""
+FITTING = 25.0
+"""Multiply-accumulates for each P^3 of a layer with patches of P values: its eigenvectors."""
+SMALLEST_SHARE = 0.05
+"""Stages of a smaller share of the whole are not named."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, in counts.
+
+    Attributes:
+        images: that calibration is given.
+        measured_on, fitted_on: of them, for the losses of layers and to fit layers.
+        patches: values in a patch of each layer that is to be treated.
+        macs: of the network, for an image.
+        recovery: which steps are taken.
+        measures: whether layers' losses are measured.
+        networks: how many are made in the end.
+    """
+
+    images: int
+    measured_on: int
+    fitted_on: int
+    patches: tuple[int, ...]
+    macs: int
+    recovery: Recovery
+    measures: bool
+    networks: int = 1
+
+
+def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
+    """The seconds of each stage, by its name.
+
+    All of it is told in passes of an image through the network, which take ``image_seconds`` each;
+    what is no pass is counted in MACs and taken to run at the network's rate. With L layers, N
+    images, N_m to measure and N_f to fit on, n = ``samples(P)`` patches of a layer, b =
+    ``ON_BATCH_STATISTICS``, products p = ``PRODUCTS`` sum(n P^2) / MACs and fits
+    f = ``FITTING`` sum(P^3) / MACs:
+
+    - looking at what layers are fed: N_f + p
+    - measuring layers: f + b N_m (1 + 3 L)
+    - reconstructing: N_f + b N_f L / 2 + p + f, as a layer is reached half way on average
+    - batch-norm statistics: (3 + b) N
+    - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
+
+    The constants are of convolutional networks on a processor. Methods that decompose by
+    iterations, such as CP, take longer than f.
+    """
+    recovery, layers, fitted = work.recovery, len(work.patches), work.fitted_on
+    products = PRODUCTS * sum(samples(size) * size**2 for size in work.patches) / work.macs
+    fits = FITTING * sum(size**3 for size in work.patches) / work.macs
+    passes: dict[str, float] = {}
+    if recovery.data_aware:
+        passes["looking at what layers are fed"] = fitted + products
+    if work.measures:
+        runs = 1 + MEASURED * layers
+        passes["measuring layers"] = fits + ON_BATCH_STATISTICS * work.measured_on * runs
+    if recovery.reconstruct:
+        reached = ON_BATCH_STATISTICS * fitted * layers / 2
+        passes["reconstructing"] = work.networks * (fitted + reached + products + fits)
+    if recovery.statistics:
+        passes["batch-norm statistics"] = work.networks * (3 + ON_BATCH_STATISTICS) * work.images
+    if recovery.distil_epochs:
+        used = (1 - HELD_BACK) * work.images
+        each = recovery.distil_epochs * training_passes(taught=True)
+        passes["distilling"] = work.networks * each * used
+    return {stage: count * image_seconds for stage, count in passes.items()}
+
+
+def training_passes(*, taught: bool) -> float:
+    """Passes that an image of a step of training is worth, from a teacher or from labels alone."""
+    return STEP + (TEACHER if taught else 0.0)
+
+
+def estimate(work: Work, image_seconds: float) -> str | None:
+    """A line that tells how long it will take; None for less than a minute."""
+    stages = stage_seconds(work, image_seconds)
+    whole = sum(stages.values())
+    if whole < WORTH_TELLING:
+        return None
+    named = ", ".join(
+        f"{stage} {roughly(seconds)}"
+        for stage, seconds in stages.items()
+        if seconds >= SMALLEST_SHARE * whole
+    )
+    layers = f"{len(work.patches)} layer{'s' * (len(work.patches) > 1)}"
+    return f"about {roughly(whole)} for {layers} and {work.images:,} images: {named}"
+
+
+def roughly(seconds: float) -> str:
+    """As :func:`duration`, to ten seconds, and to a minute from five on."""
+    unit = 60 if seconds >= 300 else 10
+    return duration(max(unit * round(seconds / unit), unit))
+
+
+def image_seconds(net: nn.Module, part: Tensor) -> float:
+    """Measured seconds of a forward pass, for one image of the batch ``part``.
+
+    The first pass may have much to set up, and others may keep the machine busy for a moment.
+
+    Raises:
+        TensorpressError: as :func:`tensorpress.compression.calibration.outputs`.
+    """
+    taken: list[float] = []
+    while sum(taken) < MEASURE_FOR and len(taken) < MOST_PASSES:
+        start = time.perf_counter()
+        outputs(net, [part])
+        taken.append(time.perf_counter() - start)
+    return min(taken) / len(part)

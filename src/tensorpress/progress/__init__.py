@@ -1,0 +1,7 @@
+"""What a person sees of long work, on standard error: bars on a terminal, lines elsewhere."""
+
+from tensorpress.progress.bars import progress_bar, track
+from tensorpress.progress.durations import duration
+from tensorpress.progress.lines import announce
+
+__all__ = ["announce", "duration", "progress_bar", "track"]

@@ -1,0 +1,125 @@
+"""How long a compression is said to take: its arithmetic, by hand."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+import tensorpress as tp
+from tensorpress.compression.estimate import Work, estimate, image_seconds, roughly, stage_seconds
+
+WORK = Work(
+    images=1000,
+    measured_on=256,
+    fitted_on=512,
+    patches=(100, 200, 4000),
+    macs=10**9,
+    recovery=tp.Recovery(distil_epochs=10),
+    measures=True,
+)
+
+
+def test_each_stage_by_hand() -> None:
+    # 16,384 patches are the fewest of a layer; 4000 values ask for 24,000.
+    products = 2 * (16384 * 100**2 + 16384 * 200**2 + 24000 * 4000**2) / 1e9
+    fits = 25 * (100**3 + 200**3 + 4000**3) / 1e9
+    assert stage_seconds(WORK, 0.01) == pytest.approx(
+        {
+            "looking at what layers are fed": 0.01 * (512 + products),
+            "measuring layers": 0.01 * (fits + 2 * 256 * 10),
+            "reconstructing": 0.01 * (512 + 512 * 3 + products + fits),
+            "batch-norm statistics": 0.01 * 5 * 1000,
+            "distilling": 0.01 * 6 * 10 * 900,
+        }
+    )
+
+
+def test_seconds_are_in_proportion_to_those_of_a_pass() -> None:
+    slow, fast = stage_seconds(WORK, 0.3), stage_seconds(WORK, 0.1)
+    assert slow == pytest.approx({stage: 3 * seconds for stage, seconds in fast.items()})
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "gone"),
+    [
+        ({"reconstruct": False, "data_aware": False}, {"looking at what layers are fed"}),
+        ({"reconstruct": False}, {"reconstructing"}),
+        ({"statistics": False}, {"batch-norm statistics"}),
+        ({"distil_epochs": 0}, {"distilling"}),
+    ],
+)
+def test_what_is_switched_off_takes_no_time(
+    switched_off: dict[str, bool | int], gone: set[str]
+) -> None:
+    recovery = dataclasses.replace(WORK.recovery, **switched_off)
+    kept = stage_seconds(dataclasses.replace(WORK, recovery=recovery), 1.0)
+    assert kept.items() <= stage_seconds(WORK, 1.0).items()
+    assert gone <= stage_seconds(WORK, 1.0).keys() - kept.keys()
+
+
+def test_losses_are_measured_once_and_networks_are_made_often() -> None:
+    one = stage_seconds(WORK, 1.0)
+    explored = stage_seconds(dataclasses.replace(WORK, networks=8), 1.0)
+    ratios = {stage: explored[stage] / one[stage] for stage in one}
+    assert ratios == pytest.approx(
+        {
+            "looking at what layers are fed": 1,
+            "measuring layers": 1,
+            "reconstructing": 8,
+            "batch-norm statistics": 8,
+            "distilling": 8,
+        }
+    )
+    by_rank = stage_seconds(dataclasses.replace(WORK, measures=False), 1.0)
+    assert one.keys() - by_rank.keys() == {"measuring layers"}
+
+
+def test_the_line_names_what_takes_long() -> None:
+    assert estimate(WORK, 0.01) == (
+        "about 12 min for 3 layers and 1,000 images: measuring layers 1 min 10 s, "
+        "reconstructing 40 s, batch-norm statistics 50 s, distilling 9 min"
+    )
+
+
+def test_nothing_is_said_of_less_than_a_minute() -> None:
+    whole = sum(stage_seconds(WORK, 1.0).values())
+    assert estimate(WORK, 59.9 / whole) is None
+    assert estimate(WORK, 60.1 / whole) is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(2, "10 s"), (64, "1 min"), (66, "1 min 10 s"), (299, "5 min"), (8000, "2 h 13 min")],
+)
+def test_roughly(seconds: float, said: str) -> None:
+    assert roughly(seconds) == said
+
+
+def test_quick_passes_are_measured_three_times() -> None:
+    calls: list[int] = []
+
+    class Watched(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            calls.append(len(input))
+            return super().forward(input)
+
+    assert image_seconds(nn.Sequential(Watched(4, 4)), torch.randn(20, 4)) > 0
+    assert calls == [20, 20, 20]
+
+
+def test_long_work_is_announced_before_it_and_silenced(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As if a pass of an image took ten seconds."""
+    monkeypatch.setattr("tensorpress.compression.input_metric.image_seconds", lambda *_: 10.0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(2))
+    given = {
+        "calibration": torch.randn(16, 3, 8, 8),
+        "rank": tp.Energy(0.5),
+        "recover": tp.Recovery(distil_epochs=0, statistics=False),
+    }
+    tp.compress(net, torch.zeros(1, 3, 8, 8), **given)  # type: ignore[arg-type]
+    assert "for 1 layer and 16 images" in capfd.readouterr().err
+    tp.compress(net, torch.zeros(1, 3, 8, 8), **given, progress=False)  # type: ignore[arg-type]
+    assert capfd.readouterr().err == ""

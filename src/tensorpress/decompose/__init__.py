@@ -3,7 +3,8 @@
 from tensorpress.decompose.balance import Bond, balance, balance_bonds
 from tensorpress.decompose.checks import check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
-from tensorpress.decompose.cp import CP, RankOneTerms, rank_of, sum_of_terms
+from tensorpress.decompose.cp import CP, RankOneTerms, rank_of
+from tensorpress.decompose.cp_als import sum_of_terms
 from tensorpress.decompose.data_aware import DataAware, DataAwareTrain, data_aware_tt
 from tensorpress.decompose.hierarchical_tucker import (
     HierarchicalTucker,

@@ -32,11 +32,12 @@ from tensorpress.decompose.ranks import (
 )
 from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
-from tensorpress.decompose.tucker2 import tucker2
+from tensorpress.decompose.tucker2 import HOOI, tucker2
 from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
     "CP",
+    "HOOI",
     "RULES",
     "VBMF",
     "Bond",

@@ -1,6 +1,7 @@
 """Tucker-2 by HOOI, against TensorLy at the same ranks."""
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
-from tensorpress.decompose import VBMF, Energy, Ranks, RelativeError, contract, tucker2
+from tensorpress.decompose import HOOI, VBMF, Energy, Ranks, RelativeError, contract, tucker2
+from tensorpress.decompose.tucker2 import _Problem
 from tensorpress.errors import TensorpressError
 
 
@@ -105,3 +107,36 @@ def test_scale_does_not_matter(scale: float) -> None:
     (plain,) = tucker2([kernel(8, 9, 8)], Energy(0.8))
     assert train.ranks == plain.ranks
     assert train.relative_error == pytest.approx(plain.relative_error, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_more_iterations_are_never_worse(dtype: torch.dtype) -> None:
+    problem = _Problem(kernel(24, 9, 20).to(dtype))
+    errors = [problem.solve(6, 5, iterations).relative_error for iterations in range(1, 12)]
+    assert all(after <= before * (1 + 1e-6) for before, after in pairwise(errors))
+    assert errors[-1] < errors[0]
+
+
+def test_the_kept_energy_is_that_of_the_core() -> None:
+    tensor = kernel(24, 9, 20)
+    (train,) = tucker2([tensor], Ranks(6, 5))
+    kept = float(train.cores[1].square().sum() / tensor.square().sum())
+    assert train.kept_energy == pytest.approx(kept)
+
+
+def test_several_rules_give_what_each_gives_alone() -> None:
+    tensors = [kernel(12, 9, 10, seed=seed, decay=0.1) for seed in range(2)]
+    hooi = HOOI(tensors)
+    for rule in (Energy(0.9), Ranks(3, 4), RelativeError(0.5), VBMF(), Energy(0.3), Energy(1.0)):
+        for ours, alone in zip(hooi.decompose(rule), tucker2(tensors, rule), strict=True):
+            assert ours.ranks == alone.ranks
+            torch.testing.assert_close(contract(ours.cores), contract(alone.cores))
+
+
+@pytest.mark.parametrize("rule", [Energy(0.3), Energy(0.9), RelativeError(0.4), Ranks(7, 6)])
+def test_float32_is_as_good_as_float64(rule: Energy | RelativeError | Ranks) -> None:
+    tensor = kernel(24, 9, 20, decay=0.1)
+    (fast,), (slow,) = tucker2([tensor.float()], rule), tucker2([tensor], rule)
+    assert fast.ranks == slow.ranks
+    assert fast.relative_error == pytest.approx(slow.relative_error, rel=1e-3)
+    assert fast.cores[1].dtype == torch.float32

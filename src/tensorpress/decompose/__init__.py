@@ -3,7 +3,8 @@
 from tensorpress.decompose.balance import Bond, balance, balance_bonds
 from tensorpress.decompose.checks import check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
-from tensorpress.decompose.cp import CP, RankOneTerms, rank_of, sum_of_terms
+from tensorpress.decompose.cp import CP, RankOneTerms, rank_of
+from tensorpress.decompose.cp_als import sum_of_terms
 from tensorpress.decompose.data_aware import DataAware, DataAwareTrain, data_aware_tt
 from tensorpress.decompose.hierarchical_tucker import (
     HierarchicalTucker,
@@ -31,11 +32,12 @@ from tensorpress.decompose.ranks import (
 )
 from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
-from tensorpress.decompose.tucker2 import tucker2
+from tensorpress.decompose.tucker2 import HOOI, tucker2
 from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
     "CP",
+    "HOOI",
     "RULES",
     "VBMF",
     "Bond",

@@ -1,23 +1,21 @@
 """Tucker-2: 1x1, a small dense convolution, 1x1 (Kim et al., 2016)."""
 
 import math
-from collections.abc import Sequence
-
-from torch import Tensor
 
 from tensorpress.decompose import (
+    HOOI,
     VBMF,
     Energy,
     RankRule,
     Ranks,
     RelativeError,
     SingularSum,
-    TensorTrain,
-    tucker2,
 )
 from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import channel_names, spatial_axes
+from tensorpress.layers.methods.decomposition import Factorization, target_kernels
 from tensorpress.layers.methods.train import Link, TrainDecomposition
+from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 
 class Tucker2(TrainDecomposition):
@@ -40,5 +38,18 @@ class Tucker2(TrainDecomposition):
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         return (min(values),) if len(values) == 2 and not spatial_axes(layer) else values
 
-    def decompose(self, tensors: Sequence[Tensor], rule: RankRule) -> list[TensorTrain]:
-        return tucker2(tensors, rule) if tensors[0].dim() == 3 else super().decompose(tensors, rule)
+    def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
+        if not spatial_axes(layer):
+            return super().prepare(layer, metric)
+        given = target_kernels(layer, metric)
+        hooi = HOOI([self.arranged(layer, kernel) for kernel in given])
+
+        def fit(rule: RankRule) -> Factorization:
+            trains = hooi.decompose(rule)
+            ranks = trains[0].ranks
+            clamped = isinstance(rule, Ranks) and rule.values != ranks
+            return self.measured(
+                layer, given, [train.cores for train in trains], ranks, clamped=clamped
+            )
+
+        return fit

@@ -1,5 +1,6 @@
 """Killed, stopped and out of disk: what was there stays, and nothing half-written is left."""
 
+import multiprocessing
 import os
 import random
 import resource
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -16,35 +18,36 @@ from torch import nn
 
 import tensorpress as tp
 
-SAVE_FOR_EVER = """
-import sys, torch, tensorpress as tp
-from torch import nn
-nets = [nn.Conv2d(64, 64, 3), nn.Conv2d(64, 64, 3)]
-for value, net in enumerate(nets):
-    nn.init.constant_(net.weight, float(value))
-    nn.init.constant_(net.bias, float(value))
-print("ready", flush=True)
-while True:
-    for net in nets:
-        tp.save(net, sys.argv[1])
-"""
+COMPRESS = ("-m", "tensorpress", "compress", "--energy", "0.6", "-o", "OUT")
+FOR_A_MOMENT = ("--net", "resnet20", "--weights", "resnet20.safetensors")
+FOR_MINUTES = ("--net", "vggnet", "--weights", "vggnet.safetensors", "--method", "cp")
 
-COMPRESS = (
-    *("-m", "tensorpress", "compress", "--net", "vggnet", "--weights", "vggnet.safetensors"),
-    *("--energy", "0.6", "-o", "OUT"),
-)
-FOR_MINUTES = ("--method", "cp")
+
+def save_for_ever(file: Path, ready: Event) -> None:
+    torch.set_num_threads(1)  # those of the process it was forked from are not there
+    nets = [nn.Conv2d(64, 64, 3), nn.Conv2d(64, 64, 3)]
+    for value, net in enumerate(nets):
+        nn.init.constant_(net.weight, float(value))
+        nn.init.constant_(net.bias, float(value))
+    ready.set()
+    while True:
+        for net in nets:
+            tp.save(net, file)
 
 
 def killed_while_saving(folder: Path, seed: int) -> str:
     """Kill a process that writes one of two networks over and over; what there is afterwards."""
     file = folder / "net.tp"
-    command = [sys.executable, "-c", SAVE_FOR_EVER, str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.05 + 0.1 * random.Random(seed).random())
-        process.kill()
+    # Forked, so that each is at work at once: to import all of this takes seconds.
+    forking = multiprocessing.get_context("fork")
+    ready = forking.Event()
+    process = forking.Process(target=save_for_ever, args=[file, ready])
+    process.start()
+    assert ready.wait(60)
+    time.sleep(0.05 + 0.1 * random.Random(seed).random())
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     if not file.exists():
         return "nothing yet"
     loaded = tp.load(file, into=nn.Conv2d(64, 64, 3))
@@ -58,18 +61,9 @@ def test_killed_while_saving(tmp_path: Path) -> None:
     assert "lost" not in found
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    tp.save(tp.networks.vggnet(), folder / "vggnet.safetensors")
-    return folder / "vggnet.safetensors"
-
-
 @pytest.fixture
-def place(weights: Path, tmp_path: Path) -> Path:
-    """A folder with the weights, and with a result that must not be lost."""
-    (tmp_path / weights.name).symlink_to(weights)
+def place(tmp_path: Path) -> Path:
+    """A folder with a result that must not be lost."""
     (tmp_path / "OUT").mkdir()
     (tmp_path / "OUT" / "model.tp").write_text("the old one")
     return tmp_path
@@ -78,6 +72,10 @@ def place(weights: Path, tmp_path: Path) -> Path:
 def started(
     place: Path, *options: str, limit: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
+    """A compression of a network with random weights, which are written first."""
+    name = options[1]
+    torch.manual_seed(0)
+    tp.save(tp.networks.build(name), place / f"{name}.safetensors")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, *COMPRESS, *options],
@@ -127,7 +125,7 @@ def test_a_full_disk_while_compressing(place: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    with started(place, limit=disk_of_100_kb) as process:
+    with started(place, *FOR_A_MOMENT, limit=disk_of_100_kb) as process:
         _out, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert err.splitlines()[-1].startswith("error: cannot write OUT/model.tp: ")
@@ -139,7 +137,7 @@ def test_a_full_disk_while_compressing(place: Path) -> None:
 def test_the_next_start_says_what_it_found(place: Path) -> None:
     (place / "OUT" / ".model.tp.abc.partial").write_text("half")
     (place / "OUT" / ".lock").write_text("12345")
-    with started(place) as process:
+    with started(place, *FOR_A_MOMENT) as process:
         _out, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "OUT held 1 unfinished file of an interrupted command: removed." in err

@@ -226,6 +226,7 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert "kept: first convolution" in done.stdout
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_demo(tensorpress: Command, tmp_path: Path) -> None:
     answer = tensorpress("demo", "--epochs", "1", "-o", tmp_path / "RUN")
     assert answer.code == 0

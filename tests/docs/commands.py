@@ -53,8 +53,10 @@ def parse(words: list[str]) -> None:
 
 
 def hurried(words: list[str]) -> list[str]:
-    """The same with one epoch wherever it says how many."""
-    return [
+    """The same with one epoch wherever it says how many, and few images where some calibrate."""
+    once = [
         "1" if before.endswith("epochs") and word != "0" else word
         for before, word in zip(["", *words], words, strict=False)
     ]
+    calibrates = (words[0] == "run" and "--config" not in words) or "--calibrate" in words
+    return [*once, "--calibration-images", "32"] if calibrates else once

@@ -1,14 +1,12 @@
 import itertools
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import tiny
-from tiny import tiny_run
+from tiny import run_alone, tiny_run
 
 from tensorpress.training.metrics import read_metrics
 
@@ -45,18 +43,27 @@ def assert_same_end(folder: Path, straight: Path) -> None:
 
 
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path, straight):
-    command = [sys.executable, str(Path(tiny.__file__)), str(tmp_path)]
     for lines_to_see in (2, 5):
-        process = subprocess.Popen(command)
-        while (
-            process.poll() is None and len(read_metrics(tmp_path / "metrics.jsonl")) < lines_to_see
-        ):
+        process = started(tmp_path)
+        while process.is_alive() and len(read_metrics(tmp_path / "metrics.jsonl")) < lines_to_see:
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert not (tmp_path / "summary.json").exists()
-    assert subprocess.run(command).returncode == 0
+    process = started(tmp_path)
+    process.join()
+    assert process.exitcode == 0
     assert_same_end(tmp_path, straight)
+
+
+def started(folder: Path):
+    """The run in a process of its own, forked from one that has imported what takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorpress.training"])
+    process = context.Process(target=run_alone, args=[folder])
+    process.start()
+    return process
 
 
 def test_ended_around_every_write_it_ends_with_the_same_bits(tmp_path, straight, monkeypatch):

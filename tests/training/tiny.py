@@ -1,6 +1,5 @@
-"""A network, images and a run that take a moment; as a script, the run in the folder given."""
+"""A network, images and a run that take a moment."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,6 @@ def tiny_run(folder: Path, **changes: Any) -> Outcome:
     return run_scheme(folder, network, tiny_data(), compression, **{**options, **changes})
 
 
-if __name__ == "__main__":
+def run_alone(folder: Path) -> None:
     torch.set_num_threads(1)
-    tiny_run(Path(sys.argv[1]))
+    tiny_run(folder)

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+SIZE = 8
+IMAGE = torch.zeros(1, 3, SIZE, SIZE)
+
 
 class Branched(nn.Module):
     """Batch norm here and biases there, a skip, groups, and one layer called twice."""
@@ -28,8 +31,8 @@ def images(count: int, seed: int = 0) -> Tensor:
     """Smooth: neighbouring pixels and the channels go together, as in photographs."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(count, 3, 3, 3, generator=generator)
-    smooth = nn.functional.interpolate(coarse, size=(12, 12), mode="bilinear")
-    return smooth + 0.1 * torch.randn(count, 3, 12, 12, generator=generator)
+    smooth = nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear")
+    return smooth + 0.1 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
 
 
 def branched(seed: int = 0) -> Branched:

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from branched_net import branched, images
+from branched_net import IMAGE, branched, images
 from torch import nn
 
 import tensorpress as tp
 from tensorpress.compression.calibration import distil, divergence, outputs
-
-IMAGE = torch.zeros(1, 3, 12, 12)
 
 
 def pair() -> tuple[nn.Module, nn.Module]:

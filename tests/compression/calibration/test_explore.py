@@ -3,11 +3,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from branched_net import branched, images
+from branched_net import IMAGE, branched, images
 
 import tensorpress as tp
-
-IMAGE = torch.zeros(1, 3, 12, 12)
 
 
 def test_points_keep_their_budgets_and_lose_more_the_smaller_they_are() -> None:

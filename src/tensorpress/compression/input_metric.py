@@ -1,5 +1,6 @@
 """Compression with calibration images: by what layers are fed, and what the network answers."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration import (
     Recovery,
-    answers_on_batch_statistics,
+    Trial,
     batches,
     distil,
     input_moments,
@@ -75,18 +76,15 @@ class InputMetric(NetworkMetric):
     def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
         """The options' losses: see :func:`tensorpress.compression.calibration.layer_losses`."""
         self._look(tasks)
-        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
-        original = answers_on_batch_statistics(self.net, parts)
-        found = []
-        for task in track(list(tasks), "measuring layers", show=self.progress):
+        found, trials = [], {}
+        for task in track(list(tasks), "preparing layers", show=self.progress):
             with torch.no_grad():
                 options = distinct_options(task, task.prepared(self._metric(task, 0)))
-            fits = [option.fit for option in options]
-            losses = (
-                layer_losses(self.net, task.name, task.layer, fits, parts, original) if fits else []
-            )
-            found.append(MeasuredLayer.of(task, options, losses))
-        return found
+            trials[task.name] = Trial.of(task.layer, [option.fit for option in options])
+            found.append(MeasuredLayer.of(task, options, [math.nan] * len(options)))
+        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
+        losses = layer_losses(self.net, trials, parts, progress=self.progress)
+        return [layer.with_losses(losses[layer.name]) for layer in found]
 
     def fit(self, tasks: Sequence[LayerTask], picks: Mapping[str, Pick]) -> list[LayerOption]:
         """At the ranks that were picked, with all that belongs to it: sweeps, reconstruction.

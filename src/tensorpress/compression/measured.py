@@ -1,7 +1,7 @@
 """What can be done with each layer: the options of all of them, with what they cost and lose."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.least_loss import Option, choose_least_loss
@@ -35,6 +35,12 @@ class MeasuredLayer:
         made = [Option(o.params, o.macs, x) for o, x in zip(found, losses, strict=True)]
         ranks = (None, *(option.fit.ranks for option in found))
         return cls(task, ranks, (Option(cost.params, cost.macs, 0.0), *made))
+
+    def with_losses(self, losses: Sequence[float]) -> "MeasuredLayer":
+        """The same with other losses for all options but the first."""
+        first, *others = self.options
+        made = [replace(option, loss=x) for option, x in zip(others, losses, strict=True)]
+        return replace(self, options=(first, *made))
 
     @property
     def name(self) -> str:

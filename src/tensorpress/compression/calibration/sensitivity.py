@@ -1,59 +1,95 @@
 """What it does to the network's answers to replace one layer alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.divergence import RunningDivergence
+from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.layers import Fit, Layer
-from tensorpress.surgery import replace_layers
+from tensorpress.progress import progress_bar
 
 MEASURED = 3
 """Decompositions of each layer that are tried; between them the loss is read off their errors."""
 
 
+@dataclass(frozen=True)
+class Trial:
+    """The options of a layer, of which three are tried; only these are held.
+
+    Attributes:
+        errors: the squared relative error of each option, 1e-12 at least.
+        tried: fits by the number of the option, errors ascending.
+    """
+
+    layer: Layer
+    errors: tuple[float, ...]
+    tried: dict[int, Fit]
+
+    @classmethod
+    def of(cls, layer: Layer, fits: Sequence[Fit]) -> "Trial":
+        """Of options in any order, of any treatments."""
+        errors = [max((fit.relative_error or 0.0) ** 2, 1e-12) for fit in fits]
+        places = np.unique(np.linspace(0, len(fits) - 1, MEASURED).round().astype(int))
+        tried = np.argsort(errors)[places] if fits else []
+        return cls(layer, tuple(errors), {int(index): fits[index] for index in tried})
+
+    def losses(self, measured: Mapping[int, float]) -> list[float]:
+        """Of all options, from the divergences of those that were tried.
+
+        The logarithm of the divergence is taken as piecewise linear in that of the squared output
+        error, which it follows while both are small.
+        """
+        if not self.tried:
+            return []
+        found = [max(measured[index], 1e-9) for index in self.tried]
+        at = np.log([self.errors[index] for index in self.tried])
+        logs = np.interp(np.log(self.errors), at, np.log(np.maximum.accumulate(found)))
+        return [float(loss) for loss in np.exp(logs)]
+
+
 @torch.no_grad()
 def layer_losses(
     net: nn.Module,
-    name: str,
-    layer: Layer,
-    fits: Sequence[Fit],
+    trials: Mapping[str, Trial],
     parts: Sequence[Tensor],
-    original: Tensor,
-) -> list[float]:
-    """Divergence from the original's answers with layer ``name`` alone replaced, for each fit.
+    *,
+    progress: bool | None = None,
+) -> dict[str, list[float]]:
+    """Divergence from the original's answers with one layer alone replaced, for all its options.
 
-    Three of the fits are run, the others interpolated: the logarithm of the divergence is taken as
-    piecewise linear in that of the squared output error, which it follows while both are small.
+    Batch norms use the statistics of each batch. Every try begins at its layer: batch by batch the
+    original is taken from layer to layer, so that no more is kept than what it needs to go on.
 
     Args:
-        net: the network, whose layer is put back afterwards.
-        layer: the layer of that name.
-        fits: its options in any order.
+        net: the network; it stays as it is.
+        trials: of its layers, by name.
         parts: batches of calibration images.
-        original: its answers to them, with the batch norms on the statistics of the batches.
+
+    Returns:
+        for each layer the losses of its options, in their order.
     """
-    errors = np.array([max((fit.relative_error or 0.0) ** 2, 1e-12) for fit in fits])
-    places = np.unique(np.linspace(0, len(fits) - 1, MEASURED).round().astype(int))
-    tried = np.argsort(errors)[places]
-    measured = []
-    for index in tried:
-        replace_layers(net, {name: fits[index].to_module(layer).eval()})
-        try:
-            answers = answers_on_batch_statistics(net, parts)
-        finally:
-            replace_layers(net, {name: layer})
-        measured.append(max(float(divergence(answers, original)), 1e-9))
-    logs = np.log(np.maximum.accumulate(measured))
-    at = np.log(errors[tried])
-    return [float(loss) for loss in np.exp(np.interp(np.log(errors), at, logs))]
-
-
-@torch.no_grad()
-def answers_on_batch_statistics(net: nn.Module, parts: Sequence[Tensor]) -> Tensor:
-    """What the network answers, (N, ...), with batch norms on each batch's own statistics."""
-    with batch_statistics(net):
-        return torch.cat([net(part) for part in parts]).float()
+    names = [name for name, trial in trials.items() if trial.tried]
+    divergences = RunningDivergence()
+    with batch_statistics(net), progress_bar(show=progress) as bar:
+        outline = replayable(net, names, parts[0][:2])
+        order = names if outline is None else outline.order
+        task = bar.add_task("measuring layers", total=len(parts) * len(order))
+        for part in parts:
+            replay = Replay(net, names, part, outline)
+            divergences.next_batch(replay.answer())
+            for name in order:
+                replay.go_to(name)
+                trial = trials[name]
+                for index, fit in trial.tried.items():
+                    module = fit.to_module(trial.layer).eval()
+                    divergences.add((name, index), replay.answer({name: module}))
+                bar.advance(task)
+    return {
+        name: trial.losses({index: divergences.of((name, index)) for index in trial.tried})
+        for name, trial in trials.items()
+    }

@@ -8,16 +8,14 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration import (
     Recovery,
-    answers_on_batch_statistics,
+    Trial,
     batches,
     distil,
     input_moments,
     layer_losses,
-    read_off,
     reconstruct,
     samplers,
     settle_batch_norm,
-    spread,
 )
 from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.measured import MeasuredLayer, Sketches
@@ -107,22 +105,19 @@ class InputMetric(NetworkMetric):
     def measured(self, tasks: Sequence[LayerTask]) -> list[MeasuredLayer]:
         """The options' losses: see :func:`tensorpress.compression.calibration.layer_losses`."""
         self._look(tasks)
-        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
-        original = answers_on_batch_statistics(self.net, parts)
-        found = []
-        grouped = list(by_layer(tasks).values())
-        for of_layer in track(grouped, "measuring layers", show=self.progress):
+        grouped = by_layer(tasks)
+        found, trials = [], {}
+        for name, of_layer in track(list(grouped.items()), "preparing layers", show=self.progress):
             with torch.no_grad():
-                sketches = Sketches(
+                options = Sketches(
                     of_layer, lambda task: task.prepared(self._metric(task, 0)), self._error
                 )
-            errors = [sketch.error for sketch in sketches.found]
-            tried = spread(errors)
-            fits = [sketches.fit(sketches.found[number]) for number in tried]
-            task = of_layer[0]
-            measured = layer_losses(self.net, task.name, task.layer, fits, parts, original)
-            found.append(sketches.measured(read_off(errors, tried, measured)))
-        return found
+                errors = [sketch.error for sketch in options.found]
+                trials[name] = Trial.of(of_layer[0].layer, errors, options.fit)
+            found.append(options.measured([math.nan] * len(errors)))
+        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
+        losses = layer_losses(self.net, trials, parts, progress=self.progress)
+        return [layer.with_losses(losses[layer.name]) for layer in found]
 
     def fit(self, picks: Sequence[Pick]) -> list[LayerOption]:
         """At the ranks that were picked, with all that belongs to it: sweeps, reconstruction.

@@ -1,7 +1,7 @@
 """What can be done with each layer: the options of all of them, with what they cost and lose."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.least_loss import Option, choose_least_loss
@@ -32,6 +32,12 @@ class MeasuredLayer:
     def ranks(self) -> tuple[tuple[int, ...] | None, ...]:
         """Of each option; None for the first."""
         return tuple(None if pick is None else pick.ranks for pick in self.picks)
+
+    def with_losses(self, losses: Sequence[float]) -> "MeasuredLayer":
+        """The same with other losses for all options but the first."""
+        first, *others = self.options
+        made = [replace(option, loss=x) for option, x in zip(others, losses, strict=True)]
+        return replace(self, options=(first, *made))
 
     @property
     def methods(self) -> tuple[str | None, ...]:
@@ -72,10 +78,10 @@ class Sketches:
         self._fitters = {id(task): prepare(task) for task in tasks}
         self.found = [sketch for task in tasks for sketch in self._of(task)]
 
-    def fit(self, sketch: Sketch) -> Fit:
-        """An option once more, with its factors."""
-        task = sketch.pick.task
-        return self._fitters[id(task)](Ranks(*sketch.pick.ranks))
+    def fit(self, number: int) -> Fit:
+        """The option of this number once more, with its factors."""
+        pick = self.found[number].pick
+        return self._fitters[id(pick.task)](Ranks(*pick.ranks))
 
     def measured(self, losses: Sequence[float]) -> MeasuredLayer:
         """With the layer as it is in front."""

@@ -14,19 +14,14 @@ from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_
 from tensorpress.compression.calibration.moments import input_moments, samplers
 from tensorpress.compression.calibration.reconstruct import reconstruct
 from tensorpress.compression.calibration.recovery import Recovery, read_recovery
-from tensorpress.compression.calibration.sensitivity import (
-    answers_on_batch_statistics,
-    layer_losses,
-    read_off,
-    spread,
-)
+from tensorpress.compression.calibration.sensitivity import Trial, layer_losses
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
 
 __all__ = [
     "FEWEST",
     "CalibrationImages",
     "Recovery",
-    "answers_on_batch_statistics",
+    "Trial",
     "batches",
     "distil",
     "divergence",
@@ -37,11 +32,9 @@ __all__ = [
     "mean_distance",
     "outputs",
     "read_images",
-    "read_off",
     "read_recovery",
     "reconstruct",
     "reestimate_batch_norm",
     "samplers",
     "settle_batch_norm",
-    "spread",
 ]

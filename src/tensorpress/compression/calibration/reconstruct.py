@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
 from tensorpress.compression.calibration.patches import Sampler
+from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_norms, batch_statistics
-from tensorpress.compression.calibration.watching import fed, run_watched
+from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
 from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
 from tensorpress.layers import Fit, Layer, Metric, Treatment, shifted_kernels
@@ -19,10 +20,8 @@ from tensorpress.surgery import replace_layers
 
 RIDGE = 1e-2
 """Share of the mean eigenvalue by which a fitted kernel is held to the original one."""
-
-
-class _Reached(Exception):
-    """The layer of interest has its input; nothing after it is needed."""
+HELD = 2 * 2**30
+"""Bytes of maps that are kept from layer to layer; batches beyond them start at the input."""
 
 
 def reconstruct(
@@ -60,17 +59,20 @@ def reconstruct(
     student = copy.deepcopy(net)
     found: dict[str, Fit] = {}
     with batch_statistics(student):
+        replays = _replays(student, list(layers), parts)
         for name, (layer, treatment, ranks) in track(
             list(asked.items()), "reconstructing", show=progress
         ):
+            outputs = wanted.pop(name)
+            calls = len(outputs) // len(parts)  # in one forward pass
+            patches = [
+                taken for r in replays for taken in r.fed(name, samples[name].patches, calls)
+            ]
             fit = _fit_layer(
-                student,
-                name,
                 layer,
                 treatment,
-                samples[name],
-                wanted.pop(name),
-                parts,
+                patches,
+                outputs,
                 Ranks(*ranks),
                 sweeps,
                 centred=name in centred,
@@ -81,20 +83,16 @@ def reconstruct(
 
 
 def _fit_layer(
-    student: nn.Module,
-    name: str,
     layer: Layer,
     treatment: Treatment,
-    sampler: Sampler,
+    taken: list[Tensor],
     wanted: list[Tensor],
-    parts: Sequence[Tensor],
     ranks: Ranks,
     sweeps: int,
     *,
     centred: bool,
 ) -> Fit:
-    calls = len(wanted) // len(parts)  # in one forward pass
-    patches = torch.cat(_inputs(student, name, sampler, parts, calls), dim=1).float()
+    patches = torch.cat(taken, dim=1).float()
     outputs = torch.cat(wanted, dim=1).float()
     if layer.bias is not None:
         outputs = outputs - layer.bias.detach().float().reshape(len(outputs), 1, -1)
@@ -133,28 +131,15 @@ def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments,
     return WholeMoments(product), torch.linalg.solve(normal, cross + ridge * kernel)
 
 
-@torch.no_grad()
-def _inputs(
-    student: nn.Module, name: str, sampler: Sampler, parts: Sequence[Tensor], calls: int
-) -> list[Tensor]:
-    """Patches that the layer ``name`` is fed, batch by batch and call by call."""
-    taken: list[Tensor] = []
-
-    def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        taken.append(sampler.patches(fed(args, kwargs)))
-        if len(taken) % calls == 0:
-            raise _Reached
-
-    handle = student.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
-    try:
-        for part in parts:
-            try:
-                student(part)
-            except _Reached:
-                continue
-    finally:
-        handle.remove()
-    return taken
+def _replays(student: nn.Module, names: Sequence[str], parts: Sequence[Tensor]) -> list[Replay]:
+    """The batches on their way through the student."""
+    outline = replayable(student, names, parts[0][:2])
+    replays = []
+    held = 0.0
+    for part in parts:
+        held += len(part) * outline.live_bytes if outline else 0.0
+        replays.append(Replay(student, names, part, outline if held <= HELD else None))
+    return replays
 
 
 def _original_outputs(

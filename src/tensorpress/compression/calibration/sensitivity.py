@@ -1,73 +1,101 @@
 """What it does to the network's answers to replace one layer alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.divergence import RunningDivergence
+from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.layers import Fit, Layer
-from tensorpress.surgery import replace_layers
+from tensorpress.progress import progress_bar
 
 LEAST = 1e-12
 MEASURED = 3
 """Options of each layer that are tried; between them the loss is read off their errors."""
 
 
-def spread(errors: Sequence[float]) -> list[int]:
-    """The numbers of the options to try: evenly spread in order of their errors, rising."""
-    places = np.unique(np.linspace(0, len(errors) - 1, MEASURED).round().astype(int))
-    return [int(number) for number in np.argsort(errors, kind="stable")[places[: len(errors)]]]
+@dataclass(frozen=True)
+class Trial:
+    """The options of a layer, of which three are tried; only these are held.
 
-
-def read_off(errors: Sequence[float], tried: Sequence[int], losses: Sequence[float]) -> list[float]:
-    """The losses of all options from those of a few.
-
-    The logarithm of the loss is taken as piecewise linear in that of the squared error of the
-    layer's answers, which it follows while both are small, whichever way the error came about.
-
-    Args:
-        errors: squared, of all options.
-        tried: the numbers of those that were measured, errors rising.
-        losses: what these lose.
+    Attributes:
+        errors: the squared relative error of each option, :data:`LEAST` at least.
+        tried: fits by the number of the option, errors ascending.
     """
-    at = np.log(np.maximum(np.array(errors)[list(tried)], LEAST))
-    logs = np.log(np.maximum.accumulate(np.maximum(losses, 1e-9)))
-    return [float(x) for x in np.exp(np.interp(np.log(np.maximum(errors, LEAST)), at, logs))]
+
+    layer: Layer
+    errors: tuple[float, ...]
+    tried: dict[int, Fit]
+
+    @classmethod
+    def of(cls, layer: Layer, errors: Sequence[float], fit: Callable[[int], Fit]) -> "Trial":
+        """Evenly spread in order of the errors.
+
+        Args:
+            errors: the squared relative error of each option, in any order, of any treatments.
+            fit: gives the fit of the option of a number.
+        """
+        bounded = [max(error, LEAST) for error in errors]
+        places = np.unique(np.linspace(0, len(errors) - 1, MEASURED).round().astype(int))
+        tried = np.argsort(bounded, kind="stable")[places] if errors else []
+        return cls(layer, tuple(bounded), {int(number): fit(int(number)) for number in tried})
+
+    def losses(self, measured: Mapping[int, float]) -> list[float]:
+        """Of all options, from the divergences of those that were tried.
+
+        The logarithm of the divergence is taken as piecewise linear in that of the squared output
+        error, which it follows while both are small, whichever way the error came about.
+        """
+        if not self.tried:
+            return []
+        found = [max(measured[index], 1e-9) for index in self.tried]
+        at = np.log([self.errors[index] for index in self.tried])
+        logs = np.interp(np.log(self.errors), at, np.log(np.maximum.accumulate(found)))
+        return [float(loss) for loss in np.exp(logs)]
 
 
 @torch.no_grad()
 def layer_losses(
     net: nn.Module,
-    name: str,
-    layer: Layer,
-    fits: Sequence[Fit],
+    trials: Mapping[str, Trial],
     parts: Sequence[Tensor],
-    original: Tensor,
-) -> list[float]:
-    """Divergence from the original's answers with layer ``name`` alone replaced, for each fit.
+    *,
+    progress: bool | None = None,
+) -> dict[str, list[float]]:
+    """Divergence from the original's answers with one layer alone replaced, for all its options.
+
+    Batch norms use the statistics of each batch. Every try begins at its layer: batch by batch the
+    original is taken from layer to layer, so that no more is kept than what it needs to go on.
 
     Args:
-        net: the network, whose layer is put back afterwards.
-        layer: the layer of that name.
+        net: the network; it stays as it is.
+        trials: of its layers, by name.
         parts: batches of calibration images.
-        original: its answers to them, with the batch norms on the statistics of the batches.
+
+    Returns:
+        for each layer the losses of its options, in their order.
     """
-    measured = []
-    for fit in fits:
-        replace_layers(net, {name: fit.to_module(layer).eval()})
-        try:
-            answers = answers_on_batch_statistics(net, parts)
-        finally:
-            replace_layers(net, {name: layer})
-        measured.append(float(divergence(answers, original)))
-    return measured
-
-
-@torch.no_grad()
-def answers_on_batch_statistics(net: nn.Module, parts: Sequence[Tensor]) -> Tensor:
-    """What the network answers, (N, ...), with batch norms on each batch's own statistics."""
-    with batch_statistics(net):
-        return torch.cat([net(part) for part in parts]).float()
+    names = [name for name, trial in trials.items() if trial.tried]
+    divergences = RunningDivergence()
+    with batch_statistics(net), progress_bar(show=progress) as bar:
+        outline = replayable(net, names, parts[0][:2])
+        order = names if outline is None else outline.order
+        task = bar.add_task("measuring layers", total=len(parts) * len(order))
+        for part in parts:
+            replay = Replay(net, names, part, outline)
+            divergences.next_batch(replay.answer())
+            for name in order:
+                replay.go_to(name)
+                trial = trials[name]
+                for index, fit in trial.tried.items():
+                    module = fit.to_module(trial.layer).eval()
+                    divergences.add((name, index), replay.answer({name: module}))
+                bar.advance(task)
+    return {
+        name: trial.losses({index: divergences.of((name, index)) for index in trial.tried})
+        for name, trial in trials.items()
+    }

@@ -11,6 +11,7 @@ from tensorpress.compression.calibration import (
     Trial,
     batches,
     distil,
+    followed_by_batch_norm,
     input_moments,
     layer_losses,
     reconstruct,
@@ -113,7 +114,7 @@ class InputMetric(NetworkMetric):
                     of_layer, lambda task: task.prepared(self._metric(task, 0)), self._error
                 )
                 errors = [sketch.error for sketch in options.found]
-                trials[name] = Trial.of(of_layer[0].layer, errors, options.fit)
+                trials[name] = Trial.of(of_layer[0].layer, errors, options.fit, options.front())
             found.append(options.measured([math.nan] * len(errors)))
         parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
         losses = layer_losses(self.net, trials, parts, progress=self.progress)
@@ -198,4 +199,10 @@ class InputMetric(NetworkMetric):
         }
         if layers:
             wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
-            self._moments |= input_moments(self.net, wanted, self.parts, progress=self.progress)
+            self._moments |= input_moments(
+                self.net,
+                wanted,
+                self.parts,
+                centred=followed_by_batch_norm(self.net, layers, self.parts[0][:2]),
+                progress=self.progress,
+            )

@@ -30,7 +30,7 @@ from tensorpress.layers import Fit, Metric, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
 
-IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
+IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 1024
 """Images that layers' losses are measured on, and that layers are fitted on."""
 
 

@@ -1,9 +1,9 @@
 """Every form of a layer, and the best for each, at equal budgets: for docs/compare.md.
 
 Run by `make bench-forms NET=resnet20 WEIGHTS=FILE DATA=DIR ARGS="-o OUT"`. Layers are measured
-once, in all forms; each method then takes its own options from that. Calibration sees training images
-without labels; accuracies are on all test images, which choose nothing. Finished rows stand in
-OUT/forms.json and are not done again; OUT holds the networks, which `--time` measures.
+once, in all forms; each method then takes its own options from that. Calibration sees training
+images without labels; accuracies are on all test images, which choose nothing. Finished rows stand
+in OUT/forms.json and are not done again; OUT holds what was picked, which `--time` times.
 """
 
 import argparse

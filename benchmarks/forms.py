@@ -10,6 +10,8 @@ import argparse
 import json
 import time
 from collections import Counter
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="unlabelled; 0 for kernels alone")
     parser.add_argument("--ratios", default="4,6,2,3,8", help="PCR and FCR to reach, both")
     parser.add_argument("--methods", default=",".join((AUTO, *FORMS)))
-    parser.add_argument("--distil-epochs", type=int, default=0)
+    parser.add_argument("--distil-epochs", default="0", help="of each row, such as 0,30")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--time", default="", help="batches to time the finished rows at: 1,128")
@@ -86,34 +88,31 @@ def make_rows(net: nn.Module, data: Dataset, rows: Rows, given: argparse.Namespa
     start = time.perf_counter()
     layers: list[MeasuredLayer] = []
     base = rows.of({"method": "dense"}) or dense_row(net, data, rows)
-    for ratio in map(float, given.ratios.split(",")):
-        for method in given.methods.split(","):
-            key = {
-                "network": given.net, "method": method, "budget": ratio,
-                "calibration_images": given.images, "distil_epochs": given.distil_epochs,
-                "seed": given.seed,
-            }  # fmt: skip
-            if rows.of(key):
-                continue
-            if not layers:
-                layers = metric.measured(tasks)
-                print(f"measured in {time.perf_counter() - start:.0f} s", flush=True)
-            facts = one_row(
-                net, data, metric, narrowed(layers, method), surveyed, ratio, key, given
-            )
-            facts |= {"acc_baseline": base["acc"]}
-            if "acc" in facts:
-                facts |= {"dacc": facts["acc"] - base["acc"]}
-            rows.write(key | facts | {"data": data.name, "machine": machine("cpu")})
-            print(json.dumps(rows.found[-1]), flush=True)
+    ratios = map(float, given.ratios.split(","))
+    epochs = list(map(int, given.distil_epochs.split(",")))
+    for ratio, method, distilled in product(ratios, given.methods.split(","), epochs):
+        key = {
+            "network": given.net, "method": method, "budget": ratio,
+            "calibration_images": given.images, "distil_epochs": distilled, "seed": given.seed,
+        }  # fmt: skip
+        if rows.of(key):
+            continue
+        if not layers:
+            layers = metric.measured(tasks)
+            print(f"measured in {time.perf_counter() - start:.0f} s", flush=True)
+        facts = one_row(net, data, metric, narrowed(layers, method), surveyed, key, given)
+        facts |= {"acc_baseline": base["acc"]}
+        if "acc" in facts:
+            facts |= {"dacc": facts["acc"] - base["acc"]}
+        rows.write(key | facts | {"data": data.name, "machine": machine("cpu")})
+        print(json.dumps(rows.found[-1]), flush=True)
 
 
 def metric_of(net: nn.Module, data: Dataset, given: argparse.Namespace) -> NetworkMetric:
     if not given.images:
         return KernelMetric()
     images = read_images(unlabelled_of(data, most=given.images, seed=given.seed))
-    recovery = Recovery(distil_epochs=given.distil_epochs, seed=given.seed)
-    return InputMetric(net, images, recovery)
+    return InputMetric(net, images, Recovery(seed=given.seed))
 
 
 def dense_row(net: nn.Module, data: Dataset, rows: Rows) -> dict[str, Any]:
@@ -148,11 +147,13 @@ def one_row(
     metric: NetworkMetric,
     layers: list[MeasuredLayer],
     surveyed: Survey,
-    ratio: float,
     key: dict[str, Any],
     given: argparse.Namespace,
 ) -> dict[str, Any]:
     start = time.perf_counter()
+    ratio = key["budget"]
+    if isinstance(metric, InputMetric):
+        metric.recovery = replace(metric.recovery, distil_epochs=key["distil_epochs"])
     try:
         picks = picks_by_loss(layers, surveyed.cost, tp.Budget(params=ratio, macs=ratio))
     except tp.TensorpressError as error:

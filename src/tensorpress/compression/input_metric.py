@@ -110,9 +110,7 @@ class InputMetric(NetworkMetric):
         found, trials = [], {}
         for name, of_layer in track(list(grouped.items()), "preparing layers", show=self.progress):
             with torch.no_grad():
-                options = Sketches(
-                    of_layer, lambda task: task.prepared(self._metric(task, 0)), self._error
-                )
+                options = self._sketches(of_layer)
                 errors = [sketch.error for sketch in options.found]
                 trials[name] = Trial.of(of_layer[0].layer, errors, options.fit, options.front())
             found.append(options.measured([math.nan] * len(errors)))
@@ -174,6 +172,12 @@ class InputMetric(NetworkMetric):
         if not self.recovery.data_aware or task.name not in self._moments:
             return task.at(rule)
         return task.option(task.prepared(self._metric(task, sweeps))(rule))
+
+    def _sketches(self, of_layer: Sequence[LayerTask]) -> Sketches:
+        """The options of a layer, whose treatments share one metric."""
+        moments = self._moments.get(of_layer[0].name)
+        metric = Metric(moments and [moment.regularised() for moment in moments])
+        return Sketches(of_layer, lambda task: task.prepared(metric), self._error)
 
     def _error(self, task: LayerTask, fit: Fit) -> float:
         """Of the layer's answers, also where the treatment looked at the kernel alone."""

@@ -103,5 +103,5 @@ def input_moments(
             if name in centred:
                 mean = totals[name].double() / counts[name]
                 moments -= mean.unsqueeze(2) * mean.unsqueeze(1)
-            found[name] = [WholeMoments(group) for group in moments]
+            found[name] = [WholeMoments(group.float()) for group in moments]
     return found

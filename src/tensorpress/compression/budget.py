@@ -168,6 +168,11 @@ class Budget:
         return self.agreement is not None or self.output_error is not None
 
     @property
+    def needs_score(self) -> bool:
+        """Whether a network has to be scored."""
+        return self.max_drop is not None
+
+    @property
     def is_timed(self) -> bool:
         """Whether time has to be measured for it."""
         fastest = self.of_quality and self.runtime is not None

@@ -117,7 +117,7 @@ def refuse_unjudged(budget: Budget | None, *, calibrated: bool, scored: bool) ->
             f"{budget}: a quality is kept by calibration images, and there are none: give "
             "calibration= (--calibrate) too."
         )
-    by_score = budget is not None and budget.max_drop is not None
+    by_score = budget is not None and budget.needs_score
     if by_score and not scored:
         raise TensorpressError(
             f"{budget} is of a score: give score=, a function of a network (--data, for accuracy)."

@@ -19,6 +19,7 @@ from tensorpress.compression.calibration import (
     settle_batch_norm,
 )
 from tensorpress.compression.estimate import Work, estimate, image_seconds
+from tensorpress.compression.held_back import hold_back
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.request import Calibration
@@ -41,6 +42,7 @@ class InputMetric(NetworkMetric):
         net: the network as it is, with plain layers in the places to be treated.
         images: without labels, (N, ...).
         recovery: which steps are taken.
+        holds_back: keep some of the images to judge by, as ``held``; nothing else sees them.
     """
 
     calibrated = True
@@ -51,6 +53,7 @@ class InputMetric(NetworkMetric):
         images: Tensor,
         recovery: Recovery,
         *,
+        holds_back: bool = False,
         progress: bool | None = None,
     ) -> None:
         super().__init__(progress=progress)
@@ -61,17 +64,27 @@ class InputMetric(NetworkMetric):
                     "net.float() first, and convert the compressed network."
                 )
         self.net, self.images, self.recovery = net, images, recovery
+        self.held: Tensor | None = None
+        if holds_back:
+            self.held, self.images = hold_back(images, recovery.seed)
         self.spreads_by_loss = recovery.allocate
-        self.parts = batches(images[:IMAGES_TO_FIT], net)
+        self.parts = batches(self.images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, list[SecondMoments]] = {}
         # What is wrong with the images shows here, before any work.
         self._image_seconds = image_seconds(net, self.parts[0])
 
     def as_request(self) -> Calibration:
-        return Calibration(len(self.images), self.recovery)
+        held = 0 if self.held is None else len(self.held)
+        return Calibration(len(self.images) + held, self.recovery)
 
     def announce(
-        self, tasks: Sequence[LayerTask], macs: int, *, measures: bool, networks: int = 1
+        self,
+        tasks: Sequence[LayerTask],
+        macs: int,
+        *,
+        measures: bool,
+        networks: int = 1,
+        tries: int = 0,
     ) -> None:
         """Tell how long it will take, if that is over a minute.
 
@@ -80,6 +93,7 @@ class InputMetric(NetworkMetric):
             macs: of the network, for the example inputs.
             measures: whether losses will be measured.
             networks: how many are made in the end.
+            tries: how many are made on the way.
         """
         if not tasks:
             return
@@ -93,6 +107,7 @@ class InputMetric(NetworkMetric):
             recovery=self.recovery,
             measures=measures,
             networks=networks,
+            tries=tries,
         )
         told = estimate(work, self._image_seconds)
         if told is not None:
@@ -133,10 +148,18 @@ class InputMetric(NetworkMetric):
 
     def finish(self, model: nn.Module) -> None:
         """Statistics and distillation."""
-        recovery = self.recovery
-        if recovery.statistics:
+        self.settle(model)
+        self.distil(model)
+
+    def settle(self, model: nn.Module) -> None:
+        """The last step in closed form: statistics."""
+        if self.recovery.statistics:
             parts = batches(self.images, model, 256)
             settle_batch_norm(model, self.net, parts, progress=self.progress)
+
+    def distil(self, model: nn.Module) -> None:
+        """What is learnt, as far as it is asked for."""
+        recovery = self.recovery
         if recovery.distil_epochs:
             (images,) = batches(self.images, model, len(self.images))
             distil(

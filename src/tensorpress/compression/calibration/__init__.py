@@ -2,7 +2,7 @@
 
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil
-from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.divergence import divergence, gives_classes
 from tensorpress.compression.calibration.images import (
     FEWEST,
     CalibrationImages,
@@ -28,6 +28,7 @@ __all__ = [
     "divergence",
     "even_batches",
     "followed_by_batch_norm",
+    "gives_classes",
     "input_moments",
     "kept_outputs",
     "layer_losses",

@@ -92,9 +92,10 @@ def compress(
         methods: what "auto" chooses from, such as ("ttpwt", "spatial-svd").
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
-        budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a
-            time, for which layers are measured at many ranks and the lost energy is made least; or
-            with ``calibration`` a quality, for which the network is made as small as keeps it.
+        budget: instead of ``rank``: ratios to reach, by one method with one threshold for the whole
+            network; or a time; or with ``calibration`` a quality, for which the network is made as
+            small as keeps it. For a time or a quality, and by "auto", layers are measured at many
+            ranks and the lost energy is made least.
         round_to: take the nearest multiples of the ranks that a rule or a budget gives.
         include: decompose these only: names, patterns such as "layer1.*", or modules.
         exclude: leave these as they are.

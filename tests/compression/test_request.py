@@ -81,6 +81,15 @@ def test_requests_of_earlier_files_are_read(name: str) -> None:
         assert Request.from_dict(account["request"]) == Request(rank=tp.Ranks(4, 5, 4))
 
 
+def test_a_request_of_the_first_version_means_ttpwt_where_it_says_no_method() -> None:
+    budget = {"params": 4.0}
+    wanted = Request(method="ttpwt", budget=tp.Budget(params=4.0))
+    assert Request.from_dict({"version": 1, "budget": budget}) == wanted
+    assert Request.from_dict({"version": 2, "budget": budget}).method == "auto"
+    other = Request.from_dict({"version": 1, "method": "tucker2", "budget": budget})
+    assert other == Request(method="tucker2", budget=tp.Budget(params=4.0))
+
+
 DAMAGED: dict[str, tuple[Any, str]] = {
     "a list": ([], "the request is .*an object"),
     "a text": ("Energy(tau=0.8)", "the request is"),

@@ -64,7 +64,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     f = ``FITTING`` sum(P^3) / MACs:
 
     - looking at what layers are fed: N_f + p
-    - measuring layers: f + b N_m (1 + 3 L)
+    - measuring layers: f + b N_m (1 + ``MEASURED`` L)
     - reconstructing: N_f + b N_f L / 2 + p + f, as a layer is reached half way on average
     - batch-norm statistics: (3 + b) N
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate

@@ -198,7 +198,7 @@ class Request:
         if "version" not in content:
             content = without_texts(content)
         if version == 1:
-            content = {"method": TTPWT().name, **content}
+            content = {"method": TTPWT().name, **content, "version": cls.VERSION}
         read = {"rank": _rank, "budget": _budget, "calibration": _calibration}
         refuse_unknown(content, [f.name for f in dataclasses.fields(cls)])
         values: dict[str, Any] = {}

@@ -123,6 +123,28 @@ def test_stopped_in_any_stage_it_says_so_and_leaves_nothing(
     assert not (tmp_path / "OUT").exists()
 
 
+QUALITY = ["compress", "--net", "my_nets.own:make", "--method", "ttpwt", "--no-recover"]
+
+
+def test_a_quality_is_kept(tensorpress: Command, records: Path, tmp_path: Path) -> None:
+    given = ["--calibrate", records, "--include", "4", "-o", "OUT"]
+    answer = tensorpress(
+        *QUALITY, "--calibration-images", "64", "--keep-output-error", "0.9", *given
+    )
+    assert_one_message(answer, "holds 32 calibration images back and needs 16 others, and 40 were")
+
+    answer = tensorpress(*QUALITY, "--max-drop", "99", "--data", records, "-o", "OUT")
+    assert answer.code == 0
+    assert "drop: of the accuracy on 8 training images held back" in answer.out
+    account = json.loads((tmp_path / "OUT" / "account.json").read_text())
+    assert account["quality"]["measure"] == "drop"
+    assert account["request"]["budget"]["max_drop"] == 99
+    assert account["request"]["calibration"]["images"] == 32
+    other = ["--config", "OUT/account.json", "--calibrate", records, "-o", "SMALL"]
+    assert tensorpress(*QUALITY, *other, "--budget-params", "1.2").code == 0
+    assert "quality" not in json.loads((tmp_path / "SMALL" / "account.json").read_text())
+
+
 MISTAKES: dict[str, tuple[str, str]] = {
     "no folder": ("--calibrate gone", "there is no folder 'gone'"),
     "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),
@@ -141,6 +163,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "a mean too short": ("--calibrate FLAT --mean 1,1", "mean has 2 values"),
     "out of reach": ("--calibrate FLAT --budget-macs 99", "PCR 1.5 and FCR 99 cannot be reached"),
+    "a quality beside a ratio": (
+        "--calibrate FLAT --keep-agreement 0.9",
+        "agreement=, params=.: a quality is asked for alone",
+    ),
     "nothing to recover with": ("--no-recover", "recover=False.*give calibration= .--calibrate."),
 }
 

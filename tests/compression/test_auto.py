@@ -85,7 +85,8 @@ def test_each_layer_gets_the_form_that_it_is_made_of(
     net = net_of(*methods)
     given = {"calibration": images(), "recover": False} if calibrated else {}
     fcr = cost_at_known(net, methods)
-    result = tp.compress(net, IMAGE, budget=Budget(macs=0.93 * fcr), **given)  # type: ignore[arg-type]
+    asked = None if calibrated else "auto"
+    result = tp.compress(net, IMAGE, method=asked, budget=Budget(macs=0.93 * fcr), **given)  # type: ignore[arg-type]
     assert relative_error(result.model, net) < 0.05
     others = [name for name in FORMS if name not in methods][:3]
     for method in others:
@@ -154,7 +155,7 @@ def test_the_choice_is_narrowed_and_recorded(tmp_path: Path) -> None:
 
 def test_by_a_rank_rule_auto_is_ttpwt() -> None:
     net = net_of("ttpwt", "tucker2")
-    result = tp.compress(net, IMAGE, rank=tp.Energy(0.5))
+    result = tp.compress(net, IMAGE, method="auto", rank=tp.Energy(0.5))
     assert {row.method for row in result.layers if row.method} == {"ttpwt"}
     assert result.request["method"] == "ttpwt"
 

@@ -13,7 +13,7 @@ from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, TTPWT, Decom
 
 
 def check_asked(
-    method: str | Treatment | Criterion,
+    method: str | Treatment | Criterion | None,
     *,
     methods: Sequence[str | Treatment] | None = None,
     rank: RankRule | Mapping[str, RankRule] | None,
@@ -44,6 +44,9 @@ def check_asked(
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
+    if method is None:
+        by_loss = budget is not None and calibrated
+        method = AUTO if by_loss or methods is not None else TTPWT().name
     treatments = read_methods(method, methods, ranked=rank is not None)
     if type(round_to) is not int or round_to < 1:
         raise TensorpressError(

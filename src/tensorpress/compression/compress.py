@@ -46,7 +46,7 @@ def compress(
     net: nn.Module | Account,
     example_inputs: ExampleInputs,
     *,
-    method: str | Treatment | Criterion = AUTO,
+    method: str | Treatment | Criterion | None = None,
     methods: Sequence[str | Treatment] | None = None,
     rank: RankRule | Mapping[str, RankRule] | None = None,
     budget: Budget | None = None,
@@ -84,11 +84,11 @@ def compress(
             ``inplace``.
         example_inputs: what it takes: a tensor, arguments as a tuple, or keyword arguments as a
             mapping. Their values do not matter, their shapes do: one image gives MACs per image.
-        method: "auto", which with a budget takes the best form for each layer and with ``rank`` is
-            "ttpwt"; the name of one, such as "ttpwt", "spatial-svd" or "depthwise-separable"
-            (docs/method.md says what each is); "deep-k-means", "tt-conv" or "tt-conv-naive"; a
-            criterion of :func:`prune`; or an object, such as ``tp.methods.Tucker2()`` or one's own
-            (docs/own-method.md).
+        method: "auto", which under a budget takes the best form for each layer and is the default
+            where there are a budget and images; "ttpwt", the default elsewhere; the name of
+            another, such as "spatial-svd" or "depthwise-separable" (docs/method.md says what each
+            is); "deep-k-means", "tt-conv" or "tt-conv-naive"; a criterion of :func:`prune`; or an
+            object, such as ``tp.methods.Tucker2()`` or one's own (docs/own-method.md).
         methods: what "auto" chooses from, such as ("ttpwt", "spatial-svd").
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.

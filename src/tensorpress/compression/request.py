@@ -74,7 +74,7 @@ class Request:
         rank: a rule, or a mapping from names or patterns of layers to rules.
         budget: instead of ``rank``.
         include, exclude: names and patterns; a module is kept as its kind, "<Conv2d>".
-        method: its name; with a rank rule "auto" is "ttpwt".
+        method: its name; None for "auto" where there are a budget and images, else "ttpwt".
         methods: what "auto" chooses from; None for all forms.
         seed: of all randomness; that of a calibration is in its ``recovery``.
         calibration: None without images.
@@ -132,12 +132,13 @@ class Request:
             panel=LAYERS,
         ),
     )
-    method: str = field(
-        default=AUTO,
+    method: str | None = field(
+        default=None,
         metadata=option(
             "--method",
             help=f"How layers are treated: {AUTO} takes the best form for each layer under a "
-            f"budget, and ttpwt otherwise; or {', '.join(METHODS)}; or the criterion by which "
+            "budget, and is the default where there are a budget and images; or "
+            f"{', '.join(METHODS)}; or the criterion by which "
             f"filters are pruned to a budget: {', '.join(CRITERIA)}.",
             panel=PANEL,
         ),
@@ -157,7 +158,10 @@ class Request:
     def __post_init__(self) -> None:
         if isinstance(self.rank, Mapping):
             object.__setattr__(self, "rank", dict(self.rank))
-        if self.method == AUTO and self.rank is not None and self.methods is None:
+        by_loss = self.budget is not None and self.calibration is not None
+        if self.method is None and (self.methods is not None or by_loss):
+            object.__setattr__(self, "method", AUTO)
+        elif self.method in (None, AUTO) and self.rank is not None:
             object.__setattr__(self, "method", TTPWT().name)
         object.__setattr__(self, "settings", to_json(self.settings))
 

@@ -62,7 +62,7 @@ sayable = st.builds(
     skip_first=st.booleans(),
     linear=st.booleans(),
     balance=st.booleans(),
-    method=st.sampled_from(["auto", "ttpwt", "tucker2", "cp"]),
+    method=st.sampled_from([None, "auto", "ttpwt", "tucker2", "cp"]),
     methods=st.none() | st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple),
 )
 """What options can ask for."""
@@ -76,7 +76,7 @@ requests = st.builds(
     skip_first=st.booleans(),
     linear=st.booleans(),
     balance=st.booleans(),
-    method=st.just("auto") | st.text(min_size=1),
+    method=st.none() | st.text(min_size=1),
     methods=st.none() | names,
     seed=st.none() | seeds,
     calibration=st.none() | st.builds(Calibration, st.integers(16, 10**6), recoveries),

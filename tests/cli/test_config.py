@@ -48,7 +48,7 @@ def test_the_words_of_a_request_ask_for_it(request: Request) -> None:
     assert asked_by(words) == request
 
 
-@pytest.mark.parametrize("opposite", [(), ("--skip-first", "--no-balance", "--method", "auto")])
+@pytest.mark.parametrize("opposite", [(), ("--skip-first", "--no-balance")])
 def test_no_word_is_needed_for_a_default(opposite: tuple[str, ...]) -> None:
     assert asked_by(list(opposite)) == Request()
 
@@ -103,7 +103,9 @@ def test_options_win_over_the_file(
 def test_one_option_of_a_budget_leaves_the_others(tensorpress: Command, tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("budget = {params = 4, macs = 1.5}")
     assert tensorpress(*OWN, "--config", "b.toml", "--budget-params", "2", "-o", "OUT").code == 0
-    assert request_of(tmp_path / "OUT") == Request(budget=tp.Budget(params=2.0, macs=1.5))
+    assert request_of(tmp_path / "OUT") == Request(
+        method="ttpwt", budget=tp.Budget(params=2.0, macs=1.5)
+    )
     assert tensorpress(*OWN, "--config", "b.toml", "--energy", "0.5", "-o", "OUT").code == 0
     assert request_of(tmp_path / "OUT") == Request(method="ttpwt", rank=tp.Energy(0.5))
 
@@ -123,11 +125,11 @@ def test_calibration_of_a_file(tensorpress: Command, tmp_path: Path) -> None:
         tensorpress(*own, *shape), "--config c.json asks for calibration on 20 images: give .*--cal"
     )
     assert tensorpress(*own, *shape, "--calibrate", "digits", "-o", "OUT").code == 0
-    assert request_of(tmp_path / "OUT") == asked
+    assert request_of(tmp_path / "OUT") == replace(asked, method="auto")
     options = ("--calibration-images", "24", "--no-recover")
     assert tensorpress(*own, *shape, "--calibrate", "digits", *options, "-o", "OUT").code == 0
     closed = Calibration(24, tp.Recovery(distil_epochs=0))
-    assert request_of(tmp_path / "OUT") == replace(asked, calibration=closed)
+    assert request_of(tmp_path / "OUT") == replace(asked, method="auto", calibration=closed)
 
 
 WRONG: dict[str, tuple[str, str, str]] = {

@@ -87,13 +87,15 @@ def test_unreachable_names_the_best(net: nn.Module, budget: tp.Budget) -> None:
 
 def test_unreachable_by_any_form_names_the_best_of_what_was_considered(net: nn.Module) -> None:
     with pytest.raises(tp.TensorpressError, match="cannot be reached") as caught:
-        tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=1e4), include=["1"])
+        tp.compress(
+            net, torch.zeros(IMAGE), method="auto", budget=tp.Budget(params=1e4), include=["1"]
+        )
     message = str(caught.value)
     assert "with the smallest ranks that were considered" in message
     found = re.search(r"PCR is ([\d.]+) and FCR ([\d.]+)\.", message)
     assert found is not None
     reachable = tp.Budget(params=float(found[1]) - 0.01)
-    result = tp.compress(net, torch.zeros(IMAGE), budget=reachable, include=["1"])
+    result = tp.compress(net, torch.zeros(IMAGE), method="auto", budget=reachable, include=["1"])
     assert result.pcr == pytest.approx(float(found[1]), abs=0.01)
 
 

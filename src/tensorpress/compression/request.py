@@ -158,12 +158,17 @@ class Request:
     def __post_init__(self) -> None:
         if isinstance(self.rank, Mapping):
             object.__setattr__(self, "rank", dict(self.rank))
-        by_loss = self.budget is not None and self.calibration is not None
-        if self.method is None and (self.methods is not None or by_loss):
-            object.__setattr__(self, "method", AUTO)
-        elif self.method in (None, AUTO) and self.rank is not None:
-            object.__setattr__(self, "method", TTPWT().name)
         object.__setattr__(self, "settings", to_json(self.settings))
+
+    @property
+    def treated_by(self) -> str:
+        """The method that it comes to, by name: "auto" or one."""
+        by_loss = self.budget is not None and self.calibration is not None
+        if self.methods is not None or (self.method is None and by_loss):
+            return AUTO
+        if self.method is None or (self.method == AUTO and self.rank is not None):
+            return TTPWT().name
+        return self.method
 
     @classmethod
     def of(

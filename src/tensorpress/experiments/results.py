@@ -70,7 +70,7 @@ def method_of(request: Request, finetune: Recipe, *, distilled: bool) -> str:
     if request.calibration:
         marks.insert(0, f", calibrated on {request.calibration.images:,} images")
     marks += [f", {NAMES[finetune.optimizer]}"] * (finetune.optimizer != "sgd")
-    return f"{(request.method or 'ttpwt').upper()} {rule}{''.join(marks)}"
+    return f"{request.treated_by.upper()} {rule}{''.join(marks)}"
 
 
 def markdown(results: list[Result]) -> str:

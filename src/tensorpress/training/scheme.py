@@ -73,7 +73,7 @@ def run_scheme(
         tuned = stages.finetuned(session, start, finetune, teacher)
         control = stages.dense_control(session, finetune) if dense_control else None
         return {
-            "method": request.method or "ttpwt",
+            "method": request.treated_by,
             "balance": request.balance,
             "distilled": distillation is not None,
             "pcr": small["pcr"],

@@ -44,7 +44,7 @@ def test_the_papers_rows_are_marked_as_printed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--methods", "ttpwt,magic"), "there is no 'magic'; there is ttpwt"),
+        (("--methods", "ttpwt,magic"), "there is no 'magic'; there is auto, ttpwt"),
         (("--budget-macs", "4,x"), "--budget-macs: 'x' is no number"),
         (("--lr", "-1", "--epochs", "1"), "lr"),
     ],

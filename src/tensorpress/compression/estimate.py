@@ -62,8 +62,8 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     f = ``FITTING`` sum(P^3) / MACs:
 
     - looking at what layers are fed: N_f + p
-    - measuring layers: f + b N_m (1 + 3 L)
-    - reconstructing: N_f + b N_f L / 2 + p + f, as a layer is reached half way on average
+    - measuring layers: f + b N_m (2 + 3 L / 2), as a layer stands half way on average
+    - reconstructing: N_f + b N_f + p + f
     - batch-norm statistics: (3 + b) N
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
 
@@ -77,11 +77,11 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     if recovery.data_aware:
         passes["looking at what layers are fed"] = fitted + products
     if work.measures:
-        runs = 1 + MEASURED * layers
+        runs = 2 + MEASURED * layers / 2
         passes["measuring layers"] = fits + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
-        reached = ON_BATCH_STATISTICS * fitted * layers / 2
-        passes["reconstructing"] = work.networks * (fitted + reached + products + fits)
+        walked = (1 + ON_BATCH_STATISTICS) * fitted
+        passes["reconstructing"] = work.networks * (walked + products + fits)
     if recovery.statistics:
         passes["batch-norm statistics"] = work.networks * (3 + ON_BATCH_STATISTICS) * work.images
     if recovery.distil_epochs:

@@ -5,7 +5,7 @@ PY := .venv/bin/python
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-artifacts bench-decompose bench-data bench-speed bench-training clean
+.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-artifacts bench-decompose bench-data bench-speed bench-training clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -76,6 +76,10 @@ bench-speed: .venv/.dev
 NET ?= resnet56
 bench-calibrate: .venv/.dev
 	$(PY) benchmarks/calibrate.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
+
+# ARGS='-o OUT' for the folder; '-o OUT --time 1,128' times what is there.
+bench-forms: .venv/.dev
+	$(PY) benchmarks/forms.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
 
 clean:
 	rm -rf .venv .venv-lowest

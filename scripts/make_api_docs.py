@@ -15,6 +15,12 @@ from tensorpress.compression import KMeansRegulariser
 from tensorpress.compression.explore import Exploration, Point
 from tensorpress.compression.least_loss import Option
 from tensorpress.compression.measured import MeasuredLayer
+from tensorpress.decompose.second_moments import (
+    PlainMoments,
+    SampledMoments,
+    SecondMoments,
+    WholeMoments,
+)
 from tensorpress.deploy import (
     Benchmark,
     Cell,
@@ -52,6 +58,7 @@ GIVEN = (
     *(Exploration, Point, MeasuredLayer, Option),
     *(ExportReport, Check, Manifest),
     *(PlanTable, PlanRow, Execution, Benchmark, Cell),
+    *(SecondMoments, PlainMoments, WholeMoments, SampledMoments),
     KMeansRegulariser,
 )
 BESIDE = (read_manifest, interleaved_seconds, benchmark)

@@ -19,6 +19,8 @@ from tensorpress.training.loop import fit
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 BUDGET = tp.Budget(macs=1.5)
+SOME = ("ttpwt", "input-svd")
+"""Two forms to choose from, as more take the longer and no other path."""
 CPU = Place(torch.device("cpu"))
 
 
@@ -73,14 +75,17 @@ def explore(net: nn.Module) -> None:
     def score(model: nn.Module) -> float:
         return float(model(images(2)).detach().sum())
 
-    tp.explore(net, IMAGE, images(), ratios=[1.2, 1.5], score=score, progress=False)
+    tp.explore(net, IMAGE, images(), methods=SOME, ratios=[1.2, 1.5], score=score, progress=False)
 
 
 STAGES: dict[str, Callable[[nn.Module], None]] = {
-    "a budget": lambda net: compress(net, budget=BUDGET),
+    "a budget": lambda net: compress(net, methods=SOME, budget=BUDGET),
     "a rank": lambda net: compress(net, rank=tp.Energy(0.5)),
     "one threshold": lambda net: compress(
-        net, budget=BUDGET, recover=tp.Recovery(allocate=False, reconstruct=False, distil_epochs=1)
+        net,
+        method="ttpwt",
+        budget=BUDGET,
+        recover=tp.Recovery(allocate=False, reconstruct=False, distil_epochs=1),
     ),
     "pruned": lambda net: compress(net, method="taylor", budget=BUDGET),
     "in place": lambda net: compress(

@@ -48,7 +48,7 @@ def test_the_words_of_a_request_ask_for_it(request: Request) -> None:
     assert asked_by(words) == request
 
 
-@pytest.mark.parametrize("opposite", [(), ("--skip-first", "--no-balance", "--method", "ttpwt")])
+@pytest.mark.parametrize("opposite", [(), ("--skip-first", "--no-balance", "--method", "auto")])
 def test_no_word_is_needed_for_a_default(opposite: tuple[str, ...]) -> None:
     assert asked_by(list(opposite)) == Request()
 
@@ -83,6 +83,7 @@ def test_options_win_over_the_file(
     options: str, changes: dict[str, Any], suffix: str, tensorpress: Command, tmp_path: Path
 ) -> None:
     asked = Request(
+        method="ttpwt",
         rank={"4": tp.Energy(0.4), "*": tp.Ranks(4, 5, 4)},
         exclude=("7",),
         skip_first=False,
@@ -90,7 +91,7 @@ def test_options_win_over_the_file(
     )
     (tmp_path / "request.json").write_text(json.dumps(asked.to_dict()))
     (tmp_path / "request.toml").write_text(
-        'exclude = ["7"]\nskip_first = false\nbalance = true\n'
+        'method = "ttpwt"\nexclude = ["7"]\nskip_first = false\nbalance = true\n'
         '[rank."4"]\nrule = "Energy"\ntau = 0.4\n'
         '[rank."*"]\nrule = "Ranks"\nvalues = [4, 5, 4]\n'
     )
@@ -104,7 +105,7 @@ def test_one_option_of_a_budget_leaves_the_others(tensorpress: Command, tmp_path
     assert tensorpress(*OWN, "--config", "b.toml", "--budget-params", "2", "-o", "OUT").code == 0
     assert request_of(tmp_path / "OUT") == Request(budget=tp.Budget(params=2.0, macs=1.5))
     assert tensorpress(*OWN, "--config", "b.toml", "--energy", "0.5", "-o", "OUT").code == 0
-    assert request_of(tmp_path / "OUT") == Request(rank=tp.Energy(0.5))
+    assert request_of(tmp_path / "OUT") == Request(method="ttpwt", rank=tp.Energy(0.5))
 
 
 def test_calibration_of_a_file(tensorpress: Command, tmp_path: Path) -> None:
@@ -218,7 +219,8 @@ def test_a_config_of_before_is_read(
     tensorpress(*RUN)
     calibration = Calibration(32, tp.Recovery(distil_epochs=0))
     budget = tp.Budget(params=4)
-    assert asked == [Request(budget=budget, exclude=("b",), calibration=calibration)]
+    wanted = Request(method="ttpwt", budget=budget, exclude=("b",), calibration=calibration)
+    assert asked == [wanted]
 
 
 def test_the_command_is_recorded_and_reported(tensorpress: Command, tmp_path: Path) -> None:

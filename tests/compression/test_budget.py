@@ -37,7 +37,7 @@ BUDGETS = [tp.Budget(params=3), tp.Budget(params=4, macs=2), tp.Budget(params=2,
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
 def test_budget_is_reached_with_the_highest_threshold(net: nn.Module, budget: tp.Budget) -> None:
     x = torch.zeros(IMAGE)
-    result = tp.compress(net, x, budget=budget)
+    result = tp.compress(net, x, method="ttpwt", budget=budget)
     cost = tp.count(result.model, x)
     assert result.params_before / cost.params >= (budget.params or 0)
     assert result.macs_before / cost.macs >= (budget.macs or 0)
@@ -62,8 +62,10 @@ def test_budget_is_reached_with_the_highest_threshold(net: nn.Module, budget: tp
     assert higher < error(found) <= at(highest)[1]
 
 
-def test_met_without_doing_anything(net: nn.Module) -> None:
-    result = tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=1, macs=1))
+@pytest.mark.parametrize("method", ["auto", "ttpwt"])
+def test_met_without_doing_anything(net: nn.Module, method: str) -> None:
+    budget = tp.Budget(params=1, macs=1)
+    result = tp.compress(net, torch.zeros(IMAGE), method=method, budget=budget, include=["1"])
     assert (result.pcr, result.fcr) == (1.0, 1.0)
     assert all(row.ranks is None for row in result.layers)
 
@@ -71,7 +73,7 @@ def test_met_without_doing_anything(net: nn.Module) -> None:
 @pytest.mark.parametrize("budget", [tp.Budget(params=1e4), tp.Budget(macs=1e4, params=2)])
 def test_unreachable_names_the_best(net: nn.Module, budget: tp.Budget) -> None:
     with pytest.raises(tp.TensorpressError, match="cannot be reached") as caught:
-        tp.compress(net, torch.zeros(IMAGE), budget=budget)
+        tp.compress(net, torch.zeros(IMAGE), method="ttpwt", budget=budget)
     message = str(caught.value)
     assert str(budget) in message
     found = re.search(r"PCR is ([\d.]+) and FCR ([\d.]+)\.", message)
@@ -79,16 +81,30 @@ def test_unreachable_names_the_best(net: nn.Module, budget: tp.Budget) -> None:
     lowest = tp.compress(net, torch.zeros(IMAGE), rank=tp.Ranks(1, 1, 1))
     assert found.groups() == (f"{lowest.pcr:.2f}", f"{lowest.fcr:.2f}")
     reachable = tp.Budget(params=lowest.pcr, macs=lowest.fcr)
-    assert tp.compress(net, torch.zeros(IMAGE), budget=reachable).pcr == lowest.pcr
+    at_lowest = tp.compress(net, torch.zeros(IMAGE), method="ttpwt", budget=reachable)
+    assert at_lowest.pcr == lowest.pcr
+
+
+def test_unreachable_by_any_form_names_the_best_of_what_was_considered(net: nn.Module) -> None:
+    with pytest.raises(tp.TensorpressError, match="cannot be reached") as caught:
+        tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=1e4), include=["1"])
+    message = str(caught.value)
+    assert "with the smallest ranks that were considered" in message
+    found = re.search(r"PCR is ([\d.]+) and FCR ([\d.]+)\.", message)
+    assert found is not None
+    reachable = tp.Budget(params=float(found[1]) - 0.01)
+    result = tp.compress(net, torch.zeros(IMAGE), budget=reachable, include=["1"])
+    assert result.pcr == pytest.approx(float(found[1]), abs=0.01)
 
 
 def test_budget_over_excluded_layers_counts_the_whole_network(net: nn.Module) -> None:
     exclude = [str(n) for n in range(1, 12)]
     exclude = [name for name in exclude if isinstance(net.get_submodule(name), nn.Conv2d)]
-    result = tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=1.5), exclude=exclude)
+    given: dict[str, Any] = {"method": "ttpwt", "exclude": exclude}
+    result = tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=1.5), **given)
     assert result.pcr >= 1.5
     with pytest.raises(tp.TensorpressError, match="exclude fewer"):
-        tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=4), exclude=exclude)
+        tp.compress(net, torch.zeros(IMAGE), budget=tp.Budget(params=4), **given)
 
 
 def test_nothing_to_decompose_reaches_nothing(net: nn.Module) -> None:

@@ -10,6 +10,8 @@ import tensorpress as tp
 from tensorpress.layers import DECOMPOSITIONS, Blocks, Factorized
 
 RIVALS = [name for name in DECOMPOSITIONS if name != "ttpwt"]
+ONE_ORDER = [name for name in RIVALS if not name.endswith("-reversed")]
+"""For what takes long: a train with its axes in the other order shares all code with the first."""
 IMAGE = torch.zeros(1, 3, 10, 10)
 SLOW = ("cp", "depthwise-separable")
 """They look for a rank at every threshold that is measured."""
@@ -45,7 +47,7 @@ def images(count: int = 256) -> Tensor:
     return torch.randn(count, 3, 10, 10, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("method", RIVALS)
+@pytest.mark.parametrize("method", ONE_ORDER)
 def test_budgets_are_met_and_the_account_is_counted(method: str) -> None:
     budget = tp.Budget(params=1.01, macs=1.05) if method in SLOW else tp.Budget(1.2, 1.6)
     include = ["5"] if method in SLOW else None
@@ -62,9 +64,9 @@ def test_budgets_are_met_and_the_account_is_counted(method: str) -> None:
     assert result.request["method"] == method
 
 
-@pytest.mark.parametrize("method", RIVALS)
+@pytest.mark.parametrize("method", ONE_ORDER)
 def test_a_file_gives_the_same_network_back(method: str, tmp_path: Path) -> None:
-    rule = tp.RelativeError(0.5)
+    rule = tp.Ranks(8) if method in SLOW else tp.RelativeError(0.5)
     result = tp.compress(net(), IMAGE, method=method, rank=rule, linear=True, balance=True)
     tp.save(result, tmp_path / "net.tp")
     loaded = tp.load(tmp_path / "net.tp", into=net(1)).eval()
@@ -88,24 +90,25 @@ def output_error(model: nn.Module, original: nn.Module) -> float:
         return float((model.eval()(images()) - wanted).norm() / (wanted - wanted.mean(0)).norm())
 
 
-@pytest.mark.parametrize("method", RIVALS)
+@pytest.mark.parametrize("method", ONE_ORDER)
 def test_layers_are_reconstructed_from_images(method: str) -> None:
-    """Of plain factors at the same ranks, those of kernels fitted to the original answer closer."""
-    rank = tp.Ranks(8) if method in SLOW else tp.Energy(0.8)
+    """At the ranks of plain factors, those of kernels fitted to the original answer closer."""
     original = net()
-    plain = tp.compress(original, IMAGE, method=method, rank=rank)
+    rule = tp.Ranks(8) if method in SLOW else tp.Energy(0.8)
+    plain = tp.compress(original, IMAGE, method=method, rank=rule)
+    ranks = {row.name: tp.Ranks(*row.ranks) for row in plain.layers if row.ranks}
     errors = []
-    for reconstruct in (False, True):
-        recovery = tp.Recovery(reconstruct=reconstruct, distil_epochs=0)
+    for steps in ({"data_aware": False, "reconstruct": False}, {}):
+        recovery = tp.Recovery(distil_epochs=0, **steps)
         result = tp.compress(
-            original, IMAGE, method=method, rank=rank, calibration=images(), recover=recovery
+            original, IMAGE, method=method, rank=ranks, calibration=images(), recover=recovery
         )
         assert [row.ranks for row in result.layers] == [row.ranks for row in plain.layers]
         errors.append(output_error(result.model, original))
     assert errors[1] < errors[0]
 
 
-@pytest.mark.parametrize("method", [name for name in RIVALS if name not in SLOW])
+@pytest.mark.parametrize("method", [name for name in ONE_ORDER if name not in SLOW])
 def test_budgets_are_spread_and_networks_distilled_with_images(method: str) -> None:
     original, budget = net(), tp.Budget(macs=1.7)
     plain = tp.compress(original, IMAGE, method=method, budget=budget)
@@ -153,7 +156,7 @@ def test_a_rule_that_a_method_does_not_understand(rank: tp.SingularSum) -> None:
     )
 
 
-@pytest.mark.parametrize("method", RIVALS)
+@pytest.mark.parametrize("method", ONE_ORDER)
 def test_depthwise_layers_stay_and_the_account_says_so(method: str) -> None:
     made = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3))
     rank = tp.Ranks(2) if method in SLOW else tp.Energy(0.5)

@@ -84,7 +84,7 @@ def test_requests_of_earlier_files_are_read(name: str) -> None:
 DAMAGED: dict[str, tuple[Any, str]] = {
     "a list": ([], "the request is .*an object"),
     "a text": ("Energy(tau=0.8)", "the request is"),
-    "later": ({"version": 2}, "version is 2: .*up to version 1"),
+    "later": ({"version": 3}, "version is 3: .*up to version 2"),
     "no version": ({"version": None}, "version is None"),
     "version true": ({"version": True}, "version is True"),
     "unknown key": ({"ranks": [1]}, "'ranks' is no key of it; there is: version, rank"),

@@ -134,7 +134,11 @@ def test_a_method_that_failed_is_tried_again(tmp_path, monkeypatch):
     assert [Row(**row) for row in rows] == [good]
 
 
-@pytest.mark.parametrize("method", COMPARED)
+ONE_ORDER = [name for name in COMPARED if not name.endswith("-reversed")]
+"""A train with its axes in the other order shares all code with the first."""
+
+
+@pytest.mark.parametrize("method", ONE_ORDER)
 def test_every_method_gives_an_account_at_the_budget(method):
     net, data = tiny()
     account = compressed(net, data, ASKED, method, tp.Budget(macs=1.4))
@@ -144,7 +148,7 @@ def test_every_method_gives_an_account_at_the_budget(method):
 
 
 def test_all_methods_are_decompositions_and_criteria():
-    assert (*DECOMPOSITIONS, *CRITERIA) == COMPARED
+    assert ("auto", *DECOMPOSITIONS, *CRITERIA) == COMPARED
 
 
 def test_taylor_sees_training_images_with_their_labels():

@@ -60,9 +60,9 @@ def test_markdown_has_a_row_a_result_and_says_what_was_not_run() -> None:
     ("compression", "optimizer", "distilled", "words"),
     [
         (Request(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
-        (Request(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
+        (Request(budget=Budget(params=4)), "muon", True, "AUTO at PCR 4, distilled, Muon"),
         (
-            Request(budget=Budget(params=4, macs=3), balance=True),
+            Request(method="ttpwt", budget=Budget(params=4, macs=3), balance=True),
             "adamw",
             True,
             "TTPWT at PCR 4 and FCR 3, balanced, distilled, AdamW",

@@ -12,10 +12,18 @@ from tensorpress.layers.chain_widths import chain_ends, is_rebuilt, may_narrow
 
 RANKS: dict[str, tuple[int, ...]] = {
     "ttpwt": (3, 4, 5),
+    "ttpwt-reversed": (3, 4, 5),
+    "pointwise-spatial": (3, 4),
+    "pointwise-spatial-reversed": (3, 4),
+    "spatial-pointwise": (4, 3),
+    "spatial-pointwise-reversed": (4, 3),
     "tucker2": (3, 4),
     "cp": (5,),
     "spatial-svd": (4,),
+    "spatial-svd-reversed": (4,),
     "channel-svd": (4,),
+    "input-svd": (3,),
+    "depthwise-separable": (5,),
     "hierarchical-tucker": (3, 2, 4, 2, 3),
     "tensor-ring": (2, 2, 3, 3),
     "tt": (2, 3, 3),

@@ -27,13 +27,15 @@ from tensorpress.layers.methods import Factorization
 
 RIVALS = [name for name in DECOMPOSITIONS if name != "ttpwt"]
 RIVAL = st.sampled_from(RIVALS)
+ONE_ORDER = [name for name in RIVALS if not name.endswith("-reversed")]
+"""For what takes long: a train with its axes in the other order shares all code with the first."""
 PLAIN = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
     nn.Linear,
 )
 EXAMPLES = settings(PROPERTY, max_examples=80)
-"""Ten or so of each method, all on layers of their own."""
+"""Five or so of each method, all on layers of their own."""
 LAYERS = {
     "Conv1d": (nn.Conv1d(6, 8, 3, stride=2, padding=1), (2, 6, 9)),
     "Conv2d": (
@@ -117,7 +119,7 @@ def test_the_cost_is_torch_s_count(method: str, case: Case, tau: float) -> None:
     assert predicted == counted
 
 
-@pytest.mark.parametrize("method", RIVALS)
+@pytest.mark.parametrize("method", ONE_ORDER)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_children_copies_and_exports(method: str, kind: str) -> None:
     torch.manual_seed(0)
@@ -165,6 +167,11 @@ def test_blocks_compile_and_export_for_any_batch(method: str) -> None:
 
 
 SUBLAYERS = {
+    "ttpwt-reversed": ((4, 6, 7), [(4, 8, 1, 1), (6, 4, 1, 5), (7, 6, 3, 1), (16, 7, 1, 1)]),
+    "pointwise-spatial": ((4, 6), [(4, 8, 1, 1), (6, 4, 3, 1), (16, 6, 1, 5)]),
+    "pointwise-spatial-reversed": ((4, 6), [(4, 8, 1, 1), (6, 4, 1, 5), (16, 6, 3, 1)]),
+    "spatial-pointwise": ((4, 6), [(4, 8, 3, 1), (6, 4, 1, 5), (16, 6, 1, 1)]),
+    "spatial-pointwise-reversed": ((4, 6), [(4, 8, 1, 5), (6, 4, 3, 1), (16, 6, 1, 1)]),
     "tucker2": ((4, 6), [(4, 8, 1, 1), (6, 4, 3, 5), (16, 6, 1, 1)]),
     "cp": ((7,), [(7, 8, 1, 1), (7, 1, 3, 1), (7, 1, 1, 5), (16, 7, 1, 1)]),
     "kronecker": ((3, 4, 2), [(3 * 4, 4, 3, 5), (4, 2 * 3, 1, 1)]),
@@ -175,7 +182,10 @@ SUBLAYERS = {
         [(6, 8, 1, 1), (1, 1, 3, 1), (6, 6, 1, 1), (2, 1, 1, 5), (5, 6 * 2, 1, 1), (16, 5, 1, 1)],
     ),
     "spatial-svd": ((5,), [(5, 8, 3, 1), (16, 5, 1, 5)]),
+    "spatial-svd-reversed": ((5,), [(5, 8, 1, 5), (16, 5, 3, 1)]),
     "channel-svd": ((5,), [(5, 8, 3, 5), (16, 5, 1, 1)]),
+    "input-svd": ((5,), [(5, 8, 1, 1), (16, 5, 3, 5)]),
+    "depthwise-separable": ((9,), [(9, 8, 1, 1), (9, 1, 3, 5), (16, 9, 1, 1)]),
 }
 
 
@@ -203,6 +213,16 @@ UNIT: dict[str, list[tuple[tuple[int, ...], ...]]] = {
     "spatial-svd": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
     "channel-svd": [((1, 1), (4,), (4,))],
     "cp": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
+    "ttpwt-reversed": [
+        ((1, 3), (5, 4, 3), (5, 3)),
+        ((3, 1), (5, 4, 3), (4, 3)),
+        ((1, 1), (5, 4, 3), (3,)),
+    ],
+    "pointwise-spatial": [((1, 3), (4, 3), (3,)), ((3, 1), (3, 4), (3,)), ((1, 1), (4, 3), (3,))],
+    "spatial-pointwise": [((1, 3), (4, 3), (3,)), ((3, 1), (3, 4), (3,)), ((1, 1), (4, 3), (3,))],
+    "spatial-svd-reversed": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
+    "input-svd": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
+    "depthwise-separable": [((1, 3), (4,), (4,)), ((1, 1), (4,), (4,))],
 }
 
 
@@ -230,6 +250,11 @@ def test_ranks_over_their_bounds_are_lowered_and_it_is_told(method: str) -> None
 
 UNDERSTOOD = {
     "ttpwt": {Energy, SingularSum, RelativeError, Ranks},
+    "ttpwt-reversed": {Energy, SingularSum, RelativeError, Ranks},
+    "pointwise-spatial": {Energy, SingularSum, RelativeError, Ranks},
+    "pointwise-spatial-reversed": {Energy, SingularSum, RelativeError, Ranks},
+    "spatial-pointwise": {Energy, SingularSum, RelativeError, Ranks},
+    "spatial-pointwise-reversed": {Energy, SingularSum, RelativeError, Ranks},
     "tucker2": {Energy, SingularSum, RelativeError, VBMF, Ranks},
     "cp": {Energy, RelativeError, Ranks},
     "kronecker": {Energy, SingularSum, RelativeError, Ranks},
@@ -237,7 +262,10 @@ UNDERSTOOD = {
     "tensor-ring": {Energy, SingularSum, RelativeError, Ranks},
     "hierarchical-tucker": {Energy, SingularSum, RelativeError, Ranks},
     "spatial-svd": {Energy, SingularSum, RelativeError, VBMF, Ranks},
+    "spatial-svd-reversed": {Energy, SingularSum, RelativeError, VBMF, Ranks},
     "channel-svd": {Energy, SingularSum, RelativeError, VBMF, Ranks},
+    "input-svd": {Energy, SingularSum, RelativeError, VBMF, Ranks},
+    "depthwise-separable": {Energy, RelativeError, Ranks},
 }
 
 
@@ -258,6 +286,11 @@ def test_rules_are_understood_or_refused_in_one_line(method: str, rule: Energy) 
 
 
 WRONG = {
+    "ttpwt-reversed": ((1, 2), "order 4 takes 3"),
+    "pointwise-spatial": ((1, 2, 3), "order 3 takes 2"),
+    "pointwise-spatial-reversed": ((1,), "order 3 takes 2"),
+    "spatial-pointwise": ((1, 2, 3), "order 3 takes 2"),
+    "spatial-pointwise-reversed": ((1,), "order 3 takes 2"),
     "tucker2": ((1, 2, 3), "3 ranks"),
     "cp": ((1, 2), "takes 1"),
     "kronecker": ((4,), "takes 3 ranks"),
@@ -265,7 +298,10 @@ WRONG = {
     "tensor-ring": ((1, 2, 3), "takes 4"),
     "hierarchical-tucker": ((1, 2, 3), "order 4 takes 5"),
     "spatial-svd": ((1, 2), "2 ranks"),
+    "spatial-svd-reversed": ((1, 2), "2 ranks"),
     "channel-svd": ((1, 2, 3), "3 ranks"),
+    "input-svd": ((1, 2), "2 ranks"),
+    "depthwise-separable": ((1, 2), "takes 1"),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress import artifacts, compression
 from tensorpress.cli import options, request_options
@@ -21,14 +21,16 @@ from tensorpress.cli.inputs import (
     required_net,
 )
 from tensorpress.cli.output import output_folder
+from tensorpress.compression import Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
+from tensorpress.data import unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
-from tensorpress.training import evaluate
+from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, evaluate
 
 Output = Annotated[
     Path | None,
@@ -77,7 +79,13 @@ def compress(
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
-    if asked.calibration is not None and calibrate is None:
+    needs_score = asked.budget is not None and asked.budget.needs_score
+    if needs_score and images.data is None:
+        raise TensorpressError(
+            f"{asked.budget} is of accuracy: give images with labels by --data, of which training "
+            "images are held back to measure it on."
+        )
+    if asked.calibration is not None and calibrate is None and not needs_score:
         raise TensorpressError(
             f"--config {config} asks for calibration on {asked.calibration.images} images: give "
             "some with --calibrate."
@@ -92,20 +100,41 @@ def compress(
             input_shape=input_shape,
             calibrate=calibrate,
         )
-        unlabelled = read_calibration(calibrate, most, inputs)
+        unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         result = compression.compress(
             network,
             torch.zeros(1, *inputs.shape),
             calibration=unlabelled,
             recover=how,
+            score=score,
             **asked.arguments(),
         )
         typer.echo(str(result))
+        if score is not None:
+            typer.echo(f"drop: of the {score}")
         facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
     typer.echo(_next(inputs, output, images.data, weights, _hints(treated, unlabelled is not None)))
+
+
+def _calibration(
+    asked: Request, inputs: Inputs, calibrate: str | None, most: int, data: str | None
+) -> tuple[Tensor | None, AccuracyApart | None]:
+    """Images to calibrate on, and a score where the budget is of one.
+
+    The score is the accuracy on training images that are held back. Calibration takes others: of
+    --calibrate, or where that is left out or is the same data, of those.
+    """
+    if asked.budget is None or not asked.budget.needs_score:
+        return read_calibration(calibrate, most, inputs), None
+    assert inputs.data is not None
+    assert data is not None
+    score = AccuracyApart.of(inputs.data, MOST_TO_JUDGE)
+    if calibrate is None or Path(calibrate).resolve() == Path(data).resolve():
+        return unlabelled_of(score.data, most=most), score
+    return read_calibration(calibrate, most, inputs), score
 
 
 def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:

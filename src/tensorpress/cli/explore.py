@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
 
 from tensorpress.charts import can_plot
 from tensorpress.cli import options, request_options
@@ -17,10 +16,9 @@ from tensorpress.cli.output import output_folder
 from tensorpress.compression.exploration_chart import plot_exploration
 from tensorpress.compression.explore import RATIOS, Exploration
 from tensorpress.compression.explore import explore as explore_network
-from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
-from tensorpress.training import evaluate
+from tensorpress.training import AccuracyApart
 
 MOST_HELD_BACK = 1000
 USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
@@ -71,32 +69,24 @@ def explore(
             raise TensorpressError(
                 "--calibrate is missing: give images without labels, as a folder or by name."
             )
-        held = None if inputs.data is None else _held_back(inputs.data)
-
-        def accuracy(model: nn.Module) -> float:
-            assert held is not None
-            return evaluate(model, held).percent
-
+        score = None
+        if inputs.data is not None:
+            score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
         found = explore_network(
             network,
             torch.zeros(1, *inputs.shape),
             unlabelled,
             ratios=asked,
-            score=None if held is None else accuracy,
+            score=score,
             include=layers.include,
             exclude=layers.exclude,
             skip_first=layers.skip_first,
         )
         typer.echo(str(found))
-        if held is not None:
-            count = len(held.test)
-            typer.echo(f"\nscore: accuracy on {count} training images held back, in percent")
+        if score is not None:
+            typer.echo(f"\nscore: {score}, in percent")
         if output is not None:
             _write(output, found)
-
-
-def _held_back(data: Dataset) -> Dataset:
-    return data.hold_back(min(MOST_HELD_BACK, max(1, len(data.train) // 5)))
 
 
 def _write(output: Path, found: Exploration) -> None:

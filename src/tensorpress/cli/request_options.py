@@ -12,12 +12,13 @@ import typer
 from tensorpress import artifacts
 from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.compression import Budget, Recovery, Request
+from tensorpress.compression.budget import QUALITIES
 from tensorpress.compression.checks import check_request
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RULES, VBMF
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import METHODS, Treatment
-from tensorpress.settings import options_of, read_options
+from tensorpress.settings import given_by, options_of, read_options
 
 N = TypeVar("N")
 Config = Annotated[
@@ -49,7 +50,7 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     if base is not None and rules:
         base = dataclasses.replace(base, rank=None, budget=None)
     elif base is not None and budget:
-        base = dataclasses.replace(base, rank=None)
+        base = dataclasses.replace(base, rank=None, budget=_beside(base.budget, given))
     return read_options(Request, given, base)
 
 
@@ -126,6 +127,12 @@ def _parameters(kind: type) -> list[str]:
 
 def _amounts(kind: type) -> list[str]:
     return [it.option.parameter for it in options_of(kind) if not it.option.beside]
+
+
+def _beside(budget: Budget | None, given: Mapping[str, Any]) -> Budget | None:
+    """A file's budget, unless it is of quality and others are given, or the other way round."""
+    amounts = {*given, *(given_by(budget)[0] if budget else ())} & {*_amounts(Budget)}
+    return None if len(amounts) > 1 and amounts & {*QUALITIES} else budget
 
 
 def _not_one(given: str) -> TensorpressError:

@@ -14,7 +14,7 @@ from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
 from tensorpress.compression.calibration import FEWEST, read_recovery
-from tensorpress.compression.checks import starts_at_random
+from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.compression.request import Calibration
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
@@ -187,6 +187,9 @@ def run(
     request = dataclasses.replace(
         asked, calibration=Calibration(most, read_recovery(how)) if most else None
     )
+    if request.budget is not None:
+        scored = request.budget.needs_score
+        refuse_unjudged(request.budget, calibrated=request.calibration is not None, scored=scored)
     tuning = recipes.finetune.changed(
         **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
     )

@@ -12,11 +12,19 @@ from tensorpress.settings import option
 
 TIME = "A budget of time"
 TIMES = ("budget_speedup", "budget_ms")
+QUALITY = "A budget of quality"
+QUALITIES = ("keep_agreement", "keep_output_error", "max_drop")
+FIELDS = ("agreement", "output_error", "max_drop")
+""":data:`QUALITIES` as fields."""
+RUNTIME = "torch"
 
 
 @dataclass(frozen=True)
 class Budget:
     """What to reach, of the whole network; all that is given has to be.
+
+    Either ratios and times, or a quality, and then as small a network as has it is looked for; with
+    ``runtime`` as fast a one.
 
     Attributes:
         params: the least PCR, parameters before / after.
@@ -24,8 +32,14 @@ class Budget:
         speedup: the least speed over that of the network before, measured in ``runtime`` with both
             networks executed as :func:`tensorpress.plan` does it.
         milliseconds: the most time that the example inputs may take, measured in the same way.
-        runtime, threads: what time is measured in; by default as many threads as PyTorch uses.
+        runtime, threads: what time is measured in; by default PyTorch, and as many threads as it
+            uses.
         batch: at this batch size; by default at that of the example inputs.
+        agreement: the least share of held-back images that get the class that the network before
+            gives them.
+        output_error: the most that the outputs for held-back images may be off, as the root of the
+            mean squared difference over that of the outputs from their mean.
+        max_drop: the most points that a score may lose.
     """
 
     params: float | None = field(
@@ -61,27 +75,76 @@ class Budget:
             panel=TIME,
         ),
     )
-    runtime: str = field(
-        default="torch",
-        metadata=option("--runtime", help=f"{', '.join(RUNTIMES)}.", panel=TIME, beside=TIMES),
+    runtime: str | None = field(
+        default=None,
+        metadata=option(
+            "--runtime",
+            help=f"{', '.join(RUNTIMES)}; {RUNTIME} by default. With a quality to keep, it asks "
+            "for the fastest network in place of the smallest.",
+            panel=TIME,
+            beside=(*TIMES, *QUALITIES),
+        ),
     )
     threads: int | None = field(
         default=None,
-        metadata=option("--threads", help="Threads of a forward pass.", panel=TIME, beside=TIMES),
+        metadata=option(
+            "--threads",
+            help="Threads of a forward pass.",
+            panel=TIME,
+            beside=(*TIMES, *QUALITIES),
+        ),
     )
     batch: int | None = field(
         default=None,
         metadata=option(
-            "--batch", help="Images of a forward pass; 1.", panel=TIME, least=1, beside=TIMES
+            "--batch",
+            help="Images of a forward pass; 1.",
+            panel=TIME,
+            least=1,
+            beside=(*TIMES, *QUALITIES),
+        ),
+    )
+    agreement: float | None = field(
+        default=None,
+        metadata=option(
+            "--keep-agreement",
+            help="The smallest network that gives so large a share of calibration images, which "
+            "are held back, the class that it gave them before: 0.98.",
+            panel=QUALITY,
+        ),
+    )
+    output_error: float | None = field(
+        default=None,
+        metadata=option(
+            "--keep-output-error",
+            help="The same by the relative error of the outputs, for networks that give no "
+            "classes: 0.05.",
+            panel=QUALITY,
+        ),
+    )
+    max_drop: float | None = field(
+        default=None,
+        metadata=option(
+            "--max-drop",
+            help="The smallest network that loses at most so many points of accuracy on training "
+            "images of --data that are held back: 1.0.",
+            panel=QUALITY,
         ),
     )
 
     def __post_init__(self) -> None:
         asked = (self.params, self.macs, self.speedup, self.milliseconds)
-        if all(value is None for value in asked):
+        qualities = [name for name in FIELDS if getattr(self, name) is not None]
+        if all(value is None for value in asked) and not qualities:
             raise TensorpressError(
-                "Budget(): give params=, macs=, speedup= or milliseconds=, as in Budget(params=4)."
+                "Budget(): give params=, macs=, speedup= or milliseconds=, as in Budget(params=4), "
+                f"or one of {'=, '.join(FIELDS)}=."
             )
+        if qualities:
+            others = [
+                f.name for f in dataclasses.fields(self)[:4] if getattr(self, f.name) is not None
+            ]
+            self._check_quality(qualities, others)
         for name in ("params", "macs"):
             ratio = getattr(self, name)
             if ratio is not None and not _is_number(ratio, 1.0):
@@ -95,9 +158,25 @@ class Budget:
                 raise TensorpressError(f"Budget({name}={value!r}): give a number above 0.")
 
     @property
+    def of_quality(self) -> bool:
+        """Whether it says how good the answers have to be, and not what they may cost."""
+        return any(getattr(self, name) is not None for name in FIELDS)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether calibration images are held back to judge by."""
+        return self.agreement is not None or self.output_error is not None
+
+    @property
+    def needs_score(self) -> bool:
+        """Whether a network has to be scored."""
+        return self.max_drop is not None
+
+    @property
     def is_timed(self) -> bool:
         """Whether time has to be measured for it."""
-        return self.speedup is not None or self.milliseconds is not None
+        fastest = self.of_quality and self.runtime is not None
+        return self.speedup is not None or self.milliseconds is not None or fastest
 
     def for_seconds(self, before: float) -> "Budget":
         """With its time as a speedup, for a network that took ``before`` seconds."""
@@ -116,7 +195,31 @@ class Budget:
         parts = [f"{name} {ratio:g}" for name, ratio in named if ratio is not None]
         if self.milliseconds is not None:
             parts.append(f"{self.milliseconds:g} ms")
+        if self.agreement is not None:
+            parts.append(f"agreement {100 * self.agreement:g} %")
+        if self.output_error is not None:
+            parts.append(f"output error {self.output_error:g}")
+        if self.max_drop is not None:
+            parts.append(f"drop {self.max_drop:g}")
         return " and ".join(parts)
+
+    def _check_quality(self, qualities: list[str], others: list[str]) -> None:
+        given = [*qualities, *others]
+        if len(given) > 1:
+            raise TensorpressError(
+                f"Budget({'=, '.join(given)}=): a quality is asked for alone, and the network made "
+                "as small as keeps it; give one of them."
+            )
+        ranges = {
+            "agreement": (0.0, 1.0, "a share above 0 and of at most 1, such as 0.98"),
+            "output_error": (0.0, math.inf, "a number above 0, such as 0.05"),
+            "max_drop": (0.0, math.inf, "points above 0, such as 1.0"),
+        }
+        (name,) = qualities
+        value = getattr(self, name)
+        low, high, wanted = ranges[name]
+        if not _is_number(value, low) or not low < value <= high:
+            raise TensorpressError(f"Budget({name}={value!r}): give {wanted}.")
 
 
 def _is_number(value: object, least: float) -> bool:

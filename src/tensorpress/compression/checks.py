@@ -106,6 +106,26 @@ def read_methods(
     return [treatment]
 
 
+def refuse_unjudged(budget: Budget | None, *, calibrated: bool, scored: bool) -> None:
+    """Raise for a budget of quality without what it is judged by, or a score without a budget.
+
+    Raises:
+        TensorpressError: it says what to give.
+    """
+    if budget is not None and budget.of_quality and not calibrated:
+        raise TensorpressError(
+            f"{budget}: a quality is kept by calibration images, and there are none: give "
+            "calibration= (--calibrate) too."
+        )
+    by_score = budget is not None and budget.needs_score
+    if by_score and not scored:
+        raise TensorpressError(
+            f"{budget} is of a score: give score=, a function of a network (--data, for accuracy)."
+        )
+    if scored and not by_score:
+        raise TensorpressError("score= is for Budget(max_drop=): give one too, or leave it out.")
+
+
 def starts_at_random(treated: Sequence[Treatment] | Criterion) -> bool:
     """Whether what is made has to be trained before it is of use."""
     return not isinstance(treated, Criterion) and any(one.starts_at_random for one in treated)

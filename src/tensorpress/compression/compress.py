@@ -15,12 +15,14 @@ from tensorpress.compression.calibration import (
     read_images,
     read_recovery,
 )
-from tensorpress.compression.checks import check_asked
+from tensorpress.compression.checks import check_asked, refuse_unjudged
 from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.judge import Score
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import prune
+from tensorpress.compression.quality import ByQuality
 from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, rules_by_name, select
 from tensorpress.compression.targets import ByBudget, ByRules, Target
@@ -57,6 +59,7 @@ def compress(
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
     recover: bool | Recovery = True,
+    score: Score | None = None,
     progress: bool | None = None,
 ) -> Account:
     """Compress a trained network: its layers become chains of small ones, made from their kernels.
@@ -89,8 +92,10 @@ def compress(
         methods: what "auto" chooses from, such as ("ttpwt", "spatial-svd").
         rank: a rule for every layer, such as ``Energy(0.6)``, or a mapping from layer names or
             patterns to rules, of which the first that fits is taken.
-        budget: instead of ``rank``: ratios to reach, with one threshold for the whole network; or a
-            time, for which layers are measured at many ranks and the lost energy is made least.
+        budget: instead of ``rank``: ratios to reach, by one method with one threshold for the whole
+            network; or a time; or with ``calibration`` a quality, for which the network is made as
+            small as keeps it. For a time or a quality, and by "auto", layers are measured at many
+            ranks and the lost energy is made least.
         round_to: take the nearest multiples of the ranks that a rule or a budget gives.
         include: decompose these only: names, patterns such as "layer1.*", or modules.
         exclude: leave these as they are.
@@ -102,6 +107,8 @@ def compress(
             DataLoader gives; labels are not looked at.
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
+        score: for ``Budget(max_drop=)`` alone: scores a network in percent, such as its accuracy on
+            images that are neither calibrated nor tested on.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
             and lines on standard error where there is none.
 
@@ -135,9 +142,10 @@ def compress(
         skip_first=skip_first,
         linear=linear,
     )
+    refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(include, exclude, skip_first, linear)
     if isinstance(treatments, Criterion):
-        metric = _metric(net, calibration, recover, progress)
+        metric = _metric(net, calibration, recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
@@ -147,12 +155,15 @@ def compress(
     if budget is None:
         assert rank is not None
         target = ByRules(rules_by_name(net, rank, tasks, kept))
+    elif budget.of_quality:
+        target = ByQuality(budget, base, example_inputs, surveyed, score)
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
-    metric = _metric(base, calibration, recover, progress)
+    holds_back = budget is not None and budget.holds_back
+    metric = _metric(base, calibration, recover, holds_back=holds_back, progress=progress)
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
-        metric.announce(tasks, surveyed.cost.macs, measures=measures)
+        metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
     picks = target.choose(tasks, metric)
     options = {option.task.name: option for option in metric.fit(picks)}
     kept = {task.name: target.left for task in tasks} | kept
@@ -185,8 +196,7 @@ def compress(
             request.to_dict(),
             net,
         )
-    metric.finish(model)
-    return account
+    return dataclasses.replace(account, quality=target.finish(model, metric))
 
 
 @contextlib.contextmanager
@@ -222,12 +232,15 @@ def _metric(
     net: nn.Module,
     calibration: CalibrationImages | None,
     recover: bool | Recovery,
+    *,
+    holds_back: bool = False,
     progress: bool | None,
 ) -> NetworkMetric:
     if calibration is None:
         return KernelMetric(progress=progress)
     recovery = read_recovery(recover)
-    return InputMetric(net, read_images(calibration), recovery, progress=progress)
+    images = read_images(calibration)
+    return InputMetric(net, images, recovery, holds_back=holds_back, progress=progress)
 
 
 def _pruned(

@@ -40,6 +40,7 @@ class Work:
         recovery: which steps are taken.
         measures: whether layers' losses are measured.
         networks: how many are made in the end.
+        tries: how many are made on the way, in closed form.
     """
 
     images: int
@@ -50,6 +51,7 @@ class Work:
     recovery: Recovery
     measures: bool
     networks: int = 1
+    tries: int = 0
 
 
 def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
@@ -62,7 +64,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     f = ``FITTING`` sum(P^3) / MACs:
 
     - looking at what layers are fed: N_f + p
-    - measuring layers: f + b N_m (2 + 3 L / 2), as a layer stands half way on average
+    - measuring layers: f + b N_m (2 + ``MEASURED`` L / 2), as a layer stands half way
     - reconstructing: N_f + b N_f + p + f
     - batch-norm statistics: (3 + b) N
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
@@ -73,6 +75,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     recovery, layers, fitted = work.recovery, len(work.patches), work.fitted_on
     products = PRODUCTS * sum(samples(size) * size**2 for size in work.patches) / work.macs
     fits = FITTING * sum(size**3 for size in work.patches) / work.macs
+    made = work.networks + work.tries
     passes: dict[str, float] = {}
     if recovery.data_aware:
         passes["looking at what layers are fed"] = fitted + products
@@ -81,9 +84,9 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
         passes["measuring layers"] = fits + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
         walked = (1 + ON_BATCH_STATISTICS) * fitted
-        passes["reconstructing"] = work.networks * (walked + products + fits)
+        passes["reconstructing"] = made * (walked + products + fits)
     if recovery.statistics:
-        passes["batch-norm statistics"] = work.networks * (3 + ON_BATCH_STATISTICS) * work.images
+        passes["batch-norm statistics"] = made * (3 + ON_BATCH_STATISTICS) * work.images
     if recovery.distil_epochs:
         used = (1 - HELD_BACK) * work.images
         each = recovery.distil_epochs * training_passes(taught=True)

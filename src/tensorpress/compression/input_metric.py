@@ -11,6 +11,7 @@ from tensorpress.compression.calibration import (
     Trial,
     batches,
     distil,
+    followed_by_batch_norm,
     input_moments,
     layer_losses,
     reconstruct,
@@ -18,6 +19,7 @@ from tensorpress.compression.calibration import (
     settle_batch_norm,
 )
 from tensorpress.compression.estimate import Work, estimate, image_seconds
+from tensorpress.compression.held_back import hold_back
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.request import Calibration
@@ -29,7 +31,7 @@ from tensorpress.layers import Fit, Metric, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
 
-IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 512
+IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 1024
 """Images that layers' losses are measured on, and that layers are fitted on."""
 
 
@@ -40,6 +42,7 @@ class InputMetric(NetworkMetric):
         net: the network as it is, with plain layers in the places to be treated.
         images: without labels, (N, ...).
         recovery: which steps are taken.
+        holds_back: keep some of the images to judge by, as ``held``; nothing else sees them.
     """
 
     calibrated = True
@@ -50,6 +53,7 @@ class InputMetric(NetworkMetric):
         images: Tensor,
         recovery: Recovery,
         *,
+        holds_back: bool = False,
         progress: bool | None = None,
     ) -> None:
         super().__init__(progress=progress)
@@ -60,17 +64,27 @@ class InputMetric(NetworkMetric):
                     "net.float() first, and convert the compressed network."
                 )
         self.net, self.images, self.recovery = net, images, recovery
+        self.held: Tensor | None = None
+        if holds_back:
+            self.held, self.images = hold_back(images, recovery.seed)
         self.spreads_by_loss = recovery.allocate
-        self.parts = batches(images[:IMAGES_TO_FIT], net)
+        self.parts = batches(self.images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, list[SecondMoments]] = {}
         # What is wrong with the images shows here, before any work.
         self._image_seconds = image_seconds(net, self.parts[0])
 
     def as_request(self) -> Calibration:
-        return Calibration(len(self.images), self.recovery)
+        held = 0 if self.held is None else len(self.held)
+        return Calibration(len(self.images) + held, self.recovery)
 
     def announce(
-        self, tasks: Sequence[LayerTask], macs: int, *, measures: bool, networks: int = 1
+        self,
+        tasks: Sequence[LayerTask],
+        macs: int,
+        *,
+        measures: bool,
+        networks: int = 1,
+        tries: int = 0,
     ) -> None:
         """Tell how long it will take, if that is over a minute.
 
@@ -79,6 +93,7 @@ class InputMetric(NetworkMetric):
             macs: of the network, for the example inputs.
             measures: whether losses will be measured.
             networks: how many are made in the end.
+            tries: how many are made on the way.
         """
         if not tasks:
             return
@@ -92,6 +107,7 @@ class InputMetric(NetworkMetric):
             recovery=self.recovery,
             measures=measures,
             networks=networks,
+            tries=tries,
         )
         told = estimate(work, self._image_seconds)
         if told is not None:
@@ -109,11 +125,9 @@ class InputMetric(NetworkMetric):
         found, trials = [], {}
         for name, of_layer in track(list(grouped.items()), "preparing layers", show=self.progress):
             with torch.no_grad():
-                options = Sketches(
-                    of_layer, lambda task: task.prepared(self._metric(task, 0)), self._error
-                )
+                options = self._sketches(of_layer)
                 errors = [sketch.error for sketch in options.found]
-                trials[name] = Trial.of(of_layer[0].layer, errors, options.fit)
+                trials[name] = Trial.of(of_layer[0].layer, errors, options.fit, options.front())
             found.append(options.measured([math.nan] * len(errors)))
         parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
         losses = layer_losses(self.net, trials, parts, progress=self.progress)
@@ -134,10 +148,18 @@ class InputMetric(NetworkMetric):
 
     def finish(self, model: nn.Module) -> None:
         """Statistics and distillation."""
-        recovery = self.recovery
-        if recovery.statistics:
+        self.settle(model)
+        self.distil(model)
+
+    def settle(self, model: nn.Module) -> None:
+        """The last step in closed form: statistics."""
+        if self.recovery.statistics:
             parts = batches(self.images, model, 256)
             settle_batch_norm(model, self.net, parts, progress=self.progress)
+
+    def distil(self, model: nn.Module) -> None:
+        """What is learnt, as far as it is asked for."""
+        recovery = self.recovery
         if recovery.distil_epochs:
             (images,) = batches(self.images, model, len(self.images))
             distil(
@@ -174,6 +196,12 @@ class InputMetric(NetworkMetric):
             return task.at(rule)
         return task.option(task.prepared(self._metric(task, sweeps))(rule))
 
+    def _sketches(self, of_layer: Sequence[LayerTask]) -> Sketches:
+        """The options of a layer, whose treatments share one metric."""
+        moments = self._moments.get(of_layer[0].name)
+        metric = Metric(moments and [moment.regularised() for moment in moments])
+        return Sketches(of_layer, lambda task: task.prepared(metric), self._error)
+
     def _error(self, task: LayerTask, fit: Fit) -> float:
         """Of the layer's answers, also where the treatment looked at the kernel alone."""
         moments = self._moments.get(task.name)
@@ -198,4 +226,10 @@ class InputMetric(NetworkMetric):
         }
         if layers:
             wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
-            self._moments |= input_moments(self.net, wanted, self.parts, progress=self.progress)
+            self._moments |= input_moments(
+                self.net,
+                wanted,
+                self.parts,
+                centred=followed_by_batch_norm(self.net, layers, self.parts[0][:2]),
+                progress=self.progress,
+            )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.least_loss import Option, choose_least_loss
 from tensorpress.compression.task import LayerTask, Pick
@@ -83,6 +85,10 @@ class Sketches:
         pick = self.found[number].pick
         return self._fitters[id(pick.task)](Ranks(*pick.ranks))
 
+    def front(self) -> list[int]:
+        """The numbers of the options that no other one beats in parameters, MACs and error."""
+        return undominated([(s.params, s.macs, s.error) for s in self.found])
+
     def measured(self, losses: Sequence[float]) -> MeasuredLayer:
         """With the layer as it is in front."""
         cost = self.tasks[0].surveyed.cost
@@ -120,7 +126,32 @@ def picks_by_loss(
     Raises:
         TensorpressError: a budget that cannot be reached.
     """
-    options = [layer.options for layer in layers]
+    fronts = [
+        undominated([(o.params, o.macs, o.loss, o.seconds) for o in layer.options])
+        for layer in layers
+    ]
+    options = [
+        [layer.options[number] for number in front]
+        for layer, front in zip(layers, fronts, strict=True)
+    ]
     chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget)
-    picks = (layer.picks[index] for layer, index in zip(layers, chosen, strict=True))
+    picks = (
+        layer.picks[front[index]]
+        for layer, front, index in zip(layers, fronts, chosen, strict=True)
+    )
     return [pick for pick in picks if pick is not None]
+
+
+def undominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """The numbers of the points of which no other one is lower or equal in all respects.
+
+    Of equal ones the first stays.
+    """
+    values = np.array(points, dtype=np.float64).reshape(len(points), -1)
+    kept = []
+    for number, point in enumerate(values):
+        beats = (values <= point).all(1)
+        equal = (values == point).all(1)
+        if not (beats & ~equal).any() and not equal[:number].any():
+            kept.append(number)
+    return kept

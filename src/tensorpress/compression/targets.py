@@ -14,7 +14,7 @@ from tensorpress.compression.task import LayerTask, Pick
 from tensorpress.compression.timed import picks_in_time
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import ExampleInputs, Survey
+from tensorpress.surgery import ExampleInputs, Quality, Survey
 
 NOT_NEEDED = "costs the answers more than it saves"
 
@@ -24,10 +24,14 @@ class Target(Protocol):
 
     Attributes:
         left: why a layer stays that nothing was chosen for.
+        tries: about how many networks are made to choose one.
     """
 
     @property
     def left(self) -> str: ...
+
+    @property
+    def tries(self) -> int: ...
 
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         """The picks, in order of execution.
@@ -36,11 +40,19 @@ class Target(Protocol):
             tasks: of a layer there may be several, one for each treatment.
         """
 
+    def finish(self, model: nn.Module, metric: NetworkMetric) -> Quality | None:
+        """What is done to the compressed network in the end, in place.
+
+        Returns:
+            how good it is then, where that is asked for.
+        """
+
 
 class ByRules:
     """A rule for each layer, by name; layers without one stay."""
 
     left = NO_RULE
+    tries = 0
 
     def __init__(self, rules: Mapping[str, RankRule]) -> None:
         self.rules = rules
@@ -48,11 +60,15 @@ class ByRules:
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         return metric.by_rules([task for task in tasks if task.name in self.rules], self.rules)
 
+    def finish(self, model: nn.Module, metric: NetworkMetric) -> None:
+        metric.finish(model)
+
 
 class ByBudget:
     """A budget: spread by losses where they are known or time counts, else by one common step."""
 
     left = NOT_NEEDED
+    tries = 0
 
     def __init__(
         self, budget: Budget, net: nn.Module, example_inputs: ExampleInputs, surveyed: Survey
@@ -82,3 +98,6 @@ class ByBudget:
                 progress=metric.progress,
             )
         return picks_by_loss(layers, self.cost, budget)
+
+    def finish(self, model: nn.Module, metric: NetworkMetric) -> None:
+        metric.finish(model)

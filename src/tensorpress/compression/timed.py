@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from rich.progress import TaskProgressColumn
 from torch import nn
 
-from tensorpress.compression.budget import Budget
+from tensorpress.compression.budget import RUNTIME, Budget
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.task import Pick
 from tensorpress.deploy.planning.clock import ChainClock
@@ -37,9 +38,9 @@ def picks_in_time(
     """What to do with the layers so that the whole network meets a timed budget.
 
     Every option of every layer is measured in the budget's runtime, in its fastest execution,
-    between its neighbours. The options of least loss under the budget are taken
-    (:func:`picks_by_loss`) and the network that they make is timed beside the dense one; where it
-    is slower than the sum of its layers promised, more is asked for.
+    between its neighbours (:func:`timed_layers`). The options of least loss under the budget are
+    taken (:func:`picks_by_loss`) and the network that they make is timed beside the dense one;
+    where it is slower than the sum of its layers promised, more is asked for.
 
     Args:
         layers: what each may be, and what it loses; their seconds are measured here.
@@ -48,38 +49,17 @@ def picks_in_time(
     Raises:
         TensorpressError: a budget that cannot be reached, or a runtime that is not installed.
     """
-    smallest = {}
-    for layer in layers:
-        last = layer.picks[-1]
-        if last is not None:
-            smallest[layer.name] = _chain(last)
-    if not smallest:
-        raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
-    clock = ChainClock(
-        copy_with(net, dict(smallest)),
-        example_inputs,
-        runtime=budget.runtime,
-        threads=budget.threads,
-        batch=budget.batch,
-    )
-    with progress_bar(TaskProgressColumn(), show=progress) as bar:
-        task = bar.add_task(f"timing layers in {budget.runtime}", total=1.0)
-
-        def on_share(share: float) -> None:
-            bar.update(task, completed=share)
-
-        timed = _timed(layers, clock, on_share)
-        _, whole = clock.network_seconds(smallest)
-        wanted = budget.for_seconds(whole)
-        assert wanted.speedup is not None
-        asked = wanted
-        for _ in range(TRIES):
-            bar.update(task, description="comparing with the dense network")
-            picks = picks_by_loss(timed, cost, asked, whole)
+    clocked = timed_layers(net, example_inputs, layers, budget=budget, progress=progress)
+    wanted = budget.for_seconds(clocked.seconds)
+    assert wanted.speedup is not None
+    asked = wanted
+    with progress_bar(show=progress) as bar:
+        for _ in bar.track(range(TRIES), description="comparing with the dense network"):
+            picks = picks_by_loss(clocked.layers, cost, asked, clocked.seconds)
             chains = {pick.name: _chain(pick) for pick in picks}
             if not chains:
                 return picks
-            seconds, whole_again = clock.network_seconds(chains)
+            seconds, whole_again = clocked.clock.network_seconds(chains)
             reached = whole_again / seconds
             if reached >= wanted.speedup:
                 return picks
@@ -87,9 +67,62 @@ def picks_in_time(
             more = SPARE * asked.speedup * wanted.speedup / reached
             asked = dataclasses.replace(asked, speedup=more)
     raise TensorpressError(
-        f"{budget} cannot be reached in {budget.runtime}: the last of {TRIES} tries was "
+        f"{budget} cannot be reached in {budget.runtime or RUNTIME}: the last of {TRIES} tries was "
         f"{reached:.2f} times as fast as the dense network, {1e3 * seconds:.2f} ms. Ask for less."
     )
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """Layers with the seconds of their options.
+
+    Attributes:
+        seconds: that the network takes before.
+        clock: that measured them.
+    """
+
+    layers: list[MeasuredLayer]
+    seconds: float
+    clock: ChainClock
+
+
+def timed_layers(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    layers: Sequence[MeasuredLayer],
+    *,
+    budget: Budget,
+    progress: bool | None = None,
+) -> Clocked:
+    """Every option of every layer measured in the budget's runtime, in its fastest execution.
+
+    Raises:
+        TensorpressError: no layer would get smaller, or a runtime that is not installed.
+    """
+    smallest = {}
+    for layer in layers:
+        last = layer.picks[-1]
+        if last is not None:
+            smallest[layer.name] = _chain(last)
+    if not smallest:
+        raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
+    runtime = budget.runtime or RUNTIME
+    clock = ChainClock(
+        copy_with(net, dict(smallest)),
+        example_inputs,
+        runtime=runtime,
+        threads=budget.threads,
+        batch=budget.batch,
+    )
+    with progress_bar(TaskProgressColumn(), show=progress) as bar:
+        task = bar.add_task(f"timing layers in {runtime}", total=1.0)
+
+        def on_share(share: float) -> None:
+            bar.update(task, completed=share)
+
+        timed = _timed(layers, clock, on_share)
+        _, seconds = clock.network_seconds(smallest)
+    return Clocked(timed, seconds, clock)
 
 
 def _timed(

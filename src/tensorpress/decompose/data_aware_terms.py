@@ -26,7 +26,8 @@ STEPS = (20, 150)
 """Of L-BFGS: to compare ranks, and for the one that is taken."""
 
 WORK = (2e10, 4e11)
-"""Floating-point operations after which a search ends before its steps are done; likewise."""
+"""Floating-point operations after which a search ends before its steps are done; likewise. Where
+they do not suffice for two steps there is none, and the start with its best outer factor stays."""
 
 MEMORY = 10
 
@@ -155,10 +156,12 @@ class DataAwareTerms:
 
     def _searched(self, factors: list[Tensor], steps: int, most: float) -> list[Tensor]:
         """L-BFGS over the factors; the objective of what comes back is never above the start's."""
-        free = [factor.contiguous().clone().requires_grad_() for factor in factors]
         rank, size = factors[0].shape[1], len(self.target)
         work = 2.0 * size * rank * (size + 2 * self.target.shape[1] + 2 * rank)
-        steps = max(4, min(steps, int(most / work)))
+        steps = min(steps, int(most / work))
+        if steps < 2:
+            return [factor / factor.norm(dim=0) for factor in factors]
+        free = [factor.contiguous().clone().requires_grad_() for factor in factors]
         best = (float("inf"), factors)
         optimiser = torch.optim.LBFGS(
             free,

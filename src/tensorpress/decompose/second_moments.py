@@ -18,9 +18,11 @@ class SecondMoments(ABC):
 
     Attributes:
         size: P.
+        is_regularised: whether :data:`RIDGE` was added.
     """
 
     size: int
+    is_regularised: bool = False
 
     @abstractmethod
     def times(self, matrix: Tensor) -> Tensor:
@@ -51,9 +53,16 @@ class SecondMoments(ABC):
         """``S + ridge I``."""
 
     def regularised(self) -> "SecondMoments":
-        """With :data:`RIDGE` of the mean eigenvalue added; the identity in place of nothing."""
+        """With :data:`RIDGE` of the mean eigenvalue added; the identity in place of nothing.
+
+        What is so already comes back itself, so that many can share it.
+        """
+        if self.is_regularised:
+            return self
         mean = self.mean()
-        return self.plus(RIDGE * mean if mean > 0 else 1.0)
+        found = self.plus(RIDGE * mean if mean > 0 else 1.0)
+        found.is_regularised = True
+        return found
 
     def square(self, matrix: Tensor) -> float:
         """``tr(M^T S M)``."""
@@ -93,39 +102,45 @@ class PlainMoments(SecondMoments):
 
 
 class WholeMoments(SecondMoments):
-    """S as a matrix, in float64."""
+    """S as a matrix: kept as it is given, worked with in float64."""
 
     def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix.double()
+        self._matrix = matrix
         self.size = len(matrix)
+        self._in_order: dict[tuple[int, ...], SecondMoments] = {}
 
     def times(self, matrix: Tensor) -> Tensor:
-        return self._matrix @ matrix
+        return self._matrix.double() @ matrix
 
     def matrix(self) -> Tensor:
-        return self._matrix
+        return self._matrix.double()
 
     def projected(self, left: Tensor, rest: int) -> SecondMoments:
-        half = _apply_left(left, self._matrix, rest)
+        half = _apply_left(left, self._matrix.double(), rest)
         return WholeMoments(_apply_left(left, half.T, rest))
 
     def covariance(self, leading: int) -> Tensor:
         places = self.size // leading
-        blocks = self._matrix.reshape(leading, places, leading, places)
+        blocks = self._matrix.double().reshape(leading, places, leading, places)
         return torch.einsum("cpdp->cd", blocks) / places
 
     def rearranged(self, sizes: Sequence[int], order: Sequence[int]) -> SecondMoments:
-        if list(order) == sorted(order):
+        wanted = tuple(order)
+        if wanted == tuple(sorted(order)):
             return self
-        axes = [*order, *(axis + len(sizes) for axis in order)]
-        moved = self._matrix.reshape([*sizes, *sizes]).permute(axes)
-        return WholeMoments(moved.reshape(self.size, self.size))
+        if wanted not in self._in_order:
+            axes = [*order, *(axis + len(sizes) for axis in order)]
+            moved = self._matrix.reshape([*sizes, *sizes]).permute(axes)
+            found = WholeMoments(moved.reshape(self.size, self.size))
+            found.is_regularised = self.is_regularised
+            self._in_order[wanted] = found
+        return self._in_order[wanted]
 
     def mean(self) -> float:
         return float(self._matrix.diagonal().mean())
 
     def plus(self, ridge: float) -> SecondMoments:
-        added = self._matrix.clone()
+        added = self._matrix.to(torch.float64, copy=True)
         added.diagonal().add_(ridge)
         return WholeMoments(added)
 
@@ -177,7 +192,9 @@ class SampledMoments(SecondMoments):
             return self
         axes = [0, *(1 + axis for axis in order)]
         moved = self.patches.reshape(-1, *sizes).permute(axes).flatten(1)
-        return SampledMoments(moved, self.ridge)
+        found = SampledMoments(moved, self.ridge)
+        found.is_regularised = self.is_regularised
+        return found
 
     def mean(self) -> float:
         return float(self.patches.square().mean(dtype=torch.float64)) + self.ridge

@@ -9,6 +9,7 @@ from tensorpress.surgery.memory_format import (
     arrange_kernels,
     runs_in_channels_last,
 )
+from tensorpress.surgery.quality import Quality
 from tensorpress.surgery.replace import copy_with, replace_layers
 from tensorpress.surgery.select import (
     Selector,
@@ -25,6 +26,7 @@ __all__ = [
     "ExampleInputs",
     "LayerCost",
     "LayerRow",
+    "Quality",
     "Selector",
     "Survey",
     "SurveyedLayer",

@@ -10,6 +10,7 @@ from torch import nn
 from tensorpress.aligned import ruled
 from tensorpress.surgery.count import LayerCost
 from tensorpress.surgery.history import Step, ratio, ratios
+from tensorpress.surgery.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Account:
             included and excluded.
         history: the compressions that the network went through before, the first one first: the
             request of each, and parameters and MACs before and after.
+        quality: what was reached under a budget of quality; None without one.
     """
 
     model: nn.Module
@@ -92,6 +94,7 @@ class Account:
     macs_after: int
     request: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Step, ...] = ()
+    quality: Quality | None = None
 
     @property
     def story(self) -> tuple[Step, ...]:
@@ -122,7 +125,8 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """The account without the model, as JSON values: what files keep of it."""
-        return {
+        quality = {} if self.quality is None else {"quality": self.quality.to_dict()}
+        return quality | {
             "pcr": self.pcr,
             "fcr": self.fcr,
             "params_before": self.params_before,
@@ -138,8 +142,13 @@ class Account:
         }
 
     def summary(self) -> str:
-        """Two lines: parameters with PCR, MACs with FCR; and those of all compressions together."""
+        """Two lines: parameters with PCR, MACs with FCR; and those of all compressions together.
+
+        A third says the quality where that was asked for.
+        """
         lines = _summary("", self.story[-1:])
+        if self.quality is not None:
+            lines.append(self.quality.sentence())
         if self.history:
             lines += ["", *(_step(step) for step in self.story), *_summary("in all ", self.story)]
         return "\n".join(lines)

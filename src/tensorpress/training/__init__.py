@@ -1,6 +1,7 @@
 """Train, compress and fine-tune: recipes as data, a fast loop, and runs that resume bit for bit."""
 
-from tensorpress.training.compression import compress_for
+from tensorpress.training.apart import AccuracyApart
+from tensorpress.training.compression import MOST_TO_JUDGE, compress_for
 from tensorpress.training.distil import Distillation, Teacher, distillation_loss, label_loss
 from tensorpress.training.evaluate import Accuracy, evaluate
 from tensorpress.training.loop import EpochResult, Trainer, fit
@@ -11,9 +12,11 @@ from tensorpress.training.scheme import finetune, run_scheme, train
 from tensorpress.training.session import Outcome, Settings
 
 __all__ = [
+    "MOST_TO_JUDGE",
     "PAPER",
     "SHORT",
     "Accuracy",
+    "AccuracyApart",
     "Distillation",
     "EpochResult",
     "Network",

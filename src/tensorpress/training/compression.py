@@ -9,6 +9,10 @@ from tensorpress.compression import Request, compress
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import Account
+from tensorpress.training.apart import AccuracyApart
+
+MOST_TO_JUDGE = 5000
+"""Training images that judge how far a score drops."""
 
 
 def compress_for(
@@ -20,6 +24,10 @@ def compress_for(
         TensorpressError: as `tensorpress.compress`.
     """
     given = request.arguments()
+    if request.budget is not None and request.budget.needs_score:
+        score = AccuracyApart.of(data, MOST_TO_JUDGE)
+        data = score.data
+        given["score"] = score
     if request.calibration is not None:
         images = unlabelled_of(data, most=request.calibration.images)
         given |= {"calibration": images, "recover": request.calibration.recovery}

@@ -18,7 +18,9 @@ BUDGET = tp.Budget(params=1.8, macs=2.0)
 
 
 def compressed(net: nn.Module, **options: Any) -> Any:
+    """By one method: the best of several is that much longer to find, and in test_auto.py."""
     given: dict[str, Any] = {"budget": BUDGET, "calibration": images(128), "progress": False}
+    given["method"] = "ttpwt"
     return tp.compress(net, IMAGE, **{**given, **options})
 
 
@@ -31,7 +33,7 @@ def test_it_answers_better_than_the_plain_method_at_the_same_budget() -> None:
     ratios = []
     for seed in range(3):
         net = branched(seed)
-        plain = tp.compress(net, IMAGE, budget=BUDGET)
+        plain = tp.compress(net, IMAGE, method="ttpwt", budget=BUDGET)
         closed = compressed(net, recover=False)
         whole = compressed(net)
         for result in (closed, whole):
@@ -56,7 +58,7 @@ def test_each_step_can_be_taken_alone(recover: tp.Recovery) -> None:
     net = branched()
     result = compressed(net, recover=recover)
     assert BUDGET.is_met(result.pcr, result.fcr)
-    plain = tp.compress(net, IMAGE, budget=BUDGET)
+    plain = tp.compress(net, IMAGE, method="ttpwt", budget=BUDGET)
     if not (recover.data_aware or recover.distil_epochs):
         state = result.model.state_dict()
         changed = {n for n, v in plain.model.state_dict().items() if not torch.equal(v, state[n])}

@@ -11,7 +11,7 @@ from tensorpress.compression.calibration import distil, divergence, outputs
 
 def pair() -> tuple[nn.Module, nn.Module]:
     net = branched()
-    return net, tp.compress(net, IMAGE, budget=tp.Budget(params=1.8)).model
+    return net, tp.compress(net, IMAGE, method="ttpwt", budget=tp.Budget(params=1.8)).model
 
 
 @pytest.mark.parametrize("epochs", [1, 9])  # with 9 steps in all, the warm-up ends on a whole one

@@ -6,8 +6,11 @@ from branched_net import branched, images
 from computed import Computed
 from torch import nn
 
-from tensorpress.compression.calibration import reconstruct, reestimate_batch_norm
-from tensorpress.compression.calibration.reconstruct import _followed_by_batch_norm
+from tensorpress.compression.calibration import (
+    followed_by_batch_norm,
+    reconstruct,
+    reestimate_batch_norm,
+)
 from tensorpress.decompose import Ranks
 from tensorpress.layers import factorize_layer
 from tensorpress.layers.methods import TTPWT
@@ -71,7 +74,7 @@ def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[
     """A ReLU that works in place hands on the tensor it was given, and not its values."""
     conv = nn.Conv2d(3, 4, 3)
     net = nn.Sequential(conv, *between, nn.BatchNorm2d(4)).eval()
-    assert _followed_by_batch_norm(net, {"0": conv}, images(4)) == found
+    assert followed_by_batch_norm(net, {"0": conv}, images(4)) == found
 
 
 def test_each_layer_is_computed_once_for_a_batch() -> None:

@@ -1,7 +1,8 @@
 """A network and images in, what compression needs to know of them out: metrics, losses, fits."""
 
+from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil
-from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.divergence import divergence, gives_classes
 from tensorpress.compression.calibration.images import (
     FEWEST,
     CalibrationImages,
@@ -26,6 +27,8 @@ __all__ = [
     "distil",
     "divergence",
     "even_batches",
+    "followed_by_batch_norm",
+    "gives_classes",
     "input_moments",
     "kept_outputs",
     "layer_losses",

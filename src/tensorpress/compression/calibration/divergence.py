@@ -14,7 +14,7 @@ def divergence(answers: Tensor, original: Tensor, *, temperature: float = 1.0) -
     For answers that are no logits, (N, K) with K > 1, it is the mean squared difference as a share
     of the original's variance.
     """
-    if _are_logits(original):
+    if gives_classes(original):
         return F.kl_div(
             F.log_softmax(answers / temperature, dim=1),
             F.log_softmax(original / temperature, dim=1),
@@ -38,7 +38,7 @@ class RunningDivergence:
         """The original's answers to the next batch, (N, ...)."""
         self._original = original.float()
         self._images += len(original)
-        if not _are_logits(original):
+        if not gives_classes(original):
             exact = original.double()
             self._total = self._total.to(exact.device) + exact.sum(0)
             self._squares = self._squares.to(exact.device) + exact.square().sum(0)
@@ -46,19 +46,20 @@ class RunningDivergence:
     def add(self, network: Hashable, answers: Tensor) -> None:
         """What a network answers to the batch."""
         answers, original = answers.float(), self._original
-        if _are_logits(original):
+        if gives_classes(original):
             self._sums[network] += float(divergence(answers, original)) * len(original)
         else:
             self._sums[network] += float((answers - original).square().sum())
 
     def of(self, network: Hashable) -> float:
         """As :func:`divergence` of all answers at once."""
-        if _are_logits(self._original):
+        if gives_classes(self._original):
             return self._sums[network] / self._images
         spread = self._squares.sum() - self._total.square().sum() / self._images
         least = 1e-12 * self._images * self._total.numel()
         return self._sums[network] / max(float(spread), least)
 
 
-def _are_logits(answers: Tensor) -> bool:
+def gives_classes(answers: Tensor) -> bool:
+    """Whether these are logits, (N, K) with K > 1."""
     return answers.dim() == 2 and answers.shape[1] > 1

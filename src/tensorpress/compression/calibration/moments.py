@@ -1,6 +1,6 @@
 """Second moments of the patches that layers are fed, and of what they answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,15 +48,21 @@ def input_moments(
     samples: Mapping[str, Sampler],
     parts: Sequence[Tensor],
     *,
+    centred: Collection[str] = (),
     progress: bool | None = None,
 ) -> dict[str, list[SecondMoments]]:
     """For each layer, by name, the second moments of its patches, of each group.
+
+    Args:
+        centred: layers whose constant is of no account, as a batch norm takes it out again; their
+            moments are those around the mean.
 
     Raises:
         TensorpressError: a layer that is fed NaN or inf.
     """
     sums: dict[str, Tensor] = {}
     kept: dict[str, list[Tensor]] = {}
+    totals: dict[str, Tensor] = {}
     counts: dict[str, int] = dict.fromkeys(samples, 0)
     modules = dict(net.named_modules())
     handles = []
@@ -68,6 +74,8 @@ def input_moments(
                 kept.setdefault(name, []).append(patches)
                 return
             product = patches.transpose(1, 2) @ patches
+            total = patches.sum(1)
+            totals[name] = totals[name] + total if name in totals else total
             sums[name] = sums[name] + product if name in sums else product
             counts[name] += patches.shape[1]
 
@@ -86,7 +94,14 @@ def input_moments(
                 "look for images that are not normalised, or exclude the layer."
             )
         if name in kept:
-            found[name] = [SampledMoments(patches) for patches in torch.cat(kept.pop(name), 1)]
+            patches = torch.cat(kept.pop(name), 1)
+            if name in centred:
+                patches -= patches.mean(1, keepdim=True)
+            found[name] = [SampledMoments(group) for group in patches]
         else:
-            found[name] = [WholeMoments(product / counts[name]) for product in sums.pop(name)]
+            moments = sums.pop(name).double() / counts[name]
+            if name in centred:
+                mean = totals[name].double() / counts[name]
+                moments -= mean.unsqueeze(2) * mean.unsqueeze(1)
+            found[name] = [WholeMoments(group.float()) for group in moments]
     return found

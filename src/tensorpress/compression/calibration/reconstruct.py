@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
-from tensorpress.compression.calibration.statistics import batch_norms, batch_statistics
+from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
 from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
@@ -55,7 +56,7 @@ def reconstruct(
     images = sum(len(part) for part in parts)
     samples = samplers(layers, images, seed)
     wanted = _original_outputs(net, samples, parts)
-    centred = _followed_by_batch_norm(net, layers, parts[0][:2])
+    centred = followed_by_batch_norm(net, layers, parts[0][:2])
     student = copy.deepcopy(net)
     found: dict[str, Fit] = {}
     with batch_statistics(student):
@@ -160,28 +161,3 @@ def _original_outputs(
     ]
     run_watched(net, parts, handles)
     return taken
-
-
-def _followed_by_batch_norm(
-    net: nn.Module, layers: Mapping[str, Layer], images: Tensor
-) -> set[str]:
-    """Layers whose output goes into a batch norm, which takes out any constant."""
-    given: dict[int, tuple[str, Tensor, int]] = {}
-    found: set[str] = set()
-
-    def gives(name: str) -> Callable[..., None]:
-        def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            # The tensor is kept, so that its id stays its own.
-            given[id(output)] = (name, output, output._version)
-
-        return leave
-
-    def takes(_module: nn.Module, args: Any) -> None:
-        name, output, version = given.get(id(args[0]) if args else 0, ("", None, 0))
-        if output is not None and output._version == version:  # not changed in place meanwhile
-            found.add(name)
-
-    handles = [layer.register_forward_hook(gives(name)) for name, layer in layers.items()]
-    handles += [norm.register_forward_pre_hook(takes) for norm in batch_norms(net)]
-    run_watched(net, [images], handles)
-    return found

@@ -14,13 +14,13 @@ from tensorpress.layers import Fit, Layer
 from tensorpress.progress import progress_bar
 
 LEAST = 1e-12
-MEASURED = 3
+MEASURED = 4
 """Options of each layer that are tried; between them the loss is read off their errors."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The options of a layer, of which three are tried; only these are held.
+    """The options of a layer, of which a few are tried; only these are held.
 
     Attributes:
         errors: the squared relative error of each option, :data:`LEAST` at least.
@@ -32,17 +32,27 @@ class Trial:
     tried: dict[int, Fit]
 
     @classmethod
-    def of(cls, layer: Layer, errors: Sequence[float], fit: Callable[[int], Fit]) -> "Trial":
-        """Evenly spread in order of the errors.
+    def of(
+        cls,
+        layer: Layer,
+        errors: Sequence[float],
+        fit: Callable[[int], Fit],
+        among: Sequence[int] | None = None,
+    ) -> "Trial":
+        """Those whose errors are nearest to evenly spread ones, on a logarithmic scale.
 
         Args:
             errors: the squared relative error of each option, in any order, of any treatments.
             fit: gives the fit of the option of a number.
+            among: the numbers of the options to take them from; all by default.
         """
         bounded = [max(error, LEAST) for error in errors]
-        places = np.unique(np.linspace(0, len(errors) - 1, MEASURED).round().astype(int))
-        tried = np.argsort(bounded, kind="stable")[places] if errors else []
-        return cls(layer, tuple(bounded), {int(number): fit(int(number)) for number in tried})
+        numbers = list(range(len(errors)) if among is None else among)
+        logs = np.log([bounded[number] for number in numbers])
+        aims = list(np.linspace(logs.min(), logs.max(), MEASURED)) if numbers else []
+        nearest = {numbers[int(np.abs(logs - aim).argmin())] for aim in aims}
+        tried = sorted(nearest, key=lambda number: bounded[number])
+        return cls(layer, tuple(bounded), {number: fit(number) for number in tried})
 
     def losses(self, measured: Mapping[int, float]) -> list[float]:
         """Of all options, from the divergences of those that were tried.

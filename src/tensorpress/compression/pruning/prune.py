@@ -207,10 +207,10 @@ def _selected(queue: Queue) -> Selection:
 def _refuse_budget(budget: object) -> None:
     if not isinstance(budget, Budget):
         raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(macs=2).")
-    if budget.is_timed:
+    if budget.is_timed or budget.of_quality:
         raise TensorpressError(
-            f"{budget}: pruning reaches ratios, not times; ask for params= or macs=, as in "
-            "Budget(macs=2)."
+            f"{budget}: pruning reaches ratios, not times or qualities; ask for params= or macs=, "
+            "as in Budget(macs=2)."
         )
 
 

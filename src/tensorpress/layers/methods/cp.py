@@ -19,7 +19,7 @@ from tensorpress.decompose.cp import INTENSE
 from tensorpress.decompose.data_aware_terms import DataAwareTerms
 from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.layers.data_aware import DataAwareTrains, whole_fit
-from tensorpress.layers.kinds import Layer
+from tensorpress.layers.kinds import Layer, patch_size
 from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.decomposition import (
     Cores,
@@ -34,6 +34,9 @@ from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 
 TRIED = (0.06, 0.1, 0.15, 0.2, 0.26, 0.33, 0.41, 0.5, 0.6, 0.72, 0.86)
 """Ranks that are considered where losses decide, as shares of that which saves nothing."""
+
+DEAR = 1e10
+"""Entries of a patch, squared, times that rank, from which on a third of them is considered."""
 
 
 class CPMethod(Decomposition):
@@ -58,7 +61,8 @@ class CPMethod(Decomposition):
     def candidates(self, layer: Layer) -> Sequence[RankRule]:
         modes = [link.mode for link in self.links(layer)]
         even = math.prod(modes) / sum(modes)
-        return [Ranks(rank) for rank in sorted({max(1, int(x * even)) for x in TRIED})[::-1]]
+        shares = TRIED[::3] if patch_size(layer) ** 2 * even > DEAR else TRIED
+        return [Ranks(rank) for rank in sorted({max(1, int(x * even)) for x in shares})[::-1]]
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 1)

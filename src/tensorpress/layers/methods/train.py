@@ -102,7 +102,7 @@ class TrainDecomposition(Decomposition):
         return links
 
     def form(self, layer: Layer) -> Hashable:
-        return tuple((link.axes, link.mode) for link in self.links(layer))
+        return tuple((link.axes, link.mode) for link in self.checked_links(layer))
 
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
         """The tensor to decompose, its axes in the order of the links.

@@ -38,8 +38,8 @@ class TT(TrainDecomposition):
         along = [Link(axis_name(layer, a), (a,), sizes[a]) for a in spatial_axes(layer)]
         return Link(last, (), outside), Link(first, (), inside), *along
 
-    def form(self, layer: Layer) -> Hashable:
-        return self.name, super().form(layer)
+    def form(self, layer: Layer) -> Hashable:  # noqa: ARG002
+        return self.name
 
     def arranged(self, layer: Layer, kernel: Tensor) -> Tensor:
         return kernel.movedim(-1, 0).reshape([link.mode for link in self.links(layer)])

@@ -1,0 +1,29 @@
+"""Calibration images that nothing is fitted, measured or trained on."""
+
+import torch
+from torch import Tensor
+
+from tensorpress.compression.calibration import FEWEST
+from tensorpress.errors import TensorpressError
+
+SHARE = 0.2
+LEAST = 32
+
+
+def hold_back(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The images to judge by, and the others in their order.
+
+    A fifth, and 32 at least, are drawn with ``seed``.
+
+    Raises:
+        TensorpressError: too few are left to calibrate on.
+    """
+    count = max(LEAST, round(SHARE * len(images)))
+    if len(images) - count < FEWEST:
+        raise TensorpressError(
+            f"a budget of quality holds {LEAST} calibration images back and needs {FEWEST} others, "
+            f"and {len(images)} were given; a few hundred are better."
+        )
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    held, rest = order[:count].sort().values, order[count:].sort().values
+    return images[held.to(images.device)], images[rest.to(images.device)]

@@ -1,0 +1,94 @@
+"""A budget of quality: the smallest or fastest network whose answers are still good enough."""
+
+import copy
+from collections.abc import Sequence
+
+from torch import nn
+
+from tensorpress.compression.budget import Budget
+from tensorpress.compression.common_step import ratios
+from tensorpress.compression.grid import Grid, faster, smaller
+from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.judge import Judge, Score, judge_of
+from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.targets import NOT_NEEDED
+from tensorpress.compression.task import LayerTask, Pick
+from tensorpress.compression.timed import timed_layers
+from tensorpress.compression.tries import USUAL, Tried, Tries
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import ExampleInputs, Quality, Survey, copy_with
+
+
+class ByQuality:
+    """Layers are measured once; networks of several sizes are made in closed form and judged.
+
+    Args:
+        budget: of quality; with a runtime the fastest network is looked for.
+        net: the network before, with plain layers in the places to be treated.
+        score: where the budget has ``max_drop``.
+    """
+
+    left = NOT_NEEDED
+    tries = USUAL
+
+    def __init__(
+        self,
+        budget: Budget,
+        net: nn.Module,
+        example_inputs: ExampleInputs,
+        surveyed: Survey,
+        score: Score | None,
+    ) -> None:
+        self.budget, self.net, self.inputs = budget, net, example_inputs
+        self.cost, self.score = surveyed.cost, score
+        self._judge: Judge | None = None
+
+    def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
+        """What is picked at the last step of a grid at which the quality is kept.
+
+        Raises:
+            TensorpressError: it is not kept at any, with the best that was.
+        """
+        assert isinstance(metric, InputMetric)
+        if not metric.spreads_by_loss:
+            raise TensorpressError(
+                f"{self.budget}: it is spread by what layers lose, so allocate has to stay on."
+            )
+        judge = self._judge = judge_of(self.budget, self.net, metric.held, self.score)
+
+        def make(picks: list[Pick]) -> Tried:
+            made = [option for option in metric.fit(picks) if option.is_smaller]
+            chains = {one.task.name: one.fit.to_module(one.task.layer) for one in made}
+            model = copy_with(self.net, chains)
+            metric.settle(model)
+            return Tried(*ratios(made, self.cost), judge.quality(model))
+
+        grid = self._grid(tasks, metric)
+        return Tries(grid, judge, make, progress=metric.progress).search()
+
+    def finish(self, model: nn.Module, metric: NetworkMetric) -> Quality:
+        """Statistics, and distillation but for where the quality is kept without it alone."""
+        assert isinstance(metric, InputMetric)
+        assert self._judge is not None
+        metric.settle(model)
+        before = self._judge.quality(model)
+        if not metric.recovery.distil_epochs:
+            return before
+        settled = copy.deepcopy(model.state_dict())
+        metric.distil(model)
+        after = self._judge.quality(model)
+        if self._judge.is_met(after) or not self._judge.is_met(before):
+            return after
+        model.load_state_dict(settled)
+        return before
+
+    def _grid(self, tasks: Sequence[LayerTask], metric: InputMetric) -> Grid:
+        layers = metric.measured(tasks)
+        if all(len(layer.picks) == 1 for layer in layers):
+            raise TensorpressError(f"{self.budget}: no layer would get smaller.")
+        if not self.budget.is_timed:
+            return Grid(layers, self.cost, smaller(layers, self.cost))
+        clocked = timed_layers(
+            self.net, self.inputs, layers, budget=self.budget, progress=metric.progress
+        )
+        return Grid(clocked.layers, self.cost, faster, clocked.seconds)

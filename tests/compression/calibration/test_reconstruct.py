@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from branched_net import branched, images
+from computed import Computed
 from torch import nn
 
 from tensorpress.compression.calibration import (
@@ -74,3 +75,16 @@ def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[
     conv = nn.Conv2d(3, 4, 3)
     net = nn.Sequential(conv, *between, nn.BatchNorm2d(4)).eval()
     assert followed_by_batch_norm(net, {"0": conv}, images(4)) == found
+
+
+def test_each_layer_is_computed_once_for_a_batch() -> None:
+    """And not once for every layer after it."""
+    net = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(10)), nn.Flatten()).eval()
+    parts = list(images(64).split(32))
+    asked = {str(number): (net[number], TTPWT(), (2, 2, 2)) for number in range(10)}
+    with Computed() as computed:
+        fits = reconstruct(net, asked, parts, progress=False)  # type: ignore[arg-type]
+    chain = len(fits["0"].to_module(net[0]))
+    small = 10 + 3 * 10  # which batch norms follow; outlined, whole and replayed
+    originals, steps = 10 * len(parts), 9 * chain * len(parts)
+    assert computed.counts["convolution"] == small + originals + steps

@@ -1,32 +1,18 @@
 """Passes that begin at a layer give what whole ones give, and compute what they have to."""
 
 import copy
-from collections import Counter
-from typing import Any
 
 import pytest
 import torch
+from computed import Computed
 from odd_nets import IRREGULAR, REPLAYED, InPlace, UNet, odd
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 X = torch.randn(6, 3, 12, 12, generator=torch.Generator().manual_seed(1))
-
-
-class Computed(TorchDispatchMode):
-    """Counts the operations that are computed, by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[func._schema.name.removeprefix("aten::")] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def called(net: nn.Module) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tensorpress.compression.calibration.steps import Call, Steps, changed, tensors
+from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of, tensors
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,15 @@ class _Tracer(Steps):  # type: ignore[no-untyped-call]
         result = run(*args, **kwargs)
         for place, leaf in enumerate(tree_leaves(result)):
             if isinstance(leaf, Tensor):
-                storage = leaf.untyped_storage()
-                key = storage._cdata
-                held = self.held.setdefault(key, _Held(key, stretch, storage.nbytes(), [], [leaf]))
+                key, nbytes = storage_of(leaf), leaf.untyped_storage().nbytes()
+                held = self.held.setdefault(key, _Held(key, stretch, nbytes, [], [leaf]))
                 held.results.append((number, place))
         return result
 
     def note(self, values: Any, last: dict[int, float], stretch: float) -> None:
         """That storages of these values are used in a stretch."""
         for tensor in tensors(values):
-            last[tensor.untyped_storage()._cdata] = stretch
+            last[storage_of(tensor)] = stretch
 
     def by_result(self, last: dict[int, float]) -> dict[tuple[int, int], float]:
         return {

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from tensorpress.compression.calibration.blanks import Blank, Blanks
 from tensorpress.compression.calibration.outline import Outline, outlined
-from tensorpress.compression.calibration.steps import Call, Steps, changed, rerouted, tensors
+from tensorpress.compression.calibration.steps import (
+    Call,
+    Steps,
+    changed,
+    rerouted,
+    storage_of,
+    tensors,
+)
 from tensorpress.compression.calibration.watching import fed
 
 T = TypeVar("T")
@@ -26,11 +34,19 @@ def replayable(net: nn.Module, names: Sequence[str], images: Tensor) -> Outline 
         outline = outlined(net, names, images)
     except Exception:  # what no operation of a pass may be recorded of, such as sparse tensors
         return None
-    whole, replay = Replay(net, names, images), Replay(net, names, images, outline, glaring=True)
-    for name in outline.order:
-        if not torch.equal(whole.advance(name, Tensor.clone), replay.advance(name, Tensor.clone)):
-            return None
-    same = torch.equal(whole.answer(), replay.answer())
+    wanted: dict[str, Tensor] = {}
+
+    def call(name: str, forward: Call, *args: Any, **kwargs: Any) -> Any:
+        wanted.setdefault(name, fed(args, kwargs).clone())
+        return forward(*args, **kwargs)
+
+    with torch.no_grad(), rerouted(net, names, call):
+        answer = net(images)
+    replay = Replay(net, names, images, outline, glaring=True)
+    same = all(
+        torch.equal(replay.advance(name, Tensor.clone), wanted[name]) for name in outline.order
+    )
+    same = same and torch.equal(replay.answer(), answer)
     return outline if same and replay.outline is not None else None
 
 
@@ -61,7 +77,7 @@ class Replay:
         glaring: bool = False,
     ) -> None:
         self.net, self.names, self.batch, self.outline = net, names, batch, outline
-        self.glaring = glaring
+        self._blanks = Blanks(glaring)
         self._done: list[_Done] = []
         self._stretch = 0
 
@@ -120,7 +136,7 @@ class Replay:
             stretch = outline.order.index(to)
             if stretch < self._stretch:
                 self._done = []
-            player = _Player(self._done, look, instead, self.glaring, keeping=(outline, stretch))
+            player = _Player(self._done, look, instead, self._blanks, keeping=(outline, stretch))
             with player.taken(self.net, self.names):
                 look.until_seen(self.net, self.batch)
             if tuple(player.reached) != outline.order[: stretch + 1]:
@@ -131,10 +147,10 @@ class Replay:
             ]
             return None
         given = _with_copies(self._done, outline, self._stretch)
-        player = _Player(given, look, instead, self.glaring)
+        player = _Player(given, look, instead, self._blanks)
         with player.taken(self.net, self.names):
             answer = look.until_seen(self.net, self.batch)
-        kept = {_storage(tensor) for done in self._done for tensor in tensors(done.leaves)}
+        kept = {storage_of(tensor) for done in self._done for tensor in tensors(done.leaves)}
         if not kept.isdisjoint(player.changed):
             self.outline = None
             self._done = []
@@ -174,28 +190,6 @@ class _Look(Generic[T]):
 
 
 @dataclass(frozen=True)
-class _Absent:
-    """A result that is not read any more, but for its shape."""
-
-    size: torch.Size
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> "_Absent":
-        return cls(tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
-
-    def made(self, glaring: bool) -> Tensor:
-        """Without values: on a processor it takes no memory, as nobody writes to it."""
-        tensor = torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device)
-        if glaring and self.dtype.is_floating_point:
-            tensor.fill_(torch.nan)
-        _mark_absent(tensor)
-        return tensor
-
-
-@dataclass(frozen=True)
 class _Done:
     """A step and what it gave."""
 
@@ -210,15 +204,15 @@ class _Done:
     def pruned(self, number: int, outline: Outline, stretch: int) -> "_Done":
         """Without what is not read after a stretch."""
         leaves = [
-            _Absent.of(leaf)
+            Blank.of(leaf)
             if isinstance(leaf, Tensor) and outline.read.get((number, place), 0) <= stretch
             else leaf
             for place, leaf in enumerate(self.leaves)
         ]
         return _Done(self.what, leaves, self.tree)
 
-    def result(self, glaring: bool) -> Any:
-        leaves = [leaf.made(glaring) if isinstance(leaf, _Absent) else leaf for leaf in self.leaves]
+    def result(self, blanks: Blanks) -> Any:
+        leaves = [blanks.tensor(leaf) if isinstance(leaf, Blank) else leaf for leaf in self.leaves]
         return tree_unflatten(leaves, self.tree)
 
 
@@ -235,29 +229,22 @@ class _Player(Steps):  # type: ignore[no-untyped-call]
         given: Sequence[_Done],
         look: _Look[Any],
         instead: Mapping[str, nn.Module],
-        glaring: bool,
+        blanks: Blanks,
         keeping: tuple[Outline, int] | None = None,
     ) -> None:
         super().__init__()
         self.given, self.look, self.instead, self.keeping = given, look, instead, keeping
-        self.glaring = glaring
+        self.blanks = blanks
         self.done = list(given)
         self.changed: set[int] = set()
-
-    def view(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        result = operation(*args, **kwargs)
-        if any(map(_is_absent, tensors((args, kwargs)))):
-            for tensor in tensors(result):
-                _mark_absent(tensor)
-        return result
 
     def step(self, number: int, what: Any, run: Call, args: Any, kwargs: Any) -> Any:
         if number < len(self.given):
             if self.given[number].what != what:
                 raise _Unlike
-            return self.given[number].result(self.glaring)
+            return self.given[number].result(self.blanks)
         read = tensors((args, kwargs))
-        if any(map(_is_absent, read)):
+        if any(tensor in self.blanks for tensor in read):
             raise _Unlike
         if isinstance(what, str):
             self.look.at(what, args, kwargs)
@@ -267,7 +254,7 @@ class _Player(Steps):  # type: ignore[no-untyped-call]
         else:
             result = run(*args, **kwargs)
             changes = tensors(changed(what, args, kwargs))
-        self.changed.update(map(_storage, changes))
+        self.changed.update(map(storage_of, changes))
         if self.keeping is not None:
             self.done.append(_Done.of(what, result).pruned(number, *self.keeping))
         return result
@@ -279,7 +266,7 @@ def _with_copies(done: Sequence[_Done], outline: Outline, stretch: int) -> list[
     copies: dict[int, Tensor] = {}
 
     def copied(tensor: Tensor) -> Tensor:
-        key = _storage(tensor)
+        key = storage_of(tensor)
         if key not in storages:
             storages[key] = tensor.untyped_storage().clone()  # type: ignore[no-untyped-call]
         if id(tensor) not in copies:
@@ -301,19 +288,6 @@ def _with_copies(done: Sequence[_Done], outline: Outline, stretch: int) -> list[
         )
         for number, step in enumerate(done)
     ]
-
-
-def _storage(tensor: Tensor) -> int:
-    """What tells the storage of a tensor from others that live."""
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _is_absent(tensor: Tensor) -> bool:
-    return "absent" in tensor.__dict__
-
-
-def _mark_absent(tensor: Tensor) -> None:
-    tensor.__dict__["absent"] = True
 
 
 def _nothing(_: Tensor) -> None:

@@ -38,10 +38,6 @@ class Steps(ABC, TorchDispatchMode):  # type: ignore[no-untyped-call]
             what: the operation, or the name of the layer.
         """
 
-    def view(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        """What an operation gives that only looks at its arguments in another way."""
-        return operation(*args, **kwargs)
-
     @contextmanager
     def taken(self, net: nn.Module, names: Sequence[str]) -> Iterator[None]:
         """Passes of ``net`` go through :meth:`step` meanwhile; ``names`` are the layers."""
@@ -49,10 +45,8 @@ class Steps(ABC, TorchDispatchMode):  # type: ignore[no-untyped-call]
             yield
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._busy:
+        if self._busy or func.is_view:
             return func(*args, **(kwargs or {}))
-        if func.is_view:
-            return self.view(func, args, kwargs or {})
         return self._take(func, func, args, kwargs or {})
 
     def _call(self, name: str, forward: Call, *args: Any, **kwargs: Any) -> Any:
@@ -87,6 +81,11 @@ def changed(operation: Any, args: Any, kwargs: Any) -> list[Any]:
 def tensors(values: Any) -> list[Tensor]:
     """All tensors in nested arguments or results."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def storage_of(tensor: Tensor) -> int:
+    """What tells the storage of a tensor from others that live."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 @contextmanager

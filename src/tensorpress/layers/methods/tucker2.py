@@ -39,7 +39,7 @@ class Tucker2(TrainDecomposition):
         return (min(values),) if len(values) == 2 and not spatial_axes(layer) else values
 
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
-        if not spatial_axes(layer):
+        if metric.moments is not None or not spatial_axes(layer):
             return super().prepare(layer, metric)
         given = target_kernels(layer, metric)
         hooi = HOOI([self.arranged(layer, kernel) for kernel in given])

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
-from tensorpress.compression.request import Request
+from tensorpress.compression.request import Request, method_meant
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import METHODS, Treatment, find_method
-from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, TTPWT, Decomposition
+from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, Decomposition
 
 
 def check_asked(
@@ -44,10 +44,11 @@ def check_asked(
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
-    if method is None:
-        by_loss = budget is not None and calibrated
-        method = AUTO if by_loss or methods is not None else TTPWT().name
-    treatments = read_methods(method, methods, ranked=rank is not None)
+    ranked = rank is not None
+    meant: str | Treatment = method_meant(
+        method, methods, ranked=ranked, by_loss=budget is not None and calibrated
+    )
+    treatments = read_methods(meant, methods, ranked=ranked)
     if type(round_to) is not int or round_to < 1:
         raise TensorpressError(
             f"round_to={shown(round_to)}: give a whole number from 1 on, such as 8."
@@ -86,7 +87,7 @@ def read_methods(
     Args:
         method: a name, an object or "auto".
         methods: what "auto" is to choose from; all forms by default.
-        ranked: whether ranks are asked for by rules, which mean TTPWT by "auto".
+        ranked: whether ranks are asked for by rules, which are of one method.
 
     Raises:
         TensorpressError: no such method, or what does not go together.
@@ -94,7 +95,7 @@ def read_methods(
     if methods is not None:
         return _read_choice(method, methods, ranked=ranked)
     if method == AUTO:
-        return [METHODS[TTPWT().name]] if ranked else [METHODS[name] for name in FORMS]
+        return [METHODS[name] for name in FORMS]
     if isinstance(method, str) and method not in METHODS:
         raise TensorpressError(
             f"there is no method {shown(method)}; there is: {AUTO}, {', '.join(sorted(METHODS))}; "

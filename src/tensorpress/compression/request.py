@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import FEWEST, Recovery
@@ -24,6 +24,7 @@ from tensorpress.settings.json_values import (
 )
 from tensorpress.surgery import Selector, show_selectors
 
+M = TypeVar("M")
 LAYERS = "Which layers"
 PRUNED_BY = ("images", "labels")
 """Settings of pruning that are not asked for by themselves, but given."""
@@ -164,11 +165,9 @@ class Request:
     def treated_by(self) -> str:
         """The method that it comes to, by name: "auto" or one."""
         by_loss = self.budget is not None and self.calibration is not None
-        if self.methods is not None or (self.method is None and by_loss):
-            return AUTO
-        if self.method is None or (self.method == AUTO and self.rank is not None):
-            return TTPWT().name
-        return self.method
+        return method_meant(
+            self.method, self.methods, ranked=self.rank is not None, by_loss=by_loss
+        )
 
     @classmethod
     def of(
@@ -242,6 +241,21 @@ class Request:
         return {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in own
         }
+
+
+def method_meant(method: M | None, methods: Any, *, ranked: bool, by_loss: bool) -> M | str:
+    """The method where none may have been given, and "auto" as what it is by a rule for ranks.
+
+    Args:
+        methods: what "auto" is to choose from; None for all forms.
+        ranked: whether there is a rule for ranks, which means TTPWT.
+        by_loss: whether a budget is spread by what layers lose of the answers.
+    """
+    if methods is not None:
+        return AUTO if method is None else method
+    if method is None:
+        return AUTO if by_loss else TTPWT().name
+    return TTPWT().name if method == AUTO and ranked else method
 
 
 def _rank(value: Any) -> RankRule | dict[str, RankRule]:

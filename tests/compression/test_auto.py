@@ -10,6 +10,7 @@ import tensorpress as tp
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.measured import picks_by_loss
+from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, select
 from tensorpress.layers.methods import FORMS, METHODS
 from tensorpress.surgery import survey
@@ -151,6 +152,15 @@ def test_the_choice_is_narrowed_and_recorded(tmp_path: Path) -> None:
     tp.save(result, tmp_path / "net.tp")
     loaded = tp.load(tmp_path / "net.tp", into=net_of("spatial-svd", "spatial-svd"))
     assert torch.equal(loaded(images()), result.model(images()))
+
+
+@pytest.mark.parametrize("asked", [("ttpwt",), ("ttpwt", "spatial-svd")])
+def test_what_was_recorded_can_be_asked_for_again(asked: tuple[str, ...]) -> None:
+    net = net_of("ttpwt")
+    result = tp.compress(net, IMAGE, methods=asked, budget=Budget(macs=2))
+    again = tp.compress(net, IMAGE, **Request.from_dict(result.request).arguments())
+    assert again.layers == result.layers
+    assert again.request == result.request
 
 
 def test_by_a_rank_rule_auto_is_ttpwt() -> None:

@@ -175,7 +175,7 @@ def compress(
     }
     request = Request.of(
         method=treatments[0].name if len(treatments) == 1 else AUTO,
-        methods=methods and tuple(treatment.name for treatment in treatments),
+        methods=tuple(t.name for t in treatments) if methods and len(treatments) > 1 else None,
         rank=rank,
         budget=budget,
         include=selection.include,

@@ -1,11 +1,11 @@
 """Depthwise-separable: 1x1, a depthwise convolution with the whole kernel, 1x1."""
 
-import math
+from dataclasses import replace
 
-from tensorpress.layers.kinds import Layer, group_channels, kernel_size
-from tensorpress.layers.layout import channel_names, spatial_axes
+from tensorpress.layers.kinds import Layer
 from tensorpress.layers.methods.cp import CPMethod
 from tensorpress.layers.methods.train import Link
+from tensorpress.layers.methods.tucker2 import Tucker2
 
 
 class DepthwiseSeparable(CPMethod):
@@ -18,8 +18,5 @@ class DepthwiseSeparable(CPMethod):
     name = "depthwise-separable"
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
-        first, last = channel_names(layer)
-        inside, outside = group_channels(layer)
-        axes, area = spatial_axes(layer), math.prod(kernel_size(layer))
-        along = (Link("depthwise", axes, area),) * bool(axes)
-        return Link(first, (), inside), *along, Link(last, (), outside)
+        first, *along, last = Tucker2().links(layer)
+        return first, *(replace(link, name="depthwise") for link in along), last

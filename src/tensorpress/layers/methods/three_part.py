@@ -1,7 +1,7 @@
 """Trains of one part less than TTPWT's: one end works along an axis and on channels at once."""
 
-from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
-from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
+from tensorpress.layers.kinds import Layer, dimensions
+from tensorpress.layers.layout import spatial_axes
 from tensorpress.layers.methods.train import AxisTrain, Link
 
 
@@ -19,17 +19,11 @@ class PointwiseSpatial(_ThreePart):
     base = "pointwise-spatial"
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
-        first, last = channel_names(layer)
-        inside, outside = group_channels(layer)
-        sizes, axes = kernel_size(layer), self.ordered(spatial_axes(layer))
-        if not axes:
-            return Link(first, (), inside), Link(last, (), outside)
-        *inner, end = axes
-        return (
-            Link(first, (), inside),
-            *(Link(axis_name(layer, a), (a,), sizes[a]) for a in inner),
-            Link(axis_name(layer, end), (end,), sizes[end] * outside),
-        )
+        first, *along, last = super().links(layer)
+        if not along:
+            return first, last
+        *before, axis = along
+        return first, *before, Link(axis.name, axis.axes, axis.mode * last.mode)
 
 
 class SpatialPointwise(_ThreePart):
@@ -38,14 +32,8 @@ class SpatialPointwise(_ThreePart):
     base = "spatial-pointwise"
 
     def links(self, layer: Layer) -> tuple[Link, ...]:
-        first, last = channel_names(layer)
-        inside, outside = group_channels(layer)
-        sizes, axes = kernel_size(layer), self.ordered(spatial_axes(layer))
-        if not axes:
-            return Link(first, (), inside), Link(last, (), outside)
-        start, *inner = axes
-        return (
-            Link(axis_name(layer, start), (start,), sizes[start] * inside),
-            *(Link(axis_name(layer, a), (a,), sizes[a]) for a in inner),
-            Link(last, (), outside),
-        )
+        first, *along, last = super().links(layer)
+        if not along:
+            return first, last
+        axis, *after = along
+        return Link(axis.name, axis.axes, first.mode * axis.mode), *after, last

@@ -25,7 +25,14 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers.data_aware import DataAwareTrains
 from tensorpress.layers.kernels import whole_fit
 from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
-from tensorpress.layers.layout import Layout, Sublayer, is_sublayer_name, spatial_axes
+from tensorpress.layers.layout import (
+    Layout,
+    Sublayer,
+    axis_name,
+    channel_names,
+    is_sublayer_name,
+    spatial_axes,
+)
 from tensorpress.layers.methods.decomposition import (
     Cores,
     Decomposition,
@@ -217,6 +224,14 @@ class AxisTrain(TrainDecomposition):
     def __init__(self, *, reverse: bool = False) -> None:
         self.reverse = reverse
         self.name = f"{self.base}-reversed" if reverse else self.base
+
+    def links(self, layer: Layer) -> tuple[Link, ...]:
+        """A link for the channels in, one for each axis, one for the channels out."""
+        first, last = channel_names(layer)
+        inside, outside = group_channels(layer)
+        sizes, axes = kernel_size(layer), self.ordered(spatial_axes(layer))
+        along = (Link(axis_name(layer, axis), (axis,), sizes[axis]) for axis in axes)
+        return Link(first, (), inside), *along, Link(last, (), outside)
 
     def ordered(self, axes: Sequence[int]) -> tuple[int, ...]:
         """Axes, or what there is one of for each, in the order of the train."""

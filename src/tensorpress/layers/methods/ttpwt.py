@@ -1,8 +1,7 @@
 """TTPWT: a train over the channels in, each axis, and the channels out (eq. 7-12 of the paper)."""
 
-from tensorpress.layers.kinds import Layer, group_channels, kernel_size
-from tensorpress.layers.layout import axis_name, channel_names, spatial_axes
-from tensorpress.layers.methods.train import AxisTrain, Link
+from tensorpress.layers.kinds import Layer, kernel_size
+from tensorpress.layers.methods.train import AxisTrain
 
 
 class TTPWT(AxisTrain):
@@ -12,14 +11,6 @@ class TTPWT(AxisTrain):
     """
 
     base = "ttpwt"
-
-    def links(self, layer: Layer) -> tuple[Link, ...]:
-        first, last = channel_names(layer)
-        inside, outside = group_channels(layer)
-        sizes = kernel_size(layer)
-        axes = self.ordered(spatial_axes(layer))
-        along = [Link(axis_name(layer, a), (a,), sizes[a]) for a in axes]
-        return Link(first, (), inside), *along, Link(last, (), outside)
 
     def without_unit_modes(self, layer: Layer, values: tuple[int, ...]) -> tuple[int, ...]:
         """The bonds beside a unit mode join into one, whose rank is the smaller of theirs."""

@@ -83,13 +83,13 @@ def least_squares(
 
 def sum_of_terms(factors: Sequence[Tensor]) -> Tensor:
     """Factors (I_n, R) multiplied out: (I_1, ..., I_N)."""
-    rows = reduce(_khatri_rao, factors[:-1])
+    rows = khatri_rao(factors[:-1])
     return (rows @ factors[-1].T).reshape([len(factor) for factor in factors])
 
 
-def _khatri_rao(a: Tensor, b: Tensor) -> Tensor:
-    """(I, R) and (J, R) to (I J, R), column by column."""
-    return (a.unsqueeze(1) * b.unsqueeze(0)).flatten(0, 1)
+def khatri_rao(factors: Sequence[Tensor]) -> Tensor:
+    """Factors (I_n, R) to (I_1 I_2 ..., R), column by column."""
+    return reduce(lambda a, b: (a.unsqueeze(1) * b.unsqueeze(0)).flatten(0, 1), factors)
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ class _Problem:
         partial = torch.tensordot(self.tensor, factors[last], dims=1)
         for mode in range(len(factors)):
             if mode == last:
-                product = self.tensor.flatten(0, -2).T @ reduce(_khatri_rao, factors[:last])
+                product = self.tensor.flatten(0, -2).T @ khatri_rao(factors[:last])
             elif mode == last - 1:
                 product = partial
             else:
-                others = reduce(_khatri_rao, factors[mode + 1 : last])
+                others = khatri_rao(factors[mode + 1 : last])
                 product = (partial.flatten(1, -2) * others).sum(1)
             first, *rest = (gram for n, gram in enumerate(grams) if n != mode)
             gram = math.prod(rest, start=first)

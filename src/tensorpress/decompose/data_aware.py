@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.ranks import RankRule
-from tensorpress.decompose.second_moments import SecondMoments, WholeMoments
+from tensorpress.decompose.second_moments import SecondMoments, WholeMoments, apply_left
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
 
 CG_STEPS = 12
@@ -187,8 +187,7 @@ class _Problem:
         rest = math.prod(self.modes[n:-1])
         left = _product(cores[:n]) if n else self.target.new_ones(1, 1)
         metric = self.metric.projected(left, rest) if n else self.metric
-        rows = (self.weighted @ outputs.T).reshape(len(left), -1)
-        aim = (left.T @ rows).reshape(left.shape[1] * rest, -1)
+        aim = apply_left(left, self.weighted @ outputs.T, rest)
         core = cores[n]
         shape = core.shape
         if n == len(cores) - 2:

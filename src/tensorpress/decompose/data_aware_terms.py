@@ -8,14 +8,13 @@ answers. Under ``tr((W - M B)^T S (W - M B))`` the best B for given factors solv
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor
 
 from tensorpress.decompose.cp import exact_terms, ranks_to_try
+from tensorpress.decompose.cp_als import khatri_rao
 from tensorpress.decompose.second_moments import SecondMoments
 
 DAMPING = 1e-6
@@ -117,7 +116,7 @@ class DataAwareTerms:
             nearest = self._found[min(above)]
             if min(above) == rank:
                 return nearest
-            columns = _columns(nearest)
+            columns = khatri_rao(nearest)
             strength = self._outer(columns)[0].norm(dim=1) * columns.norm(dim=0)
             kept = strength.argsort(descending=True)[:rank].sort().values
             return [factor[:, kept] for factor in nearest]
@@ -177,7 +176,7 @@ class DataAwareTerms:
             nonlocal best
             optimiser.zero_grad()
             with torch.enable_grad():
-                columns = _columns([factor / factor.norm(dim=0) for factor in free])
+                columns = khatri_rao([factor / factor.norm(dim=0) for factor in free])
             with torch.no_grad():
                 outer, image = self._outer(columns)
                 lost = 1.0 - (image * (self.target @ outer.T)).sum() / self.scale
@@ -191,17 +190,12 @@ class DataAwareTerms:
         return [factor / factor.norm(dim=0) for factor in best[1]]
 
     def _terms(self, factors: list[Tensor]) -> Terms:
-        columns = _columns(factors)
+        columns = khatri_rao(factors)
         outer, _ = self._outer(columns)
         error = self.target - columns @ outer
         objective = max(self.metric.square(error) / self.scale, 0.0)
         whole = float(self.target.norm())
         return Terms((*factors, outer.T), objective, float(outer.norm()) / whole if whole else 0.0)
-
-
-def _columns(factors: Sequence[Tensor]) -> Tensor:
-    """The Khatri-Rao product of factors (I_k, R): (I_1 ... I_n, R)."""
-    return reduce(lambda a, b: (a.unsqueeze(1) * b.unsqueeze(0)).flatten(0, 1), factors)
 
 
 def _filled(factors: list[Tensor], rank: int) -> list[Tensor]:

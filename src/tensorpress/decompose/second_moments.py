@@ -116,8 +116,8 @@ class WholeMoments(SecondMoments):
         return self._matrix.double()
 
     def projected(self, left: Tensor, rest: int) -> SecondMoments:
-        half = _apply_left(left, self._matrix.double(), rest)
-        return WholeMoments(_apply_left(left, half.T, rest))
+        half = apply_left(left, self._matrix.double(), rest)
+        return WholeMoments(apply_left(left, half.T, rest))
 
     def covariance(self, leading: int) -> Tensor:
         places = self.size // leading
@@ -209,7 +209,7 @@ class SampledMoments(SecondMoments):
         return (self.inner @ rows).reshape(matrix.shape)
 
 
-def _apply_left(left: Tensor, matrix: Tensor, rest: int) -> Tensor:
+def apply_left(left: Tensor, matrix: Tensor, rest: int) -> Tensor:
     """``(L (x) I)^T M``: rows (I, rest) become (R, rest)."""
     rows = matrix.reshape(left.shape[0], -1)
     return (left.T @ rows).reshape(left.shape[1] * rest, -1)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tensorpress.decompose import DataAware, RankRule, Ranks
 from tensorpress.decompose.second_moments import SecondMoments
+from tensorpress.layers.kernels import weighted_fit
 
 
 class DataAwareFit(NamedTuple):
@@ -51,7 +52,7 @@ class DataAwareTrains:
             rank = self._common(rank)
         fits = [group.decompose(rank, sweeps=sweeps) for group in self.groups]
         ranks = fits[0].train.ranks
-        kept, error = whole_fit(
+        kept, error = fit_of_groups(
             [group.problem.scale for group in self.groups], [fit.objectives[-1] for fit in fits]
         )
         return DataAwareFit(
@@ -67,14 +68,11 @@ class DataAwareTrains:
         return Ranks(*map(max, zip(*found, strict=True)))
 
 
-def whole_fit(scales: Sequence[float], objectives: Sequence[float]) -> tuple[float, float]:
+def fit_of_groups(scales: Sequence[float], objectives: Sequence[float]) -> tuple[float, float]:
     """Kept energy and relative error of all groups together.
 
     Args:
         scales: the weighted square of each group's kernel.
         objectives: the share of it that is lost.
     """
-    whole = sum(scales)
-    lost = sum(scale * share for scale, share in zip(scales, objectives, strict=True))
-    share = lost / whole if whole > 0 else 0.0
-    return max(0.0, 1.0 - share), share**0.5
+    return weighted_fit(scales, [(max(0.0, 1.0 - lost), lost**0.5) for lost in objectives])

@@ -1,5 +1,7 @@
 """A layer's kernel as the tensors that are decomposed."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,9 +34,18 @@ def whole_fit(kernels: list[Tensor], fits: list[tuple[float, float]]) -> tuple[f
     """Kept energy and relative error of all groups together, from those of each."""
     if len(fits) == 1:
         return fits[0]
-    squares = [
-        float(torch.linalg.vector_norm(kernel, dtype=torch.float64)) ** 2 for kernel in kernels
-    ]
+    return weighted_fit(
+        [float(torch.linalg.vector_norm(kernel, dtype=torch.float64)) ** 2 for kernel in kernels],
+        fits,
+    )
+
+
+def weighted_fit(
+    squares: Sequence[float], fits: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """The same by the groups' squares, in whatever norm the fits are."""
+    if len(fits) == 1:
+        return fits[0]
     total = sum(squares)
     if total == 0:
         return 1.0, 0.0

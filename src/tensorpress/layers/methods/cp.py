@@ -18,7 +18,7 @@ from tensorpress.decompose import (
 from tensorpress.decompose.cp import INTENSE
 from tensorpress.decompose.data_aware_terms import DataAwareTerms
 from tensorpress.decompose.second_moments import SecondMoments
-from tensorpress.layers.data_aware import DataAwareTrains, whole_fit
+from tensorpress.layers.data_aware import DataAwareTrains, fit_of_groups
 from tensorpress.layers.kinds import Layer, patch_size
 from tensorpress.layers.layout import Layout, Sublayer, spatial_axes
 from tensorpress.layers.methods.decomposition import (
@@ -120,7 +120,7 @@ class CPMethod(Decomposition):
         def fit(rule: RankRule) -> Factorization:
             rank = rank_of(rule, problems)
             terms = [problem.at_rank(rank, settled=sweeps > 0) for problem in problems]
-            kept, error = whole_fit([p.scale for p in problems], [t.objective for t in terms])
+            kept, error = fit_of_groups([p.scale for p in problems], [t.objective for t in terms])
             worst = max(found.intensity for found in terms)
             return Factorization(
                 self,

@@ -197,21 +197,25 @@ class InputMetric(NetworkMetric):
         return task.option(task.prepared(self._metric(task, sweeps))(rule))
 
     def _sketches(self, of_layer: Sequence[LayerTask]) -> Sketches:
-        """The options of a layer, whose treatments share one metric."""
-        moments = self._moments.get(of_layer[0].name)
-        metric = Metric(moments and [moment.regularised() for moment in moments])
-        return Sketches(of_layer, lambda task: task.prepared(metric), self._error)
+        """The options of a layer, whose treatments share one metric.
 
-    def _error(self, task: LayerTask, fit: Fit) -> float:
-        """Of the layer's answers, also where the treatment looked at the kernel alone."""
-        moments = self._moments.get(task.name)
-        if moments is None or task.treatment.data_aware:
-            return fit.relative_error or 0.0
-        kernels, made = shifted_kernels(task.layer).double(), fit.kernels(task.layer)
-        metrics = [moment.regularised() for moment in moments]
-        whole = sum(m.square(k) for m, k in zip(metrics, kernels, strict=True))
-        lost = sum(m.square(k - a) for m, k, a in zip(metrics, kernels, made, strict=True))
-        return math.sqrt(lost / whole) if whole > 0 else 0.0
+        The error is that of the layer's answers also where a treatment looks at the kernel alone.
+        """
+        layer = of_layer[0].layer
+        moments = self._moments.get(of_layer[0].name)
+        metrics = moments and [moment.regularised() for moment in moments]
+        metric = Metric(metrics)
+        kernels = shifted_kernels(layer).double()
+
+        def error(task: LayerTask, fit: Fit) -> float:
+            if not metrics or task.treatment.data_aware:
+                return fit.relative_error or 0.0
+            made = fit.kernels(layer)
+            whole = sum(m.square(k) for m, k in zip(metrics, kernels, strict=True))
+            lost = sum(m.square(k - a) for m, k, a in zip(metrics, kernels, made, strict=True))
+            return math.sqrt(lost / whole) if whole > 0 else 0.0
+
+        return Sketches(of_layer, lambda task: task.prepared(metric), error)
 
     def _metric(self, task: LayerTask, sweeps: int) -> Metric:
         return Metric(self._moments.get(task.name), sweeps=sweeps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class MeasuredLayer:
     def ranks(self) -> tuple[tuple[int, ...] | None, ...]:
         """Of each option; None for the first."""
         return tuple(None if pick is None else pick.ranks for pick in self.picks)
+
+    @cached_property
+    def front(self) -> list[int]:
+        """The numbers of the options that no other one beats in cost and loss."""
+        return undominated([(o.params, o.macs, o.loss, o.seconds) for o in self.options])
 
     def with_losses(self, losses: Sequence[float]) -> "MeasuredLayer":
         """The same with other losses for all options but the first."""
@@ -126,19 +132,9 @@ def picks_by_loss(
     Raises:
         TensorpressError: a budget that cannot be reached.
     """
-    fronts = [
-        undominated([(o.params, o.macs, o.loss, o.seconds) for o in layer.options])
-        for layer in layers
-    ]
-    options = [
-        [layer.options[number] for number in front]
-        for layer, front in zip(layers, fronts, strict=True)
-    ]
+    options = [[layer.options[number] for number in layer.front] for layer in layers]
     chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget)
-    picks = (
-        layer.picks[front[index]]
-        for layer, front, index in zip(layers, fronts, chosen, strict=True)
-    )
+    picks = (layer.picks[layer.front[index]] for layer, index in zip(layers, chosen, strict=True))
     return [pick for pick in picks if pick is not None]
 
 

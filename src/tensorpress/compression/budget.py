@@ -14,8 +14,11 @@ TIME = "A budget of time"
 TIMES = ("budget_speedup", "budget_ms")
 QUALITY = "A budget of quality"
 QUALITIES = ("keep_agreement", "keep_output_error", "max_drop")
+COSTS = ("params", "macs", "speedup", "milliseconds")
 FIELDS = ("agreement", "output_error", "max_drop")
 """:data:`QUALITIES` as fields."""
+MEASURED = (*TIMES, *QUALITIES)
+"""The options beside which it is said what time is measured in."""
 RUNTIME = "torch"
 
 
@@ -82,7 +85,7 @@ class Budget:
             help=f"{', '.join(RUNTIMES)}; {RUNTIME} by default. With a quality to keep, it asks "
             "for the fastest network in place of the smallest.",
             panel=TIME,
-            beside=(*TIMES, *QUALITIES),
+            beside=MEASURED,
         ),
     )
     threads: int | None = field(
@@ -91,7 +94,7 @@ class Budget:
             "--threads",
             help="Threads of a forward pass.",
             panel=TIME,
-            beside=(*TIMES, *QUALITIES),
+            beside=MEASURED,
         ),
     )
     batch: int | None = field(
@@ -101,7 +104,7 @@ class Budget:
             help="Images of a forward pass; 1.",
             panel=TIME,
             least=1,
-            beside=(*TIMES, *QUALITIES),
+            beside=MEASURED,
         ),
     )
     agreement: float | None = field(
@@ -133,18 +136,16 @@ class Budget:
     )
 
     def __post_init__(self) -> None:
-        asked = (self.params, self.macs, self.speedup, self.milliseconds)
-        qualities = [name for name in FIELDS if getattr(self, name) is not None]
-        if all(value is None for value in asked) and not qualities:
+        costs, qualities = (
+            [name for name in names if getattr(self, name) is not None] for names in (COSTS, FIELDS)
+        )
+        if not costs and not qualities:
             raise TensorpressError(
                 "Budget(): give params=, macs=, speedup= or milliseconds=, as in Budget(params=4), "
                 f"or one of {'=, '.join(FIELDS)}=."
             )
         if qualities:
-            others = [
-                f.name for f in dataclasses.fields(self)[:4] if getattr(self, f.name) is not None
-            ]
-            self._check_quality(qualities, others)
+            self._check_quality(qualities, costs)
         for name in ("params", "macs"):
             ratio = getattr(self, name)
             if ratio is not None and not _is_number(ratio, 1.0):

@@ -42,8 +42,9 @@ class KernelMetric(NetworkMetric):
 
 def _prepared(task: LayerTask) -> Fitter:
     """As options are compared, not as they are taken: by searches that end early."""
-    size, groups = patch_size(task.layer), groups_of(task.layer)
-    return task.prepared(Metric([PlainMoments(size)] * groups))
+    layer = task.layer
+    plain = PlainMoments(patch_size(layer), layer.weight.device)
+    return task.prepared(Metric([plain] * groups_of(layer)))
 
 
 def _error(_task: LayerTask, fit: Fit) -> float:

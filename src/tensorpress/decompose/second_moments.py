@@ -70,23 +70,28 @@ class SecondMoments(ABC):
 
 
 class PlainMoments(SecondMoments):
-    """The identity: the plain norm."""
+    """The identity: the plain norm.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    Args:
+        size: P.
+        device: that the tensors lie on.
+    """
+
+    def __init__(self, size: int, device: torch.device | None = None) -> None:
+        self.size, self.device = size, device
 
     def times(self, matrix: Tensor) -> Tensor:
         return matrix
 
     def matrix(self) -> Tensor:
-        return torch.eye(self.size, dtype=torch.float64)
+        return self.covariance(self.size)
 
     def projected(self, left: Tensor, rest: int) -> SecondMoments:
         identity = torch.eye(rest, dtype=left.dtype, device=left.device)
         return WholeMoments(torch.kron(left.T @ left, identity))
 
     def covariance(self, leading: int) -> Tensor:
-        return torch.eye(leading, dtype=torch.float64)
+        return torch.eye(leading, dtype=torch.float64, device=self.device)
 
     def rearranged(self, sizes: Sequence[int], order: Sequence[int]) -> SecondMoments:  # noqa: ARG002
         return self

@@ -3,10 +3,12 @@
 Run by `make bench-forms NET=resnet20 WEIGHTS=FILE DATA=DIR ARGS="-o OUT"`. Layers are measured
 once, in all forms; each method then takes its own options from that. Calibration sees training
 images without labels; accuracies are on all test images, which choose nothing. Finished rows stand
-in OUT/forms.json and are not done again; OUT holds what was picked, which `--time` times.
+in OUT/forms.json and are not done again; OUT holds the networks in closed form, which rows with
+distillation begin with and which `--time` times.
 """
 
 import argparse
+import copy
 import json
 import time
 from collections import Counter
@@ -25,11 +27,11 @@ from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.selection import Selection, select
-from tensorpress.compression.task import LayerTask
 from tensorpress.data import Dataset, load_data, unlabelled_of
 from tensorpress.deploy import interleaved_seconds, plan
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.files import write_whole
+from tensorpress.layers import Factorized
 from tensorpress.layers.methods import AUTO, FORMS, METHODS
 from tensorpress.networks import build
 from tensorpress.surgery import Survey, copy_with, count, survey
@@ -44,8 +46,10 @@ def main() -> None:
     parser.add_argument("--net", default="resnet20")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--mean", type=channels, help="of --data, such as .5071,.4865,.4409")
+    parser.add_argument("--std", type=channels)
     parser.add_argument("--images", type=int, default=2000, help="unlabelled; 0 for kernels alone")
-    parser.add_argument("--ratios", default="4,6,2,3,8", help="PCR and FCR to reach, both")
+    parser.add_argument("--ratios", default="4,6,2,3,8", help="PCR and FCR to reach, or 3.93:4.19")
     parser.add_argument("--methods", default=",".join((AUTO, *FORMS)))
     parser.add_argument("--distil-epochs", default="0", help="of each row, such as 0,30")
     parser.add_argument("--seed", type=int, default=0)
@@ -55,7 +59,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.output.mkdir(parents=True, exist_ok=True)
-    data = load_data(given.data)
+    data = load_data(given.data, mean=given.mean, std=given.std)
     net = tp.load_weights(build(given.net, data.num_classes, data.input_shape[0]), given.weights)
     net = net.eval()
     rows = Rows(given.output / "forms.json")
@@ -63,6 +67,10 @@ def main() -> None:
         time_rows(net, data, rows, given)
     else:
         make_rows(net, data, rows, given)
+
+
+def channels(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
 
 
 class Rows:
@@ -88,16 +96,16 @@ def make_rows(net: nn.Module, data: Dataset, rows: Rows, given: argparse.Namespa
     start = time.perf_counter()
     layers: list[MeasuredLayer] = []
     base = rows.of({"method": "dense"}) or dense_row(net, data, rows)
-    ratios = map(float, given.ratios.split(","))
+    ratios = given.ratios.split(",")
     epochs = list(map(int, given.distil_epochs.split(",")))
-    for ratio, method, distilled in product(ratios, given.methods.split(","), epochs):
+    for method, ratio, distilled in product(given.methods.split(","), ratios, epochs):
         key = {
             "network": given.net, "method": method, "budget": ratio,
             "calibration_images": given.images, "distil_epochs": distilled, "seed": given.seed,
         }  # fmt: skip
         if rows.of(key):
             continue
-        if not layers:
+        if not layers and not place(given, key).exists():
             layers = metric.measured(tasks)
             print(f"measured in {time.perf_counter() - start:.0f} s", flush=True)
         facts = one_row(net, data, metric, narrowed(layers, method), surveyed, key, given)
@@ -151,47 +159,48 @@ def one_row(
     given: argparse.Namespace,
 ) -> dict[str, Any]:
     start = time.perf_counter()
-    ratio = key["budget"]
+    path = place(given, key)
+    if not path.exists():
+        params, macs = (float(key["budget"].split(":")[n]) for n in (0, -1))
+        try:
+            picks = picks_by_loss(layers, surveyed.cost, tp.Budget(params=params, macs=macs))
+        except tp.TensorpressError as error:
+            return {"reason": str(error)}
+        options = metric.fit(picks)
+        model = copy_with(net, {o.task.name: o.fit.to_module(o.task.layer) for o in options})
+        if isinstance(metric, InputMetric):
+            metric.settle(model)
+        tp.save(model, path)
+    model = tp.load(path, into=copy.deepcopy(net))
     if isinstance(metric, InputMetric):
         metric.recovery = replace(metric.recovery, distil_epochs=key["distil_epochs"])
-    try:
-        picks = picks_by_loss(layers, surveyed.cost, tp.Budget(params=ratio, macs=ratio))
-    except tp.TensorpressError as error:
-        return {"reason": str(error)}
-    options = metric.fit(picks)
-    model = copy_with(net, {o.task.name: o.fit.to_module(o.task.layer) for o in options})
-    metric.finish(model)
+        metric.distil(model)
     seconds = time.perf_counter() - start
     cost = count(model, torch.zeros(1, *data.input_shape))
     found = evaluate(model, data)
-    torch.save([(p.name, p.task.treatment.name, p.ranks) for p in picks], place(given, key))
+    methods = (m.method for m in model.modules() if isinstance(m, Factorized))
     return {
         "pcr": surveyed.cost.params / cost.params, "fcr": surveyed.cost.macs / cost.macs,
         "acc": found.percent, "stderr": found.stderr, "images": found.images,
-        "forms": Counter(pick.task.treatment.name for pick in picks), "seconds": seconds,
+        "forms": Counter(methods), "seconds": seconds,
     }  # fmt: skip
 
 
 def place(given: argparse.Namespace, key: dict[str, Any]) -> Path:
-    parts = (key["method"], key["budget"], key["calibration_images"], key["distil_epochs"])
+    """Where the network in closed form is."""
+    parts = (key["method"], key["budget"].replace(":", "_"), key["calibration_images"])
     folder: Path = given.output
-    return folder / ("-".join(map(str, parts)) + ".picks")
+    return folder / ("-".join(map(str, parts)) + ".tp")
 
 
 def time_rows(net: nn.Module, data: Dataset, rows: Rows, given: argparse.Namespace) -> None:
     """Milliseconds of the finished rows as planned, in turns with the dense network, f32."""
-    surveyed = survey(net, torch.zeros(1, *data.input_shape))
-    by_name = {layer.name: layer for layer in surveyed.layers}
-    asked = {float(ratio) for ratio in given.ratios.split(",")}
+    asked = given.ratios.split(",")
     for row in rows.found:
         wanted = row["method"] in given.methods.split(",") and row.get("budget") in asked
-        if not wanted or "acc" not in row or not place(given, row).exists():
+        if not wanted or "acc" not in row or row["distil_epochs"]:
             continue
-        chains = {}
-        for name, method, ranks in torch.load(place(given, row)):
-            task = LayerTask(by_name[name], METHODS[method])
-            chains[name] = task.at(tp.Ranks(*ranks)).fit.to_module(task.layer)
-        model = copy_with(net, chains)
+        model = tp.load(place(given, row), into=copy.deepcopy(net))
         for batch in map(int, given.time.split(",")):
             inputs = torch.zeros(batch, *data.input_shape)
             for runtime in RUNTIMES:

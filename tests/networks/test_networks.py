@@ -29,6 +29,7 @@ def parameters(net: nn.Module) -> int:
         ("resnet44", 658_586, 97.17),
         ("resnet56", 853_018, 125.49),
         ("resnet110", 1_727_962, 252.89),
+        ("resnet56-projection", 855_770, 125.75),
         ("vggnet", 20_035_018, 398.14),
         ("tt_conv_cnn", 557_898, 103.74),
     ],
@@ -137,3 +138,26 @@ def test_build_errors(arguments: tuple[str, ...], message: str) -> None:
         build(*arguments)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_projection_is_a_convolution_and_a_batch_norm_where_the_width_changes() -> None:
+    net = networks.resnet20(shortcut="projection")
+    projections = {
+        name: (conv.in_channels, conv.out_channels, conv.stride)
+        for name, conv in net.named_modules()
+        if isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1)
+    }
+    assert projections == {
+        "layer2.0.shortcut.0": (16, 32, (2, 2)),
+        "layer3.0.shortcut.0": (32, 64, (2, 2)),
+    }
+    block = net.layer2[0].eval()
+    maps = torch.randn(2, 16, 8, 8)
+    inner = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(maps)))))
+    conv, norm = block.shortcut
+    torch.testing.assert_close(block(maps), torch.relu(inner + norm(conv(maps))))
+
+
+def test_another_shortcut_is_refused() -> None:
+    with pytest.raises(TensorpressError, match=r"^shortcut='B': give one of padded, projection$"):
+        networks.resnet20(shortcut="B")

@@ -226,6 +226,22 @@ def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
         load_weights(resnet32(), tmp_path / "20.th")
 
 
+def test_other_names_for_parts_of_our_networks(tmp_path: Path) -> None:
+    """As torchvision and most of its kin call them."""
+    trained = resnet20(shortcut="projection")
+    others = {
+        name.replace("shortcut", "downsample").replace("linear", "fc"): value
+        for name, value in trained.state_dict().items()
+    }
+    assert not others.keys() >= trained.state_dict().keys()
+    torch.save(others, tmp_path / "20.pt")
+    assert_holds(
+        load_weights(resnet20(shortcut="projection"), tmp_path / "20.pt"), trained.state_dict()
+    )
+    with pytest.raises(TensorpressError, match=r"unexpected \(layer2\.0\.downsample\.0"):
+        load_weights(resnet20(), tmp_path / "20.pt")
+
+
 @pytest.mark.skipif("TENSORPRESS_SHARED" not in os.environ, reason="needs trained weights")
 @pytest.mark.parametrize("file", ["resnet20-12fca82f.th"])
 def test_weights_trained_by_others(file: str) -> None:

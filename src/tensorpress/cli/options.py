@@ -20,6 +20,7 @@ Net = Annotated[
     typer.Option(
         "--net",
         help="A network of the paper (resnet20, 32, 44, 56, 110, vggnet, tt_conv_cnn; "
+        "resnet20-projection and so on: with 1x1 convolutions as shortcuts; "
         "tt_conv_1 to _4: tensor trains from scratch) or your own as "
         "package.module:function, which is called and gives the module.",
         rich_help_panel=NETWORK,

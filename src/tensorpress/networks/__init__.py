@@ -1,6 +1,6 @@
 """The paper's networks, any network by name, and weight files as people have them."""
 
-from tensorpress.networks.build import NETWORKS, build
+from tensorpress.networks.build import NETWORKS, RESNETS, build
 from tensorpress.networks.own_network import own_network
 from tensorpress.networks.resnet import (
     ResNet,
@@ -17,6 +17,7 @@ from tensorpress.networks.weights import load_weights
 
 __all__ = [
     "NETWORKS",
+    "RESNETS",
     "TT_CONV",
     "ResNet",
     "TTConvCNN",

@@ -1,6 +1,7 @@
 """A network by its name."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -11,14 +12,20 @@ from tensorpress.networks.tt_conv import TT_CONV
 from tensorpress.networks.tt_conv_cnn import tt_conv_cnn
 from tensorpress.networks.vggnet import vggnet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "tt_conv_cnn": tt_conv_cnn,
-    "vggnet": vggnet,
+_BY_DEPTH: dict[str, Callable[..., nn.Module]] = {
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet44": resnet44,
     "resnet56": resnet56,
     "resnet110": resnet110,
+}
+RESNETS = _BY_DEPTH | {
+    f"{name}-projection": partial(of, shortcut="projection") for name, of in _BY_DEPTH.items()
+}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "tt_conv_cnn": tt_conv_cnn,
+    "vggnet": vggnet,
+    **RESNETS,
     **TT_CONV,
 }
 

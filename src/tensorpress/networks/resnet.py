@@ -1,36 +1,52 @@
-"""The ResNets for CIFAR of He et al. (2016), section 4.2, with option-A shortcuts."""
+"""The ResNets for CIFAR of He et al. (2016), section 4.2, with shortcuts of option A or B."""
+
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks.initialise import initialise
 
 _WIDTHS = (16, 32, 64)
 
+Shortcut = Literal["padded", "projection"]
+"""Past a change of width: zeros for new channels (A), or a 1x1 convolution with batch norm (B)."""
 
-def resnet20(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+
+def resnet20(
+    num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "padded"
+) -> "ResNet":
     """ResNet-20 with drawn weights: 269,722 parameters, 40.55M MACs on 3x32x32 images."""
-    return ResNet(3, num_classes, in_channels)
+    return ResNet(3, num_classes, in_channels, shortcut)
 
 
-def resnet32(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet32(
+    num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "padded"
+) -> "ResNet":
     """ResNet-32 with drawn weights: 464,154 parameters, 68.86M MACs on 3x32x32 images."""
-    return ResNet(5, num_classes, in_channels)
+    return ResNet(5, num_classes, in_channels, shortcut)
 
 
-def resnet44(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet44(
+    num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "padded"
+) -> "ResNet":
     """ResNet-44 with drawn weights: 658,586 parameters, 97.17M MACs on 3x32x32 images."""
-    return ResNet(7, num_classes, in_channels)
+    return ResNet(7, num_classes, in_channels, shortcut)
 
 
-def resnet56(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet56(
+    num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "padded"
+) -> "ResNet":
     """ResNet-56 with drawn weights: 853,018 parameters, 125.49M MACs on 3x32x32 images."""
-    return ResNet(9, num_classes, in_channels)
+    return ResNet(9, num_classes, in_channels, shortcut)
 
 
-def resnet110(num_classes: int = 10, in_channels: int = 3) -> "ResNet":
+def resnet110(
+    num_classes: int = 10, in_channels: int = 3, shortcut: Shortcut = "padded"
+) -> "ResNet":
     """ResNet-110 with drawn weights: 1,727,962 parameters, 252.89M MACs on 3x32x32 images."""
-    return ResNet(18, num_classes, in_channels)
+    return ResNet(18, num_classes, in_channels, shortcut)
 
 
 class ResNet(nn.Module):
@@ -38,18 +54,32 @@ class ResNet(nn.Module):
 
     A convolution and three stages of `blocks` basic blocks with 16, 32 and 64 channels, a global
     average pool and one linear layer: 6 * `blocks` + 2 layers with weights. The names of the
-    parameters are those of the common CIFAR weight files: conv1, bn1, layer1.0.conv1, linear.
+    parameters are those of the common CIFAR weight files: conv1, bn1, layer1.0.conv1, linear, and
+    with `shortcut="projection"` layer2.0.shortcut.0 (convolution) and .1 (batch norm).
+
+    Raises:
+        TensorpressError: another `shortcut`.
     """
 
-    def __init__(self, blocks: int, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        shortcut: Shortcut = "padded",
+    ) -> None:
         super().__init__()
+        if shortcut not in get_args(Shortcut):
+            raise TensorpressError(
+                f"shortcut={shown(shortcut)}: give one of {', '.join(get_args(Shortcut))}"
+            )
         first, second, third = _WIDTHS
         self.conv1 = nn.Conv2d(in_channels, first, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _stage(blocks, first, first, stride=1)
-        self.layer2 = _stage(blocks, first, second, stride=2)
-        self.layer3 = _stage(blocks, second, third, stride=2)
+        self.layer1 = _stage(blocks, first, first, 1, shortcut)
+        self.layer2 = _stage(blocks, first, second, 2, shortcut)
+        self.layer3 = _stage(blocks, second, third, 2, shortcut)
         self.linear = nn.Linear(third, num_classes)
         initialise(self)
 
@@ -63,18 +93,22 @@ class ResNet(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, and a shortcut around them."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, shortcut: Shortcut = "padded"
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = (
-            nn.Identity()
-            if stride == 1 and in_channels == channels
-            else PaddedShortcut(channels - in_channels, stride)
-        )
+        self.shortcut: nn.Module
+        if stride == 1 and in_channels == channels:
+            self.shortcut = nn.Identity()
+        elif shortcut == "projection":
+            self.shortcut = _projection(in_channels, channels, stride)
+        else:
+            self.shortcut = PaddedShortcut(channels - in_channels, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         inner = self.relu(self.bn1(self.conv1(maps)))
@@ -97,8 +131,15 @@ class PaddedShortcut(nn.Module):
         return F.pad(thinned, (0, 0, 0, 0, self.before, self.after))
 
 
-def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
+def _projection(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+def _stage(
+    blocks: int, in_channels: int, channels: int, stride: int, shortcut: Shortcut
+) -> nn.Sequential:
     return nn.Sequential(
-        BasicBlock(in_channels, channels, stride),
-        *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)),
+        BasicBlock(in_channels, channels, stride, shortcut),
+        *(BasicBlock(channels, channels, 1, shortcut) for _ in range(blocks - 1)),
     )

@@ -23,6 +23,8 @@ Network = TypeVar("Network", bound=nn.Module)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "model.", "net.")
 _IN_ANY_WEIGHT_FILE = ("torch.", "collections.OrderedDict")
+_ALSO_CALLED = {"fc": "linear", "downsample": "shortcut"}
+"""Names in the weight files of others for parts of our networks."""
 _SHOWN = 3
 FOLDER = 0x10
 """Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
@@ -34,7 +36,8 @@ def load_weights(net: Network, file: str | os.PathLike[str]) -> Network:
     Reads what `torch.save` writes (new and old format) and safetensors, told apart by content.
     The weights may stand under `state_dict`, `model_state_dict`, `model` or `net`, and all their
     names may start with `module.`, `model.` or `net.` or hold `_orig_mod.`, as data parallel,
-    Lightning and compiled networks leave them. They are converted to the dtype and device of
+    Lightning and compiled networks leave them; what ours call `linear` and `shortcut` may be called
+    `fc` and `downsample`. They are converted to the dtype and device of
     `net`. Every weight must be there with its shape; only `num_batches_tracked` may be absent.
 
     Files are read with `weights_only=True`: code in a pickle never runs.
@@ -46,6 +49,7 @@ def load_weights(net: Network, file: str | os.PathLike[str]) -> Network:
     path = Path(file)
     weights = _state_dict(path, _read(path))
     own = _plain_names(net.state_dict())
+    weights = {_name_in(own, name): weight for name, weight in weights.items()}
     weights |= {
         name: value
         for name, (_, value) in own.items()
@@ -190,6 +194,11 @@ def _plain_names(weights: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
     while prefix := next((p for p in _PREFIXES if _all_start(plain, p)), None):
         plain = {name: short.removeprefix(prefix) for name, short in plain.items()}
     return {short: (name, weights[name]) for name, short in plain.items()}
+
+
+def _name_in(own: Mapping[str, Any], name: str) -> str:
+    ours = ".".join(_ALSO_CALLED.get(part, part) for part in name.split("."))
+    return ours if name not in own and ours in own else name
 
 
 def _all_start(plain: Mapping[str, str], prefix: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tensorpress.errors import TensorpressError
-from tensorpress.networks import TT_CONV
+from tensorpress.networks import RESNETS, TT_CONV
 
 Schedule = Literal["step", "cosine"]
 SCHEDULES: tuple[Schedule, ...] = ("step", "cosine")
@@ -142,7 +142,7 @@ PAPER: Mapping[str, Recipes] = {
     "tt_conv_cnn": Recipes(_TT_CONV, _TT_CONV),
     **dict.fromkeys(TT_CONV, Recipes(_TT_CONV, _TT_CONV)),
     "vggnet": Recipes(_VGG, dataclasses.replace(_VGG, lr=0.01, weight_decay=1e-3)),
-    **{f"resnet{depth}": Recipes(_RESNET, _RESNET) for depth in (20, 32, 44, 56, 110)},
+    **dict.fromkeys(RESNETS, Recipes(_RESNET, _RESNET)),
 }
 """The recipes that the paper prints, for the networks of its Table 1 and their smaller kin."""
 

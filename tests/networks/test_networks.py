@@ -154,7 +154,7 @@ def test_projection_is_a_convolution_and_a_batch_norm_where_the_width_changes() 
     block = net.layer2[0].eval()
     maps = torch.randn(2, 16, 8, 8)
     inner = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(maps)))))
-    conv, norm = block.shortcut
+    conv, norm = block.shortcut.children()
     torch.testing.assert_close(block(maps), torch.relu(inner + norm(conv(maps))))
 
 

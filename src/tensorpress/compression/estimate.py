@@ -24,6 +24,8 @@ PRODUCTS = 2.0
 """Multiply-accumulates for each product of two values of a patch, with taking the patches."""
 FITTING = 25.0
 """Multiply-accumulates for each P^3 of a layer with patches of P values: its eigenvectors."""
+SEARCHING, MOST_SEARCHED = 1500.0, 8e11
+"""Likewise, and at most, for a layer's sums of terms where forms are compared: both searches."""
 SMALLEST_SHARE = 0.05
 """Stages of a smaller share of the whole are not named."""
 
@@ -39,6 +41,7 @@ class Work:
         macs: of the network, for an image.
         recovery: which steps are taken.
         measures: whether layers' losses are measured.
+        forms: treatments that are compared for a layer, at most.
         networks: how many are made in the end.
         tries: how many are made on the way, in closed form.
     """
@@ -50,6 +53,7 @@ class Work:
     macs: int
     recovery: Recovery
     measures: bool
+    forms: int = 1
     networks: int = 1
     tries: int = 0
 
@@ -64,13 +68,14 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     f = ``FITTING`` sum(P^3) / MACs:
 
     - looking at what layers are fed: N_f + p
-    - measuring layers: f + b N_m (1 + ``MEASURED`` L)
-    - reconstructing: N_f + b N_f L / 2 + p + f, as a layer is reached half way on average
+    - measuring layers: F f + b N_m (2 + ``MEASURED`` L / 2), as a layer stands half way; of F > 1
+      forms also sum(``SEARCHING`` P^3), bounded layer by layer, / MACs
+    - reconstructing: N_f + b N_f + p + f
     - batch-norm statistics: (3 + b) N
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
 
     The constants are of convolutional networks on a processor. Methods that decompose by
-    iterations, such as CP, take longer than f.
+    iterations, such as CP, take longer than f, and choices that leave them out take less.
     """
     recovery, layers, fitted = work.recovery, len(work.patches), work.fitted_on
     products = PRODUCTS * sum(samples(size) * size**2 for size in work.patches) / work.macs
@@ -80,11 +85,13 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     if recovery.data_aware:
         passes["looking at what layers are fed"] = fitted + products
     if work.measures:
-        runs = 1 + MEASURED * layers
-        passes["measuring layers"] = fits + ON_BATCH_STATISTICS * work.measured_on * runs
+        runs = 2 + MEASURED * layers / 2
+        searches = sum(min(SEARCHING * size**3, MOST_SEARCHED) for size in work.patches)
+        compared = work.forms * fits + (work.forms > 1) * searches / work.macs
+        passes["measuring layers"] = compared + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
-        reached = ON_BATCH_STATISTICS * fitted * layers / 2
-        passes["reconstructing"] = made * (fitted + reached + products + fits)
+        walked = (1 + ON_BATCH_STATISTICS) * fitted
+        passes["reconstructing"] = made * (walked + products + fits)
     if recovery.statistics:
         passes["batch-norm statistics"] = made * (3 + ON_BATCH_STATISTICS) * work.images
     if recovery.distil_epochs:

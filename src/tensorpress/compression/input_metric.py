@@ -97,15 +97,17 @@ class InputMetric(NetworkMetric):
         """
         if not tasks:
             return
+        layers = by_layer(tasks).values()
         examples = tasks[0].surveyed.cost.inputs[0][0]
         work = Work(
             images=len(self.images),
             measured_on=min(len(self.images), IMAGES_TO_MEASURE),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
-            patches=tuple(patch_size(of_layer[0].layer) for of_layer in by_layer(tasks).values()),
+            patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
             macs=max(macs // examples, 1),
             recovery=self.recovery,
             measures=measures,
+            forms=max(map(len, layers)),
             networks=networks,
             tries=tries,
         )

@@ -1,7 +1,7 @@
 """How long a training step of ResNet-56 takes, in float32 and in bfloat16.
 
 Run by `make bench-training`. Dense on labels, compressed to PCR 3.95 and FCR 4.2 on labels, and
-compressed with the dense network as its teacher; forward, backward and Muon on 128 images, taken
+compressed with the dense network as its teacher; forward, backward and Muon on a batch, taken
 in turns. Only a processor with bfloat16 instructions is faster in it.
 """
 
@@ -29,7 +29,7 @@ from tensorpress.training import (
 )
 from tensorpress.training.distil import Objective
 
-BATCH, IMAGES_AN_EPOCH = 128, 50_000
+IMAGES_AN_EPOCH = 50_000
 SHAPE = (3, 32, 32)
 
 
@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true")
     asked = parser.parse_args()
@@ -51,7 +52,9 @@ def main() -> None:
     if len(precisions) == 1:
         print("this processor has no instructions for bfloat16: float32 alone")
     steps = {
-        (name, bf16): training_step(net, place, bf16=bf16, teacher=teacher, compiled=asked.compile)
+        (name, bf16): training_step(
+            net, asked.batch, place, bf16=bf16, teacher=teacher, compiled=asked.compile
+        )
         for name, net, teacher in (
             ("dense", dense, None),
             ("compressed", small, None),
@@ -63,29 +66,35 @@ def main() -> None:
     medians = dict(zip(steps, map(statistics.median, times), strict=True))
     where = torch.cuda.get_device_name(place.device) if on_gpu else f"CPU, {asked.threads} threads"
     print(
-        f"torch {torch.__version__}, {where}, batch {BATCH}, channels last, "
+        f"torch {torch.__version__}, {where}, batch {asked.batch}, channels last, "
         f"{'compiled' if asked.compile else 'not compiled'}; medians of {asked.rounds} rounds"
     )
     for (name, bf16), seconds in medians.items():
         print(
             f"{name:<20}{'bfloat16' if bf16 else 'float32':<10}{1e3 * seconds:>8.1f} ms a step"
-            f"{seconds * (IMAGES_AN_EPOCH // BATCH):>8.1f} s an epoch"
+            f"{seconds * (IMAGES_AN_EPOCH // asked.batch):>8.1f} s an epoch"
             f"{medians[name, False] / seconds:>8.2f} times as fast as in float32"
         )
 
 
 def training_step(
-    net: nn.Module, place: Place, *, bf16: bool, teacher: nn.Module | None, compiled: bool
+    net: nn.Module,
+    batch: int,
+    place: Place,
+    *,
+    bf16: bool,
+    teacher: nn.Module | None,
+    compiled: bool,
 ) -> Callable[[], None]:
     """A step of fine-tuning by our recipe on one batch of noise, of a copy of ``net``."""
-    images = torch.randint(256, (BATCH, *SHAPE), dtype=torch.uint8)
-    noise = ImageSet(images, torch.arange(BATCH) % 10)
+    images = torch.randint(256, (batch, *SHAPE), dtype=torch.uint8)
+    noise = ImageSet(images, torch.arange(batch) % 10)
     names = tuple("0123456789")
     data = Dataset("noise", noise, noise, names, (0.5,) * 3, (0.25,) * 3, 4, True)
     objective: Objective = label_loss
     if teacher:
         objective = Teacher(copy.deepcopy(teacher), Distillation(), SHAPE, place.device)
-    recipe = recipes_for("resnet56").finetune
+    recipe = recipes_for("resnet56").finetune.changed(batch_size=batch)
     trainer = Trainer(
         copy.deepcopy(net),
         data,

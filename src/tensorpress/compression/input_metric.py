@@ -207,7 +207,7 @@ class InputMetric(NetworkMetric):
         moments = self._moments.get(of_layer[0].name)
         metrics = moments and [moment.regularised() for moment in moments]
         metric = Metric(metrics)
-        kernels = shifted_kernels(layer).double()
+        kernels = shifted_kernels(layer).cpu().double()
 
         def error(task: LayerTask, fit: Fit) -> float:
             if not metrics or task.treatment.data_aware:

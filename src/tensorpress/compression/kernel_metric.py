@@ -43,7 +43,7 @@ class KernelMetric(NetworkMetric):
 def _prepared(task: LayerTask) -> Fitter:
     """As options are compared, not as they are taken: by searches that end early."""
     layer = task.layer
-    plain = PlainMoments(patch_size(layer), layer.weight.device)
+    plain = PlainMoments(patch_size(layer))
     return task.prepared(Metric([plain] * groups_of(layer)))
 
 

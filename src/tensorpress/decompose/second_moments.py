@@ -74,11 +74,10 @@ class PlainMoments(SecondMoments):
 
     Args:
         size: P.
-        device: that the tensors lie on.
     """
 
-    def __init__(self, size: int, device: torch.device | None = None) -> None:
-        self.size, self.device = size, device
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def times(self, matrix: Tensor) -> Tensor:
         return matrix
@@ -91,7 +90,7 @@ class PlainMoments(SecondMoments):
         return WholeMoments(torch.kron(left.T @ left, identity))
 
     def covariance(self, leading: int) -> Tensor:
-        return torch.eye(leading, dtype=torch.float64, device=self.device)
+        return torch.eye(leading, dtype=torch.float64)
 
     def rearranged(self, sizes: Sequence[int], order: Sequence[int]) -> SecondMoments:  # noqa: ARG002
         return self

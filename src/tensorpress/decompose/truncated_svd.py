@@ -87,7 +87,7 @@ def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncati
     basis = basis.to(matrix.dtype)
     return Truncation(
         basis=basis,
-        rest=basis.T @ matrix,
+        rest=_in_full(basis.T, matrix),
         spectrum=spectrum,
         solver="gram32" if dtype == torch.float32 else "gram64",
     )
@@ -115,6 +115,13 @@ def _rounding(matrix: Tensor, dtype: torch.dtype) -> float:
     """
     order, length = sorted(matrix.shape)
     return 24.0 + order / 16 + length / (128 if dtype == torch.float32 else 5)
+
+
+def _in_full(left: Tensor, right: Tensor) -> Tensor:
+    """The product in float64 where torch would multiply in less than the matrices' precision."""
+    if right.dtype != torch.float32 or _float32_is_full():
+        return left @ right
+    return (left.double() @ right.double()).to(right.dtype)
 
 
 def _float32_is_full() -> bool:

@@ -3,7 +3,7 @@
 from tensorpress.layers.blocks import Blocks
 from tensorpress.layers.chain import Factorized
 from tensorpress.layers.eligible import refuse_unreadable, why_not
-from tensorpress.layers.factorize import factorize, factorize_layer, prepare_layer
+from tensorpress.layers.factorize import factorize, factorize_layer, on_processor, prepare_layer
 from tensorpress.layers.kernels import shifted_kernels
 from tensorpress.layers.kinds import Layer, is_convolution
 from tensorpress.layers.memory_format import channels_last
@@ -33,6 +33,7 @@ __all__ = [
     "find_method",
     "is_convolution",
     "merge",
+    "on_processor",
     "plain_chain",
     "prepare_layer",
     "refuse_unreadable",

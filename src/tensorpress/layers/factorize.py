@@ -1,5 +1,6 @@
 """Decompose the kernel of one layer and put its factors into a chain of plain layers."""
 
+import copy
 from typing import cast
 
 from torch import nn
@@ -65,10 +66,18 @@ def factorize_layer(name: str, layer: nn.Module, method: str | Treatment, rank: 
     return prepare_layer(name, layer, method)(rank)
 
 
+def on_processor(layer: Layer) -> Layer:
+    """The layer, or a copy of it on the processor."""
+    return layer if layer.weight.device.type == "cpu" else copy.deepcopy(layer).cpu()
+
+
 def prepare_layer(
     name: str, layer: nn.Module, method: str | Treatment, metric: Metric = KERNEL
 ) -> Fitter:
     """What gives the options for a layer under one rule after the other; errors name the layer.
+
+    They are worked out on the processor, where the layer may be elsewhere: solvers take many small
+    steps one after the other, and a GPU was seen to take twenty times as long over a choice.
 
     Raises:
         TensorpressError: at once, for a layer that the treatment does not take; by the fitter, for
@@ -89,7 +98,7 @@ def prepare_layer(
         try:
             chosen.check_rule(rule)
             if not fitters:
-                fitters.append(chosen.prepare(cast(Layer, layer), metric))
+                fitters.append(chosen.prepare(on_processor(cast(Layer, layer)), metric))
             return fitters[0](rule)
         except TensorpressError as error:
             raise TensorpressError(f"layer '{name}': {error}") from error

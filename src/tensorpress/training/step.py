@@ -64,7 +64,8 @@ class TrainStep:
         Where compiling or recording fails, a warning says so and the next plainer form is used.
         """
         self._inputs, self._labels = inputs.clone(), labels.clone()
-        kept = [(tensor, tensor.clone()) for tensor in self._state()]
+        # A copy with a history would keep alive nodes of autograd that belong to another stream.
+        kept = [(tensor, tensor.detach().clone()) for tensor in self._state()]
         for what in self._ways(compiled=compiled):
             try:
                 self._prepare(what)
@@ -72,6 +73,7 @@ class TrainStep:
             except Exception as error:  # any failure of a compiler or driver leaves eager mode
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(f"{what} failed, going on without: {reason}", stacklevel=2)
+                self._end_recording()
                 done = False
             with torch.no_grad():
                 for tensor, value in kept:
@@ -113,6 +115,14 @@ class TrainStep:
         with torch.cuda.graph(update, capture_error_mode="thread_local"):
             self.optimizer.step()
         return gradients, update
+
+    def _end_recording(self) -> None:
+        """A recording that failed leaves the device's random numbers waiting for its end."""
+        self._graphs = None
+        if self.place.device.type == "cuda":
+            waiting = torch.cuda.default_generators[torch.cuda.current_device()]
+            fresh = torch.Generator(self.place.device).manual_seed(waiting.initial_seed())
+            waiting.graphsafe_set_state(fresh.graphsafe_get_state())
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)

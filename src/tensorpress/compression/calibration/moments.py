@@ -51,7 +51,7 @@ def input_moments(
     centred: Collection[str] = (),
     progress: bool | None = None,
 ) -> dict[str, list[SecondMoments]]:
-    """For each layer, by name, the second moments of its patches, of each group.
+    """For each layer, by name, the second moments of its patches, of each group; on the processor.
 
     Args:
         centred: layers whose constant is of no account, as a batch norm takes it out again; their
@@ -94,14 +94,14 @@ def input_moments(
                 "look for images that are not normalised, or exclude the layer."
             )
         if name in kept:
-            patches = torch.cat(kept.pop(name), 1)
+            patches = torch.cat(kept.pop(name), 1).cpu()
             if name in centred:
                 patches -= patches.mean(1, keepdim=True)
             found[name] = [SampledMoments(group) for group in patches]
         else:
-            moments = sums.pop(name).double() / counts[name]
+            moments = sums.pop(name).cpu().double() / counts[name]
             if name in centred:
-                mean = totals[name].double() / counts[name]
+                mean = totals[name].cpu().double() / counts[name]
                 moments -= mean.unsqueeze(2) * mean.unsqueeze(1)
             found[name] = [WholeMoments(group.float()) for group in moments]
     return found

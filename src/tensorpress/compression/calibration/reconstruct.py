@@ -15,7 +15,7 @@ from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
 from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
-from tensorpress.layers import Fit, Layer, Metric, Treatment, shifted_kernels
+from tensorpress.layers import Fit, Layer, Metric, Treatment, on_processor, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import replace_layers
 
@@ -101,34 +101,36 @@ def _fit_layer(
     means = (patches.mean(1, keepdim=True), outputs.mean(1, keepdim=True))
     if centred:
         patches, outputs = patches - means[0], outputs - means[1]
-    kernels = shifted_kernels(layer).double()
+    kernels = shifted_kernels(layer).cpu().double()
     of_groups = zip(patches, outputs, kernels, strict=True)
     moments, fitted = zip(*(_least_squares(*group) for group in of_groups), strict=True)
-    fit = treatment.prepare(layer, Metric(moments, torch.stack(fitted), sweeps))(ranks)
+    metric = Metric(moments, torch.stack(fitted), sweeps)
+    fit = treatment.prepare(on_processor(layer), metric)(ranks)
     if layer.bias is None:
         return fit
-    shift = means[1].double() - means[0].double() @ fit.kernels(layer)
-    bias = layer.bias.detach() + shift.reshape(-1).to(layer.bias.dtype)
-    return fit.with_bias(bias)
+    inside, outside = (mean.cpu().double() for mean in means)
+    shift = outside - inside @ fit.kernels(layer)
+    return fit.with_bias(layer.bias.detach() + shift.reshape(-1).to(layer.bias))
 
 
 def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments, Tensor]:
     """The moments of patches x (N, P), and the kernel (P, T) that takes them to y, held to the one
-    that there is: ``argmin E ||y - B^T x||^2 + ridge ||B - W||^2``.
+    that there is: ``argmin E ||y - B^T x||^2 + ridge ||B - W||^2``. Both are on the processor.
     """
     count, size = x.shape
     if size > WHOLE_UP_TO:  # by the patches' own products, of which there are fewer
+        x, y = x.cpu(), y.cpu()
         moments: SecondMoments = SampledMoments(x)
         ridge = RIDGE * max(moments.mean(), 1e-12)
         normal = (x @ x.T).double()
         normal.diagonal().add_(count * ridge)
         missed = (y - x @ kernel.float()).double()
         return moments, kernel + (x.T @ torch.linalg.solve(normal, missed).float()).double()
-    product = (x.T @ x).double() / count
+    product = (x.T @ x).cpu().double() / count
     ridge = RIDGE * max(float(product.diagonal().mean()), 1e-12)
     normal = product.clone()
     normal.diagonal().add_(ridge)
-    cross = (x.T @ y).double() / count
+    cross = (x.T @ y).cpu().double() / count
     return WholeMoments(product), torch.linalg.solve(normal, cross + ridge * kernel)
 
 

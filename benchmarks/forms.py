@@ -120,7 +120,8 @@ def metric_of(net: nn.Module, data: Dataset, given: argparse.Namespace) -> Netwo
     if not given.images:
         return KernelMetric()
     images = read_images(unlabelled_of(data, most=given.images, seed=given.seed))
-    return InputMetric(net, images, Recovery(seed=given.seed))
+    epochs = max(map(int, given.distil_epochs.split(",")))
+    return InputMetric(net, images, Recovery(seed=given.seed, distil_epochs=epochs))
 
 
 def dense_row(net: nn.Module, data: Dataset, rows: Rows) -> dict[str, Any]:
@@ -190,7 +191,9 @@ def place(given: argparse.Namespace, key: dict[str, Any]) -> Path:
     """Where the network in closed form is."""
     parts = (key["method"], key["budget"].replace(":", "_"), key["calibration_images"])
     folder: Path = given.output
-    return folder / ("-".join(map(str, parts)) + ".tp")
+    # Where distillation is to follow, it holds images back from the start.
+    ending = "" if given.distil_epochs == "0" else "-held"
+    return folder / ("-".join(map(str, parts)) + f"{ending}.tp")
 
 
 def time_rows(net: nn.Module, data: Dataset, rows: Rows, given: argparse.Namespace) -> None:

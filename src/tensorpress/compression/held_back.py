@@ -24,6 +24,11 @@ def hold_back(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
             f"a budget of quality holds {LEAST} calibration images back and needs {FEWEST} others, "
             f"and {len(images)} were given; a few hundred are better."
         )
+    return split_off(images, count, seed)
+
+
+def split_off(images: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """So many images, drawn with ``seed``, and the others, both in their order."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held, rest = order[:count].sort().values, order[count:].sort().values
     return images[held.to(images.device)], images[rest.to(images.device)]

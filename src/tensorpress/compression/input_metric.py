@@ -18,8 +18,9 @@ from tensorpress.compression.calibration import (
     samplers,
     settle_batch_norm,
 )
+from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.estimate import Work, estimate, image_seconds
-from tensorpress.compression.held_back import hold_back
+from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.request import Calibration
@@ -67,6 +68,10 @@ class InputMetric(NetworkMetric):
         self.held: Tensor | None = None
         if holds_back:
             self.held, self.images = hold_back(images, recovery.seed)
+        self._judges = images[:0]
+        if recovery.distil_epochs:
+            count = max(1, round(HELD_BACK * len(self.images)))
+            self._judges, self.images = split_off(self.images, count, recovery.seed)
         self.spreads_by_loss = recovery.allocate
         self.parts = batches(self.images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, list[SecondMoments]] = {}
@@ -75,7 +80,7 @@ class InputMetric(NetworkMetric):
 
     def as_request(self) -> Calibration:
         held = 0 if self.held is None else len(self.held)
-        return Calibration(len(self.images) + held, self.recovery)
+        return Calibration(len(self.images) + len(self._judges) + held, self.recovery)
 
     def announce(
         self,
@@ -100,7 +105,7 @@ class InputMetric(NetworkMetric):
         layers = by_layer(tasks).values()
         examples = tasks[0].surveyed.cost.inputs[0][0]
         work = Work(
-            images=len(self.images),
+            images=len(self.images) + len(self._judges),
             measured_on=min(len(self.images), IMAGES_TO_MEASURE),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
             patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
@@ -163,11 +168,14 @@ class InputMetric(NetworkMetric):
         """What is learnt, as far as it is asked for."""
         recovery = self.recovery
         if recovery.distil_epochs:
-            (images,) = batches(self.images, model, len(self.images))
+            images, judges = (
+                torch.cat(batches(given, model)) for given in (self.images, self._judges)
+            )
             distil(
                 model,
                 self.net,
                 images,
+                judges,
                 epochs=recovery.distil_epochs,
                 seed=recovery.seed,
                 progress=self.progress,

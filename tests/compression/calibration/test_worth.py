@@ -63,12 +63,14 @@ WHITENED = tp.Recovery(True, False, False, True, 0, 0)
 SWEPT = tp.Recovery(True, False, False, True, 2, 0)
 SPREAD = tp.Recovery(True, True, False, True, 2, 0)
 CLOSED = tp.Recovery(True, True, True, True, 2, 0)
+DISTILLED = tp.Recovery(True, True, True, True, 2, 20)
 STEPS = {
     "statistics": (tp.Recovery(False, False, False, False, distil_epochs=0), STATISTICS),
     "whitening": (STATISTICS, WHITENED),
     "sweeps": (WHITENED, SWEPT),
     "measured losses": (SWEPT, SPREAD),
     "reconstruction": (SPREAD, CLOSED),
+    "distillation": (CLOSED, DISTILLED),
 }
 
 

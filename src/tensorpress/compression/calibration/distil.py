@@ -19,18 +19,21 @@ from tensorpress.surgery import arrange_channels_last
 
 BATCH = 64
 HELD_BACK = 0.1
+"""Share of the calibration images that nothing is fitted or trained on; they judge the training."""
 LEARNING_RATES = (4e-3, 5e-4)
 LAYERS = 10.0
 """Weight of the decomposed layers' outputs beside the answers."""
 TURNS = 2
 """A step compares every second layer, in turns: all of them would cost a fifth of its time."""
 WARM_UP = 0.1
+DRAWS = 2
 
 
 def distil(
     student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
+    held: Tensor,
     *,
     epochs: int,
     seed: int = 0,
@@ -41,19 +44,21 @@ def distil(
     The loss is the mean squared difference of the answers (of logits less their mean) as a share of
     their variance, and the same of the outputs of decomposed layers, averaged over layers: from
     few images the answers alone teach little. Adam, one cycle; images are flipped and shifted at
-    random, and both networks see the same. Frozen parameters stay, unless all of them are frozen. A
-    tenth of the images is held back: if the divergence on those has not fallen, a smaller learning
-    rate is tried, and if that does not help either, the student stays as it was.
+    random, and both networks see the same. Frozen parameters stay, unless all of them are frozen.
+    If the divergence on ``held`` has not fallen, a smaller learning rate is tried, and if that does
+    not help either, the student stays as it was. By the same measure batch norms end with
+    statistics of the images as they were trained on, flipped and shifted, or as they are: weights
+    fit the former, and the latter are those of use.
 
     Args:
         images: (N, C, H, W) or of another shape; only images are flipped and shifted.
-        epochs: over the images that are not held back.
+        held: other ones, that ``student`` was not fitted on either.
+        epochs: over ``images``.
     """
     teacher = copy.deepcopy(teacher)
     if arrange_channels_last(teacher, images[:2]):
-        images = channels_last(images)
-    held, used = _split(images, seed)
-    held_parts, used_parts = even_batches(held, BATCH), even_batches(used, 2 * BATCH)
+        images, held = channels_last(images), channels_last(held)
+    held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
     wanted = outputs(teacher, held_parts)
     before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
@@ -62,10 +67,15 @@ def distil(
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
-        _train(trained, teacher, used, epochs, rate, seed, progress)
-        reestimate_batch_norm(trained, used_parts)
-        if _divergence_or_inf(trained, held_parts, wanted) < before:
-            student.load_state_dict(trained.state_dict())
+        _train(trained, teacher, images, epochs, rate, seed, progress)
+        found = []
+        for shown in (_jittered_parts(parts, seed), parts):
+            reestimate_batch_norm(trained, shown)
+            reached = _divergence_or_inf(trained, held_parts, wanted)
+            found.append((reached, copy.deepcopy(trained.state_dict())))
+        reached, state = min(found, key=lambda entry: entry[0])
+        if reached < before:
+            student.load_state_dict(state)
             return
 
 
@@ -77,10 +87,10 @@ def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) 
         return math.inf
 
 
-def _split(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    count = max(1, round(HELD_BACK * len(images)))
-    return images[order[:count]], images[order[count:]]
+def _jittered_parts(parts: list[Tensor], seed: int) -> list[Tensor]:
+    """Each batch as training might have seen it, :data:`DRAWS` times."""
+    generator = torch.Generator().manual_seed(seed)
+    return [jittered(part, generator) for part in parts for _ in range(DRAWS)]
 
 
 def _train(

@@ -16,7 +16,8 @@ class Recovery:
         reconstruct: fit each layer to the original's output, fed by the layers already compressed.
         statistics: take the batch-norm statistics again.
         sweeps: of alternating least squares over the cores of a layer.
-        distil_epochs: of label-free distillation over the calibration images; 0 for none.
+        distil_epochs: of label-free distillation over the calibration images; 0 for none. With
+            any, a tenth of the images is held back from all steps, to judge it by.
         seed: of all randomness.
     """
 

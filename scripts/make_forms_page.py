@@ -1,0 +1,120 @@
+"""Put measured forms into docs/: python scripts/make_forms_page.py OUT...
+
+Each argument is a folder of `make bench-forms`. Their rows go to docs/forms.json, the tables to
+docs/compare.md, between the marks of forms, and a plot of each network beside it.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorpress.charts import Chart, Level, Line, round_axis, write_png
+from tensorpress.layers.methods import AUTO
+
+DOCS = Path(__file__).parents[1] / "docs"
+FORMS = "forms.json"
+START, END = "<!-- forms -->\n", "<!-- end of forms -->"
+Row = dict[str, Any]
+
+
+def main() -> None:
+    rows = [
+        row
+        for folder in map(Path, sys.argv[1:])
+        for row in json.loads((folder / FORMS).read_text(encoding="utf-8"))
+        if "network" in row
+    ]
+    page = (DOCS / "compare.md").read_text(encoding="utf-8")
+    before, mark, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    assert mark, "docs/compare.md has no place for forms"
+    assert end, "docs/compare.md has no place for forms"
+    (DOCS / FORMS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (DOCS / "compare.md").write_text(before + mark + section(rows) + end + after, encoding="utf-8")
+    for (network, data), some in by_network(rows).items():
+        plot(some, DOCS / f"forms-{network}-{data}.png")
+
+
+def by_network(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["network"], row["data"]), []).append(row)
+    return found
+
+
+def section(rows: Sequence[Row]) -> str:
+    """The tables of all networks, in Markdown."""
+    return "".join(
+        line
+        for (network, data), some in by_network(rows).items()
+        for line in table(network, data, some)
+    )
+
+
+def table(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Accuracies of a network by form and budget, then what rows beside those came to."""
+    closed = [row for row in rows if not row["distil_epochs"] and row["calibration_images"]]
+    budgets = sorted({row["budget"] for row in closed}, key=first_ratio)
+    base = closed[0]["acc_baseline"]
+    yield f"\n**{network} on {data}**, dense {base:.2f} %. Accuracy (PCR / FCR):\n\n"
+    yield f"| form | {' | '.join(budgets)} |\n|{'---|' * (1 + len(budgets))}\n"
+    best = {b: max(r["acc"] for r in closed if r["budget"] == b and "acc" in r) for b in budgets}
+    for method in dict.fromkeys(row["method"] for row in closed):
+        name = f"**`{method}`**" if method == AUTO else f"`{method}`"
+        cells = [cell(of(closed, method, budget), best[budget]) for budget in budgets]
+        yield f"| {name} | {' | '.join(cells)} |\n"
+    yield f"\n![Accuracy of each form against FCR](forms-{network}-{data}.png)\n"
+    others = [row for row in rows if row not in closed and "acc" in row]
+    if others:
+        yield "\n| form | images | distilled, epochs | PCR / FCR | accuracy | to the baseline |\n"
+        yield "|---|---|---|---|---|---|\n"
+    for row in others:
+        yield (
+            f"| `{row['method']}` | {row['calibration_images']:,} | {row['distil_epochs']} | "
+            f"{row['pcr']:.2f} / {row['fcr']:.2f} | {row['acc']:.2f} ± {row['stderr']:.2f} % | "
+            f"{row['dacc']:+.2f} |\n"
+        )
+
+
+def of(rows: Sequence[Row], method: str, budget: str) -> Row | None:
+    return next((r for r in rows if (r["method"], r["budget"]) == (method, budget)), None)
+
+
+def cell(row: Row | None, best: float) -> str:
+    """Bold where it is the best or within its standard error of it."""
+    if row is None or "acc" not in row:
+        return "" if row is None else "not reached"
+    text = f"{row['acc']:.2f} ({row['pcr']:.2f} / {row['fcr']:.2f})"
+    return f"**{text}**" if row["acc"] >= best - row["stderr"] else text
+
+
+def first_ratio(budget: str) -> float:
+    return float(budget.split(":")[0])
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    done = sorted(
+        (r for r in rows if "acc" in r and not r["distil_epochs"]), key=lambda r: r["fcr"]
+    )
+    done = [row for row in done if row["calibration_images"]]
+    lines = [
+        Line([(r["fcr"], r["acc"]) for r in done if r["method"] == method], method, number)
+        for number, method in enumerate(dict.fromkeys(row["method"] for row in done))
+    ]
+    base = done[0]["acc_baseline"]
+    places = [row["fcr"] for row in done]
+    heights = [row["acc"] for row in done] + [base]
+    chart = Chart(
+        "accuracy in closed form against FCR",
+        round_axis(min(places), max(places), "FCR"),
+        round_axis(min(heights), max(heights), "accuracy, %"),
+        lines,
+        levels=[Level(base, "dense")],
+    )
+    write_png(path, [chart])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Compression with calibration images: by what layers are fed, and what the network answers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from tensorpress.compression.calibration import (
     settle_batch_norm,
 )
 from tensorpress.compression.calibration.distil import HELD_BACK
+from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
@@ -32,8 +33,12 @@ from tensorpress.layers import Fit, Metric, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
 
-IMAGES_TO_MEASURE, IMAGES_TO_FIT = 256, 1024
-"""Images that layers' losses are measured on, and that layers are fitted on."""
+IMAGES_TO_FIT = 1024
+"""Images that layers are fitted on, at most."""
+FEW_TO_MEASURE, IMAGES_TO_MEASURE = 64, 256
+"""Images that layers' losses are measured on: at least and at most, where so many are given."""
+MACS_TO_MEASURE = 5e12
+"""Between them as many as so many multiply-accumulates allow."""
 
 
 class InputMetric(NetworkMetric):
@@ -106,7 +111,7 @@ class InputMetric(NetworkMetric):
         examples = tasks[0].surveyed.cost.inputs[0][0]
         work = Work(
             images=len(self.images) + len(self._judges),
-            measured_on=min(len(self.images), IMAGES_TO_MEASURE),
+            measured_on=self._measured_on(layers),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
             patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
             macs=max(macs // examples, 1),
@@ -136,9 +141,17 @@ class InputMetric(NetworkMetric):
                 errors = [sketch.error for sketch in options.found]
                 trials[name] = Trial.of(of_layer[0].layer, errors, options.fit, options.front())
             found.append(options.measured([math.nan] * len(errors)))
-        parts = batches(self.images[:IMAGES_TO_MEASURE], self.net)
+        parts = batches(self.images[: self._measured_on(grouped.values())], self.net)
         losses = layer_losses(self.net, trials, parts, progress=self.progress)
         return [layer.with_losses(losses[layer.name]) for layer in found]
+
+    def _measured_on(self, layers: Collection[Sequence[LayerTask]]) -> int:
+        """How many images: fewer where an image is large."""
+        costs = [of_layer[0].surveyed.cost for of_layer in layers]
+        macs = sum(cost.macs / cost.inputs[0][0] for cost in costs)
+        runs = len(costs) * MEASURED / 2  # as a layer stands half way
+        allowed = int(MACS_TO_MEASURE / max(macs * runs, 1.0))
+        return min(len(self.images), max(FEW_TO_MEASURE, min(allowed, IMAGES_TO_MEASURE)))
 
     def fit(self, picks: Sequence[Pick]) -> list[LayerOption]:
         """At the ranks that were picked, with all that belongs to it: sweeps, reconstruction.

@@ -16,8 +16,14 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.ranks import RankRule
-from tensorpress.decompose.second_moments import SecondMoments, WholeMoments, apply_left
+from tensorpress.decompose.second_moments import (
+    SINGLE_FROM,
+    SecondMoments,
+    WholeMoments,
+    apply_left,
+)
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
+from tensorpress.decompose.truncated_svd import Grams
 
 CG_STEPS = 12
 
@@ -82,6 +88,7 @@ class DataAware:
 
     def __init__(self, tensor: Tensor, moments: SecondMoments, *, joined: bool = False) -> None:
         self.dtype, self.joined = tensor.dtype, joined
+        self._grams: Grams = {}
         self.target = tensor.detach().double()
         metric = moments.regularised()
         self.problem = _Problem(metric, self.target.flatten(0, -2), tuple(tensor.shape), joined)
@@ -95,7 +102,7 @@ class DataAware:
 
     def decompose(self, rank: RankRule, *, sweeps: int = 2) -> DataAwareTrain:
         """See :func:`data_aware_tt`."""
-        cores = list(tt_svd(self.whitened, rank).cores)
+        cores = list(tt_svd(self.whitened, rank, grams=self._grams).cores)
         if self.is_matrix:  # already the best: the leading directions of the answers
             basis, _ = torch.linalg.qr(cores[1][:, :, 0].T)
             cores = [(self.target @ basis).unsqueeze(0), basis.T.unsqueeze(2)]
@@ -143,13 +150,14 @@ class _Problem:
         self.metric, self.target, self.modes, self.joined = metric, target, modes, joined
         self.weighted = metric.times(target)
         self.scale = float((target * self.weighted).sum())
+        self.of_answers = target.T @ self.weighted
 
     def answers(self) -> Tensor:
         """A root of ``W^T S W``, the answers' moments, with the singular values of ``S^(1/2) W``.
 
         (min(P, T), T), and it takes no root of S.
         """
-        values, vectors = torch.linalg.eigh(self.target.T @ self.weighted)
+        values, vectors = torch.linalg.eigh(self.of_answers)
         most = min(self.target.shape)
         root = values.clamp(min=0).sqrt().unsqueeze(1) * vectors.T
         found: Tensor = root.flip(0)[:most]
@@ -159,8 +167,17 @@ class _Problem:
         """The weighted squared error, as a share of the weighted square of the target."""
         if self.scale == 0:
             return 0.0
-        error = self.target - contract(tuple(cores)).reshape(self.target.shape)
-        return max(self.metric.square(error) / self.scale, 0.0)
+        outputs = self.target.shape[1]
+        if self.metric.size < SINGLE_FROM or self.joined or cores[-1].shape[0] >= outputs:
+            error = self.target - contract(tuple(cores)).reshape(self.target.shape)
+            return max(self.metric.square(error) / self.scale, 0.0)
+        # Outside the span of the last core's rows all of W is lost, and W^T S W says how much; S
+        # then meets as many columns as the last rank.
+        cores = _orthonormal_rows(cores)
+        rows = cores[-1][:, :, 0]
+        outside = self.of_answers.trace() - (rows @ self.of_answers * rows).sum()
+        inside = self.metric.square(self.target @ rows.T - _product(cores[:-1]))
+        return max((inside + float(outside)) / self.scale, 0.0)
 
     def sweep(self, cores: list[Tensor]) -> list[Tensor]:
         """Each core in turn, from the last to the first and back."""

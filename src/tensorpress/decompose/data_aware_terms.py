@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tensorpress.decompose.cp import exact_terms, ranks_to_try
 from tensorpress.decompose.cp_als import khatri_rao
-from tensorpress.decompose.second_moments import SecondMoments
+from tensorpress.decompose.second_moments import SINGLE_FROM, SecondMoments
 
 DAMPING = 1e-6
 """Share of the mean diagonal of ``M^T S M`` that is added to it: terms cannot grow against each
@@ -86,10 +86,10 @@ class DataAwareTerms:
         if rank == self.bound:
             return self._exact()
         if rank in self._found and not settled:
-            return self._terms(self._found[rank])
-        factors = self._searched(self._from(rank), STEPS[settled], WORK[settled])
+            return self._terms(self._found[rank], exact=settled)
+        factors = self._searched(self._from(rank), settled=settled)
         self._found[rank] = factors
-        return self._terms(factors)
+        return self._terms(factors, exact=settled)
 
     def least_rank(self, error: float) -> int:
         """The least of :func:`ranks_to_try` whose error under the metric is below ``error``."""
@@ -117,7 +117,7 @@ class DataAwareTerms:
             if min(above) == rank:
                 return nearest
             columns = khatri_rao(nearest)
-            strength = self._outer(columns)[0].norm(dim=1) * columns.norm(dim=0)
+            strength = self._outer(columns, exact=False)[0].norm(dim=1) * columns.norm(dim=0)
             kept = strength.argsort(descending=True)[:rank].sort().values
             return [factor[:, kept] for factor in nearest]
         if self._start is None:
@@ -146,18 +146,20 @@ class DataAwareTerms:
         order = weights.argsort(descending=True)
         return [*(factor[:, order] for factor in found), parts[order].T]
 
-    def _outer(self, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """B, and ``S M``, for M."""
-        image = self.metric.times(columns)
+    def _outer(self, columns: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
+        """B, and ``S M``, for M; of a large S by products in float32 unless ``exact``."""
+        exact = exact or self.metric.size < SINGLE_FROM
+        given = columns if exact else columns.float()
+        image = self.metric.times(given).to(columns.dtype)
         normal = columns.T @ image
         normal.diagonal().add_(DAMPING * float(normal.diagonal().mean()) + 1e-300)
         return torch.cholesky_solve(image.T @ self.target, torch.linalg.cholesky(normal)), image
 
-    def _searched(self, factors: list[Tensor], steps: int, most: float) -> list[Tensor]:
+    def _searched(self, factors: list[Tensor], *, settled: bool) -> list[Tensor]:
         """L-BFGS over the factors; the objective of what comes back is never above the start's."""
         rank, size = factors[0].shape[1], len(self.target)
         work = 2.0 * size * rank * (size + 2 * self.target.shape[1] + 2 * rank)
-        steps = min(steps, int(most / work))
+        steps = min(STEPS[settled], int(WORK[settled] / work))
         if steps < 2:
             return [factor / factor.norm(dim=0) for factor in factors]
         free = [factor.contiguous().clone().requires_grad_() for factor in factors]
@@ -178,7 +180,7 @@ class DataAwareTerms:
             with torch.enable_grad():
                 columns = khatri_rao([factor / factor.norm(dim=0) for factor in free])
             with torch.no_grad():
-                outer, image = self._outer(columns)
+                outer, image = self._outer(columns, exact=settled)
                 lost = 1.0 - (image * (self.target @ outer.T)).sum() / self.scale
                 gradient = 2.0 * (image @ (outer @ outer.T) - self.weighted @ outer.T) / self.scale
             torch.autograd.backward(columns, gradient)
@@ -189,9 +191,9 @@ class DataAwareTerms:
         optimiser.step(closure)  # type: ignore[no-untyped-call]
         return [factor / factor.norm(dim=0) for factor in best[1]]
 
-    def _terms(self, factors: list[Tensor]) -> Terms:
+    def _terms(self, factors: list[Tensor], *, exact: bool) -> Terms:
         columns = khatri_rao(factors)
-        outer, _ = self._outer(columns)
+        outer, _ = self._outer(columns, exact=exact)
         error = self.target - columns @ outer
         objective = max(self.metric.square(error) / self.scale, 0.0)
         whole = float(self.target.norm())

@@ -10,7 +10,7 @@ from torch import Tensor
 from tensorpress.decompose.checks import check_rule, check_tensor
 from tensorpress.decompose.ranks import RankRule, Step
 from tensorpress.decompose.spectrum import Spectrum
-from tensorpress.decompose.truncated_svd import ChooseRank, truncated_svd
+from tensorpress.decompose.truncated_svd import ChooseRank, Grams, truncated_svd
 from tensorpress.errors import TensorpressError
 
 
@@ -50,7 +50,7 @@ class TensorTrain:
             return contract(cores).to(cores[0].dtype)
 
 
-def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
+def tt_svd(tensor: Tensor, rank: RankRule, *, grams: Grams | None = None) -> TensorTrain:
     """Decompose ``tensor`` into a tensor train by N - 1 truncated SVDs.
 
     Step n unfolds what is left as (R_{n-1} I_n) x (I_{n+1} ... I_N), keeps the R_n leading
@@ -65,6 +65,8 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
     Args:
         tensor: order N >= 2, floating point, finite, on any device. It is not changed.
         rank: :class:`Energy`, :class:`SingularSum`, :class:`RelativeError` or :class:`Ranks`.
+        grams: keeps what the first step, which is the same for all ranks, has found out, for
+            another call with the same tensor.
 
     Raises:
         TensorpressError: an order under 2, an empty, integer or complex tensor, NaN or inf, cores
@@ -83,10 +85,10 @@ def tt_svd(tensor: Tensor, rank: RankRule) -> TensorTrain:
     if peak == 0:
         return _zero_train(tensor, rank)
     with torch.autocast(tensor.device.type, enabled=False):
-        return _decompose(tensor, rank, peak)
+        return _decompose(tensor, rank, peak, grams)
 
 
-def _decompose(tensor: Tensor, rank: RankRule, peak: float) -> TensorTrain:
+def _decompose(tensor: Tensor, rank: RankRule, peak: float, grams: Grams | None) -> TensorTrain:
     """TT-SVD of a tensor whose largest absolute entry is ``peak``, above 0."""
     shape, steps = tensor.shape, tensor.dim() - 1
     work = tensor if tensor.dtype == torch.float64 else tensor.float()
@@ -98,7 +100,7 @@ def _decompose(tensor: Tensor, rank: RankRule, peak: float) -> TensorTrain:
     for n in range(steps):
         unfolding = rest.reshape(previous * shape[n], -1)
         at = Step(n, steps, energy, tuple(unfolding.shape))
-        cut = truncated_svd(unfolding, chooser(rank, at))
+        cut = truncated_svd(unfolding, chooser(rank, at), grams=None if n else grams)
         energy = energy or float(cut.spectrum.squares.sum())
         kept = cut.basis.shape[1]
         cores.append(cut.basis.reshape(previous, shape[n], kept))

@@ -12,6 +12,9 @@ from tensorpress.decompose.spectrum import Spectrum
 ChooseRank = Callable[[Spectrum, bool], int]
 """(spectrum, pessimistic) -> rank."""
 
+Grams = dict[torch.dtype, tuple[Tensor, Tensor]]
+"""Eigenvalues, ascending, and eigenvectors of a matrix's Gram matrix, by the dtype of the work."""
+
 PART = 512
 """Columns whose products are summed at a time."""
 EXCESS = 1e-3
@@ -35,8 +38,10 @@ class Truncation:
     solver: str
 
 
-def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
+def truncated_svd(matrix: Tensor, choose: ChooseRank, *, grams: Grams | None = None) -> Truncation:
     """Truncate ``matrix``, (m, n) in float32 or float64, at the rank that ``choose`` gives.
+
+    ``grams`` keeps what is known of the matrix for another call, which chooses otherwise.
 
     The eigenvalues of the smaller Gram matrix are the squared singular values, for a tenth of
     the time of an SVD. But each carries an absolute error of about ``eps * s_1^2``, so those below
@@ -58,19 +63,23 @@ def truncated_svd(matrix: Tensor, choose: ChooseRank) -> Truncation:
     """
     fast = matrix.dtype == torch.float32 and _float32_is_full()
     for dtype in (torch.float32, torch.float64) if fast else (torch.float64,):
-        truncation = _by_gram(matrix, dtype, choose)
+        truncation = _by_gram(matrix, dtype, choose, {} if grams is None else grams)
         if truncation is not None:
             return truncation
     return _by_svd(matrix, choose)
 
 
-def _by_gram(matrix: Tensor, dtype: torch.dtype, choose: ChooseRank) -> Truncation | None:
+def _by_gram(
+    matrix: Tensor, dtype: torch.dtype, choose: ChooseRank, grams: Grams
+) -> Truncation | None:
     tall = matrix.shape[0] > matrix.shape[1]
-    gram = _lower_gram(matrix.T if tall else matrix, dtype)
-    try:
-        eigenvalues, eigenvectors = _eigh_in_place(gram)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-        return None
+    if dtype not in grams:
+        gram = _lower_gram(matrix.T if tall else matrix, dtype)
+        try:
+            grams[dtype] = _eigh_in_place(gram)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return None
+    eigenvalues, eigenvectors = grams[dtype]
     squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
     bounds = np.full_like(squares, _rounding(matrix, dtype) * torch.finfo(dtype).eps * squares[0])
     spectrum = Spectrum(squares, bounds)

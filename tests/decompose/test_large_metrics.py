@@ -1,0 +1,53 @@
+"""Errors under a large metric are taken in float32: numpy's in float64 are the same to that."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tensorpress.decompose import Ranks, data_aware, data_aware_terms, data_aware_tt, second_moments
+from tensorpress.decompose.data_aware_terms import DataAwareTerms
+from tensorpress.decompose.second_moments import RIDGE, WholeMoments
+
+SHAPE = (8, 3, 3, 12)
+P = 72
+
+
+@pytest.fixture(autouse=True)
+def _large(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (second_moments, data_aware, data_aware_terms):
+        monkeypatch.setattr(module, "SINGLE_FROM", P)
+
+
+def problem() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    tensor = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+    seen = torch.randn(300, P, generator=generator, dtype=torch.float64)
+    seen *= torch.logspace(0, -1, P, dtype=torch.float64)
+    return tensor, seen.T @ seen / len(seen)
+
+
+def lost(tensor: torch.Tensor, made: torch.Tensor, moments: torch.Tensor) -> Any:
+    metric = moments.numpy() + RIDGE * np.trace(moments.numpy()) / P * np.eye(P)
+    whole, error = (m.reshape(P, -1).double().numpy() for m in (tensor, tensor - made))
+    return np.sum(error * (metric @ error)) / np.sum(whole * (metric @ whole))
+
+
+@pytest.mark.parametrize("sweeps", [0, 2])
+@pytest.mark.parametrize("ranks", [(4, 8, 5), (8, 20, 11), (8, 24, 12)])
+def test_trains(ranks: tuple[int, ...], sweeps: int) -> None:
+    tensor, moments = problem()
+    found = data_aware_tt(tensor, moments, Ranks(*ranks), sweeps=sweeps)
+    expected = lost(tensor, found.train.to_tensor(), moments)
+    assert found.objectives[-1] == pytest.approx(expected, rel=1e-5, abs=1e-12)
+    assert list(found.objectives) == sorted(found.objectives, reverse=True)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("rank", [4, 30])
+def test_sums_of_terms(rank: int, settled: bool) -> None:
+    tensor, moments = problem()
+    terms = DataAwareTerms(tensor, WholeMoments(moments)).at_rank(rank, settled=settled)
+    made = torch.einsum("ar,br,cr,tr->abct", *terms.factors)
+    assert terms.objective == pytest.approx(lost(tensor, made, moments), rel=1e-5)

@@ -4,6 +4,8 @@ PY := .venv/bin/python
 
 # Threads that wait for work sleep instead of spinning: on shared cores this is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
+# The tests start hundreds of processes, each of which would else compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-artifacts bench-decompose bench-data bench-speed bench-training clean
 .DELETE_ON_ERROR:

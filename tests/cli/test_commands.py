@@ -285,3 +285,20 @@ def test_half_precision_on_request(tensorpress: Command, tmp_path: Path) -> None
     refused = tensorpress("compress", *arguments, "--store-as", "int8", "-o", "OTHER")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--store-as int8: give float16 or bfloat16" in refused.err
+
+
+def test_averages_and_extra_weights_are_asked_for(
+    tensorpress: Command, weights: Path, cifar: Path, tmp_path: Path
+) -> None:
+    net = tp.load_weights(tp.networks.resnet20(), weights)
+    state = net.state_dict()
+    kept = {"state_dict": {**state, "aux.w": torch.ones(2)}, "ema": state}
+    torch.save(kept, tmp_path / "both.pth")
+    plain = tensorpress("evaluate", "--net", "resnet20", "--weights", weights, "--data", cifar)
+    asked = ["evaluate", "--net", "resnet20", "--weights", tmp_path / "both.pth", "--data", cifar]
+    for option in ("--ema", "--allow-extra"):
+        assert tensorpress(*asked, option).out == plain.out
+    assert "1 unexpected (aux.w); allow_extra=True (--allow-extra)" in tensorpress(*asked).err
+    alone = tensorpress("evaluate", "--net", "resnet20", "--ema", "--data", cifar)
+    assert alone.code == 2
+    assert "--weights is missing" in alone.err

@@ -1,3 +1,5 @@
+import argparse
+import datetime
 import os
 import pickle
 import zipfile
@@ -5,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -51,6 +54,20 @@ CONTENTS: dict[str, Callable[[Weights], Any]] = {
     "both": lambda w: prefixed(w, "_orig_mod.module."),
     "both, turned": lambda w: prefixed(w, "module._orig_mod."),
     "lightning": lambda w: {"state_dict": prefixed(w, "model.")},
+    "params": lambda w: {"params": w},
+    "settings and dates": lambda w: {
+        "model": w,
+        "args": argparse.Namespace(lr=0.1, out=Path("runs/1")),
+        "when": datetime.datetime(2026, 11, 26, 12, 30),
+        "took": datetime.timedelta(hours=3),
+        "best": np.float64(93.5),
+        "epoch": np.int64(7),
+        "history": np.arange(6.0).reshape(2, 3),
+    },
+    "arrays": lambda w: {name: value.numpy() for name, value in w.items()},
+    "profiled": lambda w: {**w, "total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
+    "averaged": lambda w: {"n_averaged": torch.tensor(5), **prefixed(w, "module.")},
+    "an average alone": lambda w: {"state_dict_ema": w, "epoch": 3},
     "no num_batches_tracked": lambda w: {n: v for n, v in w.items() if "batches" not in n},
 }
 
@@ -149,6 +166,8 @@ def write(name: str, weights: Weights, file: Path) -> None:
             file.write_bytes(pickle.dumps(bomb, protocol=2))
         case "bomb pickle 4":
             file.write_bytes(pickle.dumps({"w": bomb}, protocol=4))
+        case "bomb in an array":
+            torch.save({"state_dict": weights, "log": np.array([bomb], dtype=object)}, file)
         case "whole network":
             torch.save(Trained(), file)
         case "number":
@@ -190,6 +209,7 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("bomb old", ["refused", "would run code (posix.mkdir)"]),
         ("bomb pickle 2", ["refused", "would run code (posix.mkdir)"]),
         ("bomb pickle 4", ["refused", "would run code (posix.mkdir)"]),
+        ("bomb in an array", ["refused", "would run code"]),
         ("whole network", ["refused", "Trained", "torch.save(net.state_dict(), file)"]),
         ("number", ["an object of type int, not weights"]),
         ("list", ["an object of type list, not weights"]),
@@ -224,6 +244,62 @@ def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
     torch.save({"state_dict": prefixed(resnet20().state_dict(), "module.")}, tmp_path / "20.th")
     with pytest.raises(TensorpressError, match=r"60 missing \(layer1\.3\.conv1\.weight, .*\.\.\."):
         load_weights(resnet32(), tmp_path / "20.th")
+
+
+@pytest.mark.parametrize("name", ["state_dict_ema", "ema", "params_ema", "model_ema"])
+def test_the_average_is_taken_where_it_is_asked_for_and_said(
+    name: str, weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    average = {key: value + 1 for key, value in weights.items()}
+    torch.save({"state_dict": weights, name: {"module": average}}, tmp_path / "w.pth")
+    assert_holds(load_weights(Trained(), tmp_path / "w.pth"), weights)
+    assert "the weights are taken" in " ".join(capsys.readouterr().err.split())
+    assert_holds(load_weights(Trained(), tmp_path / "w.pth", ema=True), average)
+    assert "the average is taken" in " ".join(capsys.readouterr().err.split())
+    torch.save(weights, tmp_path / "raw.pth")
+    with pytest.raises(TensorpressError, match=r"holds no running average .*leave ema"):
+        load_weights(Trained(), tmp_path / "raw.pth", ema=True)
+
+
+def test_extra_weights_are_left_out_where_that_is_allowed_and_counted(
+    weights: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({**weights, "aux.weight": torch.ones(2)}, tmp_path / "w.pth")
+    with pytest.raises(TensorpressError, match=r"1 unexpected \(aux.weight\); allow_extra=True"):
+        load_weights(Trained(), tmp_path / "w.pth")
+    assert_holds(load_weights(Trained(), tmp_path / "w.pth", allow_extra=True), weights)
+    assert "no place for them: aux.weight" in " ".join(capsys.readouterr().err.split())
+    del weights["0.bias"]
+    torch.save({**weights, "aux.weight": torch.ones(2)}, tmp_path / "w.pth")
+    with pytest.raises(TensorpressError, match=r"1 missing \(0.bias\)"):
+        load_weights(Trained(), tmp_path / "w.pth", allow_extra=True)
+
+
+class Versioned(nn.Module):
+    """A layer that reads what its first version wrote at half the scale, as MNASNet does."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def _load_from_state_dict(self, state: Any, prefix: str, local: Any, *rest: Any) -> None:
+        assert local["version"] in (1, 2)
+        if local["version"] == 1:
+            state[prefix + "scale"] = state[prefix + "scale"] * 2
+        super()._load_from_state_dict(state, prefix, local, *rest)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("version", [1, 2])
+def test_versions_of_modules_are_read(wrapped: bool, version: int, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), Versioned())
+    state: Any = (nn.DataParallel(net) if wrapped else net).state_dict()
+    state._metadata["module.1" if wrapped else "1"]["version"] = version
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    read = load_weights(nn.Sequential(nn.Flatten(), Versioned()), tmp_path / "w.pth")
+    assert read[1].scale.tolist() == [3.0 - version] * 3
 
 
 def test_other_names_for_parts_of_our_networks(tmp_path: Path) -> None:

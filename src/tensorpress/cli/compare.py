@@ -33,7 +33,7 @@ ALL = "all"
 def compare_methods(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     methods: Annotated[
         str, typer.Option("--methods", help=f"{ALL}, or some of {', '.join(COMPARED)}.")
     ] = ALL,
@@ -86,7 +86,7 @@ def compare_methods(
         )
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
-    network = inputs.load(weights)
+    network = inputs.load(trained)
     changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
         epochs, lr
     )

@@ -51,7 +51,7 @@ StoreAs = Annotated[
 def compress(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     compressed: options.Compressed = None,
     asked: request_options.Asked,
     images: options.DataOptions,
@@ -94,7 +94,7 @@ def compress(
     with output_folder(output):
         inputs, network = read_network(
             compressed,
-            weights,
+            trained,
             net=net,
             **images.given(),
             input_shape=input_shape,
@@ -116,7 +116,9 @@ def compress(
         if output is not None:
             _write(output, result, inputs, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_next(inputs, output, images.data, weights, _hints(treated, unlabelled is not None)))
+    typer.echo(
+        _next(inputs, output, images.data, trained.weights, _hints(treated, unlabelled is not None))
+    )
 
 
 def _calibration(

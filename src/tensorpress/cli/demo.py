@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tensorpress import artifacts
 from tensorpress.cli.inputs import read_inputs
+from tensorpress.cli.options import Trained
 from tensorpress.compression import Request
 from tensorpress.decompose import Energy
 from tensorpress.deploy import interleaved_seconds, plan
@@ -37,7 +38,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="tensorpress-demo-") as temporary:
         outcome = run_scheme(
             output or Path(temporary) / "run",
-            inputs.as_network(None),
+            inputs.as_network(Trained()),
             inputs.data,
             Request(rank=rule),
             train=Recipe(epochs, lr=0.05, schedule="cosine"),

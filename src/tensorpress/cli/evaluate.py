@@ -16,7 +16,7 @@ from tensorpress.surgery import count
 def evaluate(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     compressed: options.Compressed = None,
     images: options.DataOptions,
 ) -> None:
@@ -27,7 +27,7 @@ def evaluate(
     tensorpress evaluate --net resnet56 --weights resnet56.th --data DIR
     """
     named: dict[str, Any] = {"net": net, **images.required()}
-    inputs, network = read_network(compressed, weights, **named)
+    inputs, network = read_network(compressed, trained, **named)
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))
     accuracy = training.evaluate(network, inputs.data)

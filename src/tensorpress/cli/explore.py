@@ -28,7 +28,7 @@ USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
 def explore(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 1000,
     ratios: Annotated[
@@ -63,7 +63,7 @@ def explore(
             input_shape=input_shape,
             calibrate=calibrate,
         )
-        network = inputs.load(weights)
+        network = inputs.load(trained)
         unlabelled = read_calibration(calibrate, most, inputs)
         if unlabelled is None:
             raise TensorpressError(

@@ -42,7 +42,7 @@ Output = Annotated[
 def export(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     compressed: options.Compressed = None,
     file_format: FileFormat = None,
     batch: Batch = None,
@@ -60,7 +60,7 @@ def export(
     """
     path = _place(output, file_format)
     named: dict[str, Any] = {"net": net, **images.given(), "input_shape": input_shape}
-    inputs, network = read_network(compressed, weights, **named)
+    inputs, network = read_network(compressed, trained, **named)
     report = deploy.export(
         network,
         path,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress import artifacts
-from tensorpress.cli.options import read_channels, read_shape
+from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.data import Dataset, load_data, load_unlabelled
 from tensorpress.errors import TensorpressError
 from tensorpress.networks import NETWORKS, build
@@ -42,21 +42,35 @@ class Inputs:
         """The network with the weights that its constructor gives it."""
         return build(self.net, self.classes, self.shape[0])
 
-    def load(self, weights: Path | None) -> nn.Module:
+    def load(self, trained: Trained) -> nn.Module:
         """The network with trained weights, in eval mode."""
-        if weights is None and self.net in NETWORKS:
+        if trained.weights is None and self.net in NETWORKS:
             raise TensorpressError(
                 f"--weights is missing: {self.net} without trained weights is of no use. Give a "
                 "state_dict file, or train one with: tensorpress train"
             )
-        network = self.as_network(weights)
+        network = self.as_network(trained)
         return network.make(seed=0).eval()
 
-    def as_network(self, weights: Path | None) -> Network:
-        """For a training run. A network of one's own may come with trained weights."""
-        if weights is not None:
-            _refuse_compressed(weights)
-        return Network(self.net, self.build, weights, built_trained=self.net not in NETWORKS)
+    def as_network(self, trained: Trained) -> Network:
+        """For a training run. A network of one's own may come with trained weights.
+
+        Raises:
+            TensorpressError: a compressed network's file, or what chooses within a file without it.
+        """
+        if trained.weights is not None:
+            _refuse_compressed(trained.weights)
+        elif trained.ema or trained.allow_extra:
+            given = "--ema" if trained.ema else "--allow-extra"
+            raise TensorpressError(f"{given} says how --weights are read: give them too.")
+        return Network(
+            self.net,
+            self.build,
+            trained.weights,
+            built_trained=self.net not in NETWORKS,
+            ema=trained.ema,
+            allow_extra=trained.allow_extra,
+        )
 
     def source(self) -> dict[str, Any]:
         """What a saved file remembers of the network."""
@@ -207,7 +221,7 @@ def read_compressed_inputs(
 
 
 def read_network(
-    compressed: Path | None, weights: Path | None, **named: Any
+    compressed: Path | None, trained: Trained, **named: Any
 ) -> tuple[Inputs, nn.Module]:
     """The network of a file of ours or of plain weights, in eval mode, and what it works on.
 
@@ -217,11 +231,11 @@ def read_network(
     Raises:
         TensorpressError: both were given, or as `read_inputs` and `read_compressed_inputs`.
     """
-    if compressed is not None and weights is not None:
+    if compressed is not None and trained.weights is not None:
         raise TensorpressError("--weights and --compressed were both given: give one of them.")
     if compressed is None:
         inputs = read_inputs(**named)
-        return inputs, inputs.load(weights)
+        return inputs, inputs.load(trained)
     inputs = read_compressed_inputs(compressed, **named)
     return inputs, artifacts.load(compressed, into=inputs.build()).eval()
 

@@ -35,6 +35,22 @@ Weights = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+Ema = Annotated[
+    bool,
+    typer.Option(
+        "--ema",
+        help="Take the running average of the weights that --weights holds beside them.",
+        rich_help_panel=NETWORK,
+    ),
+]
+AllowExtra = Annotated[
+    bool,
+    typer.Option(
+        "--allow-extra",
+        help="Leave out weights that the network has no place for, and say which.",
+        rich_help_panel=NETWORK,
+    ),
+]
 Compressed = Annotated[
     Path | None,
     typer.Option(
@@ -111,6 +127,15 @@ Recover = Annotated[
         rich_help_panel=CALIBRATION,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The file of a network's weights, and how it is read."""
+
+    weights: Weights = None
+    ema: Ema = False
+    allow_extra: AllowExtra = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import typer
 from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
+from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_compressed_inputs
 from tensorpress.cli.output import output_folder
 from tensorpress.deploy.runtimes.processor import machine
@@ -18,6 +19,7 @@ from tensorpress.report.write import PAGE
 BATCH = 8
 
 
+@grouped
 def report(
     run: Annotated[
         Path,
@@ -27,8 +29,9 @@ def report(
             show_default=False,
         ),
     ],
+    *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     input_shape: options.InputShape = None,
     classes: options.Classes = None,
     layer: Annotated[
@@ -64,7 +67,7 @@ def report(
     material = pages.read_material(run)
     folder = output or _beside(run)
     with output_folder(folder):
-        findings = _findings(material, net, weights, input_shape, classes, batch, timed)
+        findings = _findings(material, net, trained, input_shape, classes, batch, timed)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
         typer.echo(note)
@@ -80,7 +83,7 @@ def _beside(run: Path) -> Path:
 def _findings(
     material: Material,
     net: str | None,
-    weights: Path | None,
+    trained: options.Trained,
     input_shape: str | None,
     classes: int | None,
     batch: int,
@@ -98,12 +101,13 @@ def _findings(
             input_shape=input_shape,
             classes=classes,
         )
-        network = inputs.as_network(weights or material.dense_weights)
+        known = options.Trained(material.dense_weights)
+        network = inputs.as_network(trained if trained.weights else known)
         return pages.examine(
             material, network, inputs.shape, batch=batch, machine=machine("cpu"), timed=timed
         )
     except TensorpressError as error:
         # What the user asked for must work; what only the files name may be out of reach.
-        if net is not None or weights is not None or input_shape is not None:
+        if net is not None or trained.weights is not None or input_shape is not None:
             raise
         return pages.known_without_networks(material, str(error))

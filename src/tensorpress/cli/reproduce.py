@@ -36,7 +36,7 @@ def reproduce_table(
     *,
     table: Annotated[str, typer.Argument(help="table1, table2, table3, table4 or table5.")],
     data: options.Data = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     mean: options.Mean = None,
     std: options.Std = None,
     epochs: Annotated[
@@ -79,7 +79,7 @@ def reproduce_table(
         assert inputs.data is not None
         plan = TableRun(
             folder=folder,
-            network=inputs.as_network(weights),
+            network=inputs.as_network(trained),
             data=inputs.data,
             epochs=epochs,
             control=control,

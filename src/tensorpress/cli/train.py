@@ -27,7 +27,7 @@ CALIBRATION_IMAGES = 2000
 def train(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
@@ -44,7 +44,7 @@ def train(
     assert inputs.data is not None
     outcome = training.train(
         folder,
-        inputs.as_network(weights),
+        inputs.as_network(trained),
         inputs.data,
         recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
         settings=loop.settings(command_line()),
@@ -93,11 +93,11 @@ def finetune(
     assert inputs.data is not None
     outcome = training.finetune(
         folder,
-        inputs.as_network(None),
+        inputs.as_network(options.Trained()),
         compressed,
         inputs.data,
         recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
-        teacher=inputs.as_network(teacher) if teacher else None,
+        teacher=inputs.as_network(options.Trained(teacher)) if teacher else None,
         distillation=distillation,
         settings=loop.settings(command_line()),
     )
@@ -108,7 +108,7 @@ def finetune(
 def run(
     *,
     net: options.Net = None,
-    weights: options.Weights = None,
+    trained: options.Trained,
     asked: request_options.Asked,
     calibration_images: Annotated[
         int | None,
@@ -195,7 +195,7 @@ def run(
     )
     outcome = training.run_scheme(
         folder,
-        inputs.as_network(weights),
+        inputs.as_network(trained),
         inputs.data,
         request,
         train=recipes.train.changed(

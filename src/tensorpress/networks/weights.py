@@ -1,191 +1,145 @@
-"""Weight files as people have them, read without running anything that is in them."""
+"""Weight files as people have them, into a network."""
 
 import os
-import pickle
-import pickletools
-import re
-import warnings
-import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
+import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tensorpress.errors import TensorpressError
+from tensorpress.networks.weight_file import read_weight_file
+from tensorpress.progress import announce
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "weights", "module")
+_AVERAGES = ("state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema")
 _PREFIXES = ("module.", "model.", "net.")
-_IN_ANY_WEIGHT_FILE = ("torch.", "collections.OrderedDict")
+_COUNTERS = ("n_averaged", "total_ops", "total_params")
+"""What averages of weights and profilers leave beside the weights."""
 _ALSO_CALLED = {"fc": "linear", "downsample": "shortcut"}
 """Names in the weight files of others for parts of our networks."""
+_ALLOW = "; allow_extra=True (--allow-extra) leaves out what it has no place for"
 _SHOWN = 3
-FOLDER = 0x10
-"""Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
 
 
-def load_weights(net: Network, file: str | os.PathLike[str]) -> Network:
+def load_weights(
+    net: Network,
+    file: str | os.PathLike[str],
+    *,
+    ema: bool = False,
+    allow_extra: bool = False,
+) -> Network:
     """Load the weights in `file` into `net`, in place, and return `net`.
 
     Reads what `torch.save` writes (new and old format) and safetensors, told apart by content.
-    The weights may stand under `state_dict`, `model_state_dict`, `model` or `net`, and all their
-    names may start with `module.`, `model.` or `net.` or hold `_orig_mod.`, as data parallel,
-    Lightning and compiled networks leave them; what ours call `linear` and `shortcut` may be called
-    `fc` and `downsample`. They are converted to the dtype and device of
-    `net`. Every weight must be there with its shape; only `num_batches_tracked` may be absent.
+    The weights may stand under `state_dict`, `model_state_dict`, `model`, `net`, `params` or
+    `weights`, with settings, dates and numbers beside them, and all their names may start with
+    `module.`, `model.` or `net.` or hold `_orig_mod.`, as data parallel, Lightning and compiled
+    networks leave them; what ours call `linear` and `shortcut` may be called `fc` and `downsample`.
+    They are converted to the dtype and device of `net`. Every weight must be there with its shape;
+    only `num_batches_tracked` may be absent. Counters of profilers and averages are left out.
 
     Files are read with `weights_only=True`: code in a pickle never runs.
+
+    Parameters:
+        ema: take the running average of the weights, where the file holds one beside them
+            (`state_dict_ema`, `ema`, `params_ema` and such). Which were taken is said.
+        allow_extra: leave out weights that the network has no place for, and say how many.
 
     Raises:
         TensorpressError: no such file, a truncated or foreign one, one that would run code, or
             weights of another network. `net` is then as it was.
     """
     path = Path(file)
-    weights = _state_dict(path, _read(path))
+    weights = _state_dict(path, read_weight_file(path), ema=ema)
     own = _plain_names(net.state_dict())
-    weights = {_name_in(own, name): weight for name, weight in weights.items()}
-    weights |= {
+    named = {_name_in(own, name): weight for name, weight in weights.items()}
+    extra = [name for name in named if name not in own] if allow_extra else []
+    for name in extra:
+        del named[name]
+    named |= {
         name: value
         for name, (_, value) in own.items()
-        if name not in weights and name.endswith("num_batches_tracked")
+        if name not in named and name.endswith("num_batches_tracked")
     }
-    _check_fit(path, net, {name: value for name, (_, value) in own.items()}, weights)
-    net.load_state_dict({own_name: weights[name] for name, (own_name, _) in own.items()})
+    _check_fit(path, net, {name: value for name, (_, value) in own.items()}, named)
+    if extra:
+        announce(f"{path}: left out, as the network has no place for them: {_listed(extra)}")
+    state = OrderedDict((own_name, named[name]) for name, (own_name, _) in own.items())
+    # By what it says of the versions of layers, they read what older ones wrote.
+    state._metadata = {  # type: ignore[attr-defined]
+        _module(own_name): weights.versions[_module(name)]
+        for name, (own_name, _) in own.items()
+        if _module(name) in weights.versions
+    }
+    net.load_state_dict(state)
     return net
 
 
-def _read(path: Path) -> object:
-    try:
-        if path.is_dir():
-            raise TensorpressError(f"{path} is a folder, not a weight file")
-        if not path.exists():
-            raise TensorpressError(f"there is no weight file {path}")
-        with path.open("rb") as opened:
-            head = opened.read(9)
-    except OSError as error:
-        raise TensorpressError(f"the weight file {path} cannot be read: {error}") from error
-    if not head:
-        raise TensorpressError(f"the weight file {path} is empty")
-    # safetensors: the length of the header in 8 bytes, then the header, a JSON object.
-    if head[8:] == b"{":
-        return _read_safetensors(path)
-    return _read_torch(path)
+class _Named(dict[str, Any]):
+    """Weights by plain names, and what the file says of the versions of their modules."""
+
+    versions: Mapping[str, Any] = {}
 
 
-def _read_safetensors(path: Path) -> object:
-    try:
-        return safetensors.torch.load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read_torch(path: Path) -> object:
-    _refuse_altered(path)
-    try:
-        # Opened here, because torch.load goes by the suffix of a path. Its warnings on odd pickles
-        # would stand beside the one message that says what is wrong.
-        with path.open("rb") as opened, warnings.catch_warnings(action="ignore"):
-            return torch.load(opened, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        called = _refused_call(str(error)) or _call_in_pickle(path)
-        if called is None:
-            raise _unreadable(path, error) from error
+def _state_dict(path: Path, content: object, *, ema: bool) -> _Named:
+    content, averaged = _unwrapped(content)
+    if ema and averaged is None:
         raise TensorpressError(
-            f"{path} was refused, because reading it would run code ({called}): have it saved "
-            "as plain weights, torch.save(net.state_dict(), file)"
-        ) from error
-    # torch.load answers foreign bytes with errors of many kinds.
-    except Exception as error:
-        raise _unreadable(path, error) from error
-
-
-def _refuse_altered(path: Path) -> None:
-    """The new format is a zip file, whose checksums torch.load does not look at."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            # Of a record marked as a folder torch.load reads nothing, and gives stray memory.
-            folders = (i.filename for i in archive.infolist() if i.external_attr & FOLDER)
-            altered = archive.testzip() or next(folders, None)
-    # What is wrong with a zip file shows as errors of many kinds.
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if altered is not None:
-        raise TensorpressError(
-            f"{path} is truncated or not a weight file (torch or safetensors): '{altered}' in it "
-            "does not fit its checksum or kind"
+            f"{path} holds no running average of the weights (one of {', '.join(_AVERAGES)}): "
+            "leave ema (--ema) out"
         )
-
-
-def _unreadable(path: Path, error: Exception) -> TensorpressError:
-    # torch puts advice before what went wrong.
-    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
-    reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
-    return TensorpressError(
-        f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
-    )
-
-
-def _refused_call(message: str) -> str | None:
-    """The name of the function or class that torch refused, if that is what the message says."""
-    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(
-        r"(?:but got|function) (?:<[\w ]+ '?)?([\w.]+)", message
-    )
-    return found.group(1) if found else None
-
-
-def _call_in_pickle(path: Path) -> str | None:
-    """The first foreign function or class that a pickle names; it is parsed, not run."""
-    strings: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
-            if opcode.name in ("GLOBAL", "INST"):
-                called = str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                called = ".".join(strings[-2:])
-            else:
-                if isinstance(argument, str):
-                    strings.append(argument)
-                continue
-            if not called.startswith(_IN_ANY_WEIGHT_FILE):
-                return called
-    except (ValueError, OSError, zipfile.BadZipFile):
-        return None
-    return None
-
-
-def _pickle_bytes(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        return archive.read(names[0]) if names else b""
-
-
-def _state_dict(path: Path, content: object) -> dict[str, Any]:
-    opened: set[int] = set()  # a pickle may hold a dict that holds itself
-    while isinstance(content, Mapping) and id(content) not in opened:
-        opened.add(id(content))
-        nested = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not nested:
-            break
-        content = nested[0]
+    if averaged is not None and averaged is not content:
+        taken = "the average is taken" if ema else "the weights are taken, the average with --ema"
+        announce(f"{path} holds weights and a running average of them: {taken} (ema=True).")
+        content = averaged if ema else content
     if not isinstance(content, Mapping):
         raise TensorpressError(
             f"{path} holds an object of type {type(content).__name__}, not weights by name"
         )
-    if not any(isinstance(value, Tensor) for value in content.values()):
-        found = ", ".join(str(key) for key in list(content)[:_SHOWN]) or "nothing"
-        raise TensorpressError(f"{path} holds no weights by name; found in it: {found}")
-    named = {str(key): value for key, value in content.items()}
-    return {name: value for name, (_, value) in _plain_names(named).items()}
+    if not any(isinstance(value, (Tensor, np.ndarray)) for value in content.values()):
+        seen = ", ".join(str(key) for key in list(content)[:_SHOWN]) or "nothing"
+        raise TensorpressError(f"{path} holds no weights by name; found in it: {seen}")
+    named = {
+        str(key): torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in content.items()
+        if str(key).rpartition(".")[2] not in _COUNTERS
+    }
+    plain = _plain_names(named)
+    found = _Named({name: value for name, (_, value) in plain.items()})
+    versions = getattr(content, "_metadata", None) or {}
+    found.versions = {
+        _module(name): versions[_module(there)]
+        for name, (there, _) in plain.items()
+        if _module(there) in versions
+    }
+    return found
+
+
+def _unwrapped(content: object) -> tuple[object, object | None]:
+    """The weights in a checkpoint, and their average where it holds one besides."""
+    opened: set[int] = set()  # a pickle may hold a dict that holds itself
+    averaged: object | None = None
+    while isinstance(content, Mapping) and id(content) not in opened:
+        opened.add(id(content))
+        means = [content[key] for key in _AVERAGES if isinstance(content.get(key), Mapping)]
+        nested = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if means:
+            averaged = _unwrapped(means[0])[0] if id(means[0]) not in opened else None
+        if not (nested or means):
+            break
+        content = (nested or means)[0]
+    return content, averaged
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _plain_names(weights: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
@@ -213,15 +167,17 @@ def _check_fit(
         for name, value in own.items()
         if name in weights and not is_lazy(value) and _shape(weights[name]) != _shape(value)
     ]
+    unexpected = [name for name in weights if name not in own]
     complaints = [
         _complaint("missing", [name for name in own if name not in weights]),
-        _complaint("unexpected", [name for name in weights if name not in own]),
+        _complaint("unexpected", unexpected),
         _complaint("of another shape", reshaped),
     ]
     if any(complaints):
         raise TensorpressError(
             f"{path} holds the weights of another network than {type(net).__name__}: "
             + "; ".join(complaint for complaint in complaints if complaint)
+            + (_ALLOW * (bool(unexpected) and not complaints[0] and not complaints[2]))
         )
 
 
@@ -230,7 +186,8 @@ def _shape(value: object) -> object:
 
 
 def _complaint(kind: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{more})"
+    return f"{len(names)} {kind} ({_listed(names)})" if names else ""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -17,13 +17,16 @@ class Network:
     """How to make a network: ``build`` gives it, ``weights`` is a file to read into it.
 
     ``name`` stands in tables and in the run's configuration; ``built_trained`` says that ``build``
-    gives trained weights.
+    gives trained weights. ``ema`` and ``allow_extra`` are as for
+    :func:`tensorpress.networks.load_weights`.
     """
 
     name: str
     build: Callable[[], nn.Module]
     weights: Path | None = None
     built_trained: bool = False
+    ema: bool = False
+    allow_extra: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -38,12 +41,15 @@ class Network:
         """
         torch.manual_seed(seed)
         net = self.build()
-        return net if self.weights is None else load_weights(net, self.weights)
+        if self.weights is None:
+            return net
+        return load_weights(net, self.weights, ema=self.ema, allow_extra=self.allow_extra)
 
-    def fingerprint(self) -> dict[str, str | None]:
+    def fingerprint(self) -> dict[str, str | bool | None]:
         """Name and digest of the weight file, for the configuration of a run."""
         digest = None if self.weights is None else file_digest(self.weights)
-        return {"name": self.name, "weights_sha256": digest}
+        averaged = {"ema": True} if self.ema else {}
+        return {"name": self.name, "weights_sha256": digest, **averaged}
 
 
 def file_digest(path: Path) -> str:

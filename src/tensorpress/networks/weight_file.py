@@ -1,0 +1,168 @@
+"""A weight file in, what it holds out: tensors and plain values, never anything that runs code."""
+
+import argparse
+import datetime
+import pathlib
+import pickle
+import pickletools
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from tensorpress.errors import TensorpressError
+
+_IN_ANY_WEIGHT_FILE = (
+    *("torch.", "collections.OrderedDict", "argparse.Namespace", "datetime.", "pathlib."),
+    *("numpy.", "_codecs.encode"),
+)
+FOLDER = 0x10
+"""Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
+
+_KINDS = (("", ""), ("", "Pure"), ("._local", ""), ("._local", "Pure"))
+_CORES = ("core", "_core")
+
+
+def _numpy(name: str) -> Any:
+    """What arrays are pickled by, which numpy keeps to itself."""
+    array = np.zeros(1)
+    return array.__reduce__()[0] if name == "_reconstruct" else array[0].__reduce__()[0]
+
+
+_DTYPES = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"]
+PLAIN: list[Any] = [
+    argparse.Namespace,
+    *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
+    *((pathlib.PurePosixPath, f"pathlib{part}.{kind}PosixPath") for part, kind in _KINDS),
+    *((pathlib.PureWindowsPath, f"pathlib{part}.{kind}WindowsPath") for part, kind in _KINDS),
+    *(np.ndarray, np.dtype, *_DTYPES),
+    *((_numpy("_reconstruct"), f"numpy.{core}.multiarray._reconstruct") for core in _CORES),
+    *((_numpy("scalar"), f"numpy.{core}.multiarray.scalar") for core in _CORES),
+]
+"""What stands beside weights in the files of others and runs nothing: settings, dates, numbers."""
+
+
+def read_weight_file(path: Path) -> object:
+    """What a file of torch.save, of either format, or of safetensors holds; told by content.
+
+    Files are read with `weights_only=True`, and besides tensors :data:`PLAIN` is let in.
+
+    Raises:
+        TensorpressError: no such file, a truncated or foreign one, or one that would run code.
+    """
+    try:
+        if path.is_dir():
+            raise TensorpressError(f"{path} is a folder, not a weight file")
+        if not path.exists():
+            raise TensorpressError(f"there is no weight file {path}")
+        with path.open("rb") as opened:
+            head = opened.read(9)
+    except OSError as error:
+        raise TensorpressError(f"the weight file {path} cannot be read: {error}") from error
+    if not head:
+        raise TensorpressError(f"the weight file {path} is empty")
+    # safetensors: the length of the header in 8 bytes, then the header, a JSON object.
+    if head[8:] == b"{":
+        return _read_safetensors(path)
+    return _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> object:
+    try:
+        return safetensors.torch.load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_torch(path: Path) -> object:
+    _refuse_altered(path)
+    try:
+        # Opened here, because torch.load goes by the suffix of a path. Its warnings on odd pickles
+        # would stand beside the one message that says what is wrong.
+        with (
+            path.open("rb") as opened,
+            warnings.catch_warnings(action="ignore"),
+            torch.serialization.safe_globals(PLAIN),
+        ):
+            return torch.load(opened, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        called = _refused_call(str(error)) or _call_in_pickle(path)
+        if called is None:
+            raise _unreadable(path, error) from error
+        raise TensorpressError(
+            f"{path} was refused, because reading it would run code ({called}): have it saved "
+            "as plain weights, torch.save(net.state_dict(), file)"
+        ) from error
+    # torch.load answers foreign bytes with errors of many kinds.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _refuse_altered(path: Path) -> None:
+    """The new format is a zip file, whose checksums torch.load does not look at."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            # Of a record marked as a folder torch.load reads nothing, and gives stray memory.
+            folders = (i.filename for i in archive.infolist() if i.external_attr & FOLDER)
+            altered = archive.testzip() or next(folders, None)
+    # What is wrong with a zip file shows as errors of many kinds.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if altered is not None:
+        raise TensorpressError(
+            f"{path} is truncated or not a weight file (torch or safetensors): '{altered}' in it "
+            "does not fit its checksum or kind"
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> TensorpressError:
+    # torch puts advice before what went wrong.
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
+    return TensorpressError(
+        f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
+    )
+
+
+def _refused_call(message: str) -> str | None:
+    """The name of the function or class that torch refused, if that is what the message says."""
+    found = re.search(r"GLOBAL ([\w.]+)", message) or re.search(
+        r"(?:but got|function) (?:<[\w ]+ '?)?([\w.]+)", message
+    )
+    return found.group(1) if found else None
+
+
+def _call_in_pickle(path: Path) -> str | None:
+    """The first foreign function or class that a pickle names; it is parsed, not run."""
+    strings: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
+            if opcode.name in ("GLOBAL", "INST"):
+                called = str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                called = ".".join(strings[-2:])
+            else:
+                if isinstance(argument, str):
+                    strings.append(argument)
+                continue
+            if not called.startswith(_IN_ANY_WEIGHT_FILE):
+                return called
+    except (ValueError, OSError, zipfile.BadZipFile):
+        return None
+    return None
+
+
+def _pickle_bytes(path: Path) -> bytes:
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return archive.read(names[0]) if names else b""

@@ -66,6 +66,7 @@ def table(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
         cells = [cell(of(closed, method, budget), best[budget]) for budget in budgets]
         yield f"| {name} | {' | '.join(cells)} |\n"
     yield f"\n![Accuracy of each form against FCR](forms-{network}-{data}.png)\n"
+    yield from times(closed)
     others = [row for row in rows if row not in closed and "acc" in row]
     if others:
         yield "\n| form | images | distilled, epochs | PCR / FCR | accuracy | to the baseline |\n"
@@ -76,6 +77,21 @@ def table(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
             f"{row['pcr']:.2f} / {row['fcr']:.2f} | {row['acc']:.2f} ± {row['stderr']:.2f} % | "
             f"{row['dacc']:+.2f} |\n"
         )
+
+
+def times(rows: Sequence[Row]) -> Iterator[str]:
+    """Milliseconds as planned, and how many times as fast as the dense network beside it."""
+    timed = [row for row in rows if "milliseconds" in row]
+    if not timed:
+        return
+    labels = list(dict.fromkeys(label for row in timed for label in row["milliseconds"]))
+    yield f"\n| ms (times as fast) | {' | '.join(labels)} |\n|{'---|' * (1 + len(labels))}\n"
+    for row in timed:
+        cells = []
+        for label in labels:
+            taken, dense = row["milliseconds"].get(label, (None, None))
+            cells.append(f"{taken:.2f} ({dense / taken:.2f})" if taken else "")
+        yield f"| `{row['method']}`, {row['budget']} | {' | '.join(cells)} |\n"
 
 
 def of(rows: Sequence[Row], method: str, budget: str) -> Row | None:

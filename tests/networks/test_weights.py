@@ -65,6 +65,17 @@ CONTENTS: dict[str, Callable[[Weights], Any]] = {
         "history": np.arange(6.0).reshape(2, 3),
     },
     "arrays": lambda w: {name: value.numpy() for name, value in w.items()},
+    "arrays of others": lambda w: {
+        **{
+            name: value.numpy().astype(value.numpy().dtype.newbyteorder(">"))
+            for name, value in w.items()
+        },
+    },
+    "an array of objects beside": lambda w: {
+        "model": w,
+        "names": np.array(["a", None], dtype=object),
+    },
+    "settings by a wrapper's name": lambda w: {"model": {"depth": 18}, "weights": w},
     "profiled": lambda w: {**w, "total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
     "averaged": lambda w: {"n_averaged": torch.tensor(5), **prefixed(w, "module.")},
     "an average alone": lambda w: {"state_dict_ema": w, "epoch": 3},
@@ -123,6 +134,13 @@ class RunsCode:
         return os.mkdir, (str(self.marker),)
 
 
+class Forged:
+    """An array of one object at a place in memory of the file's choice."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.ndarray, ((1,), "O", b"A" * 8)
+
+
 def write(name: str, weights: Weights, file: Path) -> None:
     """Make the broken file `name` of the table below."""
     bomb = RunsCode(file.with_name("exploded"))
@@ -168,6 +186,8 @@ def write(name: str, weights: Weights, file: Path) -> None:
             file.write_bytes(pickle.dumps({"w": bomb}, protocol=4))
         case "bomb in an array":
             torch.save({"state_dict": weights, "log": np.array([bomb], dtype=object)}, file)
+        case "forged array":
+            torch.save({"state_dict": weights, "log": Forged()}, file)
         case "whole network":
             torch.save(Trained(), file)
         case "number":
@@ -210,6 +230,7 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("bomb pickle 2", ["refused", "would run code (posix.mkdir)"]),
         ("bomb pickle 4", ["refused", "would run code (posix.mkdir)"]),
         ("bomb in an array", ["refused", "would run code"]),
+        ("forged array", ["truncated or not a weight file"]),
         ("whole network", ["refused", "Trained", "torch.save(net.state_dict(), file)"]),
         ("number", ["an object of type int, not weights"]),
         ("list", ["an object of type list, not weights"]),
@@ -268,7 +289,7 @@ def test_extra_weights_are_left_out_where_that_is_allowed_and_counted(
     with pytest.raises(TensorpressError, match=r"1 unexpected \(aux.weight\); allow_extra=True"):
         load_weights(Trained(), tmp_path / "w.pth")
     assert_holds(load_weights(Trained(), tmp_path / "w.pth", allow_extra=True), weights)
-    assert "no place for them: aux.weight" in " ".join(capsys.readouterr().err.split())
+    assert "no place for them: 1 (aux.weight)" in " ".join(capsys.readouterr().err.split())
     del weights["0.bias"]
     torch.save({**weights, "aux.weight": torch.ones(2)}, tmp_path / "w.pth")
     with pytest.raises(TensorpressError, match=r"1 missing \(0.bias\)"):
@@ -289,6 +310,70 @@ class Versioned(nn.Module):
         if local["version"] == 1:
             state[prefix + "scale"] = state[prefix + "scale"] * 2
         super()._load_from_state_dict(state, prefix, local, *rest)
+
+
+class Whole(nn.Module):
+    """A network whose version is that of a module without weights of its own, as in MNASNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, local: Any, *rest: Any) -> None:
+        if local.get("version") != 1:
+            raise ValueError(f"version is {local.get('version')}")
+        super()._load_from_state_dict(state, prefix, local, *rest)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_version_of_the_whole_network_is_read(wrapped: bool, tmp_path: Path) -> None:
+    net = Whole()
+    torch.save((nn.DataParallel(net) if wrapped else net).state_dict(), tmp_path / "w.pth")
+    for fresh in (Whole(), nn.DataParallel(Whole())):
+        assert_holds(load_weights(fresh, tmp_path / "w.pth"), fresh.state_dict())
+    state: Any = net.state_dict()
+    state._metadata[""]["version"] = 2
+    torch.save(state, tmp_path / "w.pth")
+    before = Whole()
+    kept = {name: value.clone() for name, value in before.state_dict().items()}
+    with pytest.raises(TensorpressError, match=r"w.pth cannot be loaded: version is 2$"):
+        load_weights(before, tmp_path / "w.pth")
+    assert_holds(before, kept)
+
+
+def test_a_name_that_the_file_has_twice_is_not_taken_for_another(tmp_path: Path) -> None:
+    state = resnet20().state_dict()
+    torch.save({**state, "fc.weight": state["linear.weight"] + 1}, tmp_path / "w.pth")
+    with pytest.raises(TensorpressError, match=r"1 unexpected \(fc.weight\)"):
+        load_weights(resnet20(), tmp_path / "w.pth")
+
+
+def test_averages_of_averages_end(weights: Weights, tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["ema"] = {"ema": content}
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(TensorpressError, match="holds no weights by name"):
+        load_weights(Trained(), tmp_path / "w.pth")
+    for _ in range(60):
+        content = {"ema": content, "state_dict": {"ema": weights, "net": weights}}
+    torch.save(content, tmp_path / "w.pth")
+    assert_holds(load_weights(Trained(), tmp_path / "w.pth"), weights)
+
+
+def test_an_averaged_model_takes_the_file_of_one(tmp_path: Path) -> None:
+    trained = torch.optim.swa_utils.AveragedModel(Trained())
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
+    fresh = torch.optim.swa_utils.AveragedModel(Trained())
+    assert_holds(load_weights(fresh, tmp_path / "w.pth"), trained.state_dict())
+
+
+def test_what_the_user_let_in_stays_let_in(weights: Weights, tmp_path: Path) -> None:
+    torch.save({"state_dict": weights, "args": argparse.Namespace(a=1)}, tmp_path / "w.pth")
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        load_weights(Trained(), tmp_path / "w.pth")
+        assert torch.load(tmp_path / "w.pth")["args"].a == 1
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from tensorpress.errors import TensorpressError
 
@@ -27,25 +28,75 @@ FOLDER = 0x10
 
 _KINDS = (("", ""), ("", "Pure"), ("._local", ""), ("._local", "Pure"))
 _CORES = ("core", "_core")
+_NUMERIC = "?bBhHiIlLqQefdFD"
 
 
-def _numpy(name: str) -> Any:
-    """What arrays are pickled by, which numpy keeps to itself."""
-    array = np.zeros(1)
-    return array.__reduce__()[0] if name == "_reconstruct" else array[0].__reduce__()[0]
+class StoredDtype:
+    """What a file says of a numpy dtype; numpy itself is not called while a file is read."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = state[1]
+
+    def numeric(self) -> np.dtype[Any] | None:
+        """The dtype, of numbers alone."""
+        try:
+            found = np.dtype(f"{self.order if self.order in ('<', '>') else '='}{self.code}")
+        except (TypeError, ValueError):
+            return None
+        return found if found.char in _NUMERIC else None
 
 
-_DTYPES = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"]
+class StoredArray:
+    """What a file says of a numpy array or scalar."""
+
+    shape: tuple[int, ...] = ()
+    dtype: StoredDtype | None = None
+    by_columns = False
+    data: object = b""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, self.shape, self.dtype, self.by_columns, self.data = state
+
+    def tensor(self) -> Tensor | None:
+        """A copy as a tensor; None where it holds no numbers, or not as many as it says."""
+        kind = self.dtype.numeric() if isinstance(self.dtype, StoredDtype) else None
+        if kind is None or not isinstance(self.data, bytes):
+            return None
+        try:
+            values = np.frombuffer(self.data, kind).astype(np.dtype(kind.char))
+            shaped = values.reshape(self.shape, order="F" if self.by_columns else "C")
+            return torch.from_numpy(np.ascontiguousarray(shaped).reshape(self.shape))
+        except (TypeError, ValueError):
+            return None
+
+
+def _array(*_: object) -> StoredArray:
+    return StoredArray()
+
+
+def _scalar(dtype: object, data: object = b"") -> StoredArray:
+    found = StoredArray()
+    found.dtype, found.data = dtype if isinstance(dtype, StoredDtype) else None, data
+    return found
+
+
 PLAIN: list[Any] = [
     argparse.Namespace,
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
     *((pathlib.PurePosixPath, f"pathlib{part}.{kind}PosixPath") for part, kind in _KINDS),
     *((pathlib.PureWindowsPath, f"pathlib{part}.{kind}WindowsPath") for part, kind in _KINDS),
-    *(np.ndarray, np.dtype, *_DTYPES),
-    *((_numpy("_reconstruct"), f"numpy.{core}.multiarray._reconstruct") for core in _CORES),
-    *((_numpy("scalar"), f"numpy.{core}.multiarray.scalar") for core in _CORES),
+    (StoredArray, "numpy.ndarray"),
+    (StoredDtype, "numpy.dtype"),
+    *((_array, f"numpy.{core}.multiarray._reconstruct") for core in _CORES),
+    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in _CORES),
 ]
-"""What stands beside weights in the files of others and runs nothing: settings, dates, numbers."""
+"""What stands beside weights in the files of others and runs nothing: settings, dates, numbers.
+
+Arrays are read as :class:`StoredArray`: numpy's own constructors take any place in memory.
+"""
 
 
 def read_weight_file(path: Path) -> object:
@@ -88,7 +139,7 @@ def _read_torch(path: Path) -> object:
         with (
             path.open("rb") as opened,
             warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals(PLAIN),
+            torch.serialization.safe_globals(_not_yet_safe()),
         ):
             return torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -102,6 +153,12 @@ def _read_torch(path: Path) -> object:
     # torch.load answers foreign bytes with errors of many kinds.
     except Exception as error:
         raise _unreadable(path, error) from error
+
+
+def _not_yet_safe() -> list[Any]:
+    """:data:`PLAIN` less what the user's own code has let in, which stays so afterwards."""
+    known = torch.serialization.get_safe_globals()
+    return [entry for entry in PLAIN if entry not in known]
 
 
 def _refuse_altered(path: Path) -> None:

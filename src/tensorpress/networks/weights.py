@@ -2,17 +2,16 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tensorpress.errors import TensorpressError
-from tensorpress.networks.weight_file import read_weight_file
+from tensorpress.networks.weight_file import StoredArray, read_weight_file
 from tensorpress.progress import announce
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -57,9 +56,11 @@ def load_weights(
             weights of another network. `net` is then as it was.
     """
     path = Path(file)
-    weights = _state_dict(path, read_weight_file(path), ema=ema)
-    own = _plain_names(net.state_dict())
-    named = {_name_in(own, name): weight for name, weight in weights.items()}
+    state = net.state_dict()
+    prefix = _prefix(state)
+    own = {_plain(name, prefix): (name, value) for name, value in state.items()}
+    weights, versions = _state_dict(path, read_weight_file(path), own, ema=ema)
+    named = {_name_in(own, name, weights): weight for name, weight in weights.items()}
     extra = [name for name in named if name not in own] if allow_extra else []
     for name in extra:
         del named[name]
@@ -70,25 +71,42 @@ def load_weights(
     }
     _check_fit(path, net, {name: value for name, (_, value) in own.items()}, named)
     if extra:
-        announce(f"{path}: left out, as the network has no place for them: {_listed(extra)}")
-    state = OrderedDict((own_name, named[name]) for name, (own_name, _) in own.items())
-    # By what it says of the versions of layers, they read what older ones wrote.
-    state._metadata = {  # type: ignore[attr-defined]
-        _module(own_name): weights.versions[_module(name)]
-        for name, (own_name, _) in own.items()
-        if _module(name) in weights.versions
+        left = f"{len(extra)} ({_listed(extra)})"
+        announce(f"{path}: left out, as the network has no place for them: {left}")
+    given = OrderedDict((own_name, named[name]) for name, (own_name, _) in own.items())
+    # By what it says of the versions of modules, they read what older ones wrote.
+    modules = {_plain(f"{name}.", prefix)[:-1]: name for name, _ in net.named_modules() if name}
+    modules[""] = prefix[:-1]
+    given._metadata = {  # type: ignore[attr-defined]
+        modules[ours]: entry
+        for name, entry in versions.items()
+        if (ours := _name_in(modules, name, versions)) in modules
     }
-    net.load_state_dict(state)
+    _put(path, net, given)
     return net
 
 
-class _Named(dict[str, Any]):
-    """Weights by plain names, and what the file says of the versions of their modules."""
+def _put(path: Path, net: nn.Module, given: Mapping[str, Any]) -> None:
+    """Load weights that fit; where a module's own loading fails, the network stays as it was."""
+    kept = [(v, v.detach().clone()) for v in net.state_dict().values() if _is_filled(v)]
+    try:
+        net.load_state_dict(given)
+    except Exception as error:  # modules load by code of their own
+        with torch.no_grad():
+            for value, before in kept:
+                value.copy_(before)
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TensorpressError(f"{path} cannot be loaded: {first}") from error
 
-    versions: Mapping[str, Any] = {}
+
+def _is_filled(value: object) -> bool:
+    return isinstance(value, Tensor) and not is_lazy(value) and not value.is_meta
 
 
-def _state_dict(path: Path, content: object, *, ema: bool) -> _Named:
+def _state_dict(
+    path: Path, content: object, own: Mapping[str, Any], *, ema: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The weights by plain names, and what the file says of the versions of their modules."""
     content, averaged = _unwrapped(content)
     if ema and averaged is None:
         raise TensorpressError(
@@ -103,60 +121,92 @@ def _state_dict(path: Path, content: object, *, ema: bool) -> _Named:
         raise TensorpressError(
             f"{path} holds an object of type {type(content).__name__}, not weights by name"
         )
-    if not any(isinstance(value, (Tensor, np.ndarray)) for value in content.values()):
-        seen = ", ".join(str(key) for key in list(content)[:_SHOWN]) or "nothing"
+    named = {str(key): _read(value) for key, value in content.items()}
+    if not any(isinstance(value, Tensor) for value in named.values()):
+        seen = ", ".join(list(named)[:_SHOWN]) or "nothing"
         raise TensorpressError(f"{path} holds no weights by name; found in it: {seen}")
+    counted = {_plain(name, "") for name in own}
     named = {
-        str(key): torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        for key, value in content.items()
-        if str(key).rpartition(".")[2] not in _COUNTERS
+        name: value
+        for name, value in named.items()
+        if name.rpartition(".")[2] not in _COUNTERS or name in counted
     }
-    plain = _plain_names(named)
-    found = _Named({name: value for name, (_, value) in plain.items()})
-    versions = getattr(content, "_metadata", None) or {}
-    found.versions = {
-        _module(name): versions[_module(there)]
-        for name, (there, _) in plain.items()
-        if _module(there) in versions
+    prefix = _prefix({name: v for name, v in named.items() if isinstance(v, Tensor)})
+    found = getattr(content, "_metadata", None)
+    versions = {
+        _plain(f"{name}." if name else "", prefix)[:-1]: entry
+        for name, entry in (found.items() if isinstance(found, Mapping) else ())
+        if isinstance(entry, Mapping) and f"{name}.".replace("_orig_mod.", "").startswith(prefix)
     }
-    return found
+    return {_plain(name, prefix): value for name, value in named.items()}, versions
+
+
+def _read(value: object) -> object:
+    """A weight as a tensor, where it was stored as an array."""
+    if isinstance(value, StoredArray):
+        tensor = value.tensor()
+        return value if tensor is None else tensor
+    return value
 
 
 def _unwrapped(content: object) -> tuple[object, object | None]:
     """The weights in a checkpoint, and their average where it holds one besides."""
-    opened: set[int] = set()  # a pickle may hold a dict that holds itself
     averaged: object | None = None
+    opened: set[int] = set()  # a pickle may hold a dict that holds itself
     while isinstance(content, Mapping) and id(content) not in opened:
         opened.add(id(content))
-        means = [content[key] for key in _AVERAGES if isinstance(content.get(key), Mapping)]
-        nested = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        if means:
-            averaged = _unwrapped(means[0])[0] if id(means[0]) not in opened else None
-        if not (nested or means):
+        means = [content[key] for key in _AVERAGES if _may_hold_weights(content.get(key))]
+        nested = [content[key] for key in _WRAPPERS if _may_hold_weights(content.get(key))]
+        if means and nested:
+            averaged = _innermost(means[0], opened)
+        if not nested and means:
+            content = averaged = _innermost(means[0], opened)
             break
-        content = (nested or means)[0]
+        if not nested:
+            break
+        content = nested[0]
     return content, averaged
 
 
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
+def _innermost(content: object, opened: set[int]) -> object:
+    while isinstance(content, Mapping) and id(content) not in opened:
+        opened.add(id(content))
+        keys = (*_WRAPPERS, *_AVERAGES)
+        nested = [content[key] for key in keys if _may_hold_weights(content.get(key))]
+        if not nested:
+            break
+        content = nested[0]
+    return content
 
 
-def _plain_names(weights: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """{name without the wrappers' prefixes: (name, weight)}."""
-    plain = {name: name.replace("_orig_mod.", "") for name in weights}
-    while prefix := next((p for p in _PREFIXES if _all_start(plain, p)), None):
-        plain = {name: short.removeprefix(prefix) for name, short in plain.items()}
-    return {short: (name, weights[name]) for name, short in plain.items()}
+def _may_hold_weights(value: object) -> bool:
+    """Whether it holds tensors, or something that may hold them in turn."""
+    return isinstance(value, Mapping) and any(
+        isinstance(held, (Tensor, StoredArray, Mapping)) for held in value.values()
+    )
 
 
-def _name_in(own: Mapping[str, Any], name: str) -> str:
+def _prefix(weights: Mapping[str, Any]) -> str:
+    """What the wrappers of a network put before all names."""
+    names = [name.replace("_orig_mod.", "") for name in weights]
+    found = ""
+    while prefix := next((p for p in _PREFIXES if names and _all_start(names, found + p)), None):
+        found += prefix
+    return found
+
+
+def _all_start(names: Sequence[str], prefix: str) -> bool:
+    return all(name.startswith(prefix) for name in names)
+
+
+def _plain(name: str, prefix: str) -> str:
+    return name.replace("_orig_mod.", "").removeprefix(prefix)
+
+
+def _name_in(own: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> str:
+    """What the network calls it, if that is another name which the file does not have too."""
     ours = ".".join(_ALSO_CALLED.get(part, part) for part in name.split("."))
-    return ours if name not in own and ours in own else name
-
-
-def _all_start(plain: Mapping[str, str], prefix: str) -> bool:
-    return bool(plain) and all(short.startswith(prefix) for short in plain.values())
+    return ours if name not in own and ours in own and ours not in given else name
 
 
 def _check_fit(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tensorpress.decompose import Ranks, data_aware, data_aware_terms, data_aware_tt, second_moments
+from tensorpress.decompose import Ranks, data_aware_tt, second_moments
 from tensorpress.decompose.data_aware_terms import DataAwareTerms
 from tensorpress.decompose.second_moments import RIDGE, WholeMoments
 
@@ -16,8 +16,7 @@ P = 72
 
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (second_moments, data_aware, data_aware_terms):
-        monkeypatch.setattr(module, "SINGLE_FROM", P)
+    monkeypatch.setattr(second_moments, "SINGLE_FROM", P)
 
 
 def problem() -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,3 +50,24 @@ def test_sums_of_terms(rank: int, settled: bool) -> None:
     terms = DataAwareTerms(tensor, WholeMoments(moments)).at_rank(rank, settled=settled)
     made = torch.einsum("ar,br,cr,tr->abct", *terms.factors)
     assert terms.objective == pytest.approx(lost(tensor, made, moments), rel=1e-5)
+
+
+def test_a_direction_that_outweighs_all_others() -> None:
+    """Terms are then too alike for products in float32, and are taken in float64."""
+    tensor, moments = problem()
+    ones = torch.ones(P, 1, dtype=torch.float64)
+    moments = moments + 1e9 * ones @ ones.T
+    terms = DataAwareTerms(tensor, WholeMoments(moments)).at_rank(40)
+    made = torch.einsum("ar,br,cr,tr->abct", *terms.factors)
+    assert terms.objective == pytest.approx(lost(tensor, made, moments), rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_products_are_in_float32_only_where_that_is_full(precision: str) -> None:
+    _, moments = problem()
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        assert WholeMoments(moments).in_single == (precision == "highest")
+    finally:
+        torch.set_float32_matmul_precision(before)

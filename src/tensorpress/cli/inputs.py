@@ -56,13 +56,11 @@ class Inputs:
         """For a training run. A network of one's own may come with trained weights.
 
         Raises:
-            TensorpressError: a compressed network's file, or what chooses within a file without it.
+            TensorpressError: the file of a compressed network, or --ema without a file.
         """
         if trained.weights is not None:
             _refuse_compressed(trained.weights)
-        elif trained.ema or trained.allow_extra:
-            given = "--ema" if trained.ema else "--allow-extra"
-            raise TensorpressError(f"{given} says how --weights are read: give them too.")
+        refuse_without_weights(trained)
         return Network(
             self.net,
             self.build,
@@ -236,12 +234,20 @@ def read_network(
     if compressed is None:
         inputs = read_inputs(**named)
         return inputs, inputs.load(trained)
+    refuse_without_weights(trained)
     inputs = read_compressed_inputs(compressed, **named)
     return inputs, artifacts.load(compressed, into=inputs.build()).eval()
 
 
 def _listed(values: Sequence[float] | None) -> str | None:
     return ",".join(map(str, values)) if values else None
+
+
+def refuse_without_weights(trained: Trained) -> None:
+    """Raise where it is said how weights are read, and none are given."""
+    if trained.weights is None and (trained.ema or trained.allow_extra):
+        given = "--ema" if trained.ema else "--allow-extra"
+        raise TensorpressError(f"{given} says how --weights are read: give them too.")
 
 
 def _refuse_compressed(weights: Path) -> None:

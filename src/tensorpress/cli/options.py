@@ -47,7 +47,7 @@ AllowExtra = Annotated[
     bool,
     typer.Option(
         "--allow-extra",
-        help="Leave out weights that the network has no place for, and say which.",
+        help="Leave out weights that the network has no place for, and say how many.",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -9,7 +9,7 @@ from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs
+from tensorpress.cli.inputs import read_compressed_inputs, refuse_without_weights
 from tensorpress.cli.output import output_folder
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
@@ -89,6 +89,7 @@ def _findings(
     batch: int,
     timed: bool,
 ) -> Findings:
+    refuse_without_weights(trained)
     if material.model_file is None:
         return pages.known_without_networks(material, "There is no model.tp yet.")
     try:

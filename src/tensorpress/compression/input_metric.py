@@ -182,7 +182,7 @@ class InputMetric(NetworkMetric):
         recovery = self.recovery
         if recovery.distil_epochs:
             images, judges = (
-                torch.cat(batches(given, model)) for given in (self.images, self._judges)
+                batches(given, model, len(given))[0] for given in (self.images, self._judges)
             )
             distil(
                 model,

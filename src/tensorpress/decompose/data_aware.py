@@ -17,7 +17,6 @@ from torch import Tensor
 
 from tensorpress.decompose.ranks import RankRule
 from tensorpress.decompose.second_moments import (
-    SINGLE_FROM,
     SecondMoments,
     WholeMoments,
     apply_left,
@@ -168,7 +167,7 @@ class _Problem:
         if self.scale == 0:
             return 0.0
         outputs = self.target.shape[1]
-        if self.metric.size < SINGLE_FROM or self.joined or cores[-1].shape[0] >= outputs:
+        if not self.metric.in_single or self.joined or cores[-1].shape[0] >= outputs:
             error = self.target - contract(tuple(cores)).reshape(self.target.shape)
             return max(self.metric.square(error) / self.scale, 0.0)
         # Outside the span of the last core's rows all of W is lost, and W^T S W says how much; S

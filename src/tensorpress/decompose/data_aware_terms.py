@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tensorpress.decompose.cp import exact_terms, ranks_to_try
 from tensorpress.decompose.cp_als import khatri_rao
-from tensorpress.decompose.second_moments import SINGLE_FROM, SecondMoments
+from tensorpress.decompose.second_moments import SecondMoments
 
 DAMPING = 1e-6
 """Share of the mean diagonal of ``M^T S M`` that is added to it: terms cannot grow against each
@@ -148,12 +148,17 @@ class DataAwareTerms:
 
     def _outer(self, columns: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
         """B, and ``S M``, for M; of a large S by products in float32 unless ``exact``."""
-        exact = exact or self.metric.size < SINGLE_FROM
+        exact = exact or not self.metric.in_single
         given = columns if exact else columns.float()
         image = self.metric.times(given).to(columns.dtype)
         normal = columns.T @ image
         normal.diagonal().add_(DAMPING * float(normal.diagonal().mean()) + 1e-300)
-        return torch.cholesky_solve(image.T @ self.target, torch.linalg.cholesky(normal)), image
+        factor, failed = torch.linalg.cholesky_ex(normal)
+        if int(failed) and not exact:  # terms too alike for float32
+            return self._outer(columns, exact=True)
+        if int(failed):
+            factor = torch.linalg.cholesky(normal)
+        return torch.cholesky_solve(image.T @ self.target, factor), image
 
     def _searched(self, factors: list[Tensor], *, settled: bool) -> list[Tensor]:
         """L-BFGS over the factors; the objective of what comes back is never above the start's."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tensorpress.decompose.precision import float32_is_full
+
 RIDGE = 1e-4
 """Share of the mean eigenvalue that is added to all of them: no direction is free of charge."""
 
@@ -67,9 +69,15 @@ class SecondMoments(ABC):
         found.is_regularised = True
         return found
 
+    @property
+    def in_single(self) -> bool:
+        """Whether products are taken in float32 where their digits suffice, for their speed."""
+        full = float32_is_full() and not torch.is_autocast_enabled("cpu")
+        return self.size >= SINGLE_FROM and full
+
     def square(self, matrix: Tensor) -> float:
         """``tr(M^T S M)``, of a large S by products in float32, which halves the time."""
-        given = matrix if self.size < SINGLE_FROM else matrix.float()
+        given = matrix.float() if self.in_single else matrix
         return float((given * self.times(given)).sum(dtype=torch.float64))
 
 
@@ -78,10 +86,11 @@ class PlainMoments(SecondMoments):
 
     Args:
         size: P.
+        device: that the tensors lie on.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, device: torch.device | None = None) -> None:
+        self.size, self.device = size, device
 
     def times(self, matrix: Tensor) -> Tensor:
         return matrix
@@ -94,7 +103,7 @@ class PlainMoments(SecondMoments):
         return WholeMoments(torch.kron(left.T @ left, identity))
 
     def covariance(self, leading: int) -> Tensor:
-        return torch.eye(leading, dtype=torch.float64)
+        return torch.eye(leading, dtype=torch.float64, device=self.device)
 
     def rearranged(self, sizes: Sequence[int], order: Sequence[int]) -> SecondMoments:  # noqa: ARG002
         return self

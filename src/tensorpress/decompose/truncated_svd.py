@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tensorpress.decompose.precision import float32_is_full
 from tensorpress.decompose.spectrum import Spectrum
 
 ChooseRank = Callable[[Spectrum, bool], int]
@@ -61,7 +62,7 @@ def truncated_svd(matrix: Tensor, choose: ChooseRank, *, grams: Grams | None = N
     ill-conditioned matrices kept nearly whole, and exact ties with the threshold, which go to the
     larger rank, as the strict inequality of eq. 14 asks.
     """
-    fast = matrix.dtype == torch.float32 and _float32_is_full()
+    fast = matrix.dtype == torch.float32 and float32_is_full()
     for dtype in (torch.float32, torch.float64) if fast else (torch.float64,):
         truncation = _by_gram(matrix, dtype, choose, {} if grams is None else grams)
         if truncation is not None:
@@ -128,17 +129,9 @@ def _rounding(matrix: Tensor, dtype: torch.dtype) -> float:
 
 def _in_full(left: Tensor, right: Tensor) -> Tensor:
     """The product in float64 where torch would multiply in less than the matrices' precision."""
-    if right.dtype != torch.float32 or _float32_is_full():
+    if right.dtype != torch.float32 or float32_is_full():
         return left @ right
     return (left.double() @ right.double()).to(right.dtype)
-
-
-def _float32_is_full() -> bool:
-    """Whether torch multiplies float32 matrices in float32, not in TF32 or bfloat16."""
-    try:
-        return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # set by torch's newer switches, backend by backend
-        return False
 
 
 def _lower_gram(matrix: Tensor, dtype: torch.dtype, block: int = 128) -> Tensor:

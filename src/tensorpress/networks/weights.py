@@ -49,7 +49,7 @@ def load_weights(
     Parameters:
         ema: take the running average of the weights, where the file holds one beside them
             (`state_dict_ema`, `ema`, `params_ema` and such). Which were taken is said.
-        allow_extra: leave out weights that the network has no place for, and say how many.
+        allow_extra: leave out weights that the network has no place for; how many is said.
 
     Raises:
         TensorpressError: no such file, a truncated or foreign one, one that would run code, or

@@ -120,8 +120,10 @@ class TrainStep:
         """A recording that failed leaves the device's random numbers waiting for its end."""
         self._graphs = None
         if self.place.device.type == "cuda":
-            waiting = torch.cuda.default_generators[torch.cuda.current_device()]
-            fresh = torch.Generator(self.place.device).manual_seed(waiting.initial_seed())
+            index = self.place.device.index
+            index = torch.cuda.current_device() if index is None else index
+            waiting = torch.cuda.default_generators[index]
+            fresh = torch.Generator(waiting.device).manual_seed(waiting.initial_seed())
             waiting.graphsafe_set_state(fresh.graphsafe_get_state())
 
     def _gradients(self, inputs: Tensor, labels: Tensor) -> None:

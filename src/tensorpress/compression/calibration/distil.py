@@ -87,10 +87,12 @@ def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) 
         return math.inf
 
 
-def _jittered_parts(parts: list[Tensor], seed: int) -> list[Tensor]:
+def _jittered_parts(parts: list[Tensor], seed: int) -> Iterator[Tensor]:
     """Each batch as training might have seen it, :data:`DRAWS` times."""
     generator = torch.Generator().manual_seed(seed)
-    return [jittered(part, generator) for part in parts for _ in range(DRAWS)]
+    for part in parts:
+        for _ in range(DRAWS):
+            yield jittered(part, generator)
 
 
 def _train(

@@ -127,10 +127,15 @@ def test_a_file_that_remembers_a_normalisation_needs_no_data(
     ],
 )
 def test_bad_input(arguments: str, message: str, tensorpress: Command, tmp_path: Path) -> None:
-    before = sorted(tmp_path.iterdir())
+    before = listed(tmp_path)
     code, out, err = tensorpress(arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
-    assert [f for f in sorted(tmp_path.iterdir()) if f.name != "__pycache__"] == before
+    assert listed(tmp_path) == before
+
+
+def listed(folder: Path) -> list[Path]:
+    """What a folder holds, but for what Python compiles there."""
+    return sorted(entry for entry in folder.iterdir() if entry.name != "__pycache__")

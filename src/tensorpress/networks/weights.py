@@ -125,11 +125,10 @@ def _state_dict(
     if not any(isinstance(value, Tensor) for value in named.values()):
         seen = ", ".join(list(named)[:_SHOWN]) or "nothing"
         raise TensorpressError(f"{path} holds no weights by name; found in it: {seen}")
-    counted = {_plain(name, "") for name in own}
     named = {
         name: value
         for name, value in named.items()
-        if name.rpartition(".")[2] not in _COUNTERS or name in counted
+        if name.rpartition(".")[2] not in _COUNTERS or name in own
     }
     prefix = _prefix({name: v for name, v in named.items() if isinstance(v, Tensor)})
     found = getattr(content, "_metadata", None)
@@ -157,13 +156,10 @@ def _unwrapped(content: object) -> tuple[object, object | None]:
         opened.add(id(content))
         means = [content[key] for key in _AVERAGES if _may_hold_weights(content.get(key))]
         nested = [content[key] for key in _WRAPPERS if _may_hold_weights(content.get(key))]
-        if means and nested:
+        if means:
             averaged = _innermost(means[0], opened)
-        if not nested and means:
-            content = averaged = _innermost(means[0], opened)
-            break
         if not nested:
-            break
+            return averaged if means else content, averaged
         content = nested[0]
     return content, averaged
 

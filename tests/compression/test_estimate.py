@@ -21,13 +21,15 @@ WORK = Work(
 
 
 def test_each_stage_by_hand() -> None:
-    # 16,384 patches are the fewest of a layer; 4000 values ask for 24,000.
-    products = 2 * (16384 * 100**2 + 16384 * 200**2 + 24000 * 4000**2) / 1e9
+    # 16,384 patches are the fewest of a layer; 4000 values ask for 24,000, and half to compare.
+    looked = 1.3 * (16384 * 100**2 + 16384 * 200**2 + 16384 * 4000**2) / 1e9
+    products = 1.3 * (16384 * 100**2 + 16384 * 200**2 + 24000 * 4000**2) / 1e9
+    compared = 4e3 * (100**2 + 200**2 + 4000**2) / 1e9
     fits = 25 * (100**3 + 200**3 + 4000**3) / 1e9
     assert stage_seconds(WORK, 0.01) == pytest.approx(
         {
-            "looking at what layers are fed": 0.01 * (512 + products),
-            "measuring layers": 0.01 * (fits + 2 * 256 * 8),
+            "looking at what layers are fed": 0.01 * (512 + looked),
+            "measuring layers": 0.01 * (compared + 2 * 256 * 8),
             "reconstructing": 0.01 * (512 + 512 * 2 + products + fits),
             "batch-norm statistics": 0.01 * 5 * 1000,
             "distilling": 0.01 * 6 * 10 * 900,
@@ -39,9 +41,9 @@ def test_a_choice_of_forms_by_hand() -> None:
     """The search for sums of terms is bounded, layer by layer."""
     one = stage_seconds(WORK, 1.0)["measuring layers"]
     many = stage_seconds(dataclasses.replace(WORK, forms=13), 1.0)["measuring layers"]
-    fits = 25 * (100**3 + 200**3 + 4000**3) / 1e9
-    searches = (1500 * (100**3 + 200**3) + 8e11) / 1e9
-    assert many - one == pytest.approx(12 * fits + searches)
+    compared = 4e3 * (100**2 + 200**2 + 4000**2) / 1e9
+    searches = (1500 * (100**3 + 200**3) + 2e11) / 1e9
+    assert many - one == pytest.approx(12 * compared + searches)
 
 
 def test_seconds_are_in_proportion_to_those_of_a_pass() -> None:
@@ -62,9 +64,14 @@ def test_what_is_switched_off_takes_no_time(
     switched_off: dict[str, bool | int], gone: set[str]
 ) -> None:
     recovery = dataclasses.replace(WORK.recovery, **switched_off)
-    kept = stage_seconds(dataclasses.replace(WORK, recovery=recovery), 1.0)
-    assert kept.items() <= stage_seconds(WORK, 1.0).items()
-    assert gone <= stage_seconds(WORK, 1.0).keys() - kept.keys()
+    kept, whole = (
+        stage_seconds(dataclasses.replace(WORK, recovery=r), 1.0) for r in (recovery, WORK.recovery)
+    )
+    assert gone <= whole.keys() - kept.keys()
+    looked = "looking at what layers are fed"
+    if not recovery.reconstruct and looked in kept:  # of all patches, as it is done once then
+        assert kept.pop(looked) > whole.pop(looked)
+    assert kept.items() <= whole.items()
 
 
 def test_losses_are_measured_once_and_networks_are_made_often() -> None:
@@ -86,7 +93,7 @@ def test_losses_are_measured_once_and_networks_are_made_often() -> None:
 
 def test_the_line_names_what_takes_long() -> None:
     assert estimate(WORK, 0.01) == (
-        "about 12 min for 3 layers and 1,000 images: measuring layers 1 min, "
+        "about 11 min for 3 layers and 1,000 images: measuring layers 40 s, "
         "reconstructing 40 s, batch-norm statistics 50 s, distilling 9 min"
     )
 

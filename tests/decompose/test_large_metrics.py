@@ -1,4 +1,4 @@
-"""Errors under a large metric are taken in float32: numpy's in float64 are the same to that."""
+"""Errors under a large metric are taken in float32, or estimated: numpy's are near to them."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tensorpress.decompose import Ranks, data_aware_tt, second_moments
+from tensorpress.decompose import DataAware, Energy, Ranks, data_aware_tt, second_moments
 from tensorpress.decompose.data_aware_terms import DataAwareTerms
 from tensorpress.decompose.second_moments import RIDGE, WholeMoments
+from tensorpress.decompose.tensor_train import contract
 
 SHAPE = (8, 3, 3, 12)
 P = 72
@@ -43,13 +44,37 @@ def test_trains(ranks: tuple[int, ...], sweeps: int) -> None:
     assert list(found.objectives) == sorted(found.objectives, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("shape", "joined"),
+    [(shape, j) for shape in [(8, 3, 3, 300), (8, 9, 300), (8, 3, 3, 100)] for j in (False, True)]
+    + [((72, 300), False)],
+)
+def test_rough_errors(shape: tuple[int, ...], joined: bool) -> None:
+    """Of 300 outputs 64 combinations are seen; of 100 all are. Ranks are those of the exact way."""
+    generator = torch.Generator().manual_seed(2)
+    tensor = torch.randn(shape, generator=generator, dtype=torch.float64)
+    moments = WholeMoments(problem()[1])
+    for share in (0.3, 0.6, 0.9, 0.985):
+        rough, exact = (
+            DataAware(tensor, moments, joined=joined, rough=r).decompose(Energy(share), sweeps=0)
+            for r in (True, False)
+        )
+        ranks = [[core.shape for core in cores] for cores, _ in (rough, exact)]
+        assert ranks[0] == ranks[1]
+        made = [contract(cores) for cores, _ in (rough, exact)]
+        torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-4)
+        near = 0.2 if shape[-1] == 300 else 1e-4
+        assert rough[1][-1] == pytest.approx(exact[1][-1], rel=near)
+
+
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("rank", [4, 30])
 def test_sums_of_terms(rank: int, settled: bool) -> None:
     tensor, moments = problem()
     terms = DataAwareTerms(tensor, WholeMoments(moments)).at_rank(rank, settled=settled)
     made = torch.einsum("ar,br,cr,tr->abct", *terms.factors)
-    assert terms.objective == pytest.approx(lost(tensor, made, moments), rel=1e-5)
+    tolerance = 1e-5 if settled else 1e-3
+    assert terms.objective == pytest.approx(lost(tensor, made, moments), rel=tolerance)
 
 
 def test_a_direction_that_outweighs_all_others() -> None:

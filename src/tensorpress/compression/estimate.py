@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration import Recovery, outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
-from tensorpress.compression.calibration.moments import samples
+from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.progress import duration
 
@@ -20,12 +20,14 @@ ON_BATCH_STATISTICS = 2.0
 """Passes that one with batch norms on the batch's own statistics is worth."""
 STEP, TEACHER = 5.0, 1.0
 """Passes that an image of a step of training is worth, there and back, and its teacher's."""
-PRODUCTS = 2.0
+PRODUCTS = 1.3
 """Multiply-accumulates for each product of two values of a patch, with taking the patches."""
 FITTING = 25.0
 """Multiply-accumulates for each P^3 of a layer with patches of P values: its eigenvectors."""
-SEARCHING, MOST_SEARCHED = 1500.0, 8e11
-"""Likewise, and at most, for a layer's sums of terms where forms are compared: both searches."""
+COMPARING = 4e3
+"""Multiply-accumulates for each P^2 of a layer and each form whose options are compared."""
+SEARCHING, MOST_SEARCHED = 1500.0, 2e11
+"""For each P^3, and at most, for both searches for a layer's sums of terms, likewise."""
 SMALLEST_SHARE = 0.05
 """Stages of a smaller share of the whole are not named."""
 
@@ -67,9 +69,9 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     ``ON_BATCH_STATISTICS``, products p = ``PRODUCTS`` sum(n P^2) / MACs and fits
     f = ``FITTING`` sum(P^3) / MACs:
 
-    - looking at what layers are fed: N_f + p
-    - measuring layers: F f + b N_m (2 + ``MEASURED`` L / 2), as a layer stands half way; of F > 1
-      forms also sum(``SEARCHING`` P^3), bounded layer by layer, / MACs
+    - looking at what layers are fed: N_f + p, of fewer patches if layers are reconstructed
+    - measuring layers: F sum(``COMPARING`` P^2) / MACs + b N_m (2 + ``MEASURED`` L / 2), as a layer
+      stands half way; of F > 1 forms also sum(``SEARCHING`` P^3), bounded layer by layer, / MACs
     - reconstructing: N_f + b N_f + p + f
     - batch-norm statistics: (3 + b) N
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
@@ -78,17 +80,22 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     iterations, such as CP, take longer than f, and choices that leave them out take less.
     """
     recovery, layers, fitted = work.recovery, len(work.patches), work.fitted_on
-    products = PRODUCTS * sum(samples(size) * size**2 for size in work.patches) / work.macs
+    each = TO_COMPARE if recovery.reconstruct else EACH
+    looked, products = (
+        PRODUCTS * sum(samples(size, count) * size**2 for size in work.patches) / work.macs
+        for count in (each, EACH)
+    )
     fits = FITTING * sum(size**3 for size in work.patches) / work.macs
     made = work.networks + work.tries
     passes: dict[str, float] = {}
     if recovery.data_aware:
-        passes["looking at what layers are fed"] = fitted + products
+        passes["looking at what layers are fed"] = fitted + looked
     if work.measures:
         runs = 2 + MEASURED * layers / 2
         searches = sum(min(SEARCHING * size**3, MOST_SEARCHED) for size in work.patches)
-        compared = work.forms * fits + (work.forms > 1) * searches / work.macs
-        passes["measuring layers"] = compared + ON_BATCH_STATISTICS * work.measured_on * runs
+        compared = work.forms * COMPARING * sum(size**2 for size in work.patches)
+        options = (compared + (work.forms > 1) * searches) / work.macs
+        passes["measuring layers"] = options + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
         walked = (1 + ON_BATCH_STATISTICS) * fitted
         passes["reconstructing"] = made * (walked + products + fits)
@@ -96,8 +103,8 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
         passes["batch-norm statistics"] = made * (3 + ON_BATCH_STATISTICS) * work.images
     if recovery.distil_epochs:
         used = (1 - HELD_BACK) * work.images
-        each = recovery.distil_epochs * training_passes(taught=True)
-        passes["distilling"] = work.networks * each * used
+        passes_each = recovery.distil_epochs * training_passes(taught=True)
+        passes["distilling"] = work.networks * passes_each * used
     return {stage: count * image_seconds for stage, count in passes.items()}
 
 

@@ -19,6 +19,7 @@ from tensorpress.compression.calibration import (
     settle_batch_norm,
 )
 from tensorpress.compression.calibration.distil import HELD_BACK
+from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.held_back import hold_back, split_off
@@ -35,7 +36,7 @@ from tensorpress.progress import announce, track
 
 IMAGES_TO_FIT = 1024
 """Images that layers are fitted on, at most."""
-FEW_TO_MEASURE, IMAGES_TO_MEASURE = 64, 256
+FEW_TO_MEASURE, IMAGES_TO_MEASURE = 32, 256
 """Images that layers' losses are measured on: at least and at most, where so many are given."""
 MACS_TO_MEASURE = 5e12
 """Between them as many as so many multiply-accumulates allow."""
@@ -227,7 +228,7 @@ class InputMetric(NetworkMetric):
         layer = of_layer[0].layer
         moments = self._moments.get(of_layer[0].name)
         metrics = moments and [moment.regularised() for moment in moments]
-        metric = Metric(metrics)
+        metric = Metric(metrics, rough=True)
         kernels = shifted_kernels(layer).cpu().double()
 
         def error(task: LayerTask, fit: Fit) -> float:
@@ -252,7 +253,9 @@ class InputMetric(NetworkMetric):
             if task.treatment.data_aware and task.name not in self._moments
         }
         if layers:
-            wanted = samplers(layers, sum(map(len, self.parts)), self.recovery.seed)
+            each = TO_COMPARE if self.recovery.reconstruct else EACH  # then they are taken anew
+            images = sum(map(len, self.parts))
+            wanted = samplers(layers, images, self.recovery.seed, each=each)
             self._moments |= input_moments(
                 self.net,
                 wanted,

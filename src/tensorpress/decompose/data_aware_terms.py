@@ -24,11 +24,14 @@ other."""
 STEPS = (20, 150)
 """Of L-BFGS: to compare ranks, and for the one that is taken."""
 
-WORK = (2e10, 4e11)
+WORK = (1e10, 4e11)
 """Floating-point operations after which a search ends before its steps are done; likewise. Where
 they do not suffice for two steps there is none, and the start with its best outer factor stays."""
 
 MEMORY = 10
+
+CANCELS = 1e-2
+"""Share of the square below which an error is not taken as a difference of float32 products."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class DataAwareTerms:
         self.weighted = self.metric.times(self.target)
         self.scale = float((self.target * self.weighted).sum())
         self._found: dict[int, list[Tensor]] = {}
+        self._strengths: dict[int, Tensor] = {}
+        self._of_dtype: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
         self._start: list[Tensor] | None = None
 
     @property
@@ -85,11 +90,11 @@ class DataAwareTerms:
             return Terms((*zeros, self.target.new_zeros(self.target.shape[1], rank)), 0.0, 0.0)
         if rank == self.bound:
             return self._exact()
-        if rank in self._found and not settled:
-            return self._terms(self._found[rank], exact=settled)
-        factors = self._searched(self._from(rank), settled=settled)
-        self._found[rank] = factors
-        return self._terms(factors, exact=settled)
+        if settled or rank not in self._found:
+            self._found[rank] = self._searched(self._from(rank), settled=settled)
+        terms = self._terms(self._found[rank], exact=settled)
+        self._strengths[rank] = terms.factors[-1].norm(dim=0)
+        return terms
 
     def least_rank(self, error: float) -> int:
         """The least of :func:`ranks_to_try` whose error under the metric is below ``error``."""
@@ -116,9 +121,7 @@ class DataAwareTerms:
             nearest = self._found[min(above)]
             if min(above) == rank:
                 return nearest
-            columns = khatri_rao(nearest)
-            strength = self._outer(columns, exact=False)[0].norm(dim=1) * columns.norm(dim=0)
-            kept = strength.argsort(descending=True)[:rank].sort().values
+            kept = self._strengths[min(above)].argsort(descending=True)[:rank].sort().values
             return [factor[:, kept] for factor in nearest]
         if self._start is None:
             self._start = self._leading()
@@ -147,18 +150,27 @@ class DataAwareTerms:
         return [*(factor[:, order] for factor in found), parts[order].T]
 
     def _outer(self, columns: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
-        """B, and ``S M``, for M; of a large S by products in float32 unless ``exact``."""
+        """B, and ``S M``, for M; of a large S by products in float32 unless ``exact``.
+
+        ``S M`` is in the dtype that it was worked out in.
+        """
         exact = exact or not self.metric.in_single
-        given = columns if exact else columns.float()
-        image = self.metric.times(given).to(columns.dtype)
-        normal = columns.T @ image
-        normal.diagonal().add_(DAMPING * float(normal.diagonal().mean()) + 1e-300)
+        image = self.metric.times(columns if exact else columns.float())
+        normal = columns.T @ image.to(columns.dtype)
+        normal.diagonal().add_(_damping(columns, image))
         factor, failed = torch.linalg.cholesky_ex(normal)
         if int(failed) and not exact:  # terms too alike for float32
             return self._outer(columns, exact=True)
         if int(failed):
             factor = torch.linalg.cholesky(normal)
-        return torch.cholesky_solve(image.T @ self.target, factor), image
+        aim = image.T @ self._targets(image.dtype)[0]
+        return torch.cholesky_solve(aim.to(columns.dtype), factor), image
+
+    def _targets(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """W and ``S W`` in one of the dtypes of the work."""
+        if dtype not in self._of_dtype:
+            self._of_dtype[dtype] = (self.target.to(dtype), self.weighted.to(dtype))
+        return self._of_dtype[dtype]
 
     def _searched(self, factors: list[Tensor], *, settled: bool) -> list[Tensor]:
         """L-BFGS over the factors; the objective of what comes back is never above the start's."""
@@ -186,9 +198,11 @@ class DataAwareTerms:
                 columns = khatri_rao([factor / factor.norm(dim=0) for factor in free])
             with torch.no_grad():
                 outer, image = self._outer(columns, exact=settled)
-                lost = 1.0 - (image * (self.target @ outer.T)).sum() / self.scale
-                gradient = 2.0 * (image @ (outer @ outer.T) - self.weighted @ outer.T) / self.scale
-            torch.autograd.backward(columns, gradient)
+                target, weighted = self._targets(image.dtype)
+                back = outer.T.to(image.dtype)
+                lost = 1.0 - (image * (target @ back)).sum(dtype=columns.dtype) / self.scale
+                gradient = image @ (outer @ outer.T).to(image.dtype) - weighted @ back
+            torch.autograd.backward(columns, gradient.to(columns.dtype) * (2.0 / self.scale))
             if float(lost) < best[0]:
                 best = (float(lost), [factor.detach().clone() for factor in free])
             return lost
@@ -198,11 +212,21 @@ class DataAwareTerms:
 
     def _terms(self, factors: list[Tensor], *, exact: bool) -> Terms:
         columns = khatri_rao(factors)
-        outer, _ = self._outer(columns, exact=exact)
-        error = self.target - columns @ outer
-        objective = max(self.metric.square(error) / self.scale, 0.0)
+        outer, image = self._outer(columns, exact=exact)
+        # What B solves, put into the square: M^T S W less the damping stands for M^T S M.
+        answers = self._targets(image.dtype)[0] @ outer.T.to(image.dtype)
+        cross, damped = (image * answers).sum(dtype=columns.dtype), outer.square().sum()
+        lost = self.scale - float(cross - _damping(columns, image) * damped)
+        if exact or not self.metric.in_single or lost < CANCELS * self.scale:
+            lost = self.metric.square(self.target - columns @ outer)
+        objective = max(lost / self.scale, 0.0)
         whole = float(self.target.norm())
         return Terms((*factors, outer.T), objective, float(outer.norm()) / whole if whole else 0.0)
+
+
+def _damping(columns: Tensor, image: Tensor) -> float:
+    """What is added to the diagonal of ``M^T S M``, for M and ``S M``."""
+    return DAMPING * float((columns * image).sum()) / columns.shape[1] + 1e-300
 
 
 def _filled(factors: list[Tensor], rank: int) -> list[Tensor]:

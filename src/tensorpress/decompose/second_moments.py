@@ -17,6 +17,9 @@ SINGLE_FROM = 1_024
 ROWS = 256
 """Patches that are worked on at once where a copy of all of them would be large."""
 
+COLUMNS = 512
+"""Entries of patches whose products with those before them are taken at once."""
+
 
 class SecondMoments(ABC):
     """A symmetric positive semidefinite S of shape (P, P), P = I_1 ... I_n being the modes in.
@@ -125,9 +128,14 @@ class WholeMoments(SecondMoments):
         self._matrix = matrix
         self.size = len(matrix)
         self._in_order: dict[tuple[int, ...], SecondMoments] = {}
+        self._single: Tensor | None = None
 
     def times(self, matrix: Tensor) -> Tensor:
-        return self._matrix.to(matrix.dtype) @ matrix
+        if matrix.dtype != torch.float32:
+            return self._matrix.to(matrix.dtype) @ matrix
+        if self._single is None:
+            self._single = self._matrix.float()
+        return self._single @ matrix
 
     def matrix(self) -> Tensor:
         return self._matrix.double()
@@ -187,6 +195,11 @@ class SampledMoments(SecondMoments):
         identity = torch.eye(self.size, dtype=product.dtype, device=product.device)
         return product + self.ridge * self._inner_times(identity)
 
+    def square(self, matrix: Tensor) -> float:
+        answers = self.patches @ matrix.to(self.patches.dtype)
+        seen = float(answers.square().sum(dtype=torch.float64)) / len(self.patches)
+        return seen + self.ridge * float((matrix * self._inner_times(matrix)).sum())
+
     def projected(self, left: Tensor, rest: int) -> SecondMoments:
         seen = self.patches.reshape(len(self.patches), -1, rest)
         taken = (left.T.to(seen.dtype) @ seen).flatten(1)
@@ -224,6 +237,18 @@ class SampledMoments(SecondMoments):
             return matrix
         rows = matrix.reshape(len(self.inner), -1)
         return (self.inner.to(rows.dtype) @ rows).reshape(matrix.shape)
+
+
+def products(patches: Tensor) -> Tensor:
+    """``X^T X`` for X of shape (..., N, P), of which little more than half is computed."""
+    size = patches.shape[-1]
+    found = patches.new_empty(*patches.shape[:-2], size, size)
+    for start in range(0, size, COLUMNS):
+        stop = min(start + COLUMNS, size)
+        part = patches[..., start:stop].mT @ patches[..., :stop]
+        found[..., start:stop, :stop] = part
+        found[..., :start, start:stop] = part[..., :start].mT
+    return found
 
 
 def apply_left(left: Tensor, matrix: Tensor, rest: int) -> Tensor:

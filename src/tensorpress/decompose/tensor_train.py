@@ -50,7 +50,9 @@ class TensorTrain:
             return contract(cores).to(cores[0].dtype)
 
 
-def tt_svd(tensor: Tensor, rank: RankRule, *, grams: Grams | None = None) -> TensorTrain:
+def tt_svd(
+    tensor: Tensor, rank: RankRule, *, grams: Grams | None = None, rough: bool = False
+) -> TensorTrain:
     """Decompose ``tensor`` into a tensor train by N - 1 truncated SVDs.
 
     Step n unfolds what is left as (R_{n-1} I_n) x (I_{n+1} ... I_N), keeps the R_n leading
@@ -67,6 +69,7 @@ def tt_svd(tensor: Tensor, rank: RankRule, *, grams: Grams | None = None) -> Ten
         rank: :class:`Energy`, :class:`SingularSum`, :class:`RelativeError` or :class:`Ranks`.
         grams: keeps what the first step, which is the same for all ranks, has found out, for
             another call with the same tensor.
+        rough: digits of float32 suffice, also for the choice of ranks.
 
     Raises:
         TensorpressError: an order under 2, an empty, integer or complex tensor, NaN or inf, cores
@@ -85,10 +88,12 @@ def tt_svd(tensor: Tensor, rank: RankRule, *, grams: Grams | None = None) -> Ten
     if peak == 0:
         return _zero_train(tensor, rank)
     with torch.autocast(tensor.device.type, enabled=False):
-        return _decompose(tensor, rank, peak, grams)
+        return _decompose(tensor, rank, peak, grams, rough)
 
 
-def _decompose(tensor: Tensor, rank: RankRule, peak: float, grams: Grams | None) -> TensorTrain:
+def _decompose(
+    tensor: Tensor, rank: RankRule, peak: float, grams: Grams | None, rough: bool
+) -> TensorTrain:
     """TT-SVD of a tensor whose largest absolute entry is ``peak``, above 0."""
     shape, steps = tensor.shape, tensor.dim() - 1
     work = tensor if tensor.dtype == torch.float64 else tensor.float()
@@ -100,7 +105,8 @@ def _decompose(tensor: Tensor, rank: RankRule, peak: float, grams: Grams | None)
     for n in range(steps):
         unfolding = rest.reshape(previous * shape[n], -1)
         at = Step(n, steps, energy, tuple(unfolding.shape))
-        cut = truncated_svd(unfolding, chooser(rank, at), grams=None if n else grams)
+        choose, kept_grams = chooser(rank, at), None if n else grams
+        cut = truncated_svd(unfolding, choose, grams=kept_grams, rough=rough)
         energy = energy or float(cut.spectrum.squares.sum())
         kept = cut.basis.shape[1]
         cores.append(cut.basis.reshape(previous, shape[n], kept))

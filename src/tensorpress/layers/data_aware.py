@@ -31,13 +31,19 @@ class DataAwareTrains:
         kernels: of each group (I_1, ..., I_n, T), arranged as the train is to have its modes.
         moments: of each group, over the same modes.
         joined: the last mode in and T have one core together.
+        rough: as for `tensorpress.layers.Metric`.
     """
 
     def __init__(
-        self, kernels: Sequence[Tensor], moments: Sequence[SecondMoments], *, joined: bool
+        self,
+        kernels: Sequence[Tensor],
+        moments: Sequence[SecondMoments],
+        *,
+        joined: bool,
+        rough: bool = False,
     ) -> None:
         self.groups = [
-            DataAware(kernel, moment, joined=joined)
+            DataAware(kernel, moment, joined=joined, rough=rough)
             for kernel, moment in zip(kernels, moments, strict=True)
         ]
 
@@ -51,12 +57,12 @@ class DataAwareTrains:
         if len(self.groups) > 1:
             rank = self._common(rank)
         fits = [group.decompose(rank, sweeps=sweeps) for group in self.groups]
-        ranks = fits[0].train.ranks
+        ranks = _ranks(fits[0][0])
         kept, error = fit_of_groups(
-            [group.problem.scale for group in self.groups], [fit.objectives[-1] for fit in fits]
+            [group.scale for group in self.groups], [objectives[-1] for _, objectives in fits]
         )
         return DataAwareFit(
-            cores=tuple(fit.train.cores for fit in fits),
+            cores=tuple(cores for cores, _ in fits),
             ranks=ranks,
             kept_energy=kept,
             relative_error=error,
@@ -64,8 +70,12 @@ class DataAwareTrains:
         )
 
     def _common(self, rank: RankRule) -> Ranks:
-        found = [group.decompose(rank, sweeps=0).train.ranks for group in self.groups]
+        found = [_ranks(group.decompose(rank, sweeps=0)[0]) for group in self.groups]
         return Ranks(*map(max, zip(*found, strict=True)))
+
+
+def _ranks(cores: Sequence[Tensor]) -> tuple[int, ...]:
+    return tuple(core.shape[2] for core in cores[:-1])
 
 
 def fit_of_groups(scales: Sequence[float], objectives: Sequence[float]) -> tuple[float, float]:

@@ -42,11 +42,13 @@ class Metric:
             which the distance is that of the outputs; None for that of the kernels.
         target: kernels to come near to in place of the layer's own, (groups, P, T/groups).
         sweeps: of alternating least squares, for a treatment that has them.
+        rough: whether errors may be estimates, as where options are compared; no sweeps then.
     """
 
     moments: Sequence[SecondMoments] | None = None
     target: Tensor | None = None
     sweeps: int = 0
+    rough: bool = False
 
 
 KERNEL = Metric()

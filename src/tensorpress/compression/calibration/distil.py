@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tensorpress.compression.calibration.divergence import divergence
 from tensorpress.compression.calibration.images import even_batches, outputs
+from tensorpress.compression.calibration.jitter import Jitter, jitter_of
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm
 from tensorpress.errors import TensorpressError
@@ -26,7 +27,6 @@ LAYERS = 10.0
 TURNS = 2
 """A step compares every second layer, in turns: all of them would cost a fifth of its time."""
 WARM_UP = 0.1
-DRAWS = 2
 
 
 def distil(
@@ -44,11 +44,11 @@ def distil(
     The loss is the mean squared difference of the answers (of logits less their mean) as a share of
     their variance, and the same of the outputs of decomposed layers, averaged over layers: from
     few images the answers alone teach little. Adam, one cycle; images are flipped and shifted at
-    random, and both networks see the same. Frozen parameters stay, unless all of them are frozen.
-    If the divergence on ``held`` has not fallen, a smaller learning rate is tried, and if that does
-    not help either, the student stays as it was. By the same measure batch norms end with
-    statistics of the images as they were trained on, flipped and shifted, or as they are: weights
-    fit the former, and the latter are those of use.
+    random (:func:`jitter_of`), and both networks see the same. Frozen parameters stay, unless all
+    of them are frozen. If the divergence on ``held`` has not fallen, a smaller learning rate is
+    tried, and if that does not help either, the student stays as it was. By the same measure batch
+    norms end with statistics of the images as they were trained on, flipped and shifted, or as they
+    are: weights fit the former, and the latter are those of use.
 
     Args:
         images: (N, C, H, W) or of another shape; only images are flipped and shifted.
@@ -59,6 +59,7 @@ def distil(
     if arrange_channels_last(teacher, images[:2]):
         images, held = channels_last(images), channels_last(held)
     held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
+    jitter = jitter_of(teacher, parts, seed)
     wanted = outputs(teacher, held_parts)
     before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
@@ -67,9 +68,9 @@ def distil(
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
-        _train(trained, teacher, images, epochs, rate, seed, progress)
+        _train(trained, teacher, images, jitter, epochs, rate, seed, progress)
         found = []
-        for shown in (_jittered_parts(parts, seed), parts):
+        for shown in (jitter.parts(parts, seed), parts):
             reestimate_batch_norm(trained, shown)
             reached = _divergence_or_inf(trained, held_parts, wanted)
             found.append((reached, copy.deepcopy(trained.state_dict())))
@@ -87,18 +88,11 @@ def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) 
         return math.inf
 
 
-def _jittered_parts(parts: list[Tensor], seed: int) -> Iterator[Tensor]:
-    """Each batch as training might have seen it, :data:`DRAWS` times."""
-    generator = torch.Generator().manual_seed(seed)
-    for part in parts:
-        for _ in range(DRAWS):
-            yield jittered(part, generator)
-
-
 def _train(
     student: nn.Module,
     teacher: nn.Module,
     images: Tensor,
+    jitter: Jitter,
     epochs: int,
     rate: float,
     seed: int,
@@ -126,7 +120,7 @@ def _train(
         task = bar.add_task("distilling", total=steps)
         for epoch in range(epochs):
             for step, part in enumerate(_shuffled(images, batch, generator)):
-                part = jittered(part, generator)
+                part = jitter(part, generator)
                 compared = layers[(epoch + step) % TURNS :: TURNS]
                 maps.clear()
                 wanted_maps.clear()
@@ -153,25 +147,3 @@ def _distance(answers: Tensor, wanted: Tensor) -> Tensor:
         answers = answers - answers.mean(1, keepdim=True)
         wanted = wanted - wanted.mean(1, keepdim=True)
     return F.mse_loss(answers, wanted) / wanted.var().clamp(min=1e-12)
-
-
-def jittered(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, C, H, W) flipped left to right at random and shifted by up to an eighth.
-
-    Others come back as they are. Each image has its own draw, and the memory format stays.
-    """
-    if images.dim() != 4 or min(images.shape[2:]) < 8:
-        return images
-    count, (height, width) = len(images), images.shape[2:]
-    flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
-    images = torch.where(flips[:, None, None, None], images.flip(3), images)
-    far = max(1, min(height, width) // 8)
-    padded = F.pad(images, (far, far, far, far))
-    down = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
-    right = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
-    rows = down[:, None] + torch.arange(height, device=images.device)
-    columns = right[:, None] + torch.arange(width, device=images.device)
-    each = torch.arange(count, device=images.device)[:, None, None]
-    shifted = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
-    shifted = shifted.permute(0, 3, 1, 2)
-    return shifted.contiguous() if images.is_contiguous() else shifted

@@ -8,13 +8,24 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.watching import fed, run_watched
-from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
+from tensorpress.decompose.second_moments import (
+    SampledMoments,
+    SecondMoments,
+    WholeMoments,
+    products,
+)
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, groups_of, patch_size
 from tensorpress.progress import track
 
 SAMPLES = (16_384, 49_152)
-"""Patches of each layer: at least and at most so many in all, and about six for each unknown."""
+"""Patches of each layer: at least and at most so many in all."""
+
+EACH = 6
+"""Patches for each unknown of a layer, between them; :data:`TO_COMPARE` of them where options are
+only compared."""
+
+TO_COMPARE = 3
 
 WHOLE_UP_TO = 6_144
 """Entries of a patch up to which their moments are a matrix; of larger ones patches are kept."""
@@ -25,21 +36,23 @@ KEPT = 2**27
 FEWEST = 1_024
 
 
-def samplers(layers: Mapping[str, Layer], images: int, seed: int) -> dict[str, Sampler]:
-    """A sampler for each layer that takes enough patches for its kernel."""
+def samplers(
+    layers: Mapping[str, Layer], images: int, seed: int, *, each: int = EACH
+) -> dict[str, Sampler]:
+    """A sampler for each layer that takes enough patches for its kernel, see :func:`samples`."""
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
         unknowns = patch_size(layer)
-        wanted = samples(unknowns)
+        wanted = samples(unknowns, each)
         if unknowns > WHOLE_UP_TO:
             wanted = max(KEPT // (unknowns * groups_of(layer)), FEWEST)
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen
 
 
-def samples(unknowns: int) -> int:
+def samples(unknowns: int, each: int = EACH) -> int:
     """How many patches of so many values are taken of a layer."""
-    return min(max(6 * unknowns, SAMPLES[0]), SAMPLES[1])
+    return min(max(each * unknowns, SAMPLES[0]), SAMPLES[1])
 
 
 @torch.no_grad()
@@ -73,7 +86,7 @@ def input_moments(
             if patches.shape[2] > WHOLE_UP_TO:
                 kept.setdefault(name, []).append(patches)
                 return
-            product = patches.transpose(1, 2) @ patches
+            product = products(patches)
             total = patches.sum(1)
             totals[name] = totals[name] + total if name in totals else total
             sums[name] = sums[name] + product if name in sums else product

@@ -14,7 +14,12 @@ from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
-from tensorpress.decompose.second_moments import SampledMoments, SecondMoments, WholeMoments
+from tensorpress.decompose.second_moments import (
+    SampledMoments,
+    SecondMoments,
+    WholeMoments,
+    products,
+)
 from tensorpress.layers import Fit, Layer, Metric, Treatment, on_processor, shifted_kernels
 from tensorpress.progress import track
 from tensorpress.surgery import replace_layers
@@ -126,7 +131,7 @@ def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments,
         normal.diagonal().add_(count * ridge)
         missed = (y - x @ kernel.float()).double()
         return moments, kernel + (x.T @ torch.linalg.solve(normal, missed).float()).double()
-    product = (x.T @ x).cpu().double() / count
+    product = products(x).cpu().double() / count
     ridge = RIDGE * max(float(product.diagonal().mean()), 1e-12)
     normal = product.clone()
     normal.diagonal().add_(ridge)

@@ -35,8 +35,12 @@ from tensorpress.layers.treatment import KERNEL, Fitter, Metric
 TRIED = (0.06, 0.1, 0.15, 0.2, 0.26, 0.33, 0.41, 0.5, 0.6, 0.72, 0.86)
 """Ranks that are considered where losses decide, as shares of that which saves nothing."""
 
-DEAR = 1e10
-"""Entries of a patch, squared, times that rank, from which on a third of them is considered."""
+DEAR = (3e8, 1e10)
+"""Entries of a patch, squared, times that rank, from which on half of them, or a third, are
+considered."""
+
+LARGEST = 2**26
+"""Entries of a patch, times the rank, that are considered at most, for their memory."""
 
 
 class CPMethod(Decomposition):
@@ -61,8 +65,11 @@ class CPMethod(Decomposition):
     def candidates(self, layer: Layer) -> Sequence[RankRule]:
         modes = [link.mode for link in self.links(layer)]
         even = math.prod(modes) / sum(modes)
-        shares = TRIED[::3] if patch_size(layer) ** 2 * even > DEAR else TRIED
-        return [Ranks(rank) for rank in sorted({max(1, int(x * even)) for x in shares})[::-1]]
+        size = patch_size(layer)
+        shares = TRIED[:: 1 + sum(size**2 * even > work for work in DEAR)]
+        most = max(1, LARGEST // size)
+        found = {min(max(1, int(share * even)), most) for share in shares}
+        return [Ranks(rank) for rank in sorted(found, reverse=True)]
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 1)
@@ -80,7 +87,7 @@ class CPMethod(Decomposition):
         given = target_kernels(layer, metric)
         arranged = [kernel.reshape(modes) for kernel in given]
         if metric.moments is not None:
-            return self._prepare_aware(layer, arranged, metric.moments, metric.sweeps)
+            return self._prepare_aware(layer, arranged, metric.moments, metric)
         problems = [CP(kernel) for kernel in arranged]
 
         def fit(rule: RankRule) -> Factorization:
@@ -103,14 +110,14 @@ class CPMethod(Decomposition):
         layer: Layer,
         kernels: Sequence[Tensor],
         moments: Sequence[SecondMoments],
-        sweeps: int,
+        metric: Metric,
     ) -> Fitter:
         dtype = layer.weight.dtype
         if kernels[0].dim() == 2:
-            trains = DataAwareTrains(kernels, moments, joined=False)
+            trains = DataAwareTrains(kernels, moments, joined=False, rough=metric.rough)
 
             def split(rule: RankRule) -> Factorization:
-                found = trains.fit(rule, sweeps=sweeps)
+                found = trains.fit(rule, sweeps=metric.sweeps)
                 cores = tuple((a[0].to(dtype), b[:, :, 0].T.to(dtype)) for a, b in found.cores)
                 return Factorization(self, *found._replace(cores=cores))
 
@@ -119,7 +126,7 @@ class CPMethod(Decomposition):
 
         def fit(rule: RankRule) -> Factorization:
             rank = rank_of(rule, problems)
-            terms = [problem.at_rank(rank, settled=sweeps > 0) for problem in problems]
+            terms = [problem.at_rank(rank, settled=metric.sweeps > 0) for problem in problems]
             kept, error = fit_of_groups([p.scale for p in problems], [t.objective for t in terms])
             worst = max(found.intensity for found in terms)
             return Factorization(

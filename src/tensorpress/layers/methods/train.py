@@ -24,7 +24,7 @@ from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.data_aware import DataAwareTrains
 from tensorpress.layers.kernels import whole_fit
-from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size
+from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size, patch_size
 from tensorpress.layers.layout import (
     Layout,
     Sublayer,
@@ -40,6 +40,9 @@ from tensorpress.layers.methods.decomposition import (
     target_kernels,
 )
 from tensorpress.layers.treatment import KERNEL, Fitter, Metric
+
+WIDE = 2_048
+"""Entries of a patch from which on half of the candidates are considered, for their time."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,10 @@ class TrainDecomposition(Decomposition):
         values = self.without_unit_modes(layer, rule.values)
         return rule if values == rule.values else Ranks(*values)
 
+    def candidates(self, layer: Layer) -> Sequence[RankRule]:
+        every = super().candidates(layer)
+        return every[::2] if patch_size(layer) >= WIDE else every
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         if metric.moments is not None and self.data_aware:
             return self._prepare_aware(layer, metric.moments, metric)
@@ -181,6 +188,7 @@ class TrainDecomposition(Decomposition):
             ],
             [moment.rearranged(seen, order[:-1]) for moment in moments],
             joined=joined,
+            rough=metric.rough,
         )
         dtype = layer.weight.dtype
 

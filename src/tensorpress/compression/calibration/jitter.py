@@ -1,0 +1,95 @@
+"""Images flipped and shifted at random, as networks are trained on them."""
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
+
+DRAWS = 2
+"""Times that each batch is drawn where statistics are taken."""
+
+
+class Jitter:
+    """Flips images (N, C, H, W) left to right at random and shifts them by up to an eighth.
+
+    Others come back as they are. Each image has its own draw, and the memory format stays.
+
+    Args:
+        border: (C,), what comes in at the edges.
+    """
+
+    def __init__(self, border: Tensor) -> None:
+        self.border = border
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if not _are_images(images):
+            return images
+        count, (height, width) = len(images), images.shape[2:]
+        flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+        images = torch.where(flips[:, None, None, None], images.flip(3), images)
+        far = max(1, min(height, width) // 8)
+        border = self.border.to(images)[:, None, None]
+        padded = F.pad(images - border, (far, far, far, far)) + border
+        down = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+        right = torch.randint(2 * far + 1, (count,), generator=generator).to(images.device)
+        rows = down[:, None] + torch.arange(height, device=images.device)
+        columns = right[:, None] + torch.arange(width, device=images.device)
+        each = torch.arange(count, device=images.device)[:, None, None]
+        shifted = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
+        shifted = shifted.permute(0, 3, 1, 2)
+        return shifted.contiguous() if images.is_contiguous() else shifted
+
+    def parts(self, parts: Sequence[Tensor], seed: int) -> Iterator[Tensor]:
+        """Each batch as training might have seen it, :data:`DRAWS` times."""
+        generator = torch.Generator().manual_seed(seed)
+        for part in parts:
+            for _ in range(DRAWS):
+                yield self(part, generator)
+
+
+def jitter_of(net: nn.Module, parts: Sequence[Tensor], seed: int) -> Jitter:
+    """Shifts with the border that ``net`` was trained with: 0, or the least value of each channel.
+
+    Where images are padded before they are normalised, a border of black is not 0 but the least
+    value. Batch norms remember: of the two borders the one is taken under which their statistics
+    come out nearer to the running ones.
+
+    Args:
+        parts: batches of images, as the network takes them.
+    """
+    channels = parts[0].shape[1] if _are_images(parts[0]) else 1
+    plain = Jitter(torch.zeros(channels))
+    if not _are_images(parts[0]) or not batch_norms(net):
+        return plain
+    least = torch.stack([part.amin((0, 2, 3)) for part in parts]).amin(0)
+    borders = (plain, Jitter(least.cpu()))
+    return min(borders, key=lambda jitter: _strangeness(net, jitter.parts(parts, seed)))
+
+
+def _are_images(images: Tensor) -> bool:
+    return images.dim() == 4 and min(images.shape[2:]) >= 8
+
+
+def _strangeness(net: nn.Module, parts: Iterator[Tensor]) -> float:
+    """How far statistics of ``parts`` are from the running ones, a mean over channels of all norms.
+
+    The Kullback-Leibler divergence of a normal distribution from another.
+    """
+    seen = copy.deepcopy(net)
+    reestimate_batch_norm(seen, parts)
+    found = []
+    for old, new in zip(_running(net), _running(seen), strict=True):
+        variance = old[1].clamp(min=1e-12)
+        ratio = (new[1] / variance).clamp(min=1e-12)
+        found.append((ratio + (new[0] - old[0]).square() / variance - 1.0 - ratio.log()).mean() / 2)
+    return float(torch.stack(found).mean())
+
+
+def _running(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Mean and variance of every batch norm."""
+    norms = batch_norms(net)
+    return [(norm.get_buffer("running_mean"), norm.get_buffer("running_var")) for norm in norms]

@@ -28,6 +28,8 @@ COMPARING = 4e3
 """Multiply-accumulates for each P^2 of a layer and each form whose options are compared."""
 SEARCHING, MOST_SEARCHED = 1500.0, 2e11
 """For each P^3, and at most, for both searches for a layer's sums of terms, likewise."""
+SETTLED_ON = 256
+"""Images in a batch of those that batch-norm statistics are taken from."""
 SMALLEST_SHARE = 0.05
 """Stages of a smaller share of the whole are not named."""
 
@@ -73,7 +75,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     - measuring layers: F sum(``COMPARING`` P^2) / MACs + b N_m (2 + ``MEASURED`` L / 2), as a layer
       stands half way; of F > 1 forms also sum(``SEARCHING`` P^3), bounded layer by layer, / MACs
     - reconstructing: N_f + b N_f + p + f
-    - batch-norm statistics: (3 + b) N
+    - batch-norm statistics: b N, and 3 passes of a batch
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
 
     The constants are of convolutional networks on a processor. Methods that decompose by
@@ -100,7 +102,9 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
         walked = (1 + ON_BATCH_STATISTICS) * fitted
         passes["reconstructing"] = made * (walked + products + fits)
     if recovery.statistics:
-        passes["batch-norm statistics"] = made * (3 + ON_BATCH_STATISTICS) * work.images
+        passes["batch-norm statistics"] = made * (
+            ON_BATCH_STATISTICS * work.images + 3 * min(work.images, SETTLED_ON)
+        )
     if recovery.distil_epochs:
         used = (1 - HELD_BACK) * work.images
         passes_each = recovery.distil_epochs * training_passes(taught=True)

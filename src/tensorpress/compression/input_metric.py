@@ -1,5 +1,6 @@
 """Compression with calibration images: by what layers are fed, and what the network answers."""
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 
@@ -21,7 +22,7 @@ from tensorpress.compression.calibration import (
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
 from tensorpress.compression.calibration.sensitivity import MEASURED
-from tensorpress.compression.estimate import Work, estimate, image_seconds
+from tensorpress.compression.estimate import SETTLED_ON, Work, estimate, image_seconds
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
@@ -30,9 +31,10 @@ from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer,
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Fit, Metric, shifted_kernels
+from tensorpress.layers import Fit, Metric, channels_last, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
+from tensorpress.surgery import arrange_channels_last
 
 IMAGES_TO_FIT = 1024
 """Images that layers are fitted on, at most."""
@@ -70,10 +72,11 @@ class InputMetric(NetworkMetric):
                     f"calibration works in float32, and '{name}' is {parameter.dtype}: call "
                     "net.float() first, and convert the compressed network."
                 )
-        self.net, self.images, self.recovery = net, images, recovery
+        self.recovery = recovery
+        self.net, self.images = _as_it_runs(net, images) if recovery.reconstruct else (net, images)
         self.held: Tensor | None = None
         if holds_back:
-            self.held, self.images = hold_back(images, recovery.seed)
+            self.held, self.images = hold_back(self.images, recovery.seed)
         self._judges = images[:0]
         if recovery.distil_epochs:
             count = max(1, round(HELD_BACK * len(self.images)))
@@ -175,7 +178,7 @@ class InputMetric(NetworkMetric):
     def settle(self, model: nn.Module) -> None:
         """The last step in closed form: statistics."""
         if self.recovery.statistics:
-            parts = batches(self.images, model, 256)
+            parts = batches(self.images, model, SETTLED_ON)
             settle_batch_norm(model, self.net, parts, progress=self.progress)
 
     def distil(self, model: nn.Module) -> None:
@@ -263,3 +266,11 @@ class InputMetric(NetworkMetric):
                 centred=followed_by_batch_norm(self.net, layers, self.parts[0][:2]),
                 progress=self.progress,
             )
+
+
+def _as_it_runs(net: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy of the network with its channels last in memory, where it runs so, and the images."""
+    arranged = copy.deepcopy(net)
+    if arrange_channels_last(arranged, batches(images[:2], net)[0]):
+        return arranged, channels_last(images)
+    return net, images

@@ -92,9 +92,13 @@ class CoreByCore:
             return y.reshape(shape[0] * shape[1], -1) @ flat.T
 
         start = core.reshape(-1, shape[2])
-        solved = _conjugate_gradients(
-            lambda x: backward(metric.times(forward(x))), backward(aim), start, CG_STEPS
-        )
+
+        def operator(x: Tensor) -> Tensor:
+            seen = forward(x)
+            given = seen.float() if metric.in_single else seen
+            return backward(metric.times(given).to(seen.dtype))
+
+        solved = _conjugate_gradients(operator, backward(aim), start, CG_STEPS)
         return [*cores[:n], solved.reshape(shape), *cores[n + 1 :]]
 
 

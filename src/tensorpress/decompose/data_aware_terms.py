@@ -197,7 +197,7 @@ class DataAwareTerms:
             with torch.enable_grad():
                 columns = khatri_rao([factor / factor.norm(dim=0) for factor in free])
             with torch.no_grad():
-                outer, image = self._outer(columns, exact=settled)
+                outer, image = self._outer(columns, exact=False)
                 target, weighted = self._targets(image.dtype)
                 back = outer.T.to(image.dtype)
                 lost = 1.0 - (image * (target @ back)).sum(dtype=columns.dtype) / self.scale

@@ -74,7 +74,7 @@ def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[
     """A ReLU that works in place hands on the tensor it was given, and not its values."""
     conv = nn.Conv2d(3, 4, 3)
     net = nn.Sequential(conv, *between, nn.BatchNorm2d(4)).eval()
-    assert followed_by_batch_norm(net, {"0": conv}, images(4)) == found
+    assert followed_by_batch_norm(net, ["0"], images(4)) == found
 
 
 def test_each_layer_is_computed_once_for_a_batch() -> None:

@@ -1,17 +1,16 @@
 """Layers whose constants are of no account."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.statistics import batch_norms
 from tensorpress.compression.calibration.watching import run_watched
-from tensorpress.layers import Layer
 
 
-def followed_by_batch_norm(net: nn.Module, layers: Mapping[str, Layer], images: Tensor) -> set[str]:
-    """Layers whose output goes into a batch norm, which takes out any constant."""
+def followed_by_batch_norm(net: nn.Module, names: Collection[str], images: Tensor) -> set[str]:
+    """Those of the layers whose output goes into a batch norm, which takes out any constant."""
     given: dict[int, tuple[str, Tensor, int]] = {}
     found: set[str] = set()
 
@@ -27,7 +26,7 @@ def followed_by_batch_norm(net: nn.Module, layers: Mapping[str, Layer], images: 
         if output is not None and output._version == version:  # not changed in place meanwhile
             found.add(name)
 
-    handles = [layer.register_forward_hook(gives(name)) for name, layer in layers.items()]
+    handles = [net.get_submodule(name).register_forward_hook(gives(name)) for name in names]
     handles += [norm.register_forward_pre_hook(takes) for norm in batch_norms(net)]
     run_watched(net, [images], handles)
     return found

@@ -57,22 +57,23 @@ def settle_batch_norm(
     """Take the statistics again, unless that takes the answers clearly further from the original's.
 
     So it does where the original's own are not those of the images: a network that was trained
-    for a moment only, or images of another kind than it was trained on.
+    for a moment only, or images of another kind than it was trained on. The first of ``parts`` is
+    enough to tell.
     """
     buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
     kept = [buffer.clone() for buffer in buffers]
     with progress_bar(show=progress) as bar:
-        task = bar.add_task("batch-norm statistics", total=4 * len(parts))
+        task = bar.add_task("batch-norm statistics", total=3 + len(parts))
 
-        def shown() -> Iterator[Tensor]:
-            for part in parts:
+        def shown(some: Sequence[Tensor]) -> Iterator[Tensor]:
+            for part in some:
                 yield part
                 bar.advance(task)
 
-        wanted = outputs(original, shown())
-        before = divergence(outputs(net, shown()), wanted)
-        reestimate_batch_norm(net, shown())
-        after = divergence(outputs(net, shown()), wanted)
+        wanted = outputs(original, shown(parts[:1]))
+        before = divergence(outputs(net, shown(parts[:1])), wanted)
+        reestimate_batch_norm(net, shown(parts))
+        after = divergence(outputs(net, shown(parts[:1])), wanted)
     if after > CLEARLY * before:
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.copy_(value)

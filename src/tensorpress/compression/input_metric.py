@@ -16,6 +16,7 @@ from tensorpress.compression.calibration import (
     input_moments,
     layer_losses,
     reconstruct,
+    refuse_without_gradients,
     samplers,
     settle_batch_norm,
 )
@@ -85,7 +86,9 @@ class InputMetric(NetworkMetric):
         self.parts = batches(self.images[:IMAGES_TO_FIT], net)
         self._moments: dict[str, list[SecondMoments]] = {}
         # What is wrong with the images shows here, before any work.
-        self._image_seconds = image_seconds(net, self.parts[0])
+        self._image_seconds = image_seconds(self.net, self.parts[0])
+        if recovery.distil_epochs:
+            refuse_without_gradients(self.net, self.parts[0][:2])
 
     def as_request(self) -> Calibration:
         held = 0 if self.held is None else len(self.held)

@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Real
 
+import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import batches, divergence, gives_classes, outputs
+from tensorpress.compression.calibration import batches, classes, divergence, outputs
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.surgery import Quality
 
@@ -37,22 +38,23 @@ class Judge(ABC):
 
 
 class ByClasses(Judge):
-    """The share of images that get the class that the original gives them."""
+    """The share of images that get the class that the original gives them, in all heads."""
 
     def __init__(self, least: float, net: nn.Module, images: Tensor) -> None:
         self.wanted, self.images = least, images
-        answers = outputs(net, batches(images, net))
-        if not gives_classes(answers):
+        answer = outputs(net, batches(images, net))
+        self.classes = classes(answer)
+        if not self.classes:
+            shapes = " and ".join(str(tuple(head.shape[1:])) for head in answer)
             raise TensorpressError(
-                f"agreement is of classes, and the network answers {tuple(answers.shape[1:])} for "
+                f"agreement is of classes, and the network answers {shapes} for "
                 "an image: give Budget(output_error=0.05) (--keep-output-error 0.05)."
             )
-        self.classes = answers.argmax(1)
 
     def quality(self, model: nn.Module) -> Quality:
-        classes = outputs(model, batches(self.images, model)).argmax(1)
-        share = int((classes == self.classes).sum()) / len(self.images)
-        return Quality("agreement", share, len(self.images))
+        found = classes(outputs(model, batches(self.images, model)))
+        same = torch.stack([*map(torch.eq, found, self.classes)])
+        return Quality("agreement", float(same.double().mean()), len(self.images))
 
     def is_met(self, quality: Quality) -> bool:
         return quality.value >= self.wanted
@@ -71,7 +73,7 @@ class ByOutputs(Judge):
     def quality(self, model: nn.Module) -> Quality:
         answers = outputs(model, batches(self.images, model))
         # With one more axis rows of classes are compared as they are, not as probabilities.
-        square = divergence(answers[:, None], self.answers[:, None])
+        square = divergence(*(tuple(x[:, None] for x in a) for a in (answers, self.answers)))
         return Quality("output error", math.sqrt(float(square)), len(self.images))
 
     def is_met(self, quality: Quality) -> bool:

@@ -47,7 +47,7 @@ def test_they_are_divergences_with_one_layer_replaced(net: nn.Module, names: lis
             for index, fit in trial.tried.items():
                 other = copy_with(net, {name: fit.to_module(trial.layer).eval()})
                 answers = torch.cat([other(part) for part in parts])
-                least = max(least, float(divergence(answers, original)))
+                least = max(least, float(divergence((answers,), (original,))))
                 assert found[name][index] == pytest.approx(least, rel=1e-4)
 
 
@@ -58,10 +58,11 @@ def test_a_running_divergence_is_that_of_all_answers(shape: tuple[int, ...]) -> 
     answers = original + 0.1 * torch.randn(30, *shape, generator=generator)
     running = RunningDivergence()
     for batch, found in zip(original.split(8), answers.split(8), strict=True):
-        running.next_batch(batch)
-        running.add("other", found)
-        running.add("itself", batch)
-    assert running.of("other") == pytest.approx(float(divergence(answers, original)), rel=1e-5)
+        running.next_batch((batch,))
+        running.add("other", (found,))
+        running.add("itself", (batch,))
+    expected = float(divergence((answers,), (original,)))
+    assert running.of("other") == pytest.approx(expected, rel=1e-5)
     assert running.of("itself") == pytest.approx(0, abs=1e-6)
 
 

@@ -55,7 +55,7 @@ def left_over(
     )
     with torch.no_grad():
         seen = images("test")
-        return float(divergence(result.model.eval()(seen), net(seen)))
+        return float(divergence((result.model.eval()(seen),), (net(seen),)))
 
 
 STATISTICS = tp.Recovery(False, False, False, True, distil_epochs=0)

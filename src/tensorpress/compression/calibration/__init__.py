@@ -1,14 +1,14 @@
 """A network and images in, what compression needs to know of them out: metrics, losses, fits."""
 
+from tensorpress.compression.calibration.answers import Answer, heads, outputs
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
-from tensorpress.compression.calibration.distil import distil
-from tensorpress.compression.calibration.divergence import divergence, gives_classes
+from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
+from tensorpress.compression.calibration.divergence import classes, divergence
 from tensorpress.compression.calibration.images import (
     FEWEST,
     CalibrationImages,
     batches,
     even_batches,
-    outputs,
     read_images,
 )
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
@@ -20,15 +20,17 @@ from tensorpress.compression.calibration.statistics import reestimate_batch_norm
 
 __all__ = [
     "FEWEST",
+    "Answer",
     "CalibrationImages",
     "Recovery",
     "Trial",
     "batches",
+    "classes",
     "distil",
     "divergence",
     "even_batches",
     "followed_by_batch_norm",
-    "gives_classes",
+    "heads",
     "input_moments",
     "kept_outputs",
     "layer_losses",
@@ -38,6 +40,7 @@ __all__ = [
     "read_recovery",
     "reconstruct",
     "reestimate_batch_norm",
+    "refuse_without_gradients",
     "samplers",
     "settle_batch_norm",
 ]

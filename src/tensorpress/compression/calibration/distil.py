@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tensorpress.compression.calibration.divergence import divergence
-from tensorpress.compression.calibration.images import even_batches, outputs
+from tensorpress.compression.calibration.answers import Answer, heads, outputs
+from tensorpress.compression.calibration.divergence import divergence, gives_classes
+from tensorpress.compression.calibration.images import even_batches
 from tensorpress.compression.calibration.jitter import Jitter, jitter_of
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
-from tensorpress.compression.calibration.statistics import reestimate_batch_norm
+from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
 from tensorpress.progress import progress_bar
-from tensorpress.surgery import arrange_channels_last
+from tensorpress.surgery import arrange_channels_last, evaluating
 
 BATCH = 64
 HELD_BACK = 0.1
@@ -48,7 +49,8 @@ def distil(
     of them are frozen. If the divergence on ``held`` has not fallen, a smaller learning rate is
     tried, and if that does not help either, the student stays as it was. By the same measure batch
     norms end with statistics of the images as they were trained on, flipped and shifted, or as they
-    are: weights fit the former, and the latter are those of use.
+    are: weights fit the former, and the latter are those of use. All but batch norms is in eval
+    mode: what networks answer in training may be of another form.
 
     Args:
         images: (N, C, H, W) or of another shape; only images are flipped and shifted.
@@ -80,7 +82,23 @@ def distil(
             return
 
 
-def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Tensor) -> float:
+def refuse_without_gradients(net: nn.Module, images: Tensor) -> None:
+    """Raise for a network that cannot be distilled, as its answers have no gradients.
+
+    Raises:
+        TensorpressError: such a one, as by ``@torch.no_grad()`` on its ``forward``.
+    """
+    with evaluating(net), torch.enable_grad():
+        answer = heads(net(images.detach().clone().requires_grad_()), len(images))
+    if not any(head.requires_grad for head in answer):
+        raise TensorpressError(
+            "distillation trains by gradients, and the network's answers have none, as under "
+            "torch.no_grad(): call what has them, or do without, by recover=False "
+            "(--distil-epochs 0)."
+        )
+
+
+def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Answer) -> float:
     """Infinity where training has diverged, so that the student answers with NaN."""
     try:
         return float(divergence(outputs(student, parts), wanted))
@@ -111,7 +129,9 @@ def _train(
         cycle_momentum=False,
     )
     teacher.eval()
-    student.train()
+    student.eval()
+    for norm in batch_norms(student):  # all else may answer otherwise in training
+        norm.train()
     with (
         progress_bar(show=progress) as bar,
         kept_outputs(student, layers) as maps,
@@ -125,9 +145,9 @@ def _train(
                 maps.clear()
                 wanted_maps.clear()
                 with torch.no_grad():
-                    wanted = teacher(part)
+                    wanted = heads(teacher(part), len(part))
                 optimiser.zero_grad()
-                loss = _distance(student(part), wanted)
+                loss = _distance(heads(student(part), len(part)), wanted)
                 loss = loss + LAYERS * mean_distance(compared, maps, wanted_maps)
                 torch.autograd.backward(loss)
                 optimiser.step()
@@ -142,8 +162,13 @@ def _shuffled(images: Tensor, batch: int, generator: torch.Generator) -> Iterato
         yield images[order[start : start + batch]]
 
 
-def _distance(answers: Tensor, wanted: Tensor) -> Tensor:
-    if wanted.dim() == 2 and wanted.shape[1] > 1:
+def _distance(answer: Answer, wanted: Answer) -> Tensor:
+    """The mean over heads of the squared difference as a share of what is wanted's variance."""
+    return torch.stack([*map(_of_head, answer, wanted)]).mean()
+
+
+def _of_head(answers: Tensor, wanted: Tensor) -> Tensor:
+    if gives_classes(wanted):
         answers = answers - answers.mean(1, keepdim=True)
         wanted = wanted - wanted.mean(1, keepdim=True)
     return F.mse_loss(answers, wanted) / wanted.var().clamp(min=1e-12)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import evaluating
 
 FEWEST = 16
 BATCH = 128
@@ -104,35 +103,3 @@ def even_batches(images: Tensor, size: int) -> list[Tensor]:
     Batch norms weigh the batches alike, and have no use for one of a single image.
     """
     return list(torch.tensor_split(images, -(-len(images) // size)))
-
-
-def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Tensor:
-    """What the network answers in eval mode, (N, ...).
-
-    Raises:
-        TensorpressError: it does not take the images, or answers with NaN, inf or no tensor.
-    """
-    answers = []
-    with evaluating(net), torch.no_grad():
-        for part in parts:
-            try:
-                answer = net(part)
-            except Exception as error:  # a forward may raise anything
-                first = (str(error).strip() or repr(error)).splitlines()[0]
-                raise TensorpressError(
-                    f"the network does not run on calibration images of shape "
-                    f"{tuple(part.shape[1:])}: {first}"
-                ) from error
-            if not isinstance(answer, Tensor):
-                raise TensorpressError(
-                    f"calibration compares outputs, and the network gives a "
-                    f"{type(answer).__name__}: wrap it so that it gives one tensor."
-                )
-            answers.append(answer)
-    joined = torch.cat(answers).float()
-    if not bool(torch.isfinite(joined).all()):
-        raise TensorpressError(
-            "the network answers calibration images with NaN or inf: look for images that are "
-            "not normalised, or a diverged training."
-        )
-    return joined

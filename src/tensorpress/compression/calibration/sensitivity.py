@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tensorpress.compression.calibration.answers import heads
 from tensorpress.compression.calibration.divergence import RunningDivergence
 from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
@@ -97,13 +98,14 @@ def layer_losses(
         task = bar.add_task("measuring layers", total=len(parts) * len(order))
         for part in parts:
             replay = Replay(net, names, part, outline)
-            divergences.next_batch(replay.answer())
+            divergences.next_batch(heads(replay.answer(), len(part)))
             for name in order:
                 replay.go_to(name)
                 trial = trials[name]
                 for index, fit in trial.tried.items():
                     module = fit.to_module(trial.layer).eval()
-                    divergences.add((name, index), replay.answer({name: module}))
+                    answer = heads(replay.answer({name: module}), len(part))
+                    divergences.add((name, index), answer)
                 bar.advance(task)
     return {
         name: trial.losses({index: divergences.of((name, index)) for index in trial.tried})

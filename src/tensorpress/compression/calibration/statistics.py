@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tensorpress.compression.calibration.answers import outputs
 from tensorpress.compression.calibration.divergence import divergence
-from tensorpress.compression.calibration.images import outputs
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import evaluating
 

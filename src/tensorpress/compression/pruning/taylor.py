@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tensorpress.compression.calibration import batches, outputs, read_images
+from tensorpress.compression.calibration import Answer, batches, heads, outputs, read_images
 from tensorpress.compression.pruning.coupling import Coupled, Member
 from tensorpress.compression.pruning.removal import differentiable
 from tensorpress.errors import TensorpressError
@@ -49,7 +49,8 @@ def taylor(
     parameters = {name: p for name, p in copied.named_parameters() if p.requires_grad}
     with evaluating(copied), torch.enable_grad():
         for part, wanted in zip(parts, classes.tensor_split(len(parts)), strict=True):
-            loss = functional.cross_entropy(copied(part).float(), wanted)
+            (logits,) = heads(copied(part), len(part))
+            loss = functional.cross_entropy(logits.float(), wanted)
             found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
             gradients = dict(zip(parameters, found, strict=True))
             for coupled in groups:
@@ -77,11 +78,13 @@ def _changes(layer: Any, member: Member, gradients: dict[str, Tensor]) -> Tensor
     return changes.cpu()
 
 
-def _classes(answers: Tensor, labels: Tensor | None) -> Tensor:
-    if answers.dim() != 2:
+def _classes(answer: Answer, labels: Tensor | None) -> Tensor:
+    answers = answer[0]
+    if len(answer) > 1 or answers.dim() != 2:
+        shapes = " and ".join(str(tuple(head.shape)) for head in answer)
         raise TensorpressError(
             "method='taylor' takes the loss of a classifier, which answers (N, classes), and the "
-            f"network's answers are {tuple(answers.shape)}: take another method, such as 'l1'."
+            f"network's answers are {shapes}: take another method, such as 'l1'."
         )
     if labels is None:
         return answers.argmax(1)

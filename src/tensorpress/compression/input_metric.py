@@ -148,6 +148,7 @@ class InputMetric(NetworkMetric):
                 errors = [sketch.error for sketch in options.found]
                 trials[name] = Trial.of(of_layer[0].layer, errors, options.fit, options.front())
             found.append(options.measured([math.nan] * len(errors)))
+            del options  # what the next layer's are made with would stand beside it
         parts = batches(self.images[: self._measured_on(grouped.values())], self.net)
         losses = layer_losses(self.net, trials, parts, progress=self.progress)
         return [layer.with_losses(losses[layer.name]) for layer in found]
@@ -273,6 +274,8 @@ class InputMetric(NetworkMetric):
 
 def _as_it_runs(net: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     """A copy of the network with its channels last in memory, where it runs so, and the images."""
+    if not any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in net.modules()):
+        return net, images
     arranged = copy.deepcopy(net)
     if arrange_channels_last(arranged, batches(images[:2], net)[0]):
         return arranged, channels_last(images)

@@ -24,7 +24,7 @@ other."""
 STEPS = (20, 150)
 """Of L-BFGS: to compare ranks, and for the one that is taken."""
 
-WORK = (1e10, 4e11)
+WORK = (5e9, 4e11)
 """Floating-point operations after which a search ends before its steps are done; likewise. Where
 they do not suffice for two steps there is none, and the start with its best outer factor stays."""
 
@@ -216,7 +216,7 @@ class DataAwareTerms:
         # What B solves, put into the square: M^T S W less the damping stands for M^T S M.
         answers = self._targets(image.dtype)[0] @ outer.T.to(image.dtype)
         cross, damped = (image * answers).sum(dtype=columns.dtype), outer.square().sum()
-        lost = self.scale - float(cross - _damping(columns, image) * damped)
+        lost = self.scale - float(cross + _damping(columns, image) * damped)
         if exact or not self.metric.in_single or lost < CANCELS * self.scale:
             lost = self.metric.square(self.target - columns @ outer)
         objective = max(lost / self.scale, 0.0)

@@ -31,24 +31,28 @@ class ProbedError:
 
     def __init__(self, metric: SecondMoments, target: Tensor) -> None:
         self.metric, self.target = metric, target
+        # Squares of small numbers would underflow in float32.
+        self._unit = float(target.abs().max()) or 1.0
         self.probes = _probes(target.shape[1]).to(target)
         self.aim = target @ self.probes
-        self.scale = metric.square(self.aim)
+        self._square = metric.square(self.aim / self._unit)
+        self.scale = self._square * self._unit**2
 
     @cached_property
     def of_answers(self) -> Tensor:
         """``W^T S W``, (T, T)."""
-        single = self.target.float()
-        return (single.T @ self.metric.times(single)).double()
+        single = (self.target / self._unit).float()
+        return (single.T @ self.metric.times(single)).double() * self._unit**2
 
     def objective(self, cores: list[Tensor]) -> float:
         """The weighted squared error, as a share of the weighted square of the target."""
-        if self.scale == 0:
+        if self._square == 0:
             return 0.0
         seen = cores[-1][:, :, 0] @ self.probes
         for core in reversed(cores[:-1]):  # (R, I, R') times (R', later modes, probes)
             seen = core.flatten(0, 1) @ seen.reshape(core.shape[2], -1)
-        return self.metric.square(self.aim - seen.reshape(self.aim.shape)) / self.scale
+        error = (self.aim - seen.reshape(self.aim.shape)) / self._unit
+        return self.metric.square(error) / self._square
 
 
 def _probes(outputs: int) -> Tensor:

@@ -42,7 +42,7 @@ class Metric:
             which the distance is that of the outputs; None for that of the kernels.
         target: kernels to come near to in place of the layer's own, (groups, P, T/groups).
         sweeps: of alternating least squares, for a treatment that has them.
-        rough: whether errors may be estimates, as where options are compared; no sweeps then.
+        rough: whether errors may be estimates, as where options are compared.
     """
 
     moments: Sequence[SecondMoments] | None = None

@@ -21,18 +21,25 @@ def padded(given: torch.Tensor, border: float) -> torch.Tensor:
     return torch.from_numpy(wide[:, :, :16, :16])
 
 
+@pytest.mark.parametrize("dead", [False, True])
 @pytest.mark.parametrize("border", BORDERS)
-def test_the_border_that_batch_norms_remember(border: str) -> None:
+def test_the_border_that_batch_norms_remember(border: str, dead: bool) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8, momentum=None), nn.ReLU())
+    conv, norm = nn.Conv2d(2, 8, 3), nn.BatchNorm2d(8, momentum=None)
+    net = nn.Sequential(conv, norm, nn.ReLU())
     net.train()(padded(images(), BORDERS[border]))
+    if dead:
+        conv.weight.data[3] *= 1e-5
+        norm.get_buffer("running_var")[3] = 5e-45
     found = jitter_of(net.eval(), [images()], seed=0)
     expected = images().amin((0, 2, 3)) if border == "black" else torch.zeros(2)
     torch.testing.assert_close(found.border, expected)
 
 
-def test_without_batch_norms_it_is_zero() -> None:
+def test_without_batch_norms_or_where_zero_is_the_least_it_is_zero() -> None:
     assert not jitter_of(nn.Conv2d(2, 8, 3), [images()], seed=0).border.any()
+    positive = (images() + 1.5).clamp(min=0.5) - 0.5
+    assert not jitter_of(nn.BatchNorm2d(2), [positive], seed=0).border.any()
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -12,6 +12,9 @@ from tensorpress.compression.calibration.statistics import batch_norms, reestima
 DRAWS = 2
 """Times that each batch is drawn where statistics are taken."""
 
+TOLD_BY = 2
+"""Batches by which a border is chosen."""
+
 
 class Jitter:
     """Flips images (N, C, H, W) left to right at random and shifts them by up to an eighth.
@@ -66,8 +69,10 @@ def jitter_of(net: nn.Module, parts: Sequence[Tensor], seed: int) -> Jitter:
     if not _are_images(parts[0]) or not batch_norms(net):
         return plain
     least = torch.stack([part.amin((0, 2, 3)) for part in parts]).amin(0)
+    if not least.any():
+        return plain
     borders = (plain, Jitter(least.cpu()))
-    return min(borders, key=lambda jitter: _strangeness(net, jitter.parts(parts, seed)))
+    return min(borders, key=lambda jitter: _strangeness(net, jitter.parts(parts[:TOLD_BY], seed)))
 
 
 def _are_images(images: Tensor) -> bool:
@@ -83,13 +88,14 @@ def _strangeness(net: nn.Module, parts: Iterator[Tensor]) -> float:
     reestimate_batch_norm(seen, parts)
     found = []
     for old, new in zip(_running(net), _running(seen), strict=True):
-        variance = old[1].clamp(min=1e-12)
-        ratio = (new[1] / variance).clamp(min=1e-12)
-        found.append((ratio + (new[0] - old[0]).square() / variance - 1.0 - ratio.log()).mean() / 2)
-    return float(torch.stack(found).mean())
+        ratio = new[1] / old[1]
+        found.append((ratio + (new[0] - old[0]).square() / old[1] - 1.0 - ratio.log()).mean() / 2)
+    return sum(map(float, found)) / len(found)
 
 
 def _running(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Mean and variance of every batch norm."""
-    norms = batch_norms(net)
-    return [(norm.get_buffer("running_mean"), norm.get_buffer("running_var")) for norm in norms]
+    """Mean and variance of every batch norm, as it divides: a channel without any says nothing."""
+    return [
+        (norm.get_buffer("running_mean"), norm.get_buffer("running_var") + norm.eps)
+        for norm in batch_norms(net)
+    ]

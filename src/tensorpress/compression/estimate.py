@@ -22,11 +22,11 @@ STEP, TEACHER = 5.0, 1.0
 """Passes that an image of a step of training is worth, there and back, and its teacher's."""
 PRODUCTS = 1.3
 """Multiply-accumulates for each product of two values of a patch, with taking the patches."""
-FITTING = 25.0
+FITTING = 8.0
 """Multiply-accumulates for each P^3 of a layer with patches of P values: its eigenvectors."""
-COMPARING = 4e3
+COMPARING = 2e3
 """Multiply-accumulates for each P^2 of a layer and each form whose options are compared."""
-SEARCHING, MOST_SEARCHED = 1500.0, 2e11
+SEARCHING, MOST_SEARCHED = 1500.0, 1e11
 """For each P^3, and at most, for both searches for a layer's sums of terms, likewise."""
 SETTLED_ON = 256
 """Images in a batch of those that batch-norm statistics are taken from."""

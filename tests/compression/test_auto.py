@@ -190,3 +190,13 @@ def test_what_cannot_be_chosen_from(given: dict[str, object], message: str) -> N
     ranked = {"methods": ("ttpwt", "tucker2"), "rank": tp.Energy(0.5)}
     with pytest.raises(tp.TensorpressError, match="a rule for one method"):
         tp.compress(net_of("ttpwt"), IMAGE, **ranked)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_no_form_makes_smaller_stays() -> None:
+    """As the one output of a head that sums over places, which YOLO has."""
+    torch.manual_seed(0)
+    body, sum_up = nn.Conv2d(3, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, 1, 1, bias=False)
+    net = nn.Sequential(body, nn.ReLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), sum_up).eval()
+    found = tp.compress(net, IMAGE, budget=Budget(macs=1.5), calibration=images(32), recover=False)
+    assert found.fcr >= 1.5
+    assert type(found.model[3]) is nn.Conv2d  # type: ignore[index]

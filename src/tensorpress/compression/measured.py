@@ -143,7 +143,9 @@ def undominated(points: Sequence[Sequence[float]]) -> list[int]:
 
     Of equal ones the first stays.
     """
-    values = np.array(points, dtype=np.float64).reshape(len(points), -1)
+    if not points:
+        return []
+    values = np.array(points, dtype=np.float64)
     kept = []
     for number, point in enumerate(values):
         beats = (values <= point).all(1)

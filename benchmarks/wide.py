@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import tensorpress as tp
 from tensorpress.deploy.runtimes.processor import machine
+from tensorpress.networks.resnet import BasicBlock
 
 
 def main() -> None:
@@ -44,27 +45,14 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-class Block(nn.Module):
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1:
-            convolution = nn.Conv2d(inside, outside, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outside))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
-
-
 def resnet18(count: int) -> tuple[nn.Module, Tensor]:
     """As for ImageNet, and images of 224 pixels."""
     stages = [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
-    blocks = [block for a, b, s in stages for block in (Block(a, b, s), Block(b, b, 1))]
+    blocks = [
+        block
+        for a, b, stride in stages
+        for block in (BasicBlock(a, b, stride, "projection"), BasicBlock(b, b, 1))
+    ]
     net = nn.Sequential(
         nn.Conv2d(3, 64, 7, 2, 3, bias=False),
         nn.BatchNorm2d(64),

@@ -9,6 +9,7 @@ from tensorpress.compression.calibration import Recovery, outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
+from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.progress import duration
 
 WORTH_TELLING = 60.0
@@ -28,8 +29,6 @@ COMPARING = 2e3
 """Multiply-accumulates for each P^2 of a layer and each form whose options are compared."""
 SEARCHING, MOST_SEARCHED = 1500.0, 1e11
 """For each P^3, and at most, for both searches for a layer's sums of terms, likewise."""
-SETTLED_ON = 256
-"""Images in a batch of those that batch-norm statistics are taken from."""
 SMALLEST_SHARE = 0.05
 """Stages of a smaller share of the whole are not named."""
 

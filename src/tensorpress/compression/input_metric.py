@@ -23,7 +23,8 @@ from tensorpress.compression.calibration import (
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
 from tensorpress.compression.calibration.sensitivity import MEASURED
-from tensorpress.compression.estimate import SETTLED_ON, Work, estimate, image_seconds
+from tensorpress.compression.calibration.statistics import SETTLED_ON
+from tensorpress.compression.estimate import Work, estimate, image_seconds
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric

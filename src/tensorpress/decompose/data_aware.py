@@ -133,8 +133,9 @@ class DataAware:
         if self.joined:
             cores = _parted(cores, self.target.shape[-1])
         objectives = [self._error.objective(cores)]
-        for _ in range(sweeps if self._solver and objectives[0] > 0 else 0):
-            assert self._solver is not None
+        for _ in range(sweeps if objectives[0] > 0 else 0):
+            if self._solver is None:
+                break
             better = self._solver.sweep(cores)
             objective = self._solver.objective(better)
             if not objective < objectives[-1]:  # rounding, where there is nothing left to gain

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tensorpress.compression.calibration.answers import Answer, heads, outputs
 from tensorpress.compression.calibration.divergence import divergence, gives_classes
 from tensorpress.compression.calibration.images import even_batches
 from tensorpress.compression.calibration.jitter import Jitter, jitter_of
-from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
+from tensorpress.compression.calibration.kept_outputs import (
+    distance,
+    kept_outputs,
+    mean_distance,
+)
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
@@ -171,4 +174,4 @@ def _of_head(answers: Tensor, wanted: Tensor) -> Tensor:
     if gives_classes(wanted):
         answers = answers - answers.mean(1, keepdim=True)
         wanted = wanted - wanted.mean(1, keepdim=True)
-    return F.mse_loss(answers, wanted) / wanted.var().clamp(min=1e-12)
+    return distance(answers, wanted)

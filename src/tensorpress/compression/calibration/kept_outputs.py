@@ -41,8 +41,10 @@ def mean_distance(
         for name in names
         for pair in zip(found.get(name, ()), wanted.get(name, ()), strict=False)
     ]
-    losses = [
-        F.mse_loss(one.float(), other.float()) / other.float().var().clamp(min=1e-12)
-        for one, other in pairs
-    ]
+    losses = [distance(one.float(), other.float()) for one, other in pairs]
     return sum(losses) / len(losses) if losses else 0.0
+
+
+def distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """The mean squared difference as a share of the variance of what is wanted."""
+    return F.mse_loss(found, wanted) / wanted.var().clamp(min=1e-12)

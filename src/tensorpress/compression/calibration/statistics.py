@@ -13,6 +13,8 @@ from tensorpress.progress import progress_bar
 from tensorpress.surgery import evaluating
 
 CLEARLY = 2.0
+SETTLED_ON = 256
+"""Images in a batch of those that statistics are taken from."""
 
 
 def batch_norms(net: nn.Module) -> list[_BatchNorm]:

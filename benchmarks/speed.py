@@ -21,6 +21,8 @@ from tensorpress.deploy.runtimes.processor import processor
 from tensorpress.surgery import Account
 
 SHAPE = (3, 32, 32)
+BATCHES = {"vggnet": (1, 32), "resnet56": (1, 128)}
+RATIOS = {"vggnet": (None, 3), "resnet56": (4, 4)}
 SIDE, COPIED = 1536, 64 * 2**20
 ROUNDS = 9
 
@@ -32,9 +34,11 @@ def main() -> None:
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--seconds", type=float, default=6.0, help="to measure each row")
+    parser.add_argument("--method", help="of the layers; auto with a budget of time tries all")
     parser.add_argument(
-        "--speedup", type=float, help="resnet56 is also to be so fast in OpenVINO, batch 128"
+        "--speedup", type=float, help="networks are also to be so fast, in their larger batch"
     )
+    parser.add_argument("--speedup-in", default="openvino", help="the runtime of --speedup")
     parser.add_argument("--skip-planning", action="store_true", help="do not time ResNet-110")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -43,9 +47,9 @@ def main() -> None:
     print(f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}\n")
     content: dict[str, Any] = {}
     for name in args.nets.split(","):
-        dense, account = compressed(name, args.weights, args.speedup)
-        print(f"{name}: PCR {account.pcr:.2f}, FCR {account.fcr:.2f}")
-        batches = (1, 32) if name == "vggnet" else (1, 128)
+        dense, account = compressed(name, args)
+        print(f"{name}: PCR {account.pcr:.2f}, FCR {account.fcr:.2f}", flush=True)
+        batches = BATCHES[name]
         found = benchmark(
             dense,
             account.model,
@@ -71,18 +75,18 @@ def main() -> None:
         args.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def compressed(
-    name: str, weights: str | None, speedup: float | None
-) -> tuple[torch.nn.Module, Account]:
+def compressed(name: str, args: argparse.Namespace) -> tuple[torch.nn.Module, Account]:
     """The network and its compression at the ratios that the table is about."""
     torch.manual_seed(0)
     net = getattr(tp.networks, name)().eval()
-    if name == "resnet56" and weights:
-        tp.load_weights(net, weights)
-    budget = tp.Budget(macs=3)
-    if name == "resnet56":
-        budget = tp.Budget(4, 4, speedup, runtime="openvino", threads=1, batch=128)
-    return net, tp.compress(net, torch.zeros(1, *SHAPE), budget=budget)
+    if name == "resnet56" and args.weights:
+        tp.load_weights(net, args.weights)
+    params, macs = RATIOS[name]
+    budget = tp.Budget(
+        params, macs, args.speedup, runtime=args.speedup_in, threads=1, batch=BATCHES[name][-1]
+    )
+    image = torch.zeros(1, *SHAPE)
+    return net, tp.compress(net, image, budget=budget, method=args.method)
 
 
 def best_over_runtimes(

@@ -4,8 +4,8 @@ Each argument is a folder of `make bench-forms`. Their rows go to docs/forms.jso
 docs/compare.md, between the marks of forms, and a plot of each network beside it.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ Row = dict[str, Any]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folders", type=Path, nargs="+", help="of make bench-forms")
     rows = [
         row
-        for folder in map(Path, sys.argv[1:])
+        for folder in parser.parse_args().folders
         for row in json.loads((folder / FORMS).read_text(encoding="utf-8"))
         if "network" in row
     ]
@@ -56,18 +58,16 @@ def section(rows: Sequence[Row]) -> str:
 def table(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
     """Accuracies of a network by form and budget, then what rows beside those came to."""
     closed = [row for row in rows if not row["distil_epochs"] and row["calibration_images"]]
-    budgets = sorted({row["budget"] for row in closed}, key=first_ratio)
     base = closed[0]["acc_baseline"]
     yield f"\n**{network} on {data}**, dense {base:.2f} %. Accuracy (PCR / FCR):\n\n"
-    yield f"| form | {' | '.join(budgets)} |\n|{'---|' * (1 + len(budgets))}\n"
-    best = {b: max(r["acc"] for r in closed if r["budget"] == b and "acc" in r) for b in budgets}
-    for method in dict.fromkeys(row["method"] for row in closed):
-        name = f"**`{method}`**" if method == AUTO else f"`{method}`"
-        cells = [cell(of(closed, method, budget), best[budget]) for budget in budgets]
-        yield f"| {name} | {' | '.join(cells)} |\n"
+    yield from accuracies(closed)
     yield f"\n![Accuracy of each form against FCR](forms-{network}-{data}.png)\n"
     yield from times(closed)
-    others = [row for row in rows if row not in closed and "acc" in row]
+    plain = [row for row in rows if not row["calibration_images"]]
+    if plain:
+        yield "\nFrom kernels alone, without images:\n\n"
+        yield from accuracies(plain)
+    others = [row for row in rows if row["distil_epochs"] and "acc" in row]
     if others:
         yield "\n| form | images | distilled, epochs | PCR / FCR | accuracy | to the baseline |\n"
         yield "|---|---|---|---|---|---|\n"
@@ -77,6 +77,17 @@ def table(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
             f"{row['pcr']:.2f} / {row['fcr']:.2f} | {row['acc']:.2f} ± {row['stderr']:.2f} % | "
             f"{row['dacc']:+.2f} |\n"
         )
+
+
+def accuracies(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each form, a column for each budget."""
+    budgets = sorted({row["budget"] for row in rows}, key=first_ratio)
+    yield f"| form | {' | '.join(budgets)} |\n|{'---|' * (1 + len(budgets))}\n"
+    best = {b: max(r["acc"] for r in rows if r["budget"] == b and "acc" in r) for b in budgets}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        name = f"**`{method}`**" if method == AUTO else f"`{method}`"
+        cells = [cell(of(rows, method, budget), best[budget]) for budget in budgets]
+        yield f"| {name} | {' | '.join(cells)} |\n"
 
 
 def times(rows: Sequence[Row]) -> Iterator[str]:

@@ -11,9 +11,10 @@ from tensorpress.compression.accounting import account_of, tell_option
 from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import (
     CalibrationImages,
+    Outputs,
     Recovery,
-    read_images,
     read_recovery,
+    read_rows,
 )
 from tensorpress.compression.checks import check_asked, refuse_unjudged
 from tensorpress.compression.input_metric import InputMetric
@@ -59,6 +60,7 @@ def compress(
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
     recover: bool | Recovery = True,
+    outputs: Outputs | None = None,
     score: Score | None = None,
     progress: bool | None = None,
 ) -> Account:
@@ -104,9 +106,15 @@ def compress(
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
         inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
         calibration: inputs as the network takes them, (N, ...), or batches of them such as a
-            DataLoader gives; labels are not looked at.
+            DataLoader gives; labels are not looked at. A network that takes several tensors, or
+            takes them by name, is given what its example inputs are, with N rows in each tensor, or
+            batches of that; one that takes a list of images is given (N, C, H, W).
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
+        outputs: what calibration compares of the network's answers, where that is not all their
+            tensors: names of modules whose outputs stand for them, such as ("head",), or a function
+            of the answer, such as ``lambda answer: answer["out"]``. For answers whose shapes depend
+            on the images, as of detectors, it has to be said.
         score: for ``Budget(max_drop=)`` alone: scores a network in percent, such as its accuracy on
             images that are neither calibrated nor tested on.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
@@ -142,10 +150,17 @@ def compress(
         skip_first=skip_first,
         linear=linear,
     )
+    if outputs is not None and calibration is None:
+        raise TensorpressError(
+            "outputs= says what calibration compares, and there is none: give calibration="
+            " (--calibrate)."
+        )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(include, exclude, skip_first, linear)
     if isinstance(treatments, Criterion):
-        metric = _metric(net, calibration, recover, progress=progress)
+        metric = _metric(
+            net, example_inputs, calibration, recover, outputs=outputs, progress=progress
+        )
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
@@ -160,7 +175,15 @@ def compress(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     holds_back = budget is not None and budget.holds_back
-    metric = _metric(base, calibration, recover, holds_back=holds_back, progress=progress)
+    metric = _metric(
+        base,
+        example_inputs,
+        calibration,
+        recover,
+        outputs=outputs,
+        holds_back=holds_back,
+        progress=progress,
+    )
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
@@ -184,6 +207,7 @@ def compress(
         linear=linear,
         balance=balance,
         round_to=round_to,
+        outputs=outputs,
         calibration=metric.as_request(),
         settings=treatments[0].settings if len(treatments) == 1 else {},
     )
@@ -230,17 +254,19 @@ def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
 
 def _metric(
     net: nn.Module,
+    example_inputs: ExampleInputs,
     calibration: CalibrationImages | None,
     recover: bool | Recovery,
     *,
+    outputs: Outputs | None,
     holds_back: bool = False,
     progress: bool | None,
 ) -> NetworkMetric:
     if calibration is None:
         return KernelMetric(progress=progress)
     recovery = read_recovery(recover)
-    images = read_images(calibration)
-    return InputMetric(net, images, recovery, holds_back=holds_back, progress=progress)
+    rows = read_rows(calibration, net, example_inputs, outputs)
+    return InputMetric(net, rows, recovery, holds_back=holds_back, progress=progress)
 
 
 def _pruned(
@@ -252,7 +278,8 @@ def _pruned(
     metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    images: Tensor | None = metric.images if isinstance(metric, InputMetric) else None
+    rows = metric.images if isinstance(metric, InputMetric) else None
+    images = rows if isinstance(rows, Tensor) else None
     account = prune(
         net,
         example_inputs,

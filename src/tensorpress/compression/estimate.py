@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from tensorpress.compression.calibration import Recovery, outputs
+from tensorpress.compression.calibration import Recovery, Rows, outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
@@ -137,7 +137,7 @@ def roughly(seconds: float) -> str:
     return duration(max(unit * round(seconds / unit), unit))
 
 
-def image_seconds(net: nn.Module, part: Tensor) -> float:
+def image_seconds(net: nn.Module, part: Rows) -> float:
     """Measured seconds of a forward pass, for one image of the batch ``part``.
 
     The first pass may have much to set up, and others may keep the machine busy for a moment.

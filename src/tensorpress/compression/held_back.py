@@ -1,16 +1,15 @@
 """Calibration images that nothing is fitted, measured or trained on."""
 
 import torch
-from torch import Tensor
 
-from tensorpress.compression.calibration import FEWEST
+from tensorpress.compression.calibration import FEWEST, Rows
 from tensorpress.errors import TensorpressError
 
 SHARE = 0.2
 LEAST = 32
 
 
-def hold_back(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def hold_back(images: Rows, seed: int) -> tuple[Rows, Rows]:
     """The images to judge by, and the others in their order.
 
     A fifth, and 32 at least, are drawn with ``seed``.
@@ -27,7 +26,7 @@ def hold_back(images: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return split_off(images, count, seed)
 
 
-def split_off(images: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def split_off(images: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
     """So many images, drawn with ``seed``, and the others, both in their order."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     held, rest = order[:count].sort().values, order[count:].sort().values

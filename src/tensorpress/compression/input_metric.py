@@ -5,10 +5,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tensorpress.compression.calibration import (
     Recovery,
+    Rows,
     Trial,
     batches,
     distil,
@@ -22,6 +23,7 @@ from tensorpress.compression.calibration import (
 )
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
+from tensorpress.compression.calibration.samples import changed, inputs_of
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.compression.estimate import Work, estimate, image_seconds
@@ -61,7 +63,7 @@ class InputMetric(NetworkMetric):
     def __init__(
         self,
         net: nn.Module,
-        images: Tensor,
+        images: Rows,
         recovery: Recovery,
         *,
         holds_back: bool = False,
@@ -76,7 +78,7 @@ class InputMetric(NetworkMetric):
                 )
         self.recovery = recovery
         self.net, self.images = _as_it_runs(net, images) if recovery.reconstruct else (net, images)
-        self.held: Tensor | None = None
+        self.held: Rows | None = None
         if holds_back:
             self.held, self.images = hold_back(self.images, recovery.seed)
         self._judges = images[:0]
@@ -273,11 +275,11 @@ class InputMetric(NetworkMetric):
             )
 
 
-def _as_it_runs(net: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+def _as_it_runs(net: nn.Module, images: Rows) -> tuple[nn.Module, Rows]:
     """A copy of the network with its channels last in memory, where it runs so, and the images."""
     if not any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in net.modules()):
         return net, images
     arranged = copy.deepcopy(net)
-    if arrange_channels_last(arranged, batches(images[:2], net)[0]):
-        return arranged, channels_last(images)
+    if arrange_channels_last(arranged, inputs_of(batches(images[:2], net)[0])):
+        return arranged, changed(images, channels_last)
     return net, images

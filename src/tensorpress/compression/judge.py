@@ -6,10 +6,10 @@ from collections.abc import Callable
 from numbers import Real
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import batches, classes, divergence, outputs
+from tensorpress.compression.calibration import Rows, batches, classes, divergence, outputs
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.surgery import Quality
 
@@ -40,7 +40,7 @@ class Judge(ABC):
 class ByClasses(Judge):
     """The share of images that get the class that the original gives them, in all heads."""
 
-    def __init__(self, least: float, net: nn.Module, images: Tensor) -> None:
+    def __init__(self, least: float, net: nn.Module, images: Rows) -> None:
         self.wanted, self.images = least, images
         answer = outputs(net, batches(images, net))
         self.classes = classes(answer)
@@ -66,7 +66,7 @@ class ByClasses(Judge):
 class ByOutputs(Judge):
     """The relative error of the outputs."""
 
-    def __init__(self, most: float, net: nn.Module, images: Tensor) -> None:
+    def __init__(self, most: float, net: nn.Module, images: Rows) -> None:
         self.wanted, self.images = most, images
         self.answers = outputs(net, batches(images, net))
 
@@ -109,7 +109,7 @@ class ByScore(Judge):
         return float(value)
 
 
-def judge_of(budget: Budget, net: nn.Module, held: Tensor | None, score: Score | None) -> Judge:
+def judge_of(budget: Budget, net: nn.Module, held: Rows | None, score: Score | None) -> Judge:
     """What ``budget`` is judged by.
 
     Args:

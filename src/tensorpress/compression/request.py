@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import FEWEST, Recovery
+from tensorpress.compression.calibration import FEWEST, Outputs, Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA
 from tensorpress.compression.unversioned import without_texts
 from tensorpress.decompose import RULES, RankRule, rule_from_json, rule_to_json
@@ -77,6 +77,7 @@ class Request:
         include, exclude: names and patterns; a module is kept as its kind, "<Conv2d>".
         method: its name; None for "auto" where there are a budget and images, else "ttpwt".
         methods: what "auto" chooses from; None for all forms.
+        outputs: modules whose outputs calibration compares; a function is kept as its name, in <>.
         seed: of all randomness; that of a calibration is in its ``recovery``.
         calibration: None without images.
         settings: what the method alone is asked for, as JSON values.
@@ -152,6 +153,15 @@ class Request:
             panel=PANEL,
         ),
     )
+    outputs: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            "--outputs",
+            help="Modules whose outputs calibration compares in place of the network's answers, "
+            "as for detectors whose boxes vary in number; may be repeated.",
+            panel="Calibration",
+        ),
+    )
     seed: int | None = None
     calibration: Calibration | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -171,11 +181,23 @@ class Request:
 
     @classmethod
     def of(
-        cls, *, include: Iterable[Selector] | None, exclude: Iterable[Selector], **given: Any
+        cls,
+        *,
+        include: Iterable[Selector] | None,
+        exclude: Iterable[Selector],
+        outputs: Outputs | None = None,
+        **given: Any,
     ) -> "Request":
-        """As a request is made, with modules among the selectors."""
+        """As a request is made, with modules among the selectors, and outputs by a function."""
         shown = None if include is None else tuple(show_selectors(include))
-        return cls(include=shown, exclude=tuple(show_selectors(exclude)), **given)
+        if callable(outputs):
+            outputs = (f"<{getattr(outputs, '__name__', type(outputs).__name__)}>",)
+        return cls(
+            include=shown,
+            exclude=tuple(show_selectors(exclude)),
+            outputs=None if outputs is None else tuple(outputs),
+            **given,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

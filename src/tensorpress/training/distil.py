@@ -12,6 +12,7 @@ from tensorpress.compression.calibration import kept_outputs, mean_distance
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.surgery import arrange_channels_last
+from tensorpress.training.logits import logits_in
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (N, classes), inputs (N, C, H, W), labels (N,)) -> a scalar loss, a mean over images."""
@@ -95,7 +96,7 @@ class Teacher:
 
     def __call__(self, logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher_logits = self.net(inputs).float()
+            teacher_logits = logits_in(self.net(inputs)).float()
         loss = distillation_loss(logits, teacher_logits, labels, self.how)
         if self._layers:
             distance = mean_distance(self._layers, self._given, self._wanted)

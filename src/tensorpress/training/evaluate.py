@@ -10,7 +10,8 @@ from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import channels_last
 from tensorpress.progress import track
-from tensorpress.surgery import evaluating, run_examples, runs_in_channels_last
+from tensorpress.surgery import evaluating, runs_in_channels_last
+from tensorpress.training.logits import logits_in, require_answers
 from tensorpress.training.place import Place, find_place
 
 # On a CPU the maps of more images than this leave the cache, which halves the speed.
@@ -72,26 +73,6 @@ def evaluate(
             batch = images.images[first : first + size].to(place.device)
             labels = images.labels[first : first + size].to(place.device)
             inputs = normalise(batch, data.mean, data.std)
-            logits = net(arranged(inputs))
+            logits = logits_in(net(arranged(inputs)))
             correct += (logits.argmax(1) == labels).sum()
     return Accuracy(int(place.total(correct)), len(images))
-
-
-def require_answers(net: nn.Module, data: Dataset, device: torch.device) -> None:
-    """Try ``net``, which lies on ``device``, on two black images, before much work is done.
-
-    Raises:
-        TensorpressError: it does not take images of this shape, or gives no row of classes for
-            each.
-    """
-    logits = run_examples(net, torch.zeros(2, *data.input_shape, device=device))
-    if not isinstance(logits, Tensor):
-        raise TensorpressError(
-            f"the network gives a {type(logits).__name__}, not a tensor of logits (N, classes): "
-            "wrap it in a module that gives them alone."
-        )
-    if logits.shape != (2, data.num_classes):
-        raise TensorpressError(
-            f"the network gives {tuple(logits.shape)} for 2 images; "
-            f"{data.name} has {data.num_classes} classes: build it with that many."
-        )

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from tensorpress.training.distil import Objective, Teacher, learning_from
-from tensorpress.training.evaluate import Accuracy, evaluate, require_answers
+from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.logits import require_answers, require_gradients
 from tensorpress.training.loop import EpochResult, Trainer
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.session import Session
@@ -32,6 +33,7 @@ def _train(
 ) -> dict[str, Any]:
     run, data, settings, split = session.run, session.data, session.settings, session.split
     require_answers(net, data, torch.device("cpu"))
+    require_gradients(net, data)
     trainer = Trainer(
         net,
         split,

@@ -16,6 +16,7 @@ from tensorpress.surgery import count
 from tensorpress.training.compression import compress_for
 from tensorpress.training.distil import Distillation, Teacher
 from tensorpress.training.evaluate import evaluate
+from tensorpress.training.logits import require_gradients
 from tensorpress.training.loop import portable_state
 from tensorpress.training.phase import train_phase
 from tensorpress.training.recipes import Recipe
@@ -132,6 +133,7 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
 
 
 def _compress(session: Session, dense: nn.Module, request: Request) -> Facts:
+    require_gradients(dense, session.data)  # it is fine-tuned afterwards
     result = compress_for(dense, session.split, request, progress=session.progress)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())

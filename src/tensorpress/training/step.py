@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.training.distil import Objective
+from tensorpress.training.logits import logits_in
 from tensorpress.training.place import Place
 
 WARM_UP_STEPS = 3
@@ -135,7 +136,7 @@ class TrainStep:
         self.correct.copy_(correct)
 
     def _plain_forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.net(inputs)
+        logits = logits_in(self.net(inputs))
         loss = self.objective(logits.float(), inputs, labels)
         return loss, (logits.detach().argmax(1) == labels).sum()
 

@@ -1,6 +1,6 @@
 """A network and images in, what compression needs to know of them out: metrics, losses, fits."""
 
-from tensorpress.compression.calibration.answers import Answer, heads, outputs
+from tensorpress.compression.calibration.answers import Answer, heads, outputs, tensors_in
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
 from tensorpress.compression.calibration.divergence import classes, divergence
@@ -13,8 +13,10 @@ from tensorpress.compression.calibration.images import (
 )
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
 from tensorpress.compression.calibration.moments import input_moments, samplers
+from tensorpress.compression.calibration.reading import read_rows
 from tensorpress.compression.calibration.reconstruct import reconstruct
 from tensorpress.compression.calibration.recovery import Recovery, read_recovery
+from tensorpress.compression.calibration.samples import Outputs, Rows, Samples
 from tensorpress.compression.calibration.sensitivity import Trial, layer_losses
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
 
@@ -22,7 +24,10 @@ __all__ = [
     "FEWEST",
     "Answer",
     "CalibrationImages",
+    "Outputs",
     "Recovery",
+    "Rows",
+    "Samples",
     "Trial",
     "batches",
     "classes",
@@ -38,9 +43,11 @@ __all__ = [
     "outputs",
     "read_images",
     "read_recovery",
+    "read_rows",
     "reconstruct",
     "reestimate_batch_norm",
     "refuse_without_gradients",
     "samplers",
     "settle_batch_norm",
+    "tensors_in",
 ]

@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.compression.calibration.kept_outputs import kept_outputs
+from tensorpress.compression.calibration.samples import Rows, Samples, inputs_of, run
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import evaluating
+from tensorpress.surgery.inputs import describe
 
 Answer = tuple[Tensor, ...]
 """Tensors (N, ...) for N images, in a fixed order."""
@@ -25,19 +28,44 @@ def heads(given: Any, images: int) -> Answer:
     """
     found = tuple(
         tensor
-        for tensor in _tensors(given)
+        for tensor in tensors_in(given)
         if tensor.is_floating_point() and tensor.dim() and len(tensor) == images
     )
     if not found:
         raise TensorpressError(
             f"calibration compares what the network answers, and it gives a "
             f"{type(given).__name__} in which no tensor of floating-point values has a row for "
-            "each image: wrap it so that it gives one."
+            "each image: say what to compare, by outputs= (--outputs), names of modules that give "
+            "one."
         )
     return found
 
 
-def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Answer:
+def answer(net: nn.Module, part: Rows) -> Answer:
+    """What is compared of what the network answers to a batch.
+
+    Raises:
+        TensorpressError: as :func:`heads`; or what says what is compared fails on the answer.
+    """
+    compared = part.compared if isinstance(part, Samples) else None
+    if compared is None:
+        return heads(run(net, part), len(part))
+    if callable(compared):
+        given = run(net, part)
+        try:
+            chosen = compared(given)
+        except Exception as error:  # a function of the user's may raise anything
+            raise TensorpressError(
+                f"outputs= fails on what the network answers, a {type(given).__name__}: "
+                f"{_first_line(error)}"
+            ) from error
+        return heads(chosen, len(part))
+    with kept_outputs(net, compared) as kept:
+        run(net, part)
+    return heads([kept.get(name) for name in compared], len(part))
+
+
+def outputs(net: nn.Module, parts: Iterable[Rows]) -> Answer:
     """What the network answers in eval mode, each head in float32.
 
     Raises:
@@ -48,18 +76,19 @@ def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Answer:
     with evaluating(net), torch.no_grad():
         for part in parts:
             try:
-                given = net(part)
+                answers.append(answer(net, part))
+            except TensorpressError:
+                raise
             except Exception as error:  # a forward may raise anything
-                first = (str(error).strip() or repr(error)).splitlines()[0]
                 raise TensorpressError(
-                    f"the network does not run on calibration images of shape "
-                    f"{tuple(part.shape[1:])}: {first}"
+                    "the network does not run on calibration images "
+                    f"({describe(inputs_of(part))}): {_first_line(error)}"
                 ) from error
-            answers.append(heads(given, len(part)))
     if len({tuple(tensor.shape[1:] for tensor in answer) for answer in answers}) > 1:
         raise TensorpressError(
             "the network answers in shapes that depend on the images, which cannot be compared: "
-            "wrap it so that it gives what comes before, such as scores and boxes of all places."
+            "compare what comes before, such as scores and boxes of all places, by outputs= "
+            "(--outputs), names of modules."
         )
     joined = tuple(torch.cat(head).float() for head in zip(*answers, strict=True))
     if not all(bool(torch.isfinite(head).all()) for head in joined):
@@ -70,15 +99,20 @@ def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Answer:
     return joined
 
 
-def _tensors(given: Any) -> Iterator[Tensor]:
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def tensors_in(given: Any) -> Iterator[Tensor]:
+    """All tensors in tuples, lists, mappings and dataclasses, however deep, in order."""
     if isinstance(given, Tensor):
         yield given
     elif isinstance(given, Mapping):
         for value in given.values():
-            yield from _tensors(value)
+            yield from tensors_in(value)
     elif isinstance(given, (tuple, list)):
         for value in given:
-            yield from _tensors(value)
+            yield from tensors_in(value)
     elif dataclasses.is_dataclass(given):
         for field in dataclasses.fields(given):
-            yield from _tensors(getattr(given, field.name))
+            yield from tensors_in(getattr(given, field.name))

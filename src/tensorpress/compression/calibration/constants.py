@@ -5,11 +5,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_norms
 from tensorpress.compression.calibration.watching import run_watched
 
 
-def followed_by_batch_norm(net: nn.Module, names: Collection[str], images: Tensor) -> set[str]:
+def followed_by_batch_norm(net: nn.Module, names: Collection[str], images: Rows) -> set[str]:
     """Those of the layers whose output goes into a batch norm, which takes out any constant."""
     given: dict[int, tuple[str, Tensor, int]] = {}
     found: set[str] = set()

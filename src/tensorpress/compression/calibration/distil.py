@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.answers import Answer, heads, outputs
+from tensorpress.compression.calibration.answers import Answer, answer, outputs
 from tensorpress.compression.calibration.divergence import divergence, gives_classes
 from tensorpress.compression.calibration.images import even_batches
 from tensorpress.compression.calibration.jitter import Jitter, jitter_of
@@ -16,6 +16,7 @@ from tensorpress.compression.calibration.kept_outputs import (
     kept_outputs,
     mean_distance,
 )
+from tensorpress.compression.calibration.samples import Rows, changed, inputs_of
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
@@ -36,8 +37,8 @@ WARM_UP = 0.1
 def distil(
     student: nn.Module,
     teacher: nn.Module,
-    images: Tensor,
-    held: Tensor,
+    images: Rows,
+    held: Rows,
     *,
     epochs: int,
     seed: int = 0,
@@ -61,15 +62,15 @@ def distil(
         epochs: over ``images``.
     """
     teacher = copy.deepcopy(teacher)
-    if arrange_channels_last(teacher, images[:2]):
-        images, held = channels_last(images), channels_last(held)
+    if arrange_channels_last(teacher, inputs_of(images[:2])):
+        images, held = changed(images, channels_last), changed(held, channels_last)
     held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
     jitter = jitter_of(teacher, parts, seed)
     wanted = outputs(teacher, held_parts)
     before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
         trained = copy.deepcopy(student)
-        arrange_channels_last(trained, images[:2])
+        arrange_channels_last(trained, inputs_of(images[:2]))
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
@@ -85,15 +86,15 @@ def distil(
             return
 
 
-def refuse_without_gradients(net: nn.Module, images: Tensor) -> None:
+def refuse_without_gradients(net: nn.Module, images: Rows) -> None:
     """Raise for a network that cannot be distilled, as its answers have no gradients.
 
     Raises:
         TensorpressError: such a one, as by ``@torch.no_grad()`` on its ``forward``.
     """
     with evaluating(net), torch.enable_grad():
-        answer = heads(net(images.detach().clone().requires_grad_()), len(images))
-    if not any(head.requires_grad for head in answer):
+        heads = answer(net, changed(images, _with_gradients))
+    if not any(head.requires_grad for head in heads):
         raise TensorpressError(
             "distillation trains by gradients, and the network's answers have none, as under "
             "torch.no_grad(): call what has them, or do without, by recover=False "
@@ -101,7 +102,11 @@ def refuse_without_gradients(net: nn.Module, images: Tensor) -> None:
         )
 
 
-def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Answer) -> float:
+def _with_gradients(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_() if tensor.is_floating_point() else tensor
+
+
+def _divergence_or_inf(student: nn.Module, parts: list[Rows], wanted: Answer) -> float:
     """Infinity where training has diverged, so that the student answers with NaN."""
     try:
         return float(divergence(outputs(student, parts), wanted))
@@ -112,7 +117,7 @@ def _divergence_or_inf(student: nn.Module, parts: list[Tensor], wanted: Answer) 
 def _train(
     student: nn.Module,
     teacher: nn.Module,
-    images: Tensor,
+    images: Rows,
     jitter: Jitter,
     epochs: int,
     rate: float,
@@ -148,9 +153,9 @@ def _train(
                 maps.clear()
                 wanted_maps.clear()
                 with torch.no_grad():
-                    wanted = heads(teacher(part), len(part))
+                    wanted = answer(teacher, part)
                 optimiser.zero_grad()
-                loss = _distance(heads(student(part), len(part)), wanted)
+                loss = _distance(answer(student, part), wanted)
                 loss = loss + LAYERS * mean_distance(compared, maps, wanted_maps)
                 torch.autograd.backward(loss)
                 optimiser.step()
@@ -158,16 +163,16 @@ def _train(
                 bar.advance(task)
 
 
-def _shuffled(images: Tensor, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _shuffled(images: Rows, batch: int, generator: torch.Generator) -> Iterator[Rows]:
     """Whole batches in random order; what is left over waits for another epoch."""
     order = torch.randperm(len(images), generator=generator)
     for start in range(0, len(images) - batch + 1, batch):
         yield images[order[start : start + batch]]
 
 
-def _distance(answer: Answer, wanted: Answer) -> Tensor:
+def _distance(found: Answer, wanted: Answer) -> Tensor:
     """The mean over heads of the squared difference as a share of what is wanted's variance."""
-    return torch.stack([*map(_of_head, answer, wanted)]).mean()
+    return torch.stack([*map(_of_head, found, wanted)]).mean()
 
 
 def _of_head(answers: Tensor, wanted: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.compression.calibration.samples import Rows, changed
 from tensorpress.errors import TensorpressError
 
 FEWEST = 16
@@ -90,16 +91,23 @@ def _first(batch: Any) -> Tensor:
     return batch
 
 
-def batches(images: Tensor, net: nn.Module, size: int = BATCH) -> list[Tensor]:
+def batches(images: Rows, net: nn.Module, size: int = BATCH) -> list[Rows]:
     """``images`` in batches, on the device and in the dtype of the network's first parameter."""
     like = next((p for p in net.parameters() if p.is_floating_point()), None)
-    moved = images if like is None else images.to(like.device, like.dtype)
-    return even_batches(moved, size)
+    if like is None:
+        return even_batches(images, size)
+    dtype = like.dtype
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(like.device, dtype if tensor.is_floating_point() else tensor.dtype)
+
+    return even_batches(changed(images, moved), size)
 
 
-def even_batches(images: Tensor, size: int) -> list[Tensor]:
+def even_batches(images: Rows, size: int) -> list[Rows]:
     """``images`` in batches of at most ``size``, none more than one image larger than another.
 
     Batch norms weigh the batches alike, and have no use for one of a single image.
     """
-    return list(torch.tensor_split(images, -(-len(images) // size)))
+    ends = torch.tensor_split(torch.arange(len(images)), -(-len(images) // size))
+    return [images[int(rows[0]) : int(rows[-1]) + 1] for rows in ends]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tensorpress.compression.calibration.samples import Rows, Samples, changed
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 
 DRAWS = 2
@@ -28,9 +29,13 @@ class Jitter:
     def __init__(self, border: Tensor) -> None:
         self.border = border
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        if not _are_images(images):
-            return images
+    def __call__(self, part: Rows, generator: torch.Generator) -> Rows:
+        images = _images_of(part)
+        if images is None:
+            return part
+        return changed(part, lambda _: self._drawn(images, generator))
+
+    def _drawn(self, images: Tensor, generator: torch.Generator) -> Tensor:
         count, (height, width) = len(images), images.shape[2:]
         flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
         images = torch.where(flips[:, None, None, None], images.flip(3), images)
@@ -46,7 +51,7 @@ class Jitter:
         shifted = shifted.permute(0, 3, 1, 2)
         return shifted.contiguous() if images.is_contiguous() else shifted
 
-    def parts(self, parts: Sequence[Tensor], seed: int) -> Iterator[Tensor]:
+    def parts(self, parts: Sequence[Rows], seed: int) -> Iterator[Rows]:
         """Each batch as training might have seen it, :data:`DRAWS` times."""
         generator = torch.Generator().manual_seed(seed)
         for part in parts:
@@ -54,7 +59,7 @@ class Jitter:
                 yield self(part, generator)
 
 
-def jitter_of(net: nn.Module, parts: Sequence[Tensor], seed: int) -> Jitter:
+def jitter_of(net: nn.Module, parts: Sequence[Rows], seed: int) -> Jitter:
     """Shifts with the border that ``net`` was trained with: 0, or the least value of each channel.
 
     Where images are padded before they are normalised, a border of black is not 0 but the least
@@ -64,22 +69,26 @@ def jitter_of(net: nn.Module, parts: Sequence[Tensor], seed: int) -> Jitter:
     Args:
         parts: batches of images, as the network takes them.
     """
-    channels = parts[0].shape[1] if _are_images(parts[0]) else 1
-    plain = Jitter(torch.zeros(channels))
-    if not _are_images(parts[0]) or not batch_norms(net):
+    shown = [images for part in parts if (images := _images_of(part)) is not None]
+    plain = Jitter(torch.zeros(shown[0].shape[1] if shown else 1))
+    if not shown or not batch_norms(net):
         return plain
-    least = torch.stack([part.amin((0, 2, 3)) for part in parts]).amin(0)
+    least = torch.stack([images.amin((0, 2, 3)) for images in shown]).amin(0)
     if not least.any():
         return plain
     borders = (plain, Jitter(least.cpu()))
     return min(borders, key=lambda jitter: _strangeness(net, jitter.parts(parts[:TOLD_BY], seed)))
 
 
-def _are_images(images: Tensor) -> bool:
-    return images.dim() == 4 and min(images.shape[2:]) >= 8
+def _images_of(part: Rows) -> Tensor | None:
+    """The images of a batch, if it has nothing else."""
+    tensors = part.tensors if isinstance(part, Samples) else (part,)
+    images = tensors[0]
+    alone = len(tensors) == 1 and images.dim() == 4 and min(images.shape[2:]) >= 8
+    return images if alone else None
 
 
-def _strangeness(net: nn.Module, parts: Iterator[Tensor]) -> float:
+def _strangeness(net: nn.Module, parts: Iterator[Rows]) -> float:
     """How far statistics of ``parts`` are from the running ones, a mean over channels of all norms.
 
     The Kullback-Leibler divergence of a normal distribution from another.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.patches import Sampler
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose.second_moments import (
     SampledMoments,
@@ -27,11 +28,15 @@ only compared."""
 
 TO_COMPARE = 3
 
-WHOLE_UP_TO = 6_144
+WHOLE_UP_TO = 8_192
 """Entries of a patch up to which their moments are a matrix; of larger ones patches are kept."""
 
+AT_ONCE = 2**28
+"""Numbers in the patches of a layer that are fitted at once, a gibibyte."""
+
 KEPT = 2**27
-"""Numbers in the patches that are kept of a layer, half a gibibyte; at least :data:`FEWEST`."""
+"""Numbers in the patches that are kept of a layer, half a gibibyte, and half of that where options
+are only compared; at least :data:`FEWEST` patches."""
 
 FEWEST = 1_024
 
@@ -43,9 +48,10 @@ def samplers(
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
         unknowns = patch_size(layer)
-        wanted = samples(unknowns, each)
+        wanted = min(samples(unknowns, each), AT_ONCE // unknowns)
         if unknowns > WHOLE_UP_TO:
-            wanted = max(KEPT // (unknowns * groups_of(layer)), FEWEST)
+            most = KEPT // (unknowns * groups_of(layer))
+            wanted = max(most * each // EACH, FEWEST)
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen
 
@@ -59,7 +65,7 @@ def samples(unknowns: int, each: int = EACH) -> int:
 def input_moments(
     net: nn.Module,
     samples: Mapping[str, Sampler],
-    parts: Sequence[Tensor],
+    parts: Sequence[Rows],
     *,
     centred: Collection[str] = (),
     progress: bool | None = None,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from tensorpress.compression.calibration.answers import answer
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of, tensors
 
 
@@ -36,12 +38,12 @@ class Outline:
 
 
 @torch.no_grad()
-def outlined(net: nn.Module, names: Sequence[str], images: Tensor) -> Outline:
+def outlined(net: nn.Module, names: Sequence[str], images: Rows) -> Outline:
     """Run ``net`` as it is on a few images and note what is read where."""
     tracer = _Tracer()
     with tracer.taken(net, names):
-        answer = net(images)
-    tracer.note(answer, tracer.read, math.inf)
+        read = answer(net, images)
+    tracer.note(read, tracer.read, math.inf)
     live = [
         sum(
             held.nbytes

@@ -11,6 +11,7 @@ from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
@@ -33,7 +34,7 @@ HELD = 2 * 2**30
 def reconstruct(
     net: nn.Module,
     asked: Mapping[str, tuple[Layer, Treatment, tuple[int, ...]]],
-    parts: Sequence[Tensor],
+    parts: Sequence[Rows],
     *,
     sweeps: int = 2,
     seed: int = 0,
@@ -139,7 +140,7 @@ def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments,
     return WholeMoments(product), torch.linalg.solve(normal, cross + ridge * kernel)
 
 
-def _replays(student: nn.Module, names: Sequence[str], parts: Sequence[Tensor]) -> list[Replay]:
+def _replays(student: nn.Module, names: Sequence[str], parts: Sequence[Rows]) -> list[Replay]:
     """The batches on their way through the student."""
     outline = replayable(student, names, parts[0][:2])
     replays = []
@@ -151,7 +152,7 @@ def _replays(student: nn.Module, names: Sequence[str], parts: Sequence[Tensor]) 
 
 
 def _original_outputs(
-    net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Tensor]
+    net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Rows]
 ) -> dict[str, list[Tensor]]:
     """What each layer gives at the places of its sampler, batch by batch and call by call."""
     taken: dict[str, list[Tensor]] = {name: [] for name in samples}

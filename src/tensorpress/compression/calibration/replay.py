@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from tensorpress.compression.calibration.answers import heads
+from tensorpress.compression.calibration.answers import Answer, answer
 from tensorpress.compression.calibration.blanks import Blank, Blanks
 from tensorpress.compression.calibration.outline import Outline, outlined
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.steps import (
     Call,
     Steps,
@@ -25,7 +26,7 @@ T = TypeVar("T")
 NO_LAYERS: Mapping[str, nn.Module] = {}
 
 
-def replayable(net: nn.Module, names: Sequence[str], images: Tensor) -> Outline | None:
+def replayable(net: nn.Module, names: Sequence[str], images: Rows) -> Outline | None:
     """What :class:`Replay` needs to know of ``net`` as it is; None if only whole passes are exact.
 
     Tried on ``images``, two are enough: each layer has to be fed, and the network to answer, the
@@ -42,12 +43,12 @@ def replayable(net: nn.Module, names: Sequence[str], images: Tensor) -> Outline 
         return forward(*args, **kwargs)
 
     with torch.no_grad(), rerouted(net, names, call):
-        answer = heads(net(images), len(images))
+        whole = answer(net, images)
     replay = Replay(net, names, images, outline, glaring=True)
     same = all(
         torch.equal(replay.advance(name, Tensor.clone), wanted[name]) for name in outline.order
     )
-    same = same and all(map(torch.equal, heads(replay.answer(), len(images)), answer))
+    same = same and all(map(torch.equal, replay.answer(), whole))
     return outline if same and replay.outline is not None else None
 
 
@@ -72,7 +73,7 @@ class Replay:
         self,
         net: nn.Module,
         names: Sequence[str],
-        batch: Tensor,
+        batch: Rows,
         outline: Outline | None = None,
         *,
         glaring: bool = False,
@@ -99,9 +100,11 @@ class Replay:
         self.go_to(name)
         return self._run(_Look(name, take, calls))[1]
 
-    def answer(self, instead: Mapping[str, nn.Module] = NO_LAYERS) -> Any:
+    def answer(self, instead: Mapping[str, nn.Module] = NO_LAYERS) -> Answer:
         """What the network answers, with other modules called in place of layers not yet passed."""
-        return self._run(_Look("", _nothing, 0), instead=instead)[0]
+        given = self._run(_Look("", _nothing, 0), instead=instead)[0]
+        assert given is not None
+        return given
 
     @torch.no_grad()
     def _run(
@@ -110,7 +113,7 @@ class Replay:
         *,
         to: str | None = None,
         instead: Mapping[str, nn.Module] = NO_LAYERS,
-    ) -> tuple[Any, list[T]]:
+    ) -> tuple[Answer | None, list[T]]:
         """The answer, unless the pass ends at what is looked at, and what was taken there."""
         if self.outline is not None:
             try:
@@ -121,7 +124,7 @@ class Replay:
                 look.taken.clear()
         return self._whole(look, instead), look.taken
 
-    def _whole(self, look: "_Look[Any]", instead: Mapping[str, nn.Module]) -> Any:
+    def _whole(self, look: "_Look[Any]", instead: Mapping[str, nn.Module]) -> Answer | None:
         def call(name: str, forward: Call, *args: Any, **kwargs: Any) -> Any:
             look.at(name, args, kwargs)
             return instead.get(name, forward)(*args, **kwargs)
@@ -131,7 +134,7 @@ class Replay:
 
     def _replayed(
         self, outline: Outline, look: "_Look[Any]", to: str | None, instead: Mapping[str, nn.Module]
-    ) -> Any:
+    ) -> Answer | None:
         if to is not None:
             stretch = outline.order.index(to)
             if stretch < self._stretch:
@@ -149,12 +152,12 @@ class Replay:
         given = _with_copies(self._done, outline, self._stretch)
         player = _Player(given, look, instead, self._blanks)
         with player.taken(self.net, self.names):
-            answer = look.until_seen(self.net, self.batch)
+            found = look.until_seen(self.net, self.batch)
         kept = {storage_of(tensor) for done in self._done for tensor in tensors(done.leaves)}
         if not kept.isdisjoint(player.changed):
             self.outline = None
             self._done = []
-        return answer
+        return found
 
 
 class _Unlike(Exception):
@@ -182,9 +185,9 @@ class _Look(Generic[T]):
             if len(self.taken) == self.calls:
                 raise _Seen
 
-    def until_seen(self, net: nn.Module, batch: Tensor) -> Any:
+    def until_seen(self, net: nn.Module, batch: Rows) -> Answer | None:
         try:
-            return net(batch)
+            return answer(net, batch)
         except _Seen:
             return None
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tensorpress.compression.calibration.answers import heads
 from tensorpress.compression.calibration.divergence import RunningDivergence
 from tensorpress.compression.calibration.replay import Replay, replayable
+from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.layers import Fit, Layer
 from tensorpress.progress import progress_bar
@@ -73,7 +73,7 @@ class Trial:
 def layer_losses(
     net: nn.Module,
     trials: Mapping[str, Trial],
-    parts: Sequence[Tensor],
+    parts: Sequence[Rows],
     *,
     progress: bool | None = None,
 ) -> dict[str, list[float]]:
@@ -98,14 +98,13 @@ def layer_losses(
         task = bar.add_task("measuring layers", total=len(parts) * len(order))
         for part in parts:
             replay = Replay(net, names, part, outline)
-            divergences.next_batch(heads(replay.answer(), len(part)))
+            divergences.next_batch(replay.answer())
             for name in order:
                 replay.go_to(name)
                 trial = trials[name]
                 for index, fit in trial.tried.items():
                     module = fit.to_module(trial.layer).eval()
-                    answer = heads(replay.answer({name: module}), len(part))
-                    divergences.add((name, index), answer)
+                    divergences.add((name, index), replay.answer({name: module}))
                 bar.advance(task)
     return {
         name: trial.losses({index: divergences.of((name, index)) for index in trial.tried})

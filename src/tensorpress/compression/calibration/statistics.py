@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.calibration.answers import outputs
 from tensorpress.compression.calibration.divergence import divergence
+from tensorpress.compression.calibration.samples import Rows, run
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import evaluating
 
@@ -27,7 +28,7 @@ def batch_norms(net: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def reestimate_batch_norm(net: nn.Module, parts: Iterable[Tensor]) -> None:
+def reestimate_batch_norm(net: nn.Module, parts: Iterable[Rows]) -> None:
     """Set every batch norm's running mean and variance to their average over ``parts``.
 
     An average over the batches, not a moving one: the order of the batches does not matter. All
@@ -43,7 +44,7 @@ def reestimate_batch_norm(net: nn.Module, parts: Iterable[Tensor]) -> None:
                 norm.momentum = None
                 norm.train()
             for part in parts:
-                net(part)
+                run(net, part)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
@@ -52,7 +53,7 @@ def reestimate_batch_norm(net: nn.Module, parts: Iterable[Tensor]) -> None:
 def settle_batch_norm(
     net: nn.Module,
     original: nn.Module,
-    parts: Sequence[Tensor],
+    parts: Sequence[Rows],
     *,
     progress: bool | None = None,
 ) -> None:
@@ -67,7 +68,7 @@ def settle_batch_norm(
     with progress_bar(show=progress) as bar:
         task = bar.add_task("batch-norm statistics", total=3 + len(parts))
 
-        def shown(some: Sequence[Tensor]) -> Iterator[Tensor]:
+        def shown(some: Sequence[Rows]) -> Iterator[Rows]:
             for part in some:
                 yield part
                 bar.advance(task)

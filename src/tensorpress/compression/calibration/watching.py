@@ -4,21 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from tensorpress.compression.calibration.samples import Rows, run
 from tensorpress.surgery import evaluating
 
 
 @torch.no_grad()
-def run_watched(
-    net: nn.Module, parts: Iterable[Tensor], handles: Sequence[RemovableHandle]
-) -> None:
+def run_watched(net: nn.Module, parts: Iterable[Rows], handles: Sequence[RemovableHandle]) -> None:
     """Run ``net`` in eval mode on each part, then remove the hooks, also after an error."""
     try:
         with evaluating(net):
             for part in parts:
-                net(part)
+                run(net, part)
     finally:
         for handle in handles:
             handle.remove()

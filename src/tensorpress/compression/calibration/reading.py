@@ -1,0 +1,103 @@
+"""Calibration data as they are given, brought into the form of a network's inputs."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from tensorpress.compression.calibration.images import FEWEST, CalibrationImages, read_images
+from tensorpress.compression.calibration.samples import Form, Outputs, Rows, Samples
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.surgery import ExampleInputs
+
+
+def read_rows(
+    given: CalibrationImages,
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    compared: Outputs | None = None,
+) -> Rows:
+    """The rows to calibrate ``net`` on, in the form of its example inputs.
+
+    Args:
+        given: of a network that takes one tensor, as for :func:`read_images`, also where it takes
+            it by name or as a list of images. Of others, what the example inputs are, with N rows
+            in each tensor, or batches of that.
+        compared: what of its answer is compared.
+
+    Raises:
+        TensorpressError: data of another form, or as :func:`read_images`; ``compared`` names no
+            module.
+    """
+    refuse_unknown(compared, net)
+    form = Form.of(example_inputs)
+    if form.is_plain:
+        images = read_images(given)
+        return images if compared is None else Samples((images,), form, compared)
+    whole = form.tensors_of(given)
+    if len(form.places) == 1:
+        images = read_images(whole[0] if whole else _named(given, form))
+        return Samples((images,), form, compared)
+    tensors = whole or _joined(given, form)
+    for tensor in tensors:
+        _check(tensor, len(tensors[0]))
+    return Samples(tuple(tensor.detach() for tensor in tensors), form, compared)
+
+
+def _named(given: CalibrationImages, form: Form) -> CalibrationImages:
+    """Batches of images, out of mappings by the name that the network has for them."""
+    if isinstance(given, Tensor) or not isinstance(given, Iterable):
+        return given
+    return ((form.tensors_of(batch) or (batch,))[0] for batch in given)
+
+
+def _joined(given: CalibrationImages, form: Form) -> tuple[Tensor, ...]:
+    wrong = TensorpressError(
+        f"calibration does not have the form of the example inputs, {len(form.places)} tensors: "
+        "give those with N rows in each, or batches of them."
+    )
+    if isinstance(given, Tensor) or not isinstance(given, Iterable):
+        raise wrong
+    found = [form.tensors_of(batch) for batch in given]
+    parts = [tensors for tensors in found if tensors is not None]
+    if not parts or len(parts) < len(found):
+        raise wrong
+    if len({tuple(tensor.shape[1:] for tensor in tensors) for tensors in parts}) > 1:
+        raise TensorpressError("calibration batches differ in the sizes of their tensors.")
+    return tuple(map(torch.cat, zip(*parts, strict=True)))
+
+
+def _check(tensor: Tensor, rows: int) -> None:
+    if tensor.dim() == 0 or len(tensor) != rows:
+        raise TensorpressError(
+            f"calibration has a tensor of shape {tuple(tensor.shape)} beside one of {rows} rows: "
+            "give as many rows in each."
+        )
+    if rows < FEWEST:
+        raise TensorpressError(
+            f"calibration takes at least {FEWEST} rows, and {rows} were given; a few hundred are "
+            "better."
+        )
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise TensorpressError("the calibration data hold NaN or inf.")
+
+
+def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
+    """
+    Raises:
+        TensorpressError: neither a function nor names of modules.
+    """
+    if compared is None or callable(compared):
+        return
+    names = dict(net.named_modules())
+    if isinstance(compared, str) or not all(isinstance(name, str) for name in compared):
+        raise TensorpressError(
+            f"outputs={shown(compared)}: give the names of modules as a tuple of strings, or a "
+            "function of the network's answer."
+        )
+    unknown = [name for name in compared if name not in names]
+    if unknown or not compared:
+        raise TensorpressError(
+            f"outputs={shown(tuple(compared))}: the network has no module "
+            f"'{unknown[0] if unknown else ''}'; it has {', '.join(list(names)[1:9])}, ..."
+        )

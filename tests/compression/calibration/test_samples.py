@@ -1,0 +1,185 @@
+"""Networks that take several tensors, names or lists of images, and what is compared of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from branched_net import IMAGE, images
+from torch import Tensor, nn
+
+import tensorpress as tp
+from tensorpress.compression.calibration import Samples, divergence, outputs, read_rows
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.wide = nn.Conv2d(16, 32, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(32)
+        self.deep = nn.Conv2d(32, 32, 3, padding=1)
+        self.head = nn.Linear(32, 5)
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.relu(self.deep(torch.relu(self.norm(self.wide(torch.relu(self.stem(x)))))))
+
+
+class Two(Body):
+    """Two images, and a flag that may be None."""
+
+    def forward(self, x: Tensor, other: Tensor, flag: Any) -> Tensor:
+        both = self.features(x) - self.features(other)
+        assert flag is None
+        return self.head(both.mean((2, 3)))
+
+
+class Named(Body):
+    """By keyword only, an integer beside the image, as Hugging Face's do."""
+
+    def forward(self, *, kinds: Tensor, pixel_values: Tensor) -> dict[str, Any]:
+        x = self.features(pixel_values).mean((2, 3)) * (1 + kinds[:, None])
+        return {"logits": self.head(x), "loss": None}
+
+
+class Detector(Body):
+    """A list of images in; out comes a list with as many boxes as there happen to be."""
+
+    def forward(self, given: list[Tensor]) -> list[dict[str, Tensor]]:
+        assert isinstance(given, list)
+        scores = self.head(self.features(torch.stack(given)).mean((2, 3)))
+        return [{"boxes": row[row > row.median()]} for row in scores]
+
+
+Y = images(64, seed=3)
+KINDS = torch.arange(64) % 2
+NETS: dict[str, tuple[nn.Module, Any, Any]] = {
+    "two tensors and None": (Two(), (IMAGE, IMAGE, None), (images(64), Y, None)),
+    "two in batches": (
+        Two(),
+        (IMAGE, IMAGE, None),
+        [(a, b, None) for a, b in zip(images(64).split(16), Y.split(16), strict=True)],
+    ),
+    "by name": (
+        Named(),
+        {"pixel_values": IMAGE, "kinds": KINDS[:1]},
+        {"kinds": KINDS, "pixel_values": Y, "labels": KINDS},
+    ),
+    "list of images": (Detector(), ([IMAGE[0]],), images(64)),
+    "lists in batches": (Detector(), ([IMAGE[0]],), [(list(x),) for x in images(64).split(32)]),
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_they_are_compressed_with_all_steps(kind: str) -> None:
+    net, example, calibration = NETS[kind]
+    net = net.eval()
+    asked = ("head",) if isinstance(net, Detector) else None
+    found = tp.compress(
+        net,
+        example,
+        budget=tp.Budget(macs=2),
+        methods=("ttpwt", "channel-svd"),
+        calibration=calibration,
+        outputs=asked,
+        recover=tp.Recovery(distil_epochs=2),
+    )
+    plain = tp.compress(net, example, method="ttpwt", budget=tp.Budget(macs=2))
+    rows = read_rows(calibration, net, example, asked)
+    wanted = outputs(net, [rows])
+    closer, farther = (divergence(outputs(r.model, [rows]), wanted) for r in (found, plain))
+    assert found.fcr >= 2
+    assert closer < farther
+    assert found.request["outputs"] == (["head"] if asked else None)
+
+
+def test_rows_are_what_the_network_takes() -> None:
+    net, example, calibration = NETS["by name"]
+    rows = read_rows(calibration, net, example)
+    assert isinstance(rows, Samples)
+    some = rows[torch.tensor([3, 1])]
+    assert len(some) == 2
+    assert isinstance(some.inputs, dict)
+    assert torch.equal(some.inputs["pixel_values"], Y[[3, 1]])
+    assert torch.equal(some.inputs["kinds"], KINDS[[3, 1]])
+
+
+def test_a_generator_of_batches_is_read_once() -> None:
+    def given() -> Iterator[Any]:
+        for x in images(48).split(16):
+            yield {"x": x, "label": torch.zeros(16)}
+
+    class ByName(Body):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.features(x).mean((2, 3)))
+
+    rows = read_rows(given(), ByName(), {"x": IMAGE})
+    assert isinstance(rows, Samples)
+    assert torch.equal(rows.tensors[0], images(48))
+
+
+def test_a_function_says_what_is_compared() -> None:
+    """What it leaves out counts for nothing: here the head that no convolution leads to."""
+
+    class Noisy(Body):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"out": self.head(self.features(x).mean((2, 3))), "noise": torch.rand(len(x), 2)}
+
+    net = Noisy().eval()
+    found = [
+        tp.explore(net, IMAGE, images(32), methods=("channel-svd",), ratios=(2,), outputs=chosen)
+        for chosen in (lambda answer: answer["out"], ("head",))
+    ]
+    losses = [[option.loss for option in one.layers[0].options] for one in found]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+@pytest.mark.parametrize(
+    ("outputs_", "said"),
+    [
+        (("heed",), "no module 'heed'"),
+        ("head", "tuple of strings"),
+        ((), "no module"),
+        (lambda answer: answer.nothing, "outputs= fails on what the network answers, a Tensor"),
+        (lambda answer: None, "NoneType"),  # noqa: ARG005
+    ],
+)
+def test_outputs_that_are_not_there(outputs_: Any, said: str) -> None:
+    net, _, calibration = NETS["two tensors and None"]
+    with pytest.raises(tp.TensorpressError, match=said):
+        tp.compress(
+            net, (IMAGE, IMAGE, None), budget=tp.Budget(macs=2), calibration=calibration,
+            outputs=outputs_,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"),
+    [
+        (images(64), "the form of the example inputs, 2 tensors"),
+        ([images(64)], "the form of the example inputs, 2 tensors"),
+        ((images(64), Y[:32], None), "32, 3, 8, 8.* beside one of 64 rows"),
+        ((images(8), Y[:8], None), "at least 16 rows, and 8"),
+        ((images(64), Y * float("nan"), None), "NaN or inf"),
+        (7, "the form of the example inputs"),
+        ([(Y, Y, None), (Y, Y[..., :4], None)], "differ in the sizes"),
+    ],
+)
+def test_data_of_another_form(calibration: Any, said: str) -> None:
+    net, example, _ = NETS["two tensors and None"]
+    with pytest.raises(tp.TensorpressError, match=said) as raised:
+        tp.compress(net, example, budget=tp.Budget(macs=2), calibration=calibration)
+    assert "\n" not in str(raised.value)
+
+
+def test_answers_whose_shapes_vary_need_outputs() -> None:
+    net, example, calibration = NETS["list of images"]
+    with pytest.raises(tp.TensorpressError, match="--outputs"):
+        tp.compress(net, example, budget=tp.Budget(macs=2), calibration=calibration)
+
+
+def test_outputs_without_images_are_refused() -> None:
+    net, example, _ = NETS["list of images"]
+    with pytest.raises(tp.TensorpressError, match="calibration="):
+        tp.compress(net, example, budget=tp.Budget(macs=2), outputs=("head",))

@@ -46,6 +46,16 @@ def test_a_choice_of_forms_by_hand() -> None:
     assert many - one == pytest.approx(12 * compared + searches)
 
 
+def test_patches_that_are_kept_count_as_what_they_are() -> None:
+    """Of 65,536 values a thousand are compared and twice as many fitted; no matrix is made."""
+    work = dataclasses.replace(WORK, patches=(65_536,))
+    found = stage_seconds(work, 1.0)
+    assert found["looking at what layers are fed"] == 512
+    compared, fits = 2e3 * 1024 * 65_536 / 1e9, 8 * 2048**2 * 65_536 / 1e9
+    assert found["measuring layers"] == pytest.approx(compared + 2 * 256 * 4)
+    assert found["reconstructing"] == pytest.approx(512 + 512 * 2 + fits)
+
+
 def test_seconds_are_in_proportion_to_those_of_a_pass() -> None:
     slow, fast = stage_seconds(WORK, 0.3), stage_seconds(WORK, 0.1)
     assert slow == pytest.approx({stage: 3 * seconds for stage, seconds in fast.items()})

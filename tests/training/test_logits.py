@@ -46,12 +46,12 @@ class Answering(nn.Module):
 @pytest.mark.parametrize("used", ["tensor", "dict"])
 @pytest.mark.parametrize("training", ["tuple", "named tuple", "dict"])
 def test_the_logits_are_found(tmp_path: Path, training: str, used: str) -> None:
-    found, plain = (
-        train(tmp_path / form, Network(form, lambda f=form: Answering(f, used)), tiny_data(),
-              Recipe(1), settings=QUIET)
-        for form in (training, "tensor")
-    )  # fmt: skip
-    assert found.summary["acc"] == plain.summary["acc"]
+    def trained(form: str) -> float:
+        network = Network(form, lambda: Answering(form, used))
+        run = train(tmp_path / form, network, tiny_data(), Recipe(1), settings=QUIET)
+        return float(run.summary["acc"])
+
+    assert trained(training) == trained("tensor")
 
 
 @pytest.mark.parametrize(

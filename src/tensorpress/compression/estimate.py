@@ -7,7 +7,7 @@ from torch import nn
 
 from tensorpress.compression.calibration import Recovery, Rows, outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
-from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, samples
+from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, WHOLE_UP_TO, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.progress import duration
@@ -77,24 +77,29 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     - batch-norm statistics: b N, and 3 passes of a batch
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
 
-    The constants are of convolutional networks on a processor. Methods that decompose by
-    iterations, such as CP, take longer than f, and choices that leave them out take less.
+    Of layers whose patches are kept, p is 0, n P stands for P^2 and n^2 P for P^3. The constants
+    are of convolutional networks on a processor. Methods that decompose by iterations, such as CP,
+    take longer than f, and choices that leave them out take less.
     """
     recovery, layers, fitted = work.recovery, len(work.patches), work.fitted_on
     each = TO_COMPARE if recovery.reconstruct else EACH
     looked, products = (
-        PRODUCTS * sum(samples(size, count) * size**2 for size in work.patches) / work.macs
+        PRODUCTS
+        * sum(samples(size, count) * size**2 for size in work.patches if size <= WHOLE_UP_TO)
+        / work.macs
         for count in (each, EACH)
     )
-    fits = FITTING * sum(size**3 for size in work.patches) / work.macs
+    fits = FITTING * sum(_power(size, 3, EACH) for size in work.patches) / work.macs
     made = work.networks + work.tries
     passes: dict[str, float] = {}
     if recovery.data_aware:
         passes["looking at what layers are fed"] = fitted + looked
     if work.measures:
         runs = 2 + MEASURED * layers / 2
-        searches = sum(min(SEARCHING * size**3, MOST_SEARCHED) for size in work.patches)
-        compared = work.forms * COMPARING * sum(size**2 for size in work.patches)
+        searches = sum(
+            min(SEARCHING * _power(size, 3, each), MOST_SEARCHED) for size in work.patches
+        )
+        compared = work.forms * COMPARING * sum(_power(size, 2, each) for size in work.patches)
         options = (compared + (work.forms > 1) * searches) / work.macs
         passes["measuring layers"] = options + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
@@ -109,6 +114,13 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
         passes_each = recovery.distil_epochs * training_passes(taught=True)
         passes["distilling"] = work.networks * passes_each * used
     return {stage: count * image_seconds for stage, count in passes.items()}
+
+
+def _power(size: int, exponent: int, each: int) -> int:
+    """``P^exponent`` for moments that are a matrix; of patches (n, P) that are kept, as told."""
+    worked = size if size <= WHOLE_UP_TO else samples(size, each)
+    power: int = worked ** (exponent - 1) * size
+    return power
 
 
 def training_passes(*, taught: bool) -> float:

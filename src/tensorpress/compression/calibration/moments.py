@@ -47,18 +47,17 @@ def samplers(
     """A sampler for each layer that takes enough patches for its kernel, see :func:`samples`."""
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
-        unknowns = patch_size(layer)
-        wanted = min(samples(unknowns, each), AT_ONCE // unknowns)
-        if unknowns > WHOLE_UP_TO:
-            most = KEPT // (unknowns * groups_of(layer))
-            wanted = max(most * each // EACH, FEWEST)
+        wanted = samples(patch_size(layer), each, groups=groups_of(layer))
         chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
     return chosen
 
 
-def samples(unknowns: int, each: int = EACH) -> int:
+def samples(unknowns: int, each: int = EACH, *, groups: int = 1) -> int:
     """How many patches of so many values are taken of a layer."""
-    return min(max(each * unknowns, SAMPLES[0]), SAMPLES[1])
+    if unknowns > WHOLE_UP_TO:
+        most = KEPT // (unknowns * groups)
+        return max(most * each // EACH, FEWEST)
+    return min(max(each * unknowns, SAMPLES[0]), SAMPLES[1], AT_ONCE // unknowns)
 
 
 @torch.no_grad()

@@ -135,3 +135,13 @@ def test_the_least_rank_for_an_error() -> None:
     assert problem.at_rank(rank).objective < 0.16
     assert problem.at_rank(rank - 1).objective >= 0.16 * 0.9
     assert problem.least_rank(0.0) == problem.bound
+
+
+def test_terms_that_are_alike_under_patches_of_few_digits() -> None:
+    """What M^T S M has beside its first direction is rounding, below 0 as above."""
+    tensor, seen = drawn(32, 40, 12), patches(1280).float()
+    problem = DataAwareTerms(tensor, SampledMoments(seen))
+    alike = [drawn(size, 1) + 1e-3 * drawn(size, 800) for size in (32, 40)]
+    one = problem._terms([factor[:, :1] for factor in alike], exact=True).objective
+    many = problem._terms(alike, exact=True).objective
+    assert many <= one < 1

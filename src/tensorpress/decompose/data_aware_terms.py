@@ -21,6 +21,9 @@ DAMPING = 1e-6
 """Share of the mean diagonal of ``M^T S M`` that is added to it: terms cannot grow against each
 other."""
 
+MORE = (1.0, 1e1, 1e2, 1e3, 1e4)
+"""Times the damping, one after the other, where that does not suffice."""
+
 STEPS = (20, 150)
 """Of L-BFGS: to compare ranks, and for the one that is taken."""
 
@@ -149,22 +152,25 @@ class DataAwareTerms:
         order = weights.argsort(descending=True)
         return [*(factor[:, order] for factor in found), parts[order].T]
 
-    def _outer(self, columns: Tensor, *, exact: bool) -> tuple[Tensor, Tensor]:
-        """B, and ``S M``, for M; of a large S by products in float32 unless ``exact``.
+    def _outer(self, columns: Tensor, *, exact: bool) -> tuple[Tensor, Tensor, float]:
+        """B, ``S M`` and the damping, for M; of a large S by products in float32 unless ``exact``.
 
-        ``S M`` is in the dtype that it was worked out in.
+        ``S M`` is in the dtype that it was worked out in. There is more damping where the terms are
+        too alike for the digits of the work, as where they are more than the patches that S is of.
         """
         exact = exact or not self.metric.in_single
         image = self.metric.times(columns if exact else columns.float())
         normal = columns.T @ image.to(columns.dtype)
-        normal.diagonal().add_(_damping(columns, image))
-        factor, failed = torch.linalg.cholesky_ex(normal)
-        if int(failed) and not exact:  # terms too alike for float32
-            return self._outer(columns, exact=True)
-        if int(failed):
-            factor = torch.linalg.cholesky(normal)
-        aim = image.T @ self._targets(image.dtype)[0]
-        return torch.cholesky_solve(aim.to(columns.dtype), factor), image
+        aim = (image.T @ self._targets(image.dtype)[0]).to(columns.dtype)
+        least = DAMPING * float(normal.diagonal().mean()) + 1e-300
+        for damping in (times * least for times in MORE):
+            damped = normal + damping * torch.eye(len(normal)).to(normal)
+            factor, failed = torch.linalg.cholesky_ex(damped)
+            if not int(failed):
+                return torch.cholesky_solve(aim, factor), image, damping
+            if not exact:
+                return self._outer(columns, exact=True)
+        raise torch.linalg.LinAlgError("M^T S M is not positive, or not finite.")
 
     def _targets(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """W and ``S W`` in one of the dtypes of the work."""
@@ -197,7 +203,7 @@ class DataAwareTerms:
             with torch.enable_grad():
                 columns = khatri_rao([factor / factor.norm(dim=0) for factor in free])
             with torch.no_grad():
-                outer, image = self._outer(columns, exact=False)
+                outer, image, _ = self._outer(columns, exact=False)
                 target, weighted = self._targets(image.dtype)
                 back = outer.T.to(image.dtype)
                 lost = 1.0 - (image * (target @ back)).sum(dtype=columns.dtype) / self.scale
@@ -212,21 +218,16 @@ class DataAwareTerms:
 
     def _terms(self, factors: list[Tensor], *, exact: bool) -> Terms:
         columns = khatri_rao(factors)
-        outer, image = self._outer(columns, exact=exact)
+        outer, image, damping = self._outer(columns, exact=exact)
         # What B solves, put into the square: M^T S W less the damping stands for M^T S M.
         answers = self._targets(image.dtype)[0] @ outer.T.to(image.dtype)
         cross, damped = (image * answers).sum(dtype=columns.dtype), outer.square().sum()
-        lost = self.scale - float(cross + _damping(columns, image) * damped)
+        lost = self.scale - float(cross + damping * damped)
         if exact or not self.metric.in_single or lost < CANCELS * self.scale:
             lost = self.metric.square(self.target - columns @ outer)
         objective = max(lost / self.scale, 0.0)
         whole = float(self.target.norm())
         return Terms((*factors, outer.T), objective, float(outer.norm()) / whole if whole else 0.0)
-
-
-def _damping(columns: Tensor, image: Tensor) -> float:
-    """What is added to the diagonal of ``M^T S M``, for M and ``S M``."""
-    return DAMPING * float((columns * image).sum()) / columns.shape[1] + 1e-300
 
 
 def _filled(factors: list[Tensor], rank: int) -> list[Tensor]:

@@ -14,6 +14,7 @@ from tensorpress.artifacts.narrow import narrowed, take_over
 from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.layers import (
     METHODS,
     Layer,
@@ -45,7 +46,7 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
             ``into`` without weights (lazy, meta) or with hooks on a layer to be replaced. ``into``
             is then as it was.
     """
-    path = Path(path)
+    path = as_path(path)
     manifest = read_manifest(path)
     known = METHODS | _own(methods)
     refuse_unready(into)

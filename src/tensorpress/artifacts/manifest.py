@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 
 from tensorpress.artifacts.layouts import layout_from_json, layout_to_json
 from tensorpress.artifacts.recorded_account import check_account
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.layers.layout import Layout
 from tensorpress.layers.widths import ATTRIBUTES
 
@@ -87,7 +88,7 @@ def read_manifest(path: Path | str) -> Manifest:
     Raises:
         TensorpressError: no such file, not a tensorpress file, damaged, or of a later version.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise TensorpressError(f"{path} is a folder: give the file in it, {path / 'model.tp'}.")
     if not path.is_file():
@@ -138,7 +139,9 @@ def _parse(text: str, path: Path) -> Manifest:
         RecursionError,
         OverflowError,
     ) as error:
-        raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
+        raise TensorpressError(
+            f"the manifest of {path} is damaged ({shown(error, 200)})."
+        ) from error
 
 
 def _entry(content: Any) -> LayerEntry:
@@ -149,7 +152,7 @@ def _entry(content: Any) -> LayerEntry:
 def _text(value: Any) -> str:
     """A name: what a message can show on one line."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_NAME:
-        raise ValueError(f"name {value!r:.60}")
+        raise ValueError(f"name {shown(value)}")
     return value
 
 
@@ -159,11 +162,11 @@ def _rank(value: Any) -> int:
 
 def _width(attribute: str, value: Any) -> int:
     if attribute not in ATTRIBUTES:
-        raise ValueError(f"width {attribute!r}"[:200])
+        raise ValueError(f"width {shown(attribute)}")
     return _whole(attribute, value)
 
 
 def _whole(what: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{what} {value!r}")
+        raise ValueError(f"{what} {shown(value)}")
     return value

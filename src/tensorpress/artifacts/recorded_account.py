@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tensorpress.errors import shown
 from tensorpress.surgery import ratios
 
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
@@ -60,4 +61,4 @@ def _is_count(value: Any) -> bool:
 
 def _require(holds: bool, key: str, value: Any) -> None:
     if not holds:
-        raise ValueError(f"account: {key} {value!r}"[:200])
+        raise ValueError(f"account: {key} {shown(value)}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tensorpress import artifacts
 from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.data import Dataset, load_data, load_unlabelled
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks import NETWORKS, build
 from tensorpress.training import Network
 
@@ -170,7 +170,9 @@ def read_source(path: Path) -> dict[str, Any]:
             if key == "input_shape" and sensible:
                 sensible = min(value, default=0) > 0
         if not sensible:
-            raise TensorpressError(f"the manifest of {path} is damaged: its {key} is {value!r}.")
+            raise TensorpressError(
+                f"the manifest of {path} is damaged: its {key} is {shown(value)}."
+            )
     return source
 
 

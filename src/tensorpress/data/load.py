@@ -59,7 +59,7 @@ def _load(source: str, download: bool) -> Dataset:
         )
     if not folder.is_dir():
         raise TensorpressError(
-            f"there is no folder {source!r}, and no data of that name: "
+            f"there is no folder '{source}', and no data of that name: "
             "give digits, cifar10, cifar100 or a folder"
         )
     files = find_cifar(folder)

@@ -5,6 +5,25 @@ from pathlib import Path
 
 import platformdirs
 
+from tensorpress.errors import TensorpressError, shown
+
+LONGEST_NAME = 255
+"""Bytes of a file's or folder's name, on all common systems."""
+
+
+def as_path(value: object) -> Path:
+    """What a user gave as the path of a file.
+
+    Raises:
+        TensorpressError: it is no text and no path, or no file could have such a name.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TensorpressError(f"{shown(value)} is no path: give one as a text or a pathlib.Path.")
+    path = Path(value)
+    if "\0" in str(path) or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise TensorpressError(f"{shown(str(path))} is no name of a file: choose another one.")
+    return path
+
 
 def cache_folder(variable: str, *names: str) -> Path:
     """The folder in an environment variable, else that of these names in the user's cache.

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks.own_network import own_network
 from tensorpress.networks.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from tensorpress.networks.tt_conv import TT_CONV
@@ -49,12 +49,12 @@ def build(name: str, num_classes: int | None = None, in_channels: int | None = N
     given = {key: count for key, count in counts.items() if count is not None}
     for key, count in given.items():
         if count < 1:
-            raise TensorpressError(f"{key} must be at least 1, got {count}")
+            raise TensorpressError(f"{key} must be at least 1, got {shown(count)}")
     if name in NETWORKS:
         return NETWORKS[name](**given)
     if ":" in name:
         return own_network(name, given)
     raise TensorpressError(
-        f"no network called {name!r}: give one of {', '.join(NETWORKS)}, "
+        f"no network called '{name}': give one of {', '.join(NETWORKS)}, "
         "or your own as package.module:function"
     )

@@ -10,7 +10,7 @@ from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.deploy import interleaved_seconds
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.report.account import AccountRecord, count_account
 from tensorpress.report.material import Material
 from tensorpress.report.spectra import LayerSpectra, read_spectra
@@ -145,10 +145,9 @@ def _time(
     try:
         seconds = interleaved_seconds(nets, _inputs(batch, shape), rounds=ROUNDS)
     except (RuntimeError, MemoryError) as error:
-        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise TensorpressError(
-            f"the network runs on one input, but not on a batch of {batch} ({first}): give a "
-            "smaller --batch."
+            f"the network runs on one input, but not on a batch of {batch} ({first_line(error)}): "
+            "give a smaller --batch."
         ) from error
     return Timing(seconds[0], seconds[1] if len(seconds) > 1 else None, batch, machine)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import MOST_ITEMS, TensorpressError, first_line, shown
 
 ExampleInputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """A tensor, positional arguments as a tuple or list, or keyword arguments as a mapping."""
@@ -46,10 +47,9 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
             raise
         # A network's forward may raise anything: KeyError, AssertionError, an error of its own.
         except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise TensorpressError(
                 f"the network does not run on the example inputs ({describe(example_inputs)}): "
-                f"{first}"
+                f"{first_line(error)}"
             ) from error
 
 
@@ -84,11 +84,17 @@ def refuse_unready(net: nn.Module) -> None:
 
 
 def describe(value: Any) -> str:
-    """Shapes and dtypes of example inputs, for messages."""
+    """Shapes and dtypes of example inputs, for messages; of many inputs the first ones."""
+    if isinstance(value, Mapping):
+        texts = [f"{key}: {_described(item)}" for key, item in islice(value.items(), MOST_ITEMS)]
+    elif isinstance(value, (tuple, list)):
+        texts = [_described(item) for item in value[:MOST_ITEMS]]
+    else:
+        return _described(value)
+    return ", ".join(texts + ["..."] * (len(value) > MOST_ITEMS))
+
+
+def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
-    if isinstance(value, (tuple, list)):
-        return ", ".join(describe(item) for item in value)
-    return repr(value)
+    return shown(value)

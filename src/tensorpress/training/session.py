@@ -13,7 +13,7 @@ import torch
 from tensorpress.charts import can_plot
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.deploy.runtimes.processor import machine
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.training.curves import plot_curves
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
@@ -52,7 +52,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
+            raise TensorpressError(
+                f"the seed is {shown(self.seed)}; it must be from 0 to 2^63 - 1."
+            )
 
     def as_config(self) -> dict[str, Any]:
         """What of it sets a run apart; how fast it computes, where, and the command do not."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.surgery import evaluating
 
 Answer = tuple[Tensor, ...]
@@ -50,10 +50,9 @@ def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Answer:
             try:
                 given = net(part)
             except Exception as error:  # a forward may raise anything
-                first = (str(error).strip() or repr(error)).splitlines()[0]
                 raise TensorpressError(
                     f"the network does not run on calibration images of shape "
-                    f"{tuple(part.shape[1:])}: {first}"
+                    f"{tuple(part.shape[1:])}: {first_line(error)}"
                 ) from error
             answers.append(heads(given, len(part)))
     if len({tuple(tensor.shape[1:] for tensor in answer) for answer in answers}) > 1:

@@ -69,10 +69,12 @@ def export(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
+    traced = feed.resized(2) if feed.batch == 1 else feed
+    run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         with quiet():
-            program = trace(net, feed.resized(2) if feed.batch == 1 else feed)
+            program = trace(net, traced)
         bar.update(step, advance=1, description=f"{kind.name} export: writing")
         with quiet():
             run = _write(program, place, kind)

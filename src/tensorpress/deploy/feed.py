@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery import ExampleInputs, takes_one_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,13 @@ class Feed:
             for t in self.tensors
         )
         return replace(self, tensors=tuple(tensors))
+
+
+def timed_feed(net: nn.Module, inputs: ExampleInputs) -> Feed:
+    """The inputs that a network is timed on, their batch free unless it takes one alone."""
+    feed = read_feed(inputs, dynamic_batch=True)
+    fixed = feed.batch == 1 and takes_one_only(net, feed.examples)
+    return replace(feed, batched=(False,) * len(feed.batched)) if fixed else feed
 
 
 def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "example_inputs") -> Feed:

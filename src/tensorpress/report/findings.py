@@ -14,7 +14,7 @@ from tensorpress.errors import TensorpressError, first_line
 from tensorpress.report.account import AccountRecord, count_account
 from tensorpress.report.material import Material
 from tensorpress.report.spectra import LayerSpectra, read_spectra
-from tensorpress.surgery import count
+from tensorpress.surgery import count, run_examples
 from tensorpress.training import Network
 
 Costs = tuple[tuple[int, int] | None, tuple[int, int] | None]
@@ -140,8 +140,9 @@ def _time(
     dense: nn.Module, small: nn.Module | None, shape: tuple[int, ...], batch: int, machine: str
 ) -> Timing:
     nets = [dense] if small is None else [dense, small]
-    for net in nets:
-        count(net, _inputs(1, shape))  # a network that does not run is refused in words
+    for net in nets:  # a network that does not run is refused in words
+        count(net, _inputs(1, shape))
+        run_examples(net, _inputs(min(batch, 2), shape))
     try:
         seconds = interleaved_seconds(nets, _inputs(batch, shape), rounds=ROUNDS)
     except (RuntimeError, MemoryError) as error:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.errors import TensorpressError, first_line
-from tensorpress.surgery import evaluating
+from tensorpress.errors import TensorpressError
+from tensorpress.surgery import evaluating, not_running
 
 Answer = tuple[Tensor, ...]
 """Tensors (N, ...) for N images, in a fixed order."""
@@ -50,10 +50,7 @@ def outputs(net: nn.Module, parts: Iterable[Tensor]) -> Answer:
             try:
                 given = net(part)
             except Exception as error:  # a forward may raise anything
-                raise TensorpressError(
-                    f"the network does not run on calibration images of shape "
-                    f"{tuple(part.shape[1:])}: {first_line(error)}"
-                ) from error
+                raise not_running(net, part, "calibration images", error) from error
             answers.append(heads(given, len(part)))
     if len({tuple(tensor.shape[1:] for tensor in answer) for answer in answers}) > 1:
         raise TensorpressError(

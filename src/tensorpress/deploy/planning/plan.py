@@ -19,7 +19,7 @@ from tensorpress.deploy.execution import (
     trace_modules,
     write_out_codebooks,
 )
-from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.feed import Feed, timed_feed
 from tensorpress.deploy.planning.cache import (
     PlanCache,
     default_folder,
@@ -162,8 +162,8 @@ def plan(
     """
     setting = read_setting(threads, precision)
     kind, version = usable(runtime, precision)
-    feed = read_feed(example_inputs, dynamic_batch=True)
     net = write_out_codebooks(copy_for_export(model))
+    feed = timed_feed(net, example_inputs)
     _refuse_other_precision(net)
     with torch_threads(setting.threads):
         run_examples(net, feed.examples)
@@ -172,7 +172,7 @@ def plan(
         "version": version,
         "threads": setting.threads,
         "precision": setting.precision,
-        "batch": feed.batch,
+        "batch": feed.batch or 1,
         "processor": kind.processor(),
     }
     kept = _open_cache(cache)

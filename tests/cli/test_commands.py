@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": ("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
     "train": ("--net", "--data", "--epochs", "--output"),
-    "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
+    "finetune": (
+        "--compressed",
+        "--data",
+        "--teacher",
+        "--ema",
+        "--allow-extra",
+        "--epochs",
+        "--output",
+    ),
     "run": (
         *("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
         *("--calibration-images", "--no-recover", "--vbmf", "--round-to", "--budget-speedup"),
@@ -293,12 +302,32 @@ def test_averages_and_extra_weights_are_asked_for(
     net = tp.load_weights(tp.networks.resnet20(), weights)
     state = net.state_dict()
     kept = {"state_dict": {**state, "aux.w": torch.ones(2)}, "ema": state}
-    torch.save(kept, tmp_path / "both.pth")
+    torch.save(kept, tmp_path / "both files.pth")
     plain = tensorpress("evaluate", "--net", "resnet20", "--weights", weights, "--data", cifar)
-    asked = ["evaluate", "--net", "resnet20", "--weights", tmp_path / "both.pth", "--data", cifar]
+    asked = [
+        "evaluate",
+        "--net",
+        "resnet20",
+        "--weights",
+        tmp_path / "both files.pth",
+        "--data",
+        cifar,
+    ]
     for option in ("--ema", "--allow-extra"):
         assert tensorpress(*asked, option).out == plain.out
     assert "1 unexpected (aux.w); allow_extra=True (--allow-extra)" in tensorpress(*asked).err
+    compressing = ("compress", *asked[1:5], "--energy", "0.5", "--ema", "--allow-extra")
+    next_line = tensorpress(*compressing, "-o", "MY OUT").out.splitlines()[-1]
+    words = shlex.split(next_line)
+    assert words[:3] == ["Next:", "tensorpress", "finetune"]
+    teacher = words.index("--teacher")
+    assert words[teacher + 1 : teacher + 4] == [str(asked[4]), "--ema", "--allow-extra"]
+    assert words[words.index("--compressed") + 1] == "MY OUT/model.tp"
+    unread = tensorpress("finetune", *words[3:5], "--data", cifar, "--ema", "-o", "RUN")
+    assert (unread.code, unread.err) == (
+        2,
+        "error: --ema says how --teacher is read: give that too.\n",
+    )
     alone = tensorpress("evaluate", "--net", "resnet20", "--ema", "--data", cifar)
     assert alone.code == 2
     assert "--weights is missing" in alone.err

@@ -1,6 +1,7 @@
 """``tensorpress compress``."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from tensorpress.cli.inputs import (
     read_network,
     required_net,
 )
+from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
 from tensorpress.compression import Request
 from tensorpress.compression.checks import starts_at_random
@@ -114,11 +116,10 @@ def compress(
             typer.echo(f"drop: of the {score}")
         facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
         if output is not None:
-            _write(output, result, inputs, facts, stored)
+            source = inputs.source(trained)
+            _write(output, result, source, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(
-        _next(inputs, output, images.data, trained.weights, _hints(treated, unlabelled is not None))
-    )
+    typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
 
 
 def _calibration(
@@ -156,12 +157,12 @@ def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> di
 def _write(
     output: Path,
     result: Account,
-    inputs: Inputs,
+    source: dict[str, Any],
     facts: dict[str, Any],
     stored: torch.dtype | None,
 ) -> None:
     account = {**result.to_dict(), **facts}
-    artifacts.save(result, output / "model.tp", dtype=stored, source=inputs.source())
+    artifacts.save(result, output / "model.tp", dtype=stored, source=source)
     write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
     write_whole(output / "account.txt", f"{result}\n")
 
@@ -179,14 +180,14 @@ def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[s
 
 
 def _next(
-    inputs: Inputs, output: Path | None, data: str | None, weights: Path | None, hints: list[str]
+    inputs: Inputs, output: Path | None, data: str | None, trained: Trained, hints: list[str]
 ) -> str:
     if output is None:
         return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
-    own = "" if inputs.net in NETWORKS else f"--net {inputs.net} "
-    teacher = "" if weights is None else f"--teacher {weights} "
-    command = (
-        f"tensorpress finetune {own}--compressed {output / 'model.tp'} --data {data or 'DIR'} "
-        f"{teacher}--epochs 10 -o RUN"
-    )
+    words = ["tensorpress", "finetune"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(output / "model.tp"), "--data", data or "DIR"]
+    if trained.weights is not None:
+        words += ["--teacher", str(trained.weights), *trained.how_read()]
+    command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])
     return "\n".join(["", *hints, f"Next: {command}"])

@@ -70,9 +70,12 @@ class Inputs:
             allow_extra=trained.allow_extra,
         )
 
-    def source(self) -> dict[str, Any]:
-        """What a saved file remembers of the network."""
+    def source(self, trained: Trained | None = None) -> dict[str, Any]:
+        """What a saved file remembers of the network, and of how its weights were read."""
         source: dict[str, Any] = {"network": self.net, "input_shape": list(self.shape)}
+        if trained is not None:
+            source |= {"ema": True} if trained.ema else {}
+            source |= {"allow_extra": True} if trained.allow_extra else {}
         if self.classes is not None:
             source["num_classes"] = self.classes
         if self.mean is not None and self.std is not None:
@@ -165,6 +168,8 @@ def read_source(path: Path) -> dict[str, Any]:
             sensible = isinstance(value, str)
         elif key == "num_classes":
             sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
+        elif key in ("ema", "allow_extra"):
+            sensible = isinstance(value, bool)
         elif key in kinds:
             sensible = isinstance(value, list) and all(type(v) in kinds[key] for v in value)
             if key == "input_shape" and sensible:
@@ -245,11 +250,10 @@ def _listed(values: Sequence[float] | None) -> str | None:
     return ",".join(map(str, values)) if values else None
 
 
-def refuse_without_weights(trained: Trained) -> None:
-    """Raise where it is said how weights are read, and none are given."""
-    if trained.weights is None and (trained.ema or trained.allow_extra):
-        given = "--ema" if trained.ema else "--allow-extra"
-        raise TensorpressError(f"{given} says how --weights are read: give them too.")
+def refuse_without_weights(trained: Trained, option: str = "--weights") -> None:
+    """Raise where it is said how the weights of ``option`` are read, and none are given."""
+    if trained.weights is None and trained.how_read():
+        raise TensorpressError(f"{trained.how_read()[0]} says how {option} is read: give that too.")
 
 
 def _refuse_compressed(weights: Path) -> None:

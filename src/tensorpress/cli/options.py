@@ -137,6 +137,10 @@ class Trained:
     ema: Ema = False
     allow_extra: AllowExtra = False
 
+    def how_read(self) -> list[str]:
+        """The options that say how the file is read."""
+        return ["--ema"] * self.ema + ["--allow-extra"] * self.allow_extra
+
 
 @dataclass(frozen=True)
 class DataOptions:

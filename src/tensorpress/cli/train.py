@@ -10,9 +10,14 @@ from tensorpress import training
 from tensorpress.cli import options, request_options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
 from tensorpress.cli.output import required_folder
-from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
+from tensorpress.cli.training_options import (
+    LoopOptions,
+    RecipeOptions,
+    TeacherOptions,
+    TeachingOptions,
+)
 from tensorpress.compression.calibration import FEWEST, read_recovery
 from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.compression.request import Calibration
@@ -64,14 +69,7 @@ def finetune(
         ),
     ] = None,
     net: options.Net = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            "--teacher",
-            help="Weights of the dense network, to learn from it and be compared with it.",
-            rich_help_panel=options.TRAINING,
-        ),
-    ] = None,
+    dense: TeacherOptions,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
@@ -88,7 +86,9 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
-    distillation = teaching.read(taught=teacher is not None)
+    teacher = dense.trained()
+    refuse_without_weights(teacher, "--teacher")
+    distillation = teaching.read(taught=teacher.weights is not None)
     inputs = read_compressed_inputs(compressed, net=net, **images.required())
     assert inputs.data is not None
     outcome = training.finetune(
@@ -97,7 +97,7 @@ def finetune(
         compressed,
         inputs.data,
         recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
-        teacher=inputs.as_network(options.Trained(teacher)) if teacher else None,
+        teacher=inputs.as_network(teacher) if teacher.weights else None,
         distillation=distillation,
         settings=loop.settings(command_line()),
     )

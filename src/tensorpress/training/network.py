@@ -46,10 +46,11 @@ class Network:
         return load_weights(net, self.weights, ema=self.ema, allow_extra=self.allow_extra)
 
     def fingerprint(self) -> dict[str, str | bool | None]:
-        """Name and digest of the weight file, for the configuration of a run."""
+        """Name, digest of the weight file and how it is read, for the configuration of a run."""
         digest = None if self.weights is None else file_digest(self.weights)
-        averaged = {"ema": True} if self.ema else {}
-        return {"name": self.name, "weights_sha256": digest, **averaged}
+        read = {"ema": self.ema, "allow_extra": self.allow_extra}
+        asked = {name: True for name, is_asked in read.items() if is_asked}
+        return {"name": self.name, "weights_sha256": digest, **asked}
 
 
 def file_digest(path: Path) -> str:

@@ -284,6 +284,22 @@ def test_two_commands_do_not_write_to_one_folder(tensorpress: Command, tmp_path:
     assert [path.name for path in (tmp_path / "OUT").iterdir()] == [".lock"]
 
 
+def test_the_result_of_another_network_is_not_written_over(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    def asked(net: str) -> list[str]:
+        return ["compress", "--net", net, "--input-shape", "3,12,12", "--energy", "0.5"]
+
+    assert tensorpress(*asked("my_nets.own:make"), "-o", "OUT").code == 0
+    written = (tmp_path / "OUT" / "model.tp").read_bytes()
+    (tmp_path / "my_nets" / "others.py").write_text("from my_nets.own import make")
+    refused = tensorpress(*asked("my_nets.others:make"), "-o", "OUT")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "OUT holds what 'my_nets.own:make' was compressed to" in refused.err
+    assert (tmp_path / "OUT" / "model.tp").read_bytes() == written
+    assert tensorpress(*asked("my_nets.own:make"), "-o", "OUT").code == 0
+
+
 def test_half_precision_on_request(tensorpress: Command, tmp_path: Path) -> None:
     arguments = ["--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
     assert tensorpress("compress", *arguments, "-o", "WHOLE").code == 0

@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,19 @@ def test_most_blocks_are_run() -> None:
     assert any(block.kind == "python" for block in blocks_of(ROOT / "README.md"))
     assert sum(block.kind == "python" for block in blocks) >= 10
     assert sum(not block.note.startswith(ONLY_PARSED) for block in console) >= 5
+
+
+def test_no_two_pages_write_to_the_same_folder() -> None:
+    """A reader may follow all of them in one folder."""
+    writers: dict[str, set[str]] = {}
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.kind == "console" and not block.note.startswith(ONLY_PARSED):
+                for words in command_lines(block.text):
+                    for place in (after for o, after in pairwise(words) if o == "-o"):
+                        writers.setdefault(place, set()).add(page.name)
+    assert writers
+    assert {place: pages for place, pages in writers.items() if len(pages) > 1} == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

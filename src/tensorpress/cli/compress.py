@@ -28,7 +28,7 @@ from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.data import unlabelled_of
 from tensorpress.errors import TensorpressError
-from tensorpress.files import write_whole
+from tensorpress.files import as_path, printable, write_whole
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -102,6 +102,7 @@ def compress(
             input_shape=input_shape,
             calibrate=calibrate,
         )
+        _refuse_another(output, inputs.net)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         result = compression.compress(
             network,
@@ -122,6 +123,26 @@ def compress(
     typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
 
 
+def _refuse_another(output: Path | None, net: str) -> None:
+    """Raise where the folder holds what another network was compressed to.
+
+    Raises:
+        TensorpressError: it names both networks.
+    """
+    held = None if output is None else output / "model.tp"
+    if held is None or not held.exists():
+        return
+    try:
+        named = artifacts.read_manifest(held).source.get("network")
+    except TensorpressError:
+        return  # what cannot be read is no loss
+    if isinstance(named, str) and named != net:
+        raise TensorpressError(
+            f"-o {output} holds what '{printable(named)}' was compressed to, and this is '{net}': "
+            "give another folder, or delete that one."
+        )
+
+
 def _calibration(
     asked: Request, inputs: Inputs, calibrate: str | None, most: int, data: str | None
 ) -> tuple[Tensor | None, AccuracyApart | None]:
@@ -135,7 +156,7 @@ def _calibration(
     assert inputs.data is not None
     assert data is not None
     score = AccuracyApart.of(inputs.data, MOST_TO_JUDGE)
-    if calibrate is None or Path(calibrate).resolve() == Path(data).resolve():
+    if calibrate is None or as_path(calibrate).resolve() == as_path(data).resolve():
         return unlabelled_of(score.data, most=most), score
     return read_calibration(calibrate, most, inputs), score
 

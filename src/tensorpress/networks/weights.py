@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tensorpress.errors import TensorpressError, first_line, shown
-from tensorpress.files import as_path
+from tensorpress.files import as_path, composed
 from tensorpress.networks.weight_file import StoredArray, read_weight_file
 from tensorpress.progress import announce
 
@@ -198,7 +198,7 @@ def _all_start(names: Sequence[str], prefix: str) -> bool:
 
 
 def _plain(name: str, prefix: str) -> str:
-    return name.replace("_orig_mod.", "").removeprefix(prefix)
+    return composed(name.replace("_orig_mod.", "").removeprefix(prefix))
 
 
 def _name_in(own: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tensorpress.errors import TensorpressError
+from tensorpress.files import as_path
 from tensorpress.networks import load_weights
 
 
@@ -60,7 +61,7 @@ def file_digest(path: Path) -> str:
         TensorpressError: there is no such file.
     """
     try:
-        with open(path, "rb") as file:
+        with open(as_path(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TensorpressError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -14,6 +14,7 @@ from tensorpress.charts import can_plot
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.training.curves import plot_curves
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
@@ -131,7 +132,7 @@ def carry_out(
         "processes": place.world,
         **settings.as_config(),
     }
-    path = Path(folder)
+    path = as_path(folder)
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:

@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 import shlex
@@ -158,6 +159,7 @@ def test_network_of_ones_own(tensorpress: Command, cifar: Path, tmp_path: Path) 
     assert f"{16 * 16 * 9 * 25:,} -> " in answer.out
     assert "tensorpress finetune --net my_nets.own:make --compressed OUT/model.tp" in answer.out
     assert tp.artifacts.read_manifest(tmp_path / "OUT" / "model.tp").source == {
+        "as_made": True,
         "network": "my_nets.own:make",
         "input_shape": [3, 16, 16],
     }
@@ -282,6 +284,63 @@ def test_two_commands_do_not_write_to_one_folder(tensorpress: Command, tmp_path:
     assert refused.code == 2
     assert "OUT is in use by a live process" in refused.err
     assert [path.name for path in (tmp_path / "OUT").iterdir()] == [".lock"]
+
+
+def test_a_network_as_it_is_made_is_said_loudly(tensorpress: Command, tmp_path: Path) -> None:
+    asked = ["compress", "--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
+    told = "NO WEIGHTS were given (--weights): my_nets.own:make"
+    assert told in tensorpress(*asked).out
+    own = importlib.import_module("my_nets.own")
+    torch.save(own.make().state_dict(), tmp_path / "w.pth")
+    assert told not in tensorpress(*asked, "--weights", tmp_path / "w.pth").out
+
+
+LIBRARY = """
+import types
+from torch import nn
+import torch
+
+models = types.SimpleNamespace(is_model_pretrained=lambda name: True)
+list_models = lambda: ["net"]
+is_model = lambda name: name == "net"
+get_pretrained_cfg = lambda name: types.SimpleNamespace(
+    input_size=(3, 14, 14), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), num_classes=10
+)
+
+def create_model(name, pretrained=False, num_classes=10, in_chans=3):
+    torch.manual_seed(int(pretrained))
+    return nn.Sequential(
+        nn.Conv2d(in_chans, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )
+"""
+
+
+def test_a_network_of_a_library_brings_weights_size_and_normalisation(
+    tensorpress: Command, tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    answer = tensorpress("compress", "--net", "timm:net", "--energy", "0.5", "-o", "OUT")
+    assert (answer.code, answer.err) == (0, "")
+    library = importlib.import_module("timm")
+    net = library.create_model("net", pretrained=True).eval()
+    result = tp.compress(net, torch.zeros(1, 3, 14, 14), rank=tp.Energy(0.5))
+    assert answer.out.startswith(f"{result}\n")
+    source = tp.artifacts.read_manifest(tmp_path / "OUT" / "model.tp").source
+    assert (source["input_shape"], source["mean"]) == ([3, 14, 14], [0.1, 0.2, 0.3])
+    small = tp.load(tmp_path / "OUT" / "model.tp", into=library.create_model("net"))
+    expected = result.model.state_dict()
+    assert all(torch.equal(v, expected[n]) for n, v in small.state_dict().items())
+
+    asked = ("evaluate", "--net", "timm:net", "--data", cifar)
+    by_itself = accuracy(tensorpress(*asked).out)
+    said = accuracy(tensorpress(*asked, "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6").out)
+    torch.save(net.state_dict(), tmp_path / "same.pth")
+    read = accuracy(tensorpress(*asked, "--weights", tmp_path / "same.pth").out)
+    assert by_itself == said == read
+    monkeypatch.delitem(sys.modules, "timm")
 
 
 def test_the_result_of_another_network_is_not_written_over(

@@ -20,6 +20,7 @@ from tensorpress.cli.inputs import (
     read_dtype,
     read_network,
     required_net,
+    say_if_as_made,
 )
 from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
@@ -113,11 +114,13 @@ def compress(
             **asked.arguments(),
         )
         typer.echo(str(result))
+        if compressed is None:
+            say_if_as_made(inputs, trained)
         if score is not None:
             typer.echo(f"drop: of the {score}")
         facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
         if output is not None:
-            source = inputs.source(trained)
+            source = inputs.source(trained if compressed is None else None)
             _write(output, result, source, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
     typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))

@@ -10,7 +10,12 @@ from tensorpress import training
 from tensorpress.cli import options, request_options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
+from tensorpress.cli.inputs import (
+    read_compressed_inputs,
+    read_inputs,
+    refuse_without_weights,
+    say_if_as_made,
+)
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import (
     LoopOptions,
@@ -173,6 +178,7 @@ def run(
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
+    first = training_options.first_given(train_epochs, epochs)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
@@ -198,9 +204,7 @@ def run(
         inputs.as_network(trained),
         inputs.data,
         request,
-        train=recipes.train.changed(
-            **recipe.changes(training_options.first_given(train_epochs, epochs), lr)
-        ),
+        train=recipes.train.changed(**recipe.changes(first, lr)),
         finetune=tuning,
         distillation=distillation,
         dense_control=control,
@@ -213,6 +217,8 @@ def run(
         row = result_of(outcome.summary, label, command_line())
         write_results(results, [row])
     _report(outcome)
+    if first == 0 and outcome.is_main:
+        say_if_as_made(inputs, trained)
 
 
 def _report(outcome: Outcome) -> None:

@@ -70,8 +70,10 @@ def repeat_compress(request: Request, source: Json) -> Command | None:
     """The command that asks ``compress`` for the same; None where it makes no sense."""
     words, caveats = ["tensorpress", "compress"], list[str]()
     try:
-        words += ["--net", str(source["network"]), "--weights", "FILE", *_how_read(source)]
-        caveats.append("FILE stands for the weights that it was compressed from.")
+        words += ["--net", str(source["network"])]
+        if source.get("as_made") is not True:
+            words += ["--weights", "FILE", *_how_read(source)]
+            caveats.append("FILE stands for the weights that it was compressed from.")
         words += ["--input-shape", ",".join(str(int(size)) for size in source["input_shape"])]
         if "num_classes" in source:
             words += ["--classes", str(int(source["num_classes"]))]

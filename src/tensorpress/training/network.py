@@ -18,21 +18,23 @@ class Network:
     """How to make a network: ``build`` gives it, ``weights`` is a file to read into it.
 
     ``name`` stands in tables and in the run's configuration; ``built_trained`` says that ``build``
-    gives trained weights. ``ema`` and ``allow_extra`` are as for
-    :func:`tensorpress.networks.load_weights`.
+    gives trained weights, ``pretrained`` makes the network with those of its library. ``ema`` and
+    ``allow_extra`` are as for :func:`tensorpress.networks.load_weights`.
     """
 
     name: str
     build: Callable[[], nn.Module]
     weights: Path | None = None
     built_trained: bool = False
+    pretrained: Callable[[], nn.Module] | None = None
     ema: bool = False
     allow_extra: bool = False
 
     @property
     def is_trained(self) -> bool:
         """Whether it starts from trained weights."""
-        return self.built_trained or self.weights is not None
+        given = self.weights is not None or self.pretrained is not None
+        return self.built_trained or given
 
     def make(self, seed: int) -> nn.Module:
         """The network on the CPU, its untrained weights drawn with ``seed``.
@@ -41,9 +43,9 @@ class Network:
             TensorpressError: the weight file does not fit.
         """
         torch.manual_seed(seed)
-        net = self.build()
         if self.weights is None:
-            return net
+            return (self.pretrained or self.build)()
+        net = self.build()
         return load_weights(net, self.weights, ema=self.ema, allow_extra=self.allow_extra)
 
     def fingerprint(self) -> dict[str, str | bool | None]:

@@ -11,12 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
-from tensorpress.artifacts.entries import entry_of
+from tensorpress.artifacts.entries import entries_in, widths_in
 from tensorpress.artifacts.manifest import KEY, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.files import as_path, write_atomically
-from tensorpress.layers.widths import recorded_widths
 from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
@@ -82,18 +81,13 @@ def save(
         else:
             stored[place] = name
             tensors[name] = _as_stored(name, value, dtype)
-    layers = {
-        name: entry
-        for name, module in model.named_modules()
-        if (entry := entry_of(module)) is not None
-    }
-    widths = {
-        name: recorded
-        for name, module in model.named_modules()
-        if (recorded := recorded_widths(module))
-    }
     held = Manifest(
-        VERSION, layers, aliases, dict(source or {}), dict(account) if account else None, widths
+        VERSION,
+        entries_in(model),
+        aliases,
+        dict(source or {}),
+        dict(account) if account else None,
+        widths_in(model),
     )
     try:
         # As it will be read: tuples become lists, and whole numbers as keys become texts.

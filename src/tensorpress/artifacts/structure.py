@@ -90,7 +90,7 @@ def restructure(
     >>> from tensorpress import Ranks, compress
     >>> make = lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 16, 3))
     >>> small = compress(make(), torch.zeros(1, 3, 9, 9), rank=Ranks(2, 3, 4)).model
-    >>> again = restructure(make(), json.loads(json.dumps(structure(small))))
+    >>> again = restructure(make(), structure(small))
     >>> again.load_state_dict(small.state_dict())
     <All keys matched successfully>
     """

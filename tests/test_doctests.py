@@ -14,6 +14,7 @@ MODULES = [
     if not info.name.endswith("__main__")
 ]
 WITH_EXAMPLES = {
+    "tensorpress.artifacts.structure",
     "tensorpress.compression.compress",
     "tensorpress.decompose.ranks",
     "tensorpress.decompose.tensor_train",

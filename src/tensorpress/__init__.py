@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from tensorpress import networks
-from tensorpress.artifacts import load, save
+from tensorpress.artifacts import load, restructure, save, structure
 from tensorpress.compression import (
     Budget,
     Recovery,
@@ -54,8 +54,10 @@ __all__ = [
     "networks",
     "plan",
     "prune",
+    "restructure",
     "save",
     "share_weights",
+    "structure",
     "tensorize",
     "tt_svd",
 ]

@@ -119,7 +119,7 @@ def test_a_value_that_half_precision_cannot_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int8, "float16"])
 def test_a_dtype_that_is_none_to_store_in(dtype: Any, tmp_path: Path) -> None:
-    with pytest.raises(tp.TensorpressError, match=re.escape(f"dtype={dtype}")):
+    with pytest.raises(tp.TensorpressError, match=re.escape(f"dtype={dtype!r}")):
         tp.save(net(), tmp_path / "net.tp", dtype=dtype)
 
 

@@ -1,5 +1,7 @@
+import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +32,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     ),
     "evaluate": ("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
     "train": ("--net", "--data", "--epochs", "--output"),
-    "finetune": ("--compressed", "--data", "--teacher", "--epochs", "--output"),
+    "finetune": (
+        "--compressed",
+        "--data",
+        "--teacher",
+        "--ema",
+        "--allow-extra",
+        "--epochs",
+        "--output",
+    ),
     "run": (
         *("--net", "--data", "--energy", "--epochs", "--seed", "--output"),
         *("--calibration-images", "--no-recover", "--vbmf", "--round-to", "--budget-speedup"),
@@ -149,6 +159,7 @@ def test_network_of_ones_own(tensorpress: Command, cifar: Path, tmp_path: Path) 
     assert f"{16 * 16 * 9 * 25:,} -> " in answer.out
     assert "tensorpress finetune --net my_nets.own:make --compressed OUT/model.tp" in answer.out
     assert tp.artifacts.read_manifest(tmp_path / "OUT" / "model.tp").source == {
+        "as_made": True,
         "network": "my_nets.own:make",
         "input_shape": [3, 16, 16],
     }
@@ -275,6 +286,79 @@ def test_two_commands_do_not_write_to_one_folder(tensorpress: Command, tmp_path:
     assert [path.name for path in (tmp_path / "OUT").iterdir()] == [".lock"]
 
 
+def test_a_network_as_it_is_made_is_said_loudly(tensorpress: Command, tmp_path: Path) -> None:
+    asked = ["compress", "--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
+    told = "NO WEIGHTS were given (--weights): my_nets.own:make"
+    assert told in tensorpress(*asked).out
+    own = importlib.import_module("my_nets.own")
+    torch.save(own.make().state_dict(), tmp_path / "w.pth")
+    assert told not in tensorpress(*asked, "--weights", tmp_path / "w.pth").out
+
+
+LIBRARY = """
+import types
+from torch import nn
+import torch
+
+models = types.SimpleNamespace(is_model_pretrained=lambda name: True)
+list_models = lambda: ["net"]
+is_model = lambda name: name == "net"
+get_pretrained_cfg = lambda name: types.SimpleNamespace(
+    input_size=(3, 14, 14), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), num_classes=10
+)
+
+def create_model(name, pretrained=False, num_classes=10, in_chans=3):
+    torch.manual_seed(int(pretrained))
+    return nn.Sequential(
+        nn.Conv2d(in_chans, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes),
+    )
+"""
+
+
+def test_a_network_of_a_library_brings_weights_size_and_normalisation(
+    tensorpress: Command, tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    answer = tensorpress("compress", "--net", "timm:net", "--energy", "0.5", "-o", "OUT")
+    assert (answer.code, answer.err) == (0, "")
+    library = importlib.import_module("timm")
+    net = library.create_model("net", pretrained=True).eval()
+    result = tp.compress(net, torch.zeros(1, 3, 14, 14), rank=tp.Energy(0.5))
+    assert answer.out.startswith(f"{result}\n")
+    source = tp.artifacts.read_manifest(tmp_path / "OUT" / "model.tp").source
+    assert (source["input_shape"], source["mean"]) == ([3, 14, 14], [0.1, 0.2, 0.3])
+    small = tp.load(tmp_path / "OUT" / "model.tp", into=library.create_model("net"))
+    expected = result.model.state_dict()
+    assert all(torch.equal(v, expected[n]) for n, v in small.state_dict().items())
+
+    asked = ("evaluate", "--net", "timm:net", "--data", cifar)
+    by_itself = accuracy(tensorpress(*asked).out)
+    said = accuracy(tensorpress(*asked, "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6").out)
+    torch.save(net.state_dict(), tmp_path / "same.pth")
+    read = accuracy(tensorpress(*asked, "--weights", tmp_path / "same.pth").out)
+    assert by_itself == said == read
+    monkeypatch.delitem(sys.modules, "timm")
+
+
+def test_the_result_of_another_network_is_not_written_over(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    def asked(net: str) -> list[str]:
+        return ["compress", "--net", net, "--input-shape", "3,12,12", "--energy", "0.5"]
+
+    assert tensorpress(*asked("my_nets.own:make"), "-o", "OUT").code == 0
+    written = (tmp_path / "OUT" / "model.tp").read_bytes()
+    (tmp_path / "my_nets" / "others.py").write_text("from my_nets.own import make")
+    refused = tensorpress(*asked("my_nets.others:make"), "-o", "OUT")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "OUT holds what 'my_nets.own:make' was compressed to" in refused.err
+    assert (tmp_path / "OUT" / "model.tp").read_bytes() == written
+    assert tensorpress(*asked("my_nets.own:make"), "-o", "OUT").code == 0
+
+
 def test_half_precision_on_request(tensorpress: Command, tmp_path: Path) -> None:
     arguments = ["--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
     assert tensorpress("compress", *arguments, "-o", "WHOLE").code == 0
@@ -293,12 +377,32 @@ def test_averages_and_extra_weights_are_asked_for(
     net = tp.load_weights(tp.networks.resnet20(), weights)
     state = net.state_dict()
     kept = {"state_dict": {**state, "aux.w": torch.ones(2)}, "ema": state}
-    torch.save(kept, tmp_path / "both.pth")
+    torch.save(kept, tmp_path / "both files.pth")
     plain = tensorpress("evaluate", "--net", "resnet20", "--weights", weights, "--data", cifar)
-    asked = ["evaluate", "--net", "resnet20", "--weights", tmp_path / "both.pth", "--data", cifar]
+    asked = [
+        "evaluate",
+        "--net",
+        "resnet20",
+        "--weights",
+        tmp_path / "both files.pth",
+        "--data",
+        cifar,
+    ]
     for option in ("--ema", "--allow-extra"):
         assert tensorpress(*asked, option).out == plain.out
     assert "1 unexpected (aux.w); allow_extra=True (--allow-extra)" in tensorpress(*asked).err
+    compressing = ("compress", *asked[1:5], "--energy", "0.5", "--ema", "--allow-extra")
+    next_line = tensorpress(*compressing, "-o", "MY OUT").out.splitlines()[-1]
+    words = shlex.split(next_line)
+    assert words[:3] == ["Next:", "tensorpress", "finetune"]
+    teacher = words.index("--teacher")
+    assert words[teacher + 1 : teacher + 4] == [str(asked[4]), "--ema", "--allow-extra"]
+    assert words[words.index("--compressed") + 1] == "MY OUT/model.tp"
+    unread = tensorpress("finetune", *words[3:5], "--data", cifar, "--ema", "-o", "RUN")
+    assert (unread.code, unread.err) == (
+        2,
+        "error: --ema says how --teacher is read: give that too.\n",
+    )
     alone = tensorpress("evaluate", "--net", "resnet20", "--ema", "--data", cifar)
     assert alone.code == 2
     assert "--weights is missing" in alone.err

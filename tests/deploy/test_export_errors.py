@@ -89,12 +89,18 @@ def test_a_missing_runtime(
     assert_refused(message, tiny()[0], tmp_path / f"net{suffix}")
 
 
-@pytest.mark.parametrize("place", ["file/net.pt2", "/proc/nowhere/net.pt2", "x" * 300 + ".pt2"])
+@pytest.mark.parametrize("place", ["file/net.pt2", "/proc/nowhere/net.pt2"])
 def test_a_place_that_cannot_be_written(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(tp.TensorpressError, match=r"cannot write .*: .*choose another place"):
         tp.export(tiny()[0], tmp_path / place, IMAGE)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".pt2", "\0.pt2"])
+def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    with pytest.raises(tp.TensorpressError, match=r"is no name of a file: choose another"):
+        tp.export(tiny()[0], tmp_path / name, IMAGE)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

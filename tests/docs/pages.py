@@ -8,6 +8,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ONLY_PARSED = "only parsed: "
 """How the comment above a block begins whose commands need more than the tests have."""
+NEEDS = "needs "
+"""How the comment above a block begins that needs a library, whose name follows."""
 
 _BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^>]*) -->\n)?^```(?P<kind>.*)\n(?P<text>(?s:.*?))^```$", re.M

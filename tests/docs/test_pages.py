@@ -9,13 +9,14 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from commands import check, command_lines, hurried, parse
-from pages import ONLY_PARSED, PAGES, ROOT, Block, blocks_of, name_of
+from pages import NEEDS, ONLY_PARSED, PAGES, ROOT, Block, blocks_of, name_of
 
 import tensorpress as tp
 from tensorpress.cli import main
@@ -53,11 +54,38 @@ def test_every_block_runs(
         assert "PCR" in capsys.readouterr().out
 
 
-def run_block(block: Block, place: Path, names: dict[str, Any], call: Any) -> None:
+NEEDY = [
+    (page, block.note.removeprefix(NEEDS))
+    for page in PAGES
+    for block in blocks_of(page)
+    if block.note.startswith(NEEDS)
+]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(("page", "library"), NEEDY, ids=lambda it: str(it).rpartition("/")[2])
+def test_blocks_that_need_a_library(page: Path, library: str, place: Path) -> None:
+    """They run after the blocks above them that need none."""
+    pytest.importorskip(library)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks_of(page):
+        if block.kind == "python":
+            run_block(block, place, names, None, library)
+    # Two epochs of two steps, the second after a resumption.
+    ended = names["module"].trainer if library == "lightning" else names["ended"]
+    assert ended.global_step == 4
+    written = tp.artifacts.read_manifest(place / f"{library}.tp")
+    assert written.layers == tp.artifacts.entries.entries_in(names["small"])
+
+
+def run_block(
+    block: Block, place: Path, names: dict[str, Any], call: Any, library: str | None = None
+) -> None:
     if block.kind == "python":
         write_named(block, place)
         code = compile(block.text, str(block), "exec")
-        if not block.note.startswith(ONLY_PARSED):
+        needs = block.note.startswith(NEEDS) and block.note != f"{NEEDS}{library}"
+        if not needs and not block.note.startswith(ONLY_PARSED):
             exec(code, names)
     elif block.kind == "toml":
         write_named(block, place)
@@ -107,6 +135,19 @@ def test_most_blocks_are_run() -> None:
     assert any(block.kind == "python" for block in blocks_of(ROOT / "README.md"))
     assert sum(block.kind == "python" for block in blocks) >= 10
     assert sum(not block.note.startswith(ONLY_PARSED) for block in console) >= 5
+
+
+def test_no_two_pages_write_to_the_same_folder() -> None:
+    """A reader may follow all of them in one folder."""
+    writers: dict[str, set[str]] = {}
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.kind == "console" and not block.note.startswith(ONLY_PARSED):
+                for words in command_lines(block.text):
+                    for place in (after for o, after in pairwise(words) if o == "-o"):
+                        writers.setdefault(place, set()).add(page.name)
+    assert writers
+    assert {place: pages for place, pages in writers.items() if len(pages) > 1} == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

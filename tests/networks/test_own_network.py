@@ -92,7 +92,7 @@ def test_a_network_object_is_copied() -> None:
         ("own.nets:NUMBER", "must be a function that returns a torch.nn.Module"),
         ("own.nets:gives_a_list", "must return a torch.nn.Module, but it returned an object of "),
         ("own.nets:needs", "own.nets:needs failed: TypeError"),
-        ("own.nets:fails", "own.nets:fails failed: ValueError: two lines"),
+        ("own.nets:fails", "own.nets:fails failed: ValueError: two"),
         ("own.nets:leaves", "own.nets:leaves failed: SystemExit"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command import Command
 
 import tensorpress as tp
@@ -35,7 +36,9 @@ RUNS = [
     "run --net resnet20 --data digits --budget-ms 2.5",
     "train --net vggnet --data digits --epochs 7 --lr 0.01 --seed 3 --bf16",
     "train --net tt_conv_cnn --weights W --data digits --schedule cosine --hold-back 5",
+    "train --net resnet20 --weights W --ema --allow-extra --data digits",
     "finetune --compressed C --data digits --epochs 4 --teacher W --alpha 1",
+    "finetune --compressed C --data digits --teacher W --ema --allow-extra",
     "finetune --compressed C --data digits --lr 0.5 --batch-size 8 --freeze-bn --no-bf16",
     "finetune --compressed C --data digits --paper",
     "finetune --compressed C --data digits --paper --teacher W --lr 0.03 --schedule cosine",
@@ -121,8 +124,16 @@ def test_a_configuration_that_makes_no_sense_gives_no_command(
     assert repeat_run(config, "run") is None
 
 
-def test_the_command_of_compress_asks_for_the_same(tensorpress: Command, weights: Path) -> None:
+@pytest.mark.parametrize("reading", ["", " --ema --allow-extra"])
+def test_the_command_of_compress_asks_for_the_same(
+    reading: str, tensorpress: Command, weights: Path
+) -> None:
+    state = torch.load(weights, weights_only=True)
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    torch.save({"model": other, "ema": {**state, "extra": torch.ones(1)}}, "both.th")
+    weights = Path("both.th") if reading else weights
     line = "compress --net resnet20 --energy 0.55 --exclude 'layer1.*' --linear --balance"
+    line += reading
     first = tensorpress(*shlex.split(line), "--weights", weights, "-o", "OUT")
     assert first.code == 0
     written = json.loads(Path("OUT/account.json").read_text())

@@ -4,6 +4,7 @@ from tensorpress.artifacts.load import load
 from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
 from tensorpress.artifacts.recorded_account import ratios_in_all
 from tensorpress.artifacts.save import save
+from tensorpress.artifacts.structure import restructure, structure
 
 __all__ = [
     "LayerEntry",
@@ -11,5 +12,7 @@ __all__ = [
     "load",
     "ratios_in_all",
     "read_manifest",
+    "restructure",
     "save",
+    "structure",
 ]

@@ -10,6 +10,7 @@ from tensorpress.artifacts.manifest import LayerEntry
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import METHODS, Factorized, Layer, Replacement, Treatment
 from tensorpress.layers.chain import build_chain
+from tensorpress.layers.widths import recorded_widths
 
 
 def entry_of(module: nn.Module) -> LayerEntry | None:
@@ -27,6 +28,18 @@ def entry_of(module: nn.Module) -> LayerEntry | None:
     if isinstance(module, Replacement):
         return LayerEntry(module.method, module.ranks)
     return None
+
+
+def entries_in(net: nn.Module) -> dict[str, LayerEntry]:
+    """The layers of a network that a treatment made, by name."""
+    entries = ((name, entry_of(module)) for name, module in net.named_modules())
+    return {name: entry for name, entry in entries if entry is not None}
+
+
+def widths_in(net: nn.Module) -> dict[str, dict[str, int]]:
+    """The layers of a network that are narrower than they were, and their widths, by name."""
+    recorded = ((name, recorded_widths(module)) for name, module in net.named_modules())
+    return {name: dict(widths) for name, widths in recorded if widths}
 
 
 def build_layer(

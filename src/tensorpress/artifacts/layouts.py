@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import Layer, dimensions, group_channels
 from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, is_sublayer_name
 
@@ -23,7 +23,7 @@ def layout_from_json(content: Any) -> Layout:
         ValueError, KeyError, TypeError: it is damaged.
     """
     if not isinstance(content, list) or not content:
-        raise ValueError(f"layout {content!r:.60}")
+        raise ValueError(f"layout {shown(content)}")
     layout = tuple(map(_part_from_json, content))
     _refuse_twins(layout)
     return layout
@@ -63,32 +63,32 @@ def _part_to_json(part: Part) -> dict[str, Any]:
 def _part_from_json(content: Any) -> Part:
     name = content["name"]
     if not is_sublayer_name(name):
-        raise ValueError(f"name {name!r:.60}")
+        raise ValueError(f"name {shown(name)}")
     if "sublayers" in content:
         sublayers = tuple(map(_part_from_json, content["sublayers"]))
         plain = tuple(part for part in sublayers if isinstance(part, Sublayer))
         if not plain or plain != sublayers or type(content["minor"]) is not bool:
-            raise ValueError(f"blocks {name!r:.60}")
+            raise ValueError(f"blocks {shown(name)}")
         _refuse_twins(plain)
         return BlockLayout(name, _number(content["count"]), content["minor"], plain)
     inside, outside = map(_number, content["channels"])
     axes = tuple(_number(axis, least=0) for axis in content["axes"])
     depthwise = content.get("depthwise", False)
     if type(depthwise) is not bool or (depthwise and inside != outside):
-        raise ValueError(f"depthwise {depthwise!r:.60}")
+        raise ValueError(f"depthwise {shown(depthwise)}")
     return Sublayer(name, inside, outside, axes, depthwise)
 
 
 def _number(value: Any, least: int = 1) -> int:
     if type(value) is not int or not least <= value <= MOST:
-        raise ValueError(f"number {value!r:.60}")
+        raise ValueError(f"number {shown(value)}")
     return value
 
 
 def _refuse_twins(layout: Layout) -> None:
     names = [part.name for part in layout]
     if len(set(names)) < len(names):
-        raise ValueError(f"names {names!r:.60}")
+        raise ValueError(f"names {shown(names)}")
 
 
 def _sublayers(part: Part) -> tuple[Sublayer, ...]:

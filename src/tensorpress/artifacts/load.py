@@ -1,6 +1,6 @@
 """Build a compressed network from its file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -8,23 +8,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
-from tensorpress.artifacts.entries import build_layer, entry_of
-from tensorpress.artifacts.manifest import LayerEntry, Manifest, read_manifest
-from tensorpress.artifacts.narrow import narrowed, take_over
+from tensorpress.artifacts.manifest import Manifest, read_manifest
+from tensorpress.artifacts.rebuild import known_methods, plan_layers, put_layers
 from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
-from tensorpress.errors import TensorpressError, shown
-from tensorpress.layers import (
-    METHODS,
-    Layer,
-    Treatment,
-    TTConv2d,
-    find_method,
-    refuse_unreadable,
-    why_not,
-)
-from tensorpress.layers.widths import keep_record
-from tensorpress.surgery import refuse_unready, remember, replace_layers
+from tensorpress.errors import TensorpressError
+from tensorpress.files import as_path, composed
+from tensorpress.layers import Treatment
+from tensorpress.surgery import refuse_unready, remember
 
 
 def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()) -> nn.Module:
@@ -45,9 +36,9 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
             ``into`` without weights (lazy, meta) or with hooks on a layer to be replaced. ``into``
             is then as it was.
     """
-    path = Path(path)
+    path = as_path(path)
     manifest = read_manifest(path)
-    known = METHODS | _own(methods)
+    known = known_methods(methods)
     refuse_unready(into)
     for name, value in into.state_dict().items():
         if isinstance(value, Tensor) and value.is_meta:
@@ -55,87 +46,15 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
                 f"'{name}' of the network is on the meta device, where no weights can be put: "
                 "call to_empty(device=...) on it first."
             )
-    modules = dict(into.named_modules())
-    narrow = {
-        name: made
-        for name, widths in manifest.widths.items()
-        if (made := narrowed(path, name, modules.get(name), widths)) is not None
-    }
-    layers = modules | narrow
-    limit = max((parameter.numel() for parameter in into.parameters()), default=0)
-    plans = {
-        name: _planned(path, name, modules.get(name), narrow.get(name), entry, known, limit)
-        for name, entry in manifest.layers.items()
-        if not _is_there(path, name, layers.get(name), entry)
-    }
-    expected = _expected_state(into, narrow | plans)
+    planned = plan_layers(str(path), into, manifest.layers, manifest.widths, known)
+    expected = _expected_state(into, {**planned.narrow, **planned.built})
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
-    new: dict[str, nn.Module] = {}
-    for name in plans:
-        layer = layers[name]
-        assert isinstance(layer, Layer)
-        new[name] = build_layer(layer, manifest.layers[name], known)
-    for name, made in narrow.items():
-        take_over(modules[name], made)
-    for name, widths in manifest.widths.items():
-        keep_record(modules[name], widths)
-    model = replace_layers(into, new)
+    model = put_layers(into, planned)
     model.load_state_dict(tensors)
     if manifest.account is not None:
         remember(model, story_of(manifest.account))
     return model
-
-
-def _own(methods: object) -> dict[str, Treatment]:
-    known: dict[str, Treatment] = {}
-    for method in methods if isinstance(methods, (list, tuple, set)) else [methods]:
-        if not isinstance(method, Treatment):
-            raise TensorpressError(
-                f"methods= takes a list of treatments, objects of classes of one's own, not "
-                f"{shown(method)}."
-            )
-        known[find_method(method).name] = method
-    return known
-
-
-def _is_there(path: Path, name: str, layer: nn.Module | None, entry: LayerEntry) -> bool:
-    """Whether the network comes with the tensorized layer that the file has there."""
-    if not isinstance(layer, TTConv2d):
-        return False
-    if entry_of(layer) != entry:
-        raise TensorpressError(
-            f"{path} is of another network: '{name}' is tensorized with other factors or ranks."
-        )
-    return True
-
-
-def _planned(
-    path: Path,
-    name: str,
-    layer: nn.Module | None,
-    narrow: nn.Module | None,
-    entry: LayerEntry,
-    known: Mapping[str, Treatment],
-    limit: int,
-) -> nn.Module:
-    if layer is None:
-        raise TensorpressError(
-            f"{path} is of another network: it has a layer '{name}', this network has none."
-        )
-    if not isinstance(layer, Layer) or why_not(layer) is not None:
-        raise TensorpressError(
-            f"{path} is of another network: '{name}' is factorized there, and a "
-            f"{type(layer).__name__} here."
-        )
-    refuse_unreadable(name, layer)
-    if any(rank > limit for rank in entry.ranks):
-        raise TensorpressError(f"{path} is damaged: layer '{name}' has absurd ranks {entry.ranks}.")
-    try:
-        original = narrow if isinstance(narrow, Layer) else layer
-        return build_layer(original, entry, known, device="meta")
-    except TensorpressError as error:
-        raise TensorpressError(f"{path} does not fit: layer '{name}': {error}") from error
 
 
 def _expected_state(net: nn.Module, plans: dict[str, nn.Module]) -> dict[str, Tensor]:
@@ -177,7 +96,10 @@ def _read_tensors(path: Path, manifest: Manifest, expected: dict[str, Tensor]) -
                 raise TensorpressError(
                     f"the manifest of {path} is damaged: it names tensors that the file lacks."
                 )
+            own = {composed(name): name for name in expected}
+            ours = {name: own.get(composed(name), name) for name in {*names, *manifest.aliases}}
             shapes |= {alias: shapes[stored] for alias, stored in manifest.aliases.items()}
+            shapes = {ours[name]: shape for name, shape in shapes.items()}
             _compare(path, shapes, {name: tuple(t.shape) for name, t in expected.items()})
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
@@ -187,7 +109,8 @@ def _read_tensors(path: Path, manifest: Manifest, expected: dict[str, Tensor]) -
             f"{path} is damaged: its contents do not fit the digest that was written with them. "
             "Copy it again from where it was made."
         )
-    return tensors | {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
+    tensors |= {alias: tensors[stored] for alias, stored in manifest.aliases.items()}
+    return {ours[name]: tensor for name, tensor in tensors.items()}
 
 
 def _compare_sharing(path: Path, state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:

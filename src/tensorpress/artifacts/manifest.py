@@ -1,6 +1,7 @@
 """The manifest: how a compressed network is built, as JSON in the metadata of its file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from tensorpress.artifacts.layouts import layout_from_json, layout_to_json
 from tensorpress.artifacts.recorded_account import check_account
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.layers.layout import Layout
 from tensorpress.layers.widths import ATTRIBUTES
 
@@ -65,20 +67,55 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as JSON values, without the digest, which is made of them."""
-        layers = {
-            name: {"method": entry.method, "ranks": list(entry.ranks)}
-            | ({"layout": layout_to_json(entry.layout)} if entry.layout else {})
-            for name, entry in self.layers.items()
-        }
         content = {
             "version": self.version,
             "tool": self.tool,
-            "layers": layers,
+            "layers": layers_to_json(self.layers),
             "aliases": self.aliases,
             "source": self.source,
             "account": self.account,
         }
         return content | ({"widths": self.widths} if self.version > 2 else {})
+
+
+def layers_to_json(layers: Mapping[str, LayerEntry]) -> dict[str, Any]:
+    """Such as {"conv2": {"method": "ttpwt", "ranks": [4, 6, 5]}}."""
+    return {
+        name: {"method": entry.method, "ranks": list(entry.ranks)}
+        | ({"layout": layout_to_json(entry.layout)} if entry.layout else {})
+        for name, entry in layers.items()
+    }
+
+
+def layers_from_json(content: Any) -> dict[str, LayerEntry]:
+    """What :func:`layers_to_json` gave; one of :data:`DAMAGED` where it is not that."""
+    return {_text(name): _entry(entry) for name, entry in content.items()}
+
+
+def widths_from_json(content: Any) -> dict[str, dict[str, int]]:
+    """The widths of layers, by name and attribute; one of :data:`DAMAGED` where it is not that."""
+    return {
+        _text(name): {attribute: _width(attribute, value) for attribute, value in held.items()}
+        for name, held in content.items()
+    }
+
+
+def read_version(content: Any, whose: str) -> int:
+    """The version of the format that a manifest or structure is in.
+
+    Raises:
+        TensorpressError: a later one than this tensorpress reads.
+        ValueError, KeyError, TypeError: none.
+    """
+    version = content["version"]
+    if type(version) is not int or version < 1:
+        raise ValueError("no version")
+    if version > VERSION:
+        raise TensorpressError(
+            f"{whose} has format version {version}, and this tensorpress reads up to "
+            f"{VERSION}: upgrade tensorpress."
+        )
+    return version
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -87,7 +124,7 @@ def read_manifest(path: Path | str) -> Manifest:
     Raises:
         TensorpressError: no such file, not a tensorpress file, damaged, or of a later version.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise TensorpressError(f"{path} is a folder: give the file in it, {path / 'model.tp'}.")
     if not path.is_file():
@@ -110,35 +147,20 @@ def read_manifest(path: Path | str) -> Manifest:
 def _parse(text: str, path: Path) -> Manifest:
     try:
         content = json.loads(text)
-        version = content["version"]
-        if type(version) is not int or version < 1:
-            raise ValueError("no version")
-        if version > VERSION:
-            raise TensorpressError(
-                f"{path} has format version {version}, and this tensorpress reads up to "
-                f"{VERSION}: upgrade tensorpress."
-            )
-        layers = {_text(name): _entry(entry) for name, entry in content["layers"].items()}
+        version = read_version(content, str(path))
+        layers = layers_from_json(content["layers"])
         aliases = {str(name): str(stored) for name, stored in content["aliases"].items()}
         source, account = dict(content["source"]), content.get("account")
         if account is not None:
             check_account(account)
-        widths = {
-            str(name): {attribute: _width(attribute, value) for attribute, value in held.items()}
-            for name, held in (content["widths"].items() if version > 2 else ())
-        }
+        widths = widths_from_json(content["widths"] if version > 2 else {})
         claimed = str(content["sha256"]) if version > 1 else None
         tool = str(content["tool"])
         return Manifest(tool, layers, aliases, source, account, widths, version, claimed)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        raise TensorpressError(f"the manifest of {path} is damaged ({error!r}).") from error
+    except DAMAGED as error:
+        raise TensorpressError(
+            f"the manifest of {path} is damaged ({shown(error, 200)})."
+        ) from error
 
 
 def _entry(content: Any) -> LayerEntry:
@@ -149,7 +171,7 @@ def _entry(content: Any) -> LayerEntry:
 def _text(value: Any) -> str:
     """A name: what a message can show on one line."""
     if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_NAME:
-        raise ValueError(f"name {value!r:.60}")
+        raise ValueError(f"name {shown(value)}")
     return value
 
 
@@ -159,11 +181,11 @@ def _rank(value: Any) -> int:
 
 def _width(attribute: str, value: Any) -> int:
     if attribute not in ATTRIBUTES:
-        raise ValueError(f"width {attribute!r}"[:200])
+        raise ValueError(f"width {shown(attribute)}")
     return _whole(attribute, value)
 
 
 def _whole(what: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{what} {value!r}")
+        raise ValueError(f"{what} {shown(value)}")
     return value

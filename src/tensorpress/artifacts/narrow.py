@@ -1,6 +1,5 @@
 """Layers of a network made as narrow as a file says, which anyone may have altered."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,20 +9,21 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers.widths import Widths, narrowable, widths_of
 
 
-def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> nn.Module | None:
+def narrowed(named: str, name: str, layer: nn.Module | None, widths: Widths) -> nn.Module | None:
     """A copy of ``layer`` with these widths; None where it has them already.
 
     Its tensors are new, with the beginnings of the old ones in them; it shares all else with
     ``layer``.
 
     Args:
+        named: what says so, for messages.
         widths: whole numbers from 1 on, by attribute.
 
     Raises:
         TensorpressError: no such layer, one of another kind or narrower than that, or widths that
             do not go together.
     """
-    foreign = f"{path} is of another network:"
+    foreign = f"{named} is of another network:"
     if layer is None:
         raise TensorpressError(f"{foreign} it has a layer '{name}', this network has none.")
     if all(getattr(layer, attribute, None) == value for attribute, value in widths.items()):
@@ -36,7 +36,7 @@ def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> 
         )
     if parametrize.is_parametrized(layer):
         raise TensorpressError(
-            f"layer '{name}' is narrower in {path}, and parametrised in this network: call "
+            f"layer '{name}' is narrower in {named}, and parametrised in this network: call "
             "torch.nn.utils.parametrize.remove_parametrizations on it."
         )
     for attribute, value in widths.items():
@@ -49,10 +49,10 @@ def narrowed(path: Path, name: str, layer: nn.Module | None, widths: Widths) -> 
     shapes = known.shapes(layer, at)
     if at.get("in_channels", 0) % groups or at.get("out_channels", 0) % groups:
         raise TensorpressError(
-            f"{path} is damaged: layer '{name}' has {dict(widths)}, of which the groups do not "
+            f"{named} is damaged: layer '{name}' has {dict(widths)}, of which the groups do not "
             "divide the channels."
         )
-    return _cut(path, name, layer, widths, shapes)
+    return _cut(named, name, layer, widths, shapes)
 
 
 def take_over(layer: nn.Module, narrow: nn.Module) -> None:
@@ -61,7 +61,7 @@ def take_over(layer: nn.Module, narrow: nn.Module) -> None:
 
 
 def _cut(
-    path: Path, name: str, layer: nn.Module, widths: Widths, shapes: dict[str, tuple[int, ...]]
+    named: str, name: str, layer: nn.Module, widths: Widths, shapes: dict[str, tuple[int, ...]]
 ) -> nn.Module:
     copied = object.__new__(type(layer))
     vars(copied).update(vars(layer), **widths)
@@ -76,7 +76,7 @@ def _cut(
             continue
         if len(shape) != value.dim() or any(map(int.__gt__, shape, value.shape)):
             raise TensorpressError(
-                f"{path} is of another network: '{name}.{key}' has the shape {shape} there, and "
+                f"{named} is of another network: '{name}.{key}' has the shape {shape} there, and "
                 f"{tuple(value.shape)} here."
             )
         cut = value.detach()[tuple(map(slice, shape))].clone()

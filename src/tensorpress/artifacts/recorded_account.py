@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tensorpress.errors import shown
 from tensorpress.surgery import ratios
 
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
@@ -19,15 +20,7 @@ def check_account(account: Any) -> None:
     for key in NUMBERS:
         _require(_is_count(account[key]), key, account[key])
     _require(isinstance(account["request"], dict), "request", account["request"])
-    history = account.get("history", [])
-    _require(isinstance(history, list), "history", history)
-    for step in history:
-        _require(isinstance(step, dict) and step.keys() == STEP, "history", step)
-        _require(isinstance(step["request"], dict), "request", step["request"])
-        method = step["request"].get("method", "")
-        _require(isinstance(method, str) and method.isprintable(), "method", method)
-        for key in TOTALS:
-            _require(_is_count(step[key]), key, step[key])
+    check_history(account.get("history", []))
     _require(isinstance(account["layers"], list), "layers", account["layers"])
     for row in account["layers"]:
         for key in ROW_TEXTS:
@@ -40,6 +33,18 @@ def check_account(account: Any) -> None:
         ranks = row["ranks"]
         whole = isinstance(ranks, list) and all(type(rank) is int and rank > 0 for rank in ranks)
         _require(ranks is None or whole, "ranks", ranks)
+
+
+def check_history(history: Any) -> None:
+    """Raise ValueError or KeyError where it is not the compressions of :func:`story_of`."""
+    _require(isinstance(history, list), "history", history)
+    for step in history:
+        _require(isinstance(step, dict) and step.keys() == STEP, "history", step)
+        _require(isinstance(step["request"], dict), "request", step["request"])
+        method = step["request"].get("method", "")
+        _require(isinstance(method, str) and method.isprintable(), "method", method)
+        for key in TOTALS:
+            _require(_is_count(step[key]), key, step[key])
 
 
 def story_of(account: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -60,4 +65,4 @@ def _is_count(value: Any) -> bool:
 
 def _require(holds: bool, key: str, value: Any) -> None:
     if not holds:
-        raise ValueError(f"account: {key} {value!r}"[:200])
+        raise ValueError(f"account: {key} {shown(value)}")

@@ -11,12 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
-from tensorpress.artifacts.entries import entry_of
+from tensorpress.artifacts.entries import entries_in, widths_in
 from tensorpress.artifacts.manifest import KEY, Manifest
 from tensorpress.artifacts.sharing import place_in_memory
-from tensorpress.errors import TensorpressError
-from tensorpress.files import write_atomically
-from tensorpress.layers.widths import recorded_widths
+from tensorpress.errors import TensorpressError, first_line, shown
+from tensorpress.files import as_path, write_atomically
 from tensorpress.surgery import Account
 from tensorpress.version import VERSION
 
@@ -52,9 +51,16 @@ def save(
     if isinstance(model, Account):
         account = model.to_dict()
         model = model.model
-    if dtype is not None and dtype not in STORED_AS:
+    if not isinstance(model, nn.Module):
         raise TensorpressError(
-            f"dtype={dtype} is not one to store weights in: give one of "
+            f"give a network, a torch.nn.Module, or what compress gave, not {shown(model)}."
+        )
+    for name, told in (("source", source), ("account", account)):
+        if told is not None and not isinstance(told, Mapping):
+            raise TensorpressError(f"{name}={shown(told)}: give a mapping of JSON values.")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype in STORED_AS):
+        raise TensorpressError(
+            f"dtype={shown(dtype)} is not one to store weights in: give one of "
             f"{', '.join(map(str, STORED_AS))}, or none to store them as they are."
         )
     tensors: dict[str, Tensor] = {}
@@ -75,28 +81,25 @@ def save(
         else:
             stored[place] = name
             tensors[name] = _as_stored(name, value, dtype)
-    layers = {
-        name: entry
-        for name, module in model.named_modules()
-        if (entry := entry_of(module)) is not None
-    }
-    widths = {
-        name: recorded
-        for name, module in model.named_modules()
-        if (recorded := recorded_widths(module))
-    }
     held = Manifest(
-        VERSION, layers, aliases, dict(source or {}), dict(account) if account else None, widths
+        VERSION,
+        entries_in(model),
+        aliases,
+        dict(source or {}),
+        dict(account) if account else None,
+        widths_in(model),
     )
     try:
         # As it will be read: tuples become lists, and whole numbers as keys become texts.
         content = json.loads(json.dumps(held.to_dict(), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise TensorpressError(f"source must hold JSON values only ({error}).") from error
+        raise TensorpressError(
+            f"source must hold JSON values only ({first_line(error)})."
+        ) from error
     content["sha256"] = digest(content, tensors)
     text = json.dumps(content, sort_keys=True)
     # One metadata key only: safetensors writes several in an order that changes between runs.
-    write_atomically(Path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
+    write_atomically(as_path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
 
 
 def _as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

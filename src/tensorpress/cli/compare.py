@@ -10,7 +10,7 @@ from tensorpress.charts import can_plot
 from tensorpress.cli import options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_inputs
+from tensorpress.cli.inputs import read_inputs, say_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.compression.budget import TIME
 from tensorpress.deploy import RUNTIMES
@@ -105,6 +105,7 @@ def compare_methods(
         inputs.net, network, inputs.data, what, folder, command=command_line(), on_row=_say
     )
     typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
+    say_if_as_made(inputs, trained)
     write_whole(folder / "compare.md", comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))

@@ -1,6 +1,7 @@
 """``tensorpress compress``."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,14 +20,16 @@ from tensorpress.cli.inputs import (
     read_dtype,
     read_network,
     required_net,
+    say_if_as_made,
 )
+from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
 from tensorpress.compression import Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.data import unlabelled_of
 from tensorpress.errors import TensorpressError
-from tensorpress.files import write_whole
+from tensorpress.files import as_path, printable, write_whole
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -100,6 +103,7 @@ def compress(
             input_shape=input_shape,
             calibrate=calibrate,
         )
+        _refuse_another(output, inputs.net)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         result = compression.compress(
             network,
@@ -110,15 +114,36 @@ def compress(
             **asked.arguments(),
         )
         typer.echo(str(result))
+        if compressed is None:
+            say_if_as_made(inputs, trained)
         if score is not None:
             typer.echo(f"drop: of the {score}")
         facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
         if output is not None:
-            _write(output, result, inputs, facts, stored)
+            source = inputs.source(trained if compressed is None else None)
+            _write(output, result, source, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(
-        _next(inputs, output, images.data, trained.weights, _hints(treated, unlabelled is not None))
-    )
+    typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+
+
+def _refuse_another(output: Path | None, net: str) -> None:
+    """Raise where the folder holds what another network was compressed to.
+
+    Raises:
+        TensorpressError: it names both networks.
+    """
+    held = None if output is None else output / "model.tp"
+    if held is None or not held.exists():
+        return
+    try:
+        named = artifacts.read_manifest(held).source.get("network")
+    except TensorpressError:
+        return  # what cannot be read is no loss
+    if isinstance(named, str) and named != net:
+        raise TensorpressError(
+            f"-o {output} holds what '{printable(named)}' was compressed to, and this is '{net}': "
+            "give another folder, or delete that one."
+        )
 
 
 def _calibration(
@@ -134,7 +159,7 @@ def _calibration(
     assert inputs.data is not None
     assert data is not None
     score = AccuracyApart.of(inputs.data, MOST_TO_JUDGE)
-    if calibrate is None or Path(calibrate).resolve() == Path(data).resolve():
+    if calibrate is None or as_path(calibrate).resolve() == as_path(data).resolve():
         return unlabelled_of(score.data, most=most), score
     return read_calibration(calibrate, most, inputs), score
 
@@ -156,12 +181,12 @@ def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> di
 def _write(
     output: Path,
     result: Account,
-    inputs: Inputs,
+    source: dict[str, Any],
     facts: dict[str, Any],
     stored: torch.dtype | None,
 ) -> None:
     account = {**result.to_dict(), **facts}
-    artifacts.save(result, output / "model.tp", dtype=stored, source=inputs.source())
+    artifacts.save(result, output / "model.tp", dtype=stored, source=source)
     write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
     write_whole(output / "account.txt", f"{result}\n")
 
@@ -179,14 +204,14 @@ def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[s
 
 
 def _next(
-    inputs: Inputs, output: Path | None, data: str | None, weights: Path | None, hints: list[str]
+    inputs: Inputs, output: Path | None, data: str | None, trained: Trained, hints: list[str]
 ) -> str:
     if output is None:
         return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
-    own = "" if inputs.net in NETWORKS else f"--net {inputs.net} "
-    teacher = "" if weights is None else f"--teacher {weights} "
-    command = (
-        f"tensorpress finetune {own}--compressed {output / 'model.tp'} --data {data or 'DIR'} "
-        f"{teacher}--epochs 10 -o RUN"
-    )
+    words = ["tensorpress", "finetune"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(output / "model.tp"), "--data", data or "DIR"]
+    if trained.weights is not None:
+        words += ["--teacher", str(trained.weights), *trained.how_read()]
+    command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])
     return "\n".join(["", *hints, f"Next: {command}"])

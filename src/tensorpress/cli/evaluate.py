@@ -8,7 +8,7 @@ import typer
 from tensorpress import training
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_network
+from tensorpress.cli.inputs import read_network, say_if_as_made
 from tensorpress.surgery import count
 
 
@@ -33,3 +33,5 @@ def evaluate(
     accuracy = training.evaluate(network, inputs.data)
     typer.echo(f"accuracy {accuracy} on {accuracy.images} test images of {inputs.data.name}")
     typer.echo(f"params {cost.params:,}, MACs {cost.macs:,} an image")
+    if compressed is None:
+        say_if_as_made(inputs, trained)

@@ -11,7 +11,7 @@ import typer
 from tensorpress.charts import can_plot
 from tensorpress.cli import options, request_options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_calibration, read_inputs, required_net
+from tensorpress.cli.inputs import read_calibration, read_inputs, required_net, say_if_as_made
 from tensorpress.cli.output import output_folder
 from tensorpress.compression.exploration_chart import plot_exploration
 from tensorpress.compression.explore import RATIOS, Exploration
@@ -83,6 +83,7 @@ def explore(
             skip_first=layers.skip_first,
         )
         typer.echo(str(found))
+        say_if_as_made(inputs, trained)
         if score is not None:
             typer.echo(f"\nscore: {score}, in percent")
         if output is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tensorpress import deploy
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import Inputs, read_network
+from tensorpress.cli.inputs import Inputs, read_network, say_if_as_made
 from tensorpress.data import normalise
 from tensorpress.errors import TensorpressError
 
@@ -70,6 +70,8 @@ def export(
         check_inputs=_images(inputs, batch or IMAGES),
     )
     typer.echo(str(report))
+    if compressed is None:
+        say_if_as_made(inputs, trained)
 
 
 def _place(output: Path | None, file_format: str | None) -> Path:

@@ -1,18 +1,21 @@
 """What a command works on: the data and the network that its options name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from torch import Tensor, nn
 
 from tensorpress import artifacts
 from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.data import Dataset, load_data, load_unlabelled
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks import NETWORKS, build
+from tensorpress.networks.libraries import Usual, in_library
 from tensorpress.training import Network
 
 CIFAR_SHAPE = (3, 32, 32)
@@ -25,7 +28,7 @@ class Inputs:
     """A network's name and shapes, and the data.
 
     Attributes:
-        net: its name, or package.module:function.
+        net: its name, that in a library, or package.module:function.
         shape: of an input without the batch.
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
@@ -53,7 +56,7 @@ class Inputs:
         return network.make(seed=0).eval()
 
     def as_network(self, trained: Trained) -> Network:
-        """For a training run. A network of one's own may come with trained weights.
+        """For a training run. Networks of libraries and of one's own may come with trained weights.
 
         Raises:
             TensorpressError: the file of a compressed network, or --ema without a file.
@@ -61,18 +64,26 @@ class Inputs:
         if trained.weights is not None:
             _refuse_compressed(trained.weights)
         refuse_without_weights(trained)
+        usual = usual_of(self.net)
+        has_own = usual is not None and usual.pretrained and trained.weights is None
+        counts = (self.classes, self.shape[0])
         return Network(
             self.net,
             self.build,
             trained.weights,
-            built_trained=self.net not in NETWORKS,
+            built_trained=self.net not in NETWORKS and usual is None,
+            pretrained=partial(build, self.net, *counts, pretrained=True) if has_own else None,
             ema=trained.ema,
             allow_extra=trained.allow_extra,
         )
 
-    def source(self) -> dict[str, Any]:
-        """What a saved file remembers of the network."""
+    def source(self, trained: Trained | None = None) -> dict[str, Any]:
+        """What a saved file remembers of the network, and of how its weights were read."""
         source: dict[str, Any] = {"network": self.net, "input_shape": list(self.shape)}
+        if trained is not None:
+            source |= {"as_made": True} if trained.weights is None else {}
+            source |= {"ema": True} if trained.ema else {}
+            source |= {"allow_extra": True} if trained.allow_extra else {}
         if self.classes is not None:
             source["num_classes"] = self.classes
         if self.mean is not None and self.std is not None:
@@ -96,11 +107,15 @@ def read_inputs(
         TensorpressError: no network, or options and data that contradict each other.
     """
     net = required_net(net)
+    usual = usual_of(net)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
     if data is not None:
         dataset = load_data(data, mean=normalised_by[0], std=normalised_by[1])
+        if usual is not None and dataset.input_shape[0] == len(usual.mean):
+            mean_of, std_of = normalised_by[0] or usual.mean, normalised_by[1] or usual.std
+            dataset = replace(dataset, mean=mean_of, std=std_of)
         normalised_by = (dataset.mean, dataset.std)
         if shape is not None and shape != dataset.input_shape:
             raise TensorpressError(
@@ -111,14 +126,34 @@ def read_inputs(
         classes = classes or dataset.num_classes
     elif calibrate is None and (mean is not None or std is not None):
         raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
-    return Inputs(net, shape or CIFAR_SHAPE, classes, dataset, *normalised_by)
+    elif usual is not None:
+        normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
+    by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
+    return Inputs(net, shape or by_itself, classes, dataset, *normalised_by)
+
+
+def usual_of(net: str) -> Usual | None:
+    """What a network of a library takes by itself; None of other networks."""
+    found = in_library(net)
+    return None if found is None else found[0].usual(found[1])
+
+
+def say_if_as_made(inputs: Inputs, trained: Trained) -> None:
+    """Say with the results where they are of the weights that a network is made with."""
+    usual = usual_of(inputs.net)
+    if trained.weights is None and inputs.net not in NETWORKS and not (usual and usual.pretrained):
+        typer.echo(
+            f"NO WEIGHTS were given (--weights): {inputs.net} was taken as it is made, with random "
+            "weights unless it loads trained ones itself."
+        )
 
 
 def required_net(net: str | None) -> str:
     """The name of the network, which every command but demo needs."""
     if net is None:
         raise TensorpressError(
-            f"--net is missing: give one of {', '.join(NETWORKS)}, or package.module:function."
+            f"--net is missing: give one of {', '.join(NETWORKS)}, one of a library, such as "
+            "timm:resnet50, or package.module:function."
         )
     return net
 
@@ -165,12 +200,16 @@ def read_source(path: Path) -> dict[str, Any]:
             sensible = isinstance(value, str)
         elif key == "num_classes":
             sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
+        elif key in ("as_made", "ema", "allow_extra"):
+            sensible = isinstance(value, bool)
         elif key in kinds:
             sensible = isinstance(value, list) and all(type(v) in kinds[key] for v in value)
             if key == "input_shape" and sensible:
                 sensible = min(value, default=0) > 0
         if not sensible:
-            raise TensorpressError(f"the manifest of {path} is damaged: its {key} is {value!r}.")
+            raise TensorpressError(
+                f"the manifest of {path} is damaged: its {key} is {shown(value)}."
+            )
     return source
 
 
@@ -198,11 +237,13 @@ def read_compressed_inputs(
     named = source.get("network")
     if net is None and named not in NETWORKS:
         whose = (
-            f"is of the network '{named}', which is not one of ours"
+            f"is of the network '{named}', whose code is not ours"
             if named
             else "does not say of what network it is"
         )
-        raise TensorpressError(f"{path} {whose}: name it with --net package.module:function.")
+        raise TensorpressError(
+            f"{path} {whose}: name it with --net, as library:network or package.module:function."
+        )
     if data is None:
         input_shape = input_shape or _listed(source.get("input_shape"))
     if data is not None or calibrate is not None:
@@ -243,11 +284,10 @@ def _listed(values: Sequence[float] | None) -> str | None:
     return ",".join(map(str, values)) if values else None
 
 
-def refuse_without_weights(trained: Trained) -> None:
-    """Raise where it is said how weights are read, and none are given."""
-    if trained.weights is None and (trained.ema or trained.allow_extra):
-        given = "--ema" if trained.ema else "--allow-extra"
-        raise TensorpressError(f"{given} says how --weights are read: give them too.")
+def refuse_without_weights(trained: Trained, option: str = "--weights") -> None:
+    """Raise where it is said how the weights of ``option`` are read, and none are given."""
+    if trained.weights is None and trained.how_read():
+        raise TensorpressError(f"{trained.how_read()[0]} says how {option} is read: give that too.")
 
 
 def _refuse_compressed(weights: Path) -> None:

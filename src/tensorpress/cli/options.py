@@ -21,8 +21,10 @@ Net = Annotated[
         "--net",
         help="A network of the paper (resnet20, 32, 44, 56, 110, vggnet, tt_conv_cnn; "
         "resnet20-projection and so on: with 1x1 convolutions as shortcuts; "
-        "tt_conv_1 to _4: tensor trains from scratch) or your own as "
-        "package.module:function, which is called and gives the module.",
+        "tt_conv_1 to _4: tensor trains from scratch), one of a library that is installed "
+        "(timm:resnet50, torchvision:resnet18, ultralytics:yolov8n.pt: with its own weights, size, "
+        "mean and std where none are given) or your own as package.module:function, which is "
+        "called and gives the module.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -64,7 +66,7 @@ InputShape = Annotated[
     typer.Option(
         "--input-shape",
         help="Channels and size of an input without the batch, such as 3,224,224. By default "
-        "that of --data, else 3,32,32.",
+        "that of --data, else that of a library's network, else 3,32,32.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -90,8 +92,9 @@ Mean = Annotated[
     str | None,
     typer.Option(
         "--mean",
-        help="Mean of each channel for pixels in 0..1, such as 0.485,0.456,0.406. By default the "
-        "data's own: ImageNet's for CIFAR, as the common weight files expect.",
+        help="Mean of each channel for pixels in 0..1, such as 0.485,0.456,0.406. By default those "
+        "of a library's network, else the data's own: ImageNet's for CIFAR, as the common weight "
+        "files expect.",
         rich_help_panel=DATA,
     ),
 ]
@@ -136,6 +139,10 @@ class Trained:
     weights: Weights = None
     ema: Ema = False
     allow_extra: AllowExtra = False
+
+    def how_read(self) -> list[str]:
+        """The options that say how the file is read."""
+        return ["--ema"] * self.ema + ["--allow-extra"] * self.allow_extra
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from tensorpress.compression.budget import QUALITIES
 from tensorpress.compression.checks import check_request
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RULES, VBMF
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
+from tensorpress.files import as_path
 from tensorpress.layers import METHODS, Treatment
 from tensorpress.settings import given_by, options_of, read_options
 
@@ -84,6 +85,7 @@ def read_config(path: Path) -> Request:
     Raises:
         TensorpressError: no such file, or one that holds no request; the key is named.
     """
+    path = as_path(path)
     if path.is_dir():
         raise TensorpressError(
             f"--config {path} is a folder: give the account.json, the config.json or the .tp in it."
@@ -99,9 +101,10 @@ def read_config(path: Path) -> Request:
     except FileNotFoundError:
         raise TensorpressError(f"--config {path}: there is no such file.") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
         kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise TensorpressError(f"--config {path} cannot be read as {kind}: {reason}.") from error
+        raise TensorpressError(
+            f"--config {path} cannot be read as {kind}: {first_line(error)}."
+        ) from error
     if isinstance(content, dict):
         if "layers" in content and "request" in content:
             content = content["request"]

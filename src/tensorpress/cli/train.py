@@ -10,9 +10,19 @@ from tensorpress import training
 from tensorpress.cli import options, request_options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs
+from tensorpress.cli.inputs import (
+    read_compressed_inputs,
+    read_inputs,
+    refuse_without_weights,
+    say_if_as_made,
+)
 from tensorpress.cli.output import required_folder
-from tensorpress.cli.training_options import LoopOptions, RecipeOptions, TeachingOptions
+from tensorpress.cli.training_options import (
+    LoopOptions,
+    RecipeOptions,
+    TeacherOptions,
+    TeachingOptions,
+)
 from tensorpress.compression.calibration import FEWEST, read_recovery
 from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.compression.request import Calibration
@@ -64,14 +74,7 @@ def finetune(
         ),
     ] = None,
     net: options.Net = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            "--teacher",
-            help="Weights of the dense network, to learn from it and be compared with it.",
-            rich_help_panel=options.TRAINING,
-        ),
-    ] = None,
+    dense: TeacherOptions,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
     lr: training_options.Lr = None,
@@ -88,7 +91,9 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
-    distillation = teaching.read(taught=teacher is not None)
+    teacher = dense.trained()
+    refuse_without_weights(teacher, "--teacher")
+    distillation = teaching.read(taught=teacher.weights is not None)
     inputs = read_compressed_inputs(compressed, net=net, **images.required())
     assert inputs.data is not None
     outcome = training.finetune(
@@ -97,7 +102,7 @@ def finetune(
         compressed,
         inputs.data,
         recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
-        teacher=inputs.as_network(options.Trained(teacher)) if teacher else None,
+        teacher=inputs.as_network(teacher) if teacher.weights else None,
         distillation=distillation,
         settings=loop.settings(command_line()),
     )
@@ -173,6 +178,7 @@ def run(
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
+    first = training_options.first_given(train_epochs, epochs)
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
@@ -198,9 +204,7 @@ def run(
         inputs.as_network(trained),
         inputs.data,
         request,
-        train=recipes.train.changed(
-            **recipe.changes(training_options.first_given(train_epochs, epochs), lr)
-        ),
+        train=recipes.train.changed(**recipe.changes(first, lr)),
         finetune=tuning,
         distillation=distillation,
         dense_control=control,
@@ -213,6 +217,8 @@ def run(
         row = result_of(outcome.summary, label, command_line())
         write_results(results, [row])
     _report(outcome)
+    if first == 0 and outcome.is_main:
+        say_if_as_made(inputs, trained)
 
 
 def _report(outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tensorpress.cli.options import TRAINING
+from tensorpress.cli.options import TRAINING, Trained
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Distillation, Settings
 
@@ -170,6 +170,45 @@ Follow = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+
+
+TeacherFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher",
+        help="Weights of the dense network, to learn from it and be compared with it.",
+        rich_help_panel=TRAINING,
+    ),
+]
+TeacherEma = Annotated[
+    bool,
+    typer.Option(
+        "--ema",
+        help="Take the running average of the weights that --teacher holds beside them.",
+        rich_help_panel=TRAINING,
+    ),
+]
+TeacherAllowExtra = Annotated[
+    bool,
+    typer.Option(
+        "--allow-extra",
+        help="Leave out weights of --teacher that the network has no place for, and say how many.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class TeacherOptions:
+    """The file of a teacher's weights, and how it is read."""
+
+    teacher: TeacherFile = None
+    ema: TeacherEma = False
+    allow_extra: TeacherAllowExtra = False
+
+    def trained(self) -> Trained:
+        """The same as of any network's weights."""
+        return Trained(self.teacher, self.ema, self.allow_extra)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress.compression.task import LayerOption
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -121,6 +121,7 @@ def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:
         return count(model, example_inputs)
     except TensorpressError as error:
         raise TensorpressError(
-            f"with its layers replaced, the network no longer runs ({error.__cause__ or error}): "
-            "it reads the weight or a setting of a layer itself. Exclude that layer."
+            f"with its layers replaced, the network no longer runs "
+            f"({first_line(error.__cause__ or error)}): it reads the weight or a "
+            "setting of a layer itself. Exclude that layer."
         ) from error

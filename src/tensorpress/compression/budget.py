@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass, field
 from numbers import Real
 
 from tensorpress.decompose.ranks import PANEL
 from tensorpress.deploy import RUNTIMES
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.settings import option
 
 TIME = "A budget of time"
@@ -150,13 +151,13 @@ class Budget:
             ratio = getattr(self, name)
             if ratio is not None and not _is_number(ratio, 1.0):
                 raise TensorpressError(
-                    f"Budget({name}={ratio!r}): a compression ratio must be a number of at least "
-                    "1; 4 asks for a quarter."
+                    f"Budget({name}={shown(ratio)}): a compression ratio must be a number of at "
+                    "least 1; 4 asks for a quarter."
                 )
         for name in ("speedup", "milliseconds"):
             value = getattr(self, name)
             if value is not None and not _is_number(value, 1e-9):
-                raise TensorpressError(f"Budget({name}={value!r}): give a number above 0.")
+                raise TensorpressError(f"Budget({name}={shown(value)}): give a number above 0.")
 
     @property
     def of_quality(self) -> bool:
@@ -220,8 +221,9 @@ class Budget:
         value = getattr(self, name)
         low, high, wanted = ranges[name]
         if not _is_number(value, low) or not low < value <= high:
-            raise TensorpressError(f"Budget({name}={value!r}): give {wanted}.")
+            raise TensorpressError(f"Budget({name}={shown(value)}): give {wanted}.")
 
 
 def _is_number(value: object, least: float) -> bool:
-    return isinstance(value, Real) and least <= float(value) < math.inf
+    # Compared as it is: a whole number may be too large for a float.
+    return isinstance(value, Real) and bool(least <= value <= sys.float_info.max)  # type: ignore[operator]

@@ -7,7 +7,7 @@ from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
 from tensorpress.compression.request import Request, method_meant
 from tensorpress.decompose import RankRule
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import METHODS, Treatment, find_method
 from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, Decomposition
 
@@ -31,9 +31,7 @@ def check_asked(
         TensorpressError: no such method; a rule, budget or setting of the wrong type, or that the
             method does not understand; what does not go together.
     """
-    for name, flag in {"balance": balance, "inplace": inplace, **flags}.items():
-        if not isinstance(flag, bool):
-            raise TensorpressError(f"{name}={shown(flag)}: give True or False.")
+    refuse_no_flag(balance=balance, inplace=inplace, **flags)
     if isinstance(method, Criterion) or (isinstance(method, str) and method in CRITERIA):
         others = {
             "round_to": type(round_to) is not int or round_to != 1,
@@ -94,7 +92,7 @@ def read_methods(
     """
     if methods is not None:
         return _read_choice(method, methods, ranked=ranked)
-    if method == AUTO:
+    if isinstance(method, str) and method == AUTO:
         return [METHODS[name] for name in FORMS]
     if isinstance(method, str) and method not in METHODS:
         raise TensorpressError(
@@ -138,7 +136,7 @@ def starts_at_random(treated: Sequence[Treatment] | Criterion) -> bool:
 def _read_choice(
     method: str | Treatment, methods: Sequence[str | Treatment], *, ranked: bool
 ) -> list[Treatment]:
-    if method != AUTO:
+    if not isinstance(method, str) or method != AUTO:
         raise TensorpressError(
             f"methods= is what method='auto' chooses from, and method={shown(method)}: give one "
             "of them."

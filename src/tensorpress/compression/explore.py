@@ -14,7 +14,7 @@ from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.selection import Selection, select
 from tensorpress.compression.task import Pick
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import AUTO
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
@@ -105,7 +105,12 @@ def explore(
     Raises:
         TensorpressError: as `compress`, or a ratio below 1.
     """
-    budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
+    if not isinstance(ratios, Sequence):
+        raise TensorpressError(f"ratios={shown(ratios)}: give several, such as (2, 4, 8).")
+    budgets = sorted((Budget(params=it, macs=it) for it in ratios), key=lambda it: it.params or 0)
+    refuse_no_flag(skip_first=skip_first)
+    if score is not None and not callable(score):
+        raise TensorpressError(f"score={shown(score)}: give a function of a network.")
     treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs)
     selection = Selection.of(include, exclude, skip_first)

@@ -11,7 +11,7 @@ from tensorpress.compression.pruning.criteria import CRITERIA
 from tensorpress.compression.unversioned import without_texts
 from tensorpress.decompose import RULES, RankRule, rule_from_json, rule_to_json
 from tensorpress.decompose.ranks import PANEL
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import METHODS
 from tensorpress.layers.methods import AUTO, TTPWT
 from tensorpress.settings import from_json, nested, one_of, option, to_json
@@ -19,7 +19,6 @@ from tensorpress.settings.json_values import (
     from_json_value,
     printable,
     refuse_unknown,
-    shown,
     wrong,
 )
 from tensorpress.surgery import Selector, show_selectors
@@ -277,7 +276,8 @@ def method_meant(method: M | None, methods: Any, *, ranked: bool, by_loss: bool)
         return AUTO if method is None else method
     if method is None:
         return AUTO if by_loss else TTPWT().name
-    return TTPWT().name if method == AUTO and ranked else method
+    by_itself = ranked and isinstance(method, str) and method == AUTO
+    return TTPWT().name if by_itself else method
 
 
 def _rank(value: Any) -> RankRule | dict[str, RankRule]:

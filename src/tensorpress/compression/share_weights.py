@@ -8,7 +8,7 @@ from tensorpress.compression.budget import Budget
 from tensorpress.compression.compress import compress
 from tensorpress.compression.selection import rules_from
 from tensorpress.decompose import Ranks
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.methods import DeepKMeans
 from tensorpress.surgery import Account, ExampleInputs, Selector
 
@@ -81,5 +81,5 @@ def share_weights(
 
 def _rule(clusters: object) -> Ranks:
     if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
-        raise TensorpressError(f"clusters={clusters!r}: give a whole number from 1 on.")
+        raise TensorpressError(f"clusters={shown(clusters)}: give a whole number from 1 on.")
     return Ranks(clusters)

@@ -8,7 +8,7 @@ from tensorpress.compression.budget import Budget
 from tensorpress.compression.compress import compress
 from tensorpress.compression.selection import rules_from
 from tensorpress.decompose import Ranks
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import TENSORIZED
 from tensorpress.surgery import Account, ExampleInputs, Selector
 
@@ -60,9 +60,9 @@ def tensorize(
     >>> result.model.features.conv6.ranks, round(result.pcr, 2)
     ((9, 29, 16), 4.02)
     """
-    if method not in TENSORIZED:
+    if not isinstance(method, str) or method not in TENSORIZED:
         raise TensorpressError(
-            f"there is no tensorized layer '{method}'; there is: {', '.join(TENSORIZED)}."
+            f"there is no tensorized layer {shown(method)}; there is: {', '.join(TENSORIZED)}."
         )
     if (rank is None) == (budget is None):
         raise TensorpressError(
@@ -83,6 +83,6 @@ def tensorize(
 def _rule(rank: object) -> Ranks:
     if isinstance(rank, str) or not isinstance(rank, (int, Sequence)):
         raise TensorpressError(
-            f"rank={rank!r}: give a whole number for all bonds, or three, such as (9, 20, 20)."
+            f"rank={shown(rank)}: give a whole number for all bonds, or three, such as (9, 20, 20)."
         )
     return Ranks(rank)

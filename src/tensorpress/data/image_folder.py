@@ -1,5 +1,6 @@
 """One's own images, sorted into folders by class."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from tensorpress.data.image_set import Dataset, ImageSet
 from tensorpress.errors import TensorpressError
+from tensorpress.files import composed
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 _BYTE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -27,15 +29,18 @@ def load_image_folder(folder: Path) -> Dataset:
             images, `test` has a class that `train` has not, or an image cannot be read or differs
             in size; the message names it.
     """
-    classes = tuple(_subfolders(folder / "train"))
+    of_train, of_test = (_subfolders(folder / part) for part in ("train", "test"))
+    classes = tuple(of_train)
     if not classes:
         raise TensorpressError(f"{folder / 'train'} has no folders: give one of images a class")
-    for name in _subfolders(folder / "test"):
+    for name in of_test:
         if name not in classes:
             raise TensorpressError(
                 f"{folder / 'test' / name} is a class that {folder / 'train'} does not have"
             )
-    train_files, test_files = (_files(folder / part, classes) for part in ("train", "test"))
+    train_files, test_files = (
+        _files([found.get(name, []) for name in classes]) for found in (of_train, of_test)
+    )
     for number, name in enumerate(classes):
         if not any(label == number for _, label in train_files):
             raise TensorpressError(f"{folder / 'train' / name} holds no images")
@@ -60,7 +65,7 @@ def load_flat_images(folder: Path, most: int | None = None, seed: int = 0) -> Da
     Raises:
         TensorpressError: there are none, or as :func:`load_image_folder`.
     """
-    files = [file for file, _ in _files(folder.parent, (folder.name,))]
+    files = [file for file, _ in _files([[folder]])]
     if not files:
         raise TensorpressError(
             f"{folder} holds no images: looked for files that end in {', '.join(_SUFFIXES)}"
@@ -76,7 +81,7 @@ def load_flat_images(folder: Path, most: int | None = None, seed: int = 0) -> Da
 def _dataset(folder: Path, train: ImageSet, test: ImageSet, classes: tuple[str, ...]) -> Dataset:
     grey = train.images.shape[1] == 1
     return Dataset(
-        name=folder.resolve().name,
+        name=composed(folder.resolve().name),
         train=train,
         test=test,
         classes=classes,
@@ -87,17 +92,22 @@ def _dataset(folder: Path, train: ImageSet, test: ImageSet, classes: tuple[str, 
     )
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
+def _subfolders(folder: Path) -> dict[str, list[Path]]:
+    """The folders in one by name, sorted; a name written in two forms is one."""
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(folder.iterdir(), key=lambda entry: (composed(entry.name), entry.name)):
+        if entry.is_dir() and entry.name[0] != ".":
+            found.setdefault(composed(entry.name), []).append(entry)
+    return found
 
 
-def _files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+def _files(classes: Sequence[Sequence[Path]]) -> list[tuple[Path, int]]:
+    """The images in the folders of each class, with its number."""
     return [
         (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((folder / name).rglob("*"))
+        for label, folders in enumerate(classes)
+        for folder in folders
+        for file in sorted(folder.rglob("*"))
         if file.suffix.lower() in _SUFFIXES and file.name[0] != "." and file.is_file()
     ]
 

@@ -11,6 +11,7 @@ from tensorpress.data.download import downloaded_cifar
 from tensorpress.data.image_folder import load_image_folder
 from tensorpress.data.image_set import Dataset
 from tensorpress.errors import TensorpressError
+from tensorpress.files import as_path, composed
 
 NAMES = ("digits", "cifar10", "cifar100")
 _LOOKED_FOR = (
@@ -52,19 +53,19 @@ def _load(source: str, download: bool) -> Dataset:
         return load_digits()
     if source in ("cifar10", "cifar100"):
         return load_cifar(downloaded_cifar(source, allowed=download), source)
-    folder = Path(source).expanduser()
+    folder = as_path(Path(source).expanduser())
     if folder.is_file():
         raise TensorpressError(
             f"{source} is a file, not a folder; an archive has to be unpacked first"
         )
     if not folder.is_dir():
         raise TensorpressError(
-            f"there is no folder {source!r}, and no data of that name: "
+            f"there is no folder '{source}', and no data of that name: "
             "give digits, cifar10, cifar100 or a folder"
         )
     files = find_cifar(folder)
     if files is not None:
-        return load_cifar(files, folder.resolve().name)
+        return load_cifar(files, composed(folder.resolve().name))
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         return load_image_folder(folder)
     raise TensorpressError(f"{folder} holds no data; looked for {_LOOKED_FOR}{_hint(folder)}")

@@ -13,6 +13,7 @@ from tensorpress.data.cifar import find_cifar
 from tensorpress.data.image_folder import load_flat_images
 from tensorpress.data.image_set import Dataset
 from tensorpress.data.load import NAMES, load_data
+from tensorpress.files import as_path
 
 
 def load_unlabelled(
@@ -34,7 +35,7 @@ def load_unlabelled(
         TensorpressError: as :func:`load_data`.
     """
     if _holds_images_alone(os.fspath(source)):
-        data = load_flat_images(Path(source).expanduser(), most, seed)
+        data = load_flat_images(as_path(Path(source).expanduser()), most, seed)
         data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
     else:
         data = load_data(source, mean=mean, std=std)
@@ -50,6 +51,6 @@ def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
 
 def _holds_images_alone(source: str) -> bool:
     """Whether it is a folder that :func:`load_data` has no use for."""
-    folder = Path(source).expanduser()
+    folder = as_path(Path(source).expanduser())
     by_class = (folder / "train").is_dir() and (folder / "test").is_dir()
     return source not in NAMES and folder.is_dir() and not by_class and find_cifar(folder) is None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tensorpress.decompose.magnitude import largest_magnitude
 from tensorpress.decompose.ranks import RankRule
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -16,7 +16,7 @@ def check_rule(rank: object) -> None:
     """Raise TensorpressError if ``rank`` is no rank rule."""
     if not isinstance(rank, RankRule):
         raise TensorpressError(
-            f"rank={rank!r} is no rank rule: give one, such as Energy(0.6) or Ranks(8, 12, 6)."
+            f"rank={shown(rank)} is no rank rule: give one, such as Energy(0.6) or Ranks(8, 12, 6)."
         )
 
 
@@ -27,6 +27,8 @@ def check_tensor(tensor: Tensor) -> float:
         TensorpressError: an order under 2, an empty, integer, complex, sparse or meta tensor, NaN
             or inf.
     """
+    if not isinstance(tensor, Tensor):
+        raise TensorpressError(f"{shown(tensor)} is no tensor: give a torch.Tensor.")
     if tensor.dim() < 2:
         raise TensorpressError(
             f"a tensor of shape {tuple(tensor.shape)} has no tensor train: "

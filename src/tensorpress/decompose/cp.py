@@ -12,7 +12,7 @@ from torch import Tensor
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
 from tensorpress.decompose.cp_als import Factors, least_squares, sum_of_terms
 from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 STEP = 0.04
 """Of the ranks that are tried for a fit that is asked for, above 1 / STEP."""
@@ -186,7 +186,7 @@ def rank_of(rule: RankRule, problems: Sequence[_RankOneProblem]) -> int:
         return max(problem.least_rank(math.sqrt(1.0 - rule.tau)) for problem in problems)
     if isinstance(rule, RelativeError):
         return max(problem.least_rank(rule.eps) for problem in problems)
-    raise TensorpressError(f"{rule!r} does not suit CP, which has no singular values.")
+    raise TensorpressError(f"{shown(rule)} does not suit CP, which has no singular values.")
 
 
 def _by_svd(tensor: Tensor, rank: int) -> list[Tensor]:

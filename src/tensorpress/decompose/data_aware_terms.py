@@ -170,7 +170,7 @@ class DataAwareTerms:
                 return torch.cholesky_solve(aim, factor), image, damping
             if not exact:
                 return self._outer(columns, exact=True)
-        raise torch.linalg.LinAlgError("M^T S M is not positive, or not finite.")
+        raise ArithmeticError("M^T S M is not positive, or not finite.")
 
     def _targets(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """W and ``S W`` in one of the dtypes of the work."""

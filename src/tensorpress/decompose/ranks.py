@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tensorpress.decompose.spectrum import Floats, Spectrum
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.settings import from_json, option, to_json
 
 PANEL = "How much to keep (one of these)"
@@ -77,7 +77,7 @@ def rule_from_json(content: Mapping[str, Any], where: str = "rank") -> RankRule:
     name = content.get("rule")
     if not isinstance(name, str) or name not in RULES:
         raise TensorpressError(
-            f"{where}.rule is {name!r:.60}: there is no such rank rule; there is: "
+            f"{where}.rule is {shown(name)}: there is no such rank rule; there is: "
             f"{', '.join(RULES)}."
         )
     values = {key: value for key, value in content.items() if key != "rule"}
@@ -163,7 +163,7 @@ class RelativeError(RankRule):
     def __post_init__(self) -> None:
         if not (_is_number(self.eps) and 0.0 <= self.eps < 1.0):
             raise TensorpressError(
-                f"RelativeError({self.eps!r}): the relative error must be a number, "
+                f"RelativeError({shown(self.eps)}): the relative error must be a number, "
                 "at least 0 and below 1."
             )
         object.__setattr__(self, "eps", float(self.eps))
@@ -196,7 +196,7 @@ class Ranks(RankRule):
         for rank in ranks:
             if isinstance(rank, bool) or not isinstance(rank, Integral) or rank < 1:
                 raise TensorpressError(
-                    f"Ranks{tuple(ranks)}: every rank must be a whole number of at least 1."
+                    f"Ranks{shown(tuple(ranks))}: every rank must be a whole number of at least 1."
                 )
         if not ranks:
             raise TensorpressError("Ranks(): give at least one rank, as in Ranks(8, 12, 6).")
@@ -232,7 +232,7 @@ class RankShare(RankRule):
 def _share(rule: str, tau: float) -> float:
     if not (_is_number(tau) and 0.0 < tau <= 1.0):
         raise TensorpressError(
-            f"{rule}({tau!r}): the share to keep must be a number above 0 and at most 1; "
+            f"{rule}({shown(tau)}): the share to keep must be a number above 0 and at most 1; "
             "1 keeps everything, 0.6 is a strong compression."
         )
     return float(tau)

@@ -83,8 +83,8 @@ def tt_svd(
     >>> [tuple(core.shape) for core in train.cores]
     [(1, 4, 1), (1, 3, 1), (1, 3, 1), (1, 8, 1)]
     """
-    tensor = tensor.detach()
     peak = _check(tensor, rank)
+    tensor = tensor.detach()
     if peak == 0:
         return _zero_train(tensor, rank)
     with torch.autocast(tensor.device.type, enabled=False):

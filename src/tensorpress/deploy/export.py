@@ -13,8 +13,8 @@ from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.trace import copy_for_export, trace
-from tensorpress.errors import TensorpressError
-from tensorpress.files import staged
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path, staged
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, run_examples
 
@@ -56,7 +56,7 @@ def export(
             that is not equal to the network or cannot be written. Nothing is then left, and an
             older file of that name is unchanged.
     """
-    path = Path(path)
+    path = as_path(path)
     kind = find_format(path, format)
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
@@ -69,10 +69,12 @@ def export(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
+    traced = feed.resized(2) if feed.batch == 1 else feed
+    run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         with quiet():
-            program = trace(net, feed.resized(2) if feed.batch == 1 else feed)
+            program = trace(net, traced)
         bar.update(step, advance=1, description=f"{kind.name} export: writing")
         with quiet():
             run = _write(program, place, kind)
@@ -90,8 +92,8 @@ def find_format(path: Path, name: str | None = None) -> Format:
         TensorpressError: neither is known, or they contradict each other.
     """
     allowed = ", ".join(f"{kind.suffix} ({kind.name})" for kind in FORMATS.values())
-    if name is not None and name not in FORMATS:
-        raise TensorpressError(f"no format '{name}'; there is: {', '.join(FORMATS)}.")
+    if name is not None and (not isinstance(name, str) or name not in FORMATS):
+        raise TensorpressError(f"no format {shown(name)}; there is: {', '.join(FORMATS)}.")
     by_suffix = {kind.suffix: kind for kind in FORMATS.values()}
     found = by_suffix.get(path.suffix)
     if found is None:

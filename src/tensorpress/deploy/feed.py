@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tensorpress.errors import TensorpressError
-from tensorpress.surgery import ExampleInputs
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.surgery import ExampleInputs, takes_one_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,13 @@ class Feed:
         return replace(self, tensors=tuple(tensors))
 
 
+def timed_feed(net: nn.Module, inputs: ExampleInputs) -> Feed:
+    """The inputs that a network is timed on, their batch free unless it takes one alone."""
+    feed = read_feed(inputs, dynamic_batch=True)
+    fixed = feed.batch == 1 and takes_one_only(net, feed.examples)
+    return replace(feed, batched=(False,) * len(feed.batched)) if fixed else feed
+
+
 def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "example_inputs") -> Feed:
     """The tensors of example inputs. Batched are those as long as the first one.
 
@@ -74,17 +81,17 @@ def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "examp
     if not isinstance(given, (Mapping, tuple, list)) or not len(given):
         raise TensorpressError(
             f"{named}: give a tensor, several as a tuple, or keyword arguments as a mapping, "
-            f"not {inputs!r}."
+            f"not {shown(inputs)}."
         )
     items = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
     for key, value in items.items():
         if not isinstance(value, Tensor):
             raise TensorpressError(
-                f"{named}[{key!r}] is {value!r}, and an exported file takes tensors only: leave "
-                "it out, and make it a default of the network's forward."
+                f"{named}[{shown(key)}] is {shown(value)}, and an exported file takes tensors "
+                "only: leave it out, and make it a default of the network's forward."
             )
         if not value.numel():
-            raise TensorpressError(f"{named}[{key!r}] is empty: give at least one input.")
+            raise TensorpressError(f"{named}[{shown(key)}] is empty: give at least one input.")
     tensors = tuple(value.detach().cpu() for value in items.values())
     size = tensors[0].shape[:1]
     batched = tuple(dynamic_batch and bool(size) and t.shape[:1] == size for t in tensors)

@@ -51,7 +51,8 @@ def trace(net: nn.Module, feed: Feed) -> ExportedProgram:
         if "Constraints violated (batch)" in str(error):
             raise TensorpressError(
                 "the network fixes its batch size, so it cannot be exported with a free one: give "
-                "dynamic_batch=False, and example inputs of the batch size that it will serve."
+                "dynamic_batch=False, and example inputs of the batch size that it will serve "
+                "(--batch)."
             ) from error
         raise TensorpressError(
             f"{_culprit(net, error.__traceback__)} cannot be exported ({first_cause(error)})"

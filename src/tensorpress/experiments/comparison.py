@@ -18,7 +18,7 @@ from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.runtimes.processor import machine
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.layers import DECOMPOSITIONS
@@ -163,8 +163,7 @@ def compare(
                 facts = _measured(net, data, what, method, budget, base)
                 found = dataclasses.replace(common, **facts)
             except Exception as error:  # one method's failure, of whatever kind, is its result
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                found = dataclasses.replace(common, reason=reason)
+                found = dataclasses.replace(common, reason=first_line(error))
             rows = [*(row for row in rows if row not in before), found]
             measured = [dataclasses.asdict(row) for row in rows]
             content = {"asked": asked, "rows": measured, "printed": printed}
@@ -285,7 +284,9 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [Row(**row) for row in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TensorpressError(f"{path} is damaged ({error!r}): choose another folder.") from error
+        raise TensorpressError(
+            f"{path} is damaged ({shown(error, 200)}): choose another folder."
+        ) from error
     others = {k: v for k, v in content["asked"].items() if asked.get(k) != v}
     if others:
         told = ", ".join(f"{key}={value}" for key, value in others.items())

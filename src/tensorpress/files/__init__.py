@@ -2,13 +2,15 @@
 
 from tensorpress.files.aside import remove_leftovers
 from tensorpress.files.lock import LOCK, locked
-from tensorpress.files.places import cache_folder
+from tensorpress.files.places import as_path, cache_folder
 from tensorpress.files.staged import staged, write_atomically, write_whole
-from tensorpress.files.text import printable
+from tensorpress.files.text import composed, printable
 
 __all__ = [
     "LOCK",
+    "as_path",
     "cache_folder",
+    "composed",
     "locked",
     "printable",
     "remove_leftovers",

@@ -35,8 +35,11 @@ def is_lazy(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.lazy.LazyModuleMixin)
 
 
-def refuse_unreadable(name: str, module: nn.Module) -> None:
+def refuse_unreadable(name: str, module: nn.Module, *, needs_values: bool = True) -> None:
     """Raise if replacing ``module`` would lose something that was attached to it.
+
+    Args:
+        needs_values: whether its weights are read, which cannot be done on the meta device.
 
     Raises:
         TensorpressError: naming the layer, for lazy, meta or complex weights, parametrisations
@@ -54,7 +57,7 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
         )
     _refuse(name, list(_attached(module)))
     weight = module.weight
-    if weight.is_meta:
+    if weight.is_meta and needs_values:
         raise TensorpressError(
             f"layer '{name}' is on the meta device and has no weights to decompose."
         )

@@ -6,7 +6,7 @@ from typing import cast
 from torch import nn
 
 from tensorpress.decompose import RankRule
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_flag
 from tensorpress.layers.chain import Factorized
 from tensorpress.layers.eligible import refuse_unreadable
 from tensorpress.layers.kinds import NAMES, Layer, is_layer
@@ -50,6 +50,7 @@ def factorize(
     [(4, 8, 1, 1), (6, 4, 3, 1), (5, 6, 1, 3), (16, 5, 1, 1)]
     """
     chosen = find_method(method)
+    refuse_no_flag(balance=balance)
     if not isinstance(chosen, Decomposition):
         raise TensorpressError(
             f"method '{chosen.name}' does not factorize a layer: give a decomposition, such as "

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 ITERATIONS = 50
 GREEDY = 512
@@ -29,7 +29,7 @@ def cluster_rows(rows: Tensor, clusters: int, *, seed: int = 0) -> tuple[Tensor,
         TensorpressError: fewer than one cluster, or scikit-learn is not installed.
     """
     if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
-        raise TensorpressError(f"clusters={clusters!r}: give a whole number from 1 on.")
+        raise TensorpressError(f"clusters={shown(clusters)}: give a whole number from 1 on.")
     values = _values(rows)
     distinct, found = np.unique(values, axis=0, return_inverse=True)
     if clusters >= len(distinct):

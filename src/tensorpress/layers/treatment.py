@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tensorpress.decompose import RULES, Energy, RankRule, Ranks, check_rule
 from tensorpress.decompose.second_moments import SecondMoments
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.eligible import why_not
 from tensorpress.layers.kinds import Layer
 
@@ -162,7 +162,7 @@ class Treatment(ABC):
         if not isinstance(rule, self.rules):
             known = ", ".join(kind.__name__ for kind in self.rules if kind.__name__ in RULES)
             raise TensorpressError(
-                f"{self.name} does not understand {rule!r}: give one of {known}."
+                f"{self.name} does not understand {shown(rule)}: give one of {known}."
             )
 
     def nearest(self, ranks: Sequence[int], multiple: int) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from functools import partial
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.networks.libraries import in_library
 from tensorpress.networks.own_network import own_network
 from tensorpress.networks.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from tensorpress.networks.tt_conv import TT_CONV
@@ -30,31 +31,44 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, num_classes: int | None = None, in_channels: int | None = None) -> nn.Module:
-    """Build a network of `NETWORKS` by name, or one's own from `"package.module:function"`.
+def build(
+    name: str,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    *,
+    pretrained: bool = False,
+) -> nn.Module:
+    """Build a network by name: of `NETWORKS`, of another library, or one's own.
+
+    Those of timm, torchvision and ultralytics go by `"timm:resnet50"`, `"torchvision:resnet18"` and
+    `"ultralytics:yolov8n.pt"`, one's own by `"package.module:function"`.
 
     >>> sum(p.numel() for p in build("resnet56").parameters())
     853018
 
     Parameters:
-        name: a key of `NETWORKS`, or a spec that `own_network` takes.
+        name: a key of `NETWORKS`, a network of a library, or a spec that `own_network` takes.
         num_classes: outputs; None leaves the network's own default (10 for those of `NETWORKS`).
         in_channels: channels of the images; None leaves the default (3 for those of `NETWORKS`).
+        pretrained: take the trained weights of the library, which may download them.
 
     Raises:
-        TensorpressError: for an unknown name (the message lists the names), counts under 1, or a
-            network of one's own that cannot be built.
+        TensorpressError: for an unknown name (the message lists the names), counts under 1, a
+            library that is not installed or cannot be imported, or a network that cannot be built.
     """
     counts = {"num_classes": num_classes, "in_channels": in_channels}
     given = {key: count for key, count in counts.items() if count is not None}
     for key, count in given.items():
         if count < 1:
-            raise TensorpressError(f"{key} must be at least 1, got {count}")
+            raise TensorpressError(f"{key} must be at least 1, got {shown(count)}")
     if name in NETWORKS:
         return NETWORKS[name](**given)
+    library = in_library(name)
+    if library is not None:
+        return library[0].build(library[1], pretrained=pretrained, **given)
     if ":" in name:
         return own_network(name, given)
     raise TensorpressError(
-        f"no network called {name!r}: give one of {', '.join(NETWORKS)}, "
-        "or your own as package.module:function"
+        f"no network called '{name}': give one of {', '.join(NETWORKS)}, one of a library, such as "
+        "timm:resnet50, or your own as package.module:function"
     )

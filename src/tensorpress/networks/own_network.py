@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 
 
 def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Module:
@@ -28,7 +28,7 @@ def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Mod
     """
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute or module_name.startswith("."):
-        raise TensorpressError(f"{spec!r} is not of the form package.module:function")
+        raise TensorpressError(f"'{spec}' is not of the form package.module:function")
     with _working_directory_on_path():
         target = _attribute(spec, _import(spec, module_name), attribute)
         network = (
@@ -50,16 +50,16 @@ def _import(spec: str, module_name: str) -> object:
     except ModuleNotFoundError as error:
         # A module that is there but imports a missing one is another mistake than a wrong name.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise TensorpressError(f"{spec}: importing {module_name} failed: {error}") from error
+            raise TensorpressError(
+                f"{spec}: importing {module_name} failed: {first_line(error)}"
+            ) from error
         hint = " (leave out the .py)" if module_name.endswith(".py") else ""
         raise TensorpressError(
-            f"{spec}: there is no module {module_name!r} in the working directory "
+            f"{spec}: there is no module '{module_name}' in the working directory "
             f"or on Python's path{hint}"
         ) from error
     except (Exception, SystemExit) as error:
-        raise TensorpressError(
-            f"{spec}: importing {module_name} failed: {_one_line(error)}"
-        ) from error
+        raise TensorpressError(f"{spec}: importing {module_name} failed: {_told(error)}") from error
 
 
 def _attribute(spec: str, module: object, attribute: str) -> object:
@@ -67,7 +67,7 @@ def _attribute(spec: str, module: object, attribute: str) -> object:
     for part in attribute.split("."):
         if not hasattr(target, part):
             raise TensorpressError(
-                f"{spec}: {spec.partition(':')[0]} has no attribute {attribute!r}"
+                f"{spec}: {spec.partition(':')[0]} has no attribute '{attribute}'"
             )
         target = getattr(target, part)
     return target
@@ -83,7 +83,7 @@ def _call(spec: str, target: object, arguments: Mapping[str, int]) -> object:
     try:
         return target(**{key: value for key, value in arguments.items() if key in accepted})
     except (Exception, SystemExit) as error:
-        raise TensorpressError(f"{spec} failed: {_one_line(error)}") from error
+        raise TensorpressError(f"{spec} failed: {_told(error)}") from error
 
 
 def _named_parameters(function: Callable[..., Any]) -> set[str]:
@@ -105,5 +105,5 @@ def _working_directory_on_path() -> Iterator[None]:
         sys.path.remove(directory)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import TTConv2d
 from tensorpress.layers.tensorized import FACTORS, near_equal_factors
 from tensorpress.networks.tt_conv_cnn import TTConvCNN
@@ -35,7 +35,9 @@ def tt_conv(row: str, num_classes: int = 10, in_channels: int = 3) -> TTConvCNN:
         TensorpressError: no such row.
     """
     if row not in _RANKS:
-        raise TensorpressError(f"there is no row {row!r}; there is: {', '.join(sorted(_RANKS))}.")
+        raise TensorpressError(
+            f"there is no row {shown(row)}; there is: {', '.join(sorted(_RANKS))}."
+        )
     net = TTConvCNN(num_classes, in_channels)
     for name, ranks in zip(_LAYERS, _RANKS[row], strict=True):
         conv = net.features.get_submodule(name)

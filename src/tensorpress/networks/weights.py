@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line, shown
+from tensorpress.files import as_path, composed
 from tensorpress.networks.weight_file import StoredArray, read_weight_file
 from tensorpress.progress import announce
 
@@ -55,7 +56,9 @@ def load_weights(
         TensorpressError: no such file, a truncated or foreign one, one that would run code, or
             weights of another network. `net` is then as it was.
     """
-    path = Path(file)
+    path = as_path(file)
+    if not isinstance(net, nn.Module):
+        raise TensorpressError(f"give a network, a torch.nn.Module, not {shown(net)}.")
     state = net.state_dict()
     prefix = _prefix(state)
     own = {_plain(name, prefix): (name, value) for name, value in state.items()}
@@ -95,8 +98,7 @@ def _put(path: Path, net: nn.Module, given: Mapping[str, Any]) -> None:
         with torch.no_grad():
             for value, before in kept:
                 value.copy_(before)
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TensorpressError(f"{path} cannot be loaded: {first}") from error
+        raise TensorpressError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
 def _is_filled(value: object) -> bool:
@@ -196,7 +198,7 @@ def _all_start(names: Sequence[str], prefix: str) -> bool:
 
 
 def _plain(name: str, prefix: str) -> str:
-    return name.replace("_orig_mod.", "").removeprefix(prefix)
+    return composed(name.replace("_orig_mod.", "").removeprefix(prefix))
 
 
 def _name_in(own: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import Factorized
 from tensorpress.report.json_values import number, whole
 from tensorpress.surgery import LayerRow, count
@@ -143,4 +143,4 @@ def _share(row: Mapping[str, Any], key: str, path: Path) -> float | None:
 
 
 def _damaged(path: Path, key: str, value: object) -> TensorpressError:
-    return TensorpressError(f"the account in {path} is damaged: its {key} is {value!r:.80}.")
+    return TensorpressError(f"the account in {path} is damaged: its {key} is {shown(value)}.")

@@ -70,13 +70,17 @@ def repeat_compress(request: Request, source: Json) -> Command | None:
     """The command that asks ``compress`` for the same; None where it makes no sense."""
     words, caveats = ["tensorpress", "compress"], list[str]()
     try:
-        words += ["--net", str(source["network"]), "--weights", "FILE"]
-        caveats.append("FILE stands for the weights that it was compressed from.")
+        words += ["--net", str(source["network"])]
+        if source.get("as_made") is not True:
+            words += ["--weights", "FILE", *_how_read(source)]
+            caveats.append("FILE stands for the weights that it was compressed from.")
         words += ["--input-shape", ",".join(str(int(size)) for size in source["input_shape"])]
         if "num_classes" in source:
             words += ["--classes", str(int(source["num_classes"]))]
         if request.calibration is not None:
             words += ["--calibrate", "DIR"]
+            if "mean" in source:
+                _normalisation(source, words)
             caveats.append(
                 "The images that it was calibrated on are not recorded: name them for DIR."
             )
@@ -92,6 +96,7 @@ def _dense_or_whole(
     network = config["network"]
     words += ["--net", str(network["name"])]
     _weights("--weights", network["weights_sha256"], words, caveats)
+    words += _how_read(network)
     recipes = recipes_for(network["name"], paper=paper)
     if kind == "train":
         _recipes([(_recipe(config["train"]), recipes.train, "", "--lr")], words, caveats)
@@ -119,7 +124,7 @@ def _finetune(config: Json, words: list[str], caveats: list[str], *, paper: bool
     words += ["--net", str(name)] + ["--paper"] * paper
     _weights("--compressed", config["compressed_sha256"], words, caveats, "COMPRESSED")
     if config["teacher"]:
-        words += ["--teacher", "TEACHER"]
+        words += ["--teacher", "TEACHER", *_how_read(config["teacher"])]
         digest = config["teacher"]["weights_sha256"]
         caveats.append(f"TEACHER stands for the weights with the SHA-256 {digest}.")
         _distillation(config["distillation"], words)
@@ -134,6 +139,12 @@ def _weights(
     if digest is not None:
         words += [option, stand_in]
         caveats.append(f"{stand_in} stands for the file with the SHA-256 {digest}.")
+
+
+def _how_read(weights: Json) -> list[str]:
+    """The options that say how a weight file is read."""
+    asked = ("ema", "allow_extra")
+    return [f"--{name.replace('_', '-')}" for name in asked if weights.get(name) is True]
 
 
 def _recipe(config: Json) -> Recipe:
@@ -196,5 +207,9 @@ def _data(data: Json, words: list[str], caveats: list[str]) -> None:
     words += ["--data", name]
     if name not in NAMED_DATA:
         caveats.append(f"--data {name}: give the path of the folder of that name.")
+    _normalisation(data, words)
+
+
+def _normalisation(data: Json, words: list[str]) -> None:
     for option in ("mean", "std"):
         words += [f"--{option}", ",".join(repr(float(value)) for value in data[option])]

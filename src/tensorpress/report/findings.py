@@ -10,11 +10,11 @@ from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.deploy import interleaved_seconds
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.report.account import AccountRecord, count_account
 from tensorpress.report.material import Material
 from tensorpress.report.spectra import LayerSpectra, read_spectra
-from tensorpress.surgery import count
+from tensorpress.surgery import count, run_examples
 from tensorpress.training import Network
 
 Costs = tuple[tuple[int, int] | None, tuple[int, int] | None]
@@ -140,15 +140,15 @@ def _time(
     dense: nn.Module, small: nn.Module | None, shape: tuple[int, ...], batch: int, machine: str
 ) -> Timing:
     nets = [dense] if small is None else [dense, small]
-    for net in nets:
-        count(net, _inputs(1, shape))  # a network that does not run is refused in words
+    for net in nets:  # a network that does not run is refused in words
+        count(net, _inputs(1, shape))
+        run_examples(net, _inputs(min(batch, 2), shape))
     try:
         seconds = interleaved_seconds(nets, _inputs(batch, shape), rounds=ROUNDS)
     except (RuntimeError, MemoryError) as error:
-        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise TensorpressError(
-            f"the network runs on one input, but not on a batch of {batch} ({first}): give a "
-            "smaller --batch."
+            f"the network runs on one input, but not on a batch of {batch} ({first_line(error)}): "
+            "give a smaller --batch."
         ) from error
     return Timing(seconds[0], seconds[1] if len(seconds) > 1 else None, batch, machine)
 

@@ -9,7 +9,8 @@ from typing import Any
 from tensorpress import artifacts
 from tensorpress.artifacts import LayerEntry
 from tensorpress.compression import Request
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
 from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
@@ -105,6 +106,7 @@ def read_material(path: Path) -> Material:
     Raises:
         TensorpressError: there is nothing, something else, or a damaged file.
     """
+    path = as_path(path)
     if path.is_file():
         return _of_file(path, "file")
     if not path.exists():
@@ -117,7 +119,7 @@ def read_material(path: Path) -> Material:
         kind = config.get("kind")
         if not isinstance(kind, str) or kind not in EXPECTED:
             raise TensorpressError(
-                f"{path / CONFIG} is of no run of tensorpress: its kind is {kind!r:.40}."
+                f"{path / CONFIG} is of no run of tensorpress: its kind is {shown(kind)}."
             )
         return _of_run(path, config, kind)
     if (path / MODEL).is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tensorpress.charts import Chart, can_plot, write_png
 from tensorpress.errors import TensorpressError
-from tensorpress.files import printable, write_atomically, write_whole
+from tensorpress.files import composed, printable, write_atomically, write_whole
 from tensorpress.report.figures import (
     layer_figures,
     ranked_layers,
@@ -56,6 +56,9 @@ def write_report(
 
 
 def _opened(findings: Findings, layer: str | None) -> str | None:
+    if layer is not None:
+        names = {composed(name): name for name in findings.spectra}
+        layer = names.get(composed(layer), layer)
     if layer is not None and layer not in findings.spectra:
         known = ", ".join(list(findings.spectra)[:5]) or "none, see the notes of the report"
         raise TensorpressError(f"there are no spectra of a layer '{layer}'; there are: {known}.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 T = TypeVar("T")
 MOST = 2**63
@@ -100,11 +100,3 @@ def printable(key: str) -> str:
 def wrong(key: str, value: object, wanted: str) -> TensorpressError:
     """The error for a value of another type than is ``wanted``."""
     return TensorpressError(f"{printable(key)} is {shown(value)}: give {wanted}.")
-
-
-def shown(value: object) -> str:
-    """A value from a file, cut short."""
-    try:
-        return repr(value)[:60]
-    except ValueError:  # a number of more digits than Python prints
-        return "too large a number"

@@ -3,7 +3,15 @@
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
-from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
+from tensorpress.surgery.inputs import (
+    ExampleInputs,
+    call,
+    evaluating,
+    not_running,
+    refuse_unready,
+    run_examples,
+    takes_one_only,
+)
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
     arrange_kernels,
@@ -41,6 +49,7 @@ __all__ = [
     "keep_reasons",
     "list_selectors",
     "match_patterns",
+    "not_running",
     "ratio",
     "ratios",
     "refuse_unready",
@@ -50,4 +59,5 @@ __all__ = [
     "runs_in_channels_last",
     "show_selectors",
     "survey",
+    "takes_one_only",
 ]

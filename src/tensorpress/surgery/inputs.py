@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import MOST_ITEMS, TensorpressError, first_line, shown
 
 ExampleInputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """A tensor, positional arguments as a tuple or list, or keyword arguments as a mapping."""
@@ -46,11 +47,50 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
             raise
         # A network's forward may raise anything: KeyError, AssertionError, an error of its own.
         except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise TensorpressError(
-                f"the network does not run on the example inputs ({describe(example_inputs)}): "
-                f"{first}"
-            ) from error
+            raise not_running(net, example_inputs, "the example inputs", error) from error
+
+
+def not_running(
+    net: nn.Module, inputs: ExampleInputs, named: str, error: Exception
+) -> TensorpressError:
+    """What to say of a network in eval mode that failed with ``error`` on ``inputs``.
+
+    Networks that take one input at a time are told from those that take other inputs by a try.
+    """
+    reason = first_line(error)
+    batch = _batch(inputs)
+    if batch > 1 and takes_one_only(net, inputs):
+        return TensorpressError(
+            f"the network takes one input at a time: it runs on one, and not on a batch of {batch} "
+            f"({reason}). Export it with a batch of 1 (--batch 1, dynamic_batch=False); to train, "
+            "evaluate or calibrate it, let its forward take any batch."
+        )
+    return TensorpressError(f"the network does not run on {named} ({describe(inputs)}): {reason}")
+
+
+def takes_one_only(net: nn.Module, inputs: ExampleInputs) -> bool:
+    """Whether a network runs on one of these inputs, and not on two."""
+    return _runs(net, inputs, 1) and not _runs(net, inputs, 2)
+
+
+def _runs(net: nn.Module, inputs: ExampleInputs, size: int) -> bool:
+    """Whether the network runs on so many of a batch of inputs."""
+    batch = _batch(inputs)
+
+    def rows(tensor: Tensor) -> Tensor:
+        of_batch = batch > 0 and tensor.shape[:1] == (batch,)
+        return tensor[torch.arange(size) % batch] if of_batch else tensor
+
+    with evaluating(net), torch.no_grad():
+        try:
+            call(net, tree_map_only(Tensor, rows, inputs))
+        except Exception:  # a forward may raise anything
+            return False
+    return True
+
+
+def _batch(inputs: ExampleInputs) -> int:
+    return next((len(t) for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.dim()), 0)
 
 
 def call(net: nn.Module, example_inputs: ExampleInputs) -> Any:
@@ -84,11 +124,17 @@ def refuse_unready(net: nn.Module) -> None:
 
 
 def describe(value: Any) -> str:
-    """Shapes and dtypes of example inputs, for messages."""
+    """Shapes and dtypes of example inputs, for messages; of many inputs the first ones."""
+    if isinstance(value, Mapping):
+        texts = [f"{key}: {_described(item)}" for key, item in islice(value.items(), MOST_ITEMS)]
+    elif isinstance(value, (tuple, list)):
+        texts = [_described(item) for item in value[:MOST_ITEMS]]
+    else:
+        return _described(value)
+    return ", ".join(texts + ["..."] * (len(value) > MOST_ITEMS))
+
+
+def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
-    if isinstance(value, (tuple, list)):
-        return ", ".join(describe(item) for item in value)
-    return repr(value)
+    return shown(value)

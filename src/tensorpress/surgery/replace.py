@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers.widths import carry_record
 
 
@@ -26,7 +26,8 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
         return copy.deepcopy(net, memo)
     except Exception as error:
         raise TensorpressError(
-            f"the network cannot be copied ({error}): give inplace=True to change it itself."
+            f"the network cannot be copied ({first_line(error)}): give inplace=True to "
+            "change it itself."
         ) from error
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import composed
 from tensorpress.surgery.survey import Survey
 
 T = TypeVar("T")
@@ -110,7 +111,8 @@ def _matches(
             )
         else:
             # A layer that stands in several places goes by each of its names.
-            ids = {id(module) for name, module in modules.items() if fnmatchcase(name, selector)}
+            pattern = composed(selector)
+            ids = {id(m) for name, m in modules.items() if fnmatchcase(composed(name), pattern)}
             hits = {name for name in names if id(modules[name]) in ids}
         if not hits:
             label = selector if isinstance(selector, str) else type(selector).__name__

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tensorpress.compression.calibration import kept_outputs, mean_distance
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import Factorized
 from tensorpress.surgery import arrange_channels_last
 from tensorpress.training.logits import logits_in
@@ -36,14 +36,17 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0:
-            raise TensorpressError(f"distillation's alpha is {self.alpha}; it must be in [0, 1].")
+            raise TensorpressError(
+                f"distillation's alpha is {shown(self.alpha)}; it must be in [0, 1]."
+            )
         if not self.temperature > 0.0:
             raise TensorpressError(
-                f"distillation's temperature is {self.temperature}; it must be above 0."
+                f"distillation's temperature is {shown(self.temperature)}; it must be above 0."
             )
         if not self.layers >= 0.0:
             raise TensorpressError(
-                f"distillation's weight of the layers is {self.layers}; it must be 0 or more."
+                f"distillation's weight of the layers is {shown(self.layers)}; it must be 0 or "
+                "more."
             )
 
 

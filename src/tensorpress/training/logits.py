@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration import tensors_in
 from tensorpress.data import Dataset
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.surgery import run_examples
 
 IMAGES = 2
@@ -48,9 +48,9 @@ def require_gradients(net: nn.Module, data: Dataset) -> None:
         try:
             answer = tried(torch.zeros(IMAGES, *data.input_shape))
         except Exception as error:  # a forward may raise anything
-            first = (str(error).strip() or repr(error)).splitlines()[0]
             raise TensorpressError(
-                f"the network does not run in training mode, as net.train() has it: {first}"
+                "the network does not run in training mode, as net.train() has it: "
+                f"{first_line(error)}"
             ) from error
     logits = logits_in(answer)
     _refuse_others(logits, answer, data, "in training mode ")

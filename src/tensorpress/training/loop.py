@@ -215,7 +215,7 @@ class Trainer:
 
     def _diverged(self, what: str, epoch: int, step: int) -> str:
         return (
-            f"{what} in phase {self.phase!r}, epoch {epoch + 1}, step {step + 1} of "
+            f"{what} in phase '{self.phase}', epoch {epoch + 1}, step {step + 1} of "
             f"{self.batches.steps}: lower the learning rate (it was "
             f"{self.recipe.lr_at(epoch + step / self.batches.steps):.3g}), or look for NaN in "
             "the weights and images."

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tensorpress.errors import TensorpressError
+from tensorpress.files import as_path
 from tensorpress.networks import load_weights
 
 
@@ -17,21 +18,23 @@ class Network:
     """How to make a network: ``build`` gives it, ``weights`` is a file to read into it.
 
     ``name`` stands in tables and in the run's configuration; ``built_trained`` says that ``build``
-    gives trained weights. ``ema`` and ``allow_extra`` are as for
-    :func:`tensorpress.networks.load_weights`.
+    gives trained weights, ``pretrained`` makes the network with those of its library. ``ema`` and
+    ``allow_extra`` are as for :func:`tensorpress.networks.load_weights`.
     """
 
     name: str
     build: Callable[[], nn.Module]
     weights: Path | None = None
     built_trained: bool = False
+    pretrained: Callable[[], nn.Module] | None = None
     ema: bool = False
     allow_extra: bool = False
 
     @property
     def is_trained(self) -> bool:
         """Whether it starts from trained weights."""
-        return self.built_trained or self.weights is not None
+        given = self.weights is not None or self.pretrained is not None
+        return self.built_trained or given
 
     def make(self, seed: int) -> nn.Module:
         """The network on the CPU, its untrained weights drawn with ``seed``.
@@ -40,16 +43,17 @@ class Network:
             TensorpressError: the weight file does not fit.
         """
         torch.manual_seed(seed)
-        net = self.build()
         if self.weights is None:
-            return net
+            return (self.pretrained or self.build)()
+        net = self.build()
         return load_weights(net, self.weights, ema=self.ema, allow_extra=self.allow_extra)
 
     def fingerprint(self) -> dict[str, str | bool | None]:
-        """Name and digest of the weight file, for the configuration of a run."""
+        """Name, digest of the weight file and how it is read, for the configuration of a run."""
         digest = None if self.weights is None else file_digest(self.weights)
-        averaged = {"ema": True} if self.ema else {}
-        return {"name": self.name, "weights_sha256": digest, **averaged}
+        read = {"ema": self.ema, "allow_extra": self.allow_extra}
+        asked = {name: True for name, is_asked in read.items() if is_asked}
+        return {"name": self.name, "weights_sha256": digest, **asked}
 
 
 def file_digest(path: Path) -> str:
@@ -59,7 +63,7 @@ def file_digest(path: Path) -> str:
         TensorpressError: there is no such file.
     """
     try:
-        with open(path, "rb") as file:
+        with open(as_path(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TensorpressError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 Shared = TypeVar("Shared")
 
@@ -66,7 +66,7 @@ def find_place(device: str | None = None) -> Place:
         return place
     except (RuntimeError, AssertionError) as error:
         raise TensorpressError(
-            f"no device {wanted!r} here; leave the device out, or name one that torch sees."
+            f"no device {shown(wanted)} here; leave the device out, or name one that torch sees."
         ) from error
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks import RESNETS, TT_CONV
 
 Schedule = Literal["step", "cosine"]
@@ -131,7 +131,9 @@ def recipes_for(network: str, *, paper: bool = False) -> Recipes:
 
 def _require(holds: bool, name: str, given: object, allowed: str) -> None:
     if not holds:
-        raise TensorpressError(f"{name} is {given} in the training recipe; it must be {allowed}.")
+        raise TensorpressError(
+            f"{name} is {shown(given)} in the training recipe; it must be {allowed}."
+        )
 
 
 _RESNET = Recipe(epochs=200, lr=0.1, weight_decay=1e-4, milestones=(100, 150))

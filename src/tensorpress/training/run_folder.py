@@ -107,7 +107,7 @@ class RunFolder:
         state = read_checkpoint(self.folder / BEST)
         if state["phase"] != phase:
             raise TensorpressError(
-                f"{self.folder / BEST} is of phase {state['phase']!r}, not {phase!r}; delete "
+                f"{self.folder / BEST} is of phase '{state['phase']}', not '{phase}'; delete "
                 f"{self.folder / LAST} to train the phase again."
             )
         return state
@@ -163,7 +163,7 @@ class RunFolder:
 
 
 def _way_out(last: Path, best: Path, phase: str) -> str:
-    start_again = f"delete {last} to start phase {phase!r} again."
+    start_again = f"delete {last} to start phase '{phase}' again."
     try:
         state = read_checkpoint(best)
     except TensorpressError:
@@ -172,7 +172,7 @@ def _way_out(last: Path, best: Path, phase: str) -> str:
         return start_again.capitalize()
     return (
         f"{best} is whole: copy it over {last.name} to go on after epoch {state['epochs_done']} "
-        f"of phase {phase!r}, or {start_again}"
+        f"of phase '{phase}', or {start_again}"
     )
 
 
@@ -184,7 +184,7 @@ def _refuse_foreign(folder: Path) -> None:
     others = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
     if others:
         raise TensorpressError(
-            f"{folder} is not empty and holds no run (it has {others[0]!r}); choose another folder."
+            f"{folder} is not empty and holds no run (it has '{others[0]}'); choose another folder."
         )
 
 

@@ -13,7 +13,8 @@ import torch
 from tensorpress.charts import can_plot
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.deploy.runtimes.processor import machine
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
 from tensorpress.training.curves import plot_curves
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
@@ -52,7 +53,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
-            raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
+            raise TensorpressError(
+                f"the seed is {shown(self.seed)}; it must be from 0 to 2^63 - 1."
+            )
 
     def as_config(self) -> dict[str, Any]:
         """What of it sets a run apart; how fast it computes, where, and the command do not."""
@@ -129,7 +132,7 @@ def carry_out(
         "processes": place.world,
         **settings.as_config(),
     }
-    path = Path(folder)
+    path = as_path(folder)
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tensorpress.errors import first_line
 from tensorpress.training.distil import Objective
 from tensorpress.training.logits import logits_in
 from tensorpress.training.place import Place
@@ -72,8 +73,7 @@ class TrainStep:
                 self._prepare(what)
                 done = True
             except Exception as error:  # any failure of a compiler or driver leaves eager mode
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warnings.warn(f"{what} failed, going on without: {reason}", stacklevel=2)
+                warnings.warn(f"{what} failed, going on without: {first_line(error)}", stacklevel=2)
                 self._end_recording()
                 done = False
             with torch.no_grad():

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from tensorpress.compression.calibration.kept_outputs import kept_outputs
 from tensorpress.compression.calibration.samples import Rows, Samples, inputs_of, run
-from tensorpress.errors import TensorpressError
-from tensorpress.surgery import evaluating
-from tensorpress.surgery.inputs import describe
+from tensorpress.errors import TensorpressError, first_line
+from tensorpress.surgery import evaluating, not_running
 
 Answer = tuple[Tensor, ...]
 """Tensors (N, ...) for N images, in a fixed order."""
@@ -57,7 +56,7 @@ def answer(net: nn.Module, part: Rows) -> Answer:
         except Exception as error:  # a function of the user's may raise anything
             raise TensorpressError(
                 f"outputs= fails on what the network answers, a {type(given).__name__}: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         return heads(chosen, len(part))
     with kept_outputs(net, compared) as kept:
@@ -80,10 +79,7 @@ def outputs(net: nn.Module, parts: Iterable[Rows]) -> Answer:
             except TensorpressError:
                 raise
             except Exception as error:  # a forward may raise anything
-                raise TensorpressError(
-                    "the network does not run on calibration images "
-                    f"({describe(inputs_of(part))}): {_first_line(error)}"
-                ) from error
+                raise not_running(net, inputs_of(part), "calibration images", error) from error
     if len({tuple(tensor.shape[1:] for tensor in answer) for answer in answers}) > 1:
         raise TensorpressError(
             "the network answers in shapes that depend on the images, which cannot be compared: "
@@ -97,10 +93,6 @@ def outputs(net: nn.Module, parts: Iterable[Rows]) -> Answer:
             "not normalised, or a diverged training."
         )
     return joined
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def tensors_in(given: Any) -> Iterator[Tensor]:

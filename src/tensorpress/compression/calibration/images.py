@@ -31,12 +31,12 @@ def read_images(given: CalibrationImages, *, most: int | None = None) -> Tensor:
     if images.is_meta or images.layout is not torch.strided:
         kind = "on the meta device" if images.is_meta else f"{images.layout}"
         raise TensorpressError(f"calibration images are {kind}: give a dense tensor with values.")
-    images = images[:most]
     if images.dim() < 2:
         raise TensorpressError(
             f"calibration images have shape {tuple(images.shape)}: give them as a batch, "
             "(N, channels, height, width)."
         )
+    images = images[:most]
     if len(images) < FEWEST:
         raise TensorpressError(
             f"calibration takes at least {FEWEST} images, and {len(images)} were given; a few "

@@ -1,6 +1,6 @@
 """Calibration data as they are given, brought into the form of a network's inputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,8 @@ def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
     if compared is None or callable(compared):
         return
     names = dict(net.named_modules())
-    if isinstance(compared, str) or not all(isinstance(name, str) for name in compared):
+    is_names = isinstance(compared, Sequence) and all(isinstance(name, str) for name in compared)
+    if isinstance(compared, str) or not is_names:
         raise TensorpressError(
             f"outputs={shown(compared)}: give the names of modules as a tuple of strings, or a "
             "function of the network's answer."

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,18 @@ class Recovery:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        refuse_no_flag(
+            data_aware=self.data_aware,
+            allocate=self.allocate,
+            reconstruct=self.reconstruct,
+            statistics=self.statistics,
+        )
         for name in ("sweeps", "distil_epochs"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
-                raise TensorpressError(f"Recovery({name}={value!r}): give a whole number, 0 or up.")
+                raise TensorpressError(
+                    f"Recovery({name}={shown(value)}): give a whole number, 0 or up."
+                )
         if self.reconstruct and not self.data_aware:
             raise TensorpressError(
                 "Recovery(reconstruct=True, data_aware=False): the reconstruction is data-aware; "

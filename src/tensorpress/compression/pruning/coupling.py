@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.pruning.stand_ins import StandIn
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.layers.kinds import is_layer
 from tensorpress.surgery import ExampleInputs, call, evaluating
@@ -97,8 +97,9 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
             groups = graph.get_all_groups(root_module_types=(nn.modules.conv._ConvNd, nn.Linear))
             return [_coupled(graph, group, names, chains) for group in groups][::-1]
     except Exception as error:  # a tracer meets forwards of every kind
-        first = (str(error).strip() or repr(error)).splitlines()[0]
-        raise TensorpressError(f"Torch-Pruning cannot follow the network: {first}") from error
+        raise TensorpressError(
+            f"Torch-Pruning cannot follow the network: {first_line(error)}"
+        ) from error
 
 
 def _coupled(

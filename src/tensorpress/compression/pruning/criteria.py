@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.pruning.coupling import Coupled
 from tensorpress.compression.pruning.taylor import taylor
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import kernel_of
 
 Scores = dict[Coupled, Tensor]
@@ -135,6 +135,8 @@ def find_criterion(name: str | Criterion) -> Criterion:
     """
     if isinstance(name, Criterion):
         return name
-    if name not in CRITERIA:
-        raise TensorpressError(f"method={name!r}: to prune by, there is {', '.join(CRITERIA)}.")
+    if not isinstance(name, str) or name not in CRITERIA:
+        raise TensorpressError(
+            f"method={shown(name)}: to prune by, there is {', '.join(CRITERIA)}."
+        )
     return CRITERIA[name]

@@ -18,7 +18,7 @@ from tensorpress.compression.pruning.removal import differentiable, separable, w
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.request import Request
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution
 from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.layers.kinds import is_linear, is_transposed
@@ -120,6 +120,9 @@ def prune(
     """
     criterion = find_criterion(method)
     _refuse_budget(budget)
+    refuse_no_flag(skip_first=skip_first, linear=linear)
+    if images is not None and (not isinstance(images, Tensor) or not images.dim()):
+        raise TensorpressError(f"images={shown(images)}: give a tensor of them, (N, ...).")
     surveyed = survey(net, example_inputs)
     _refuse_unusable(net, surveyed)
     include = None if include is None else list_selectors(include)
@@ -206,7 +209,7 @@ def _selected(queue: Queue) -> Selection:
 
 def _refuse_budget(budget: object) -> None:
     if not isinstance(budget, Budget):
-        raise TensorpressError(f"budget={budget!r}: give a Budget, such as Budget(macs=2).")
+        raise TensorpressError(f"budget={shown(budget)}: give a Budget, such as Budget(macs=2).")
     if budget.is_timed or budget.of_quality:
         raise TensorpressError(
             f"{budget}: pruning reaches ratios, not times or qualities; ask for params= or macs=, "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tensorpress.compression.pruning.coupling import Coupled, Selection
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers.kinds import is_transposed
 from tensorpress.layers.widths import record_narrowing
 from tensorpress.surgery import ExampleInputs, run_examples
@@ -68,7 +68,7 @@ def duplicate(net: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(net)
     except Exception as error:
-        raise TensorpressError(f"the network cannot be copied: {error}") from error
+        raise TensorpressError(f"the network cannot be copied: {first_line(error)}") from error
 
 
 def differentiable(net: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from tensorpress.deploy.execution import executions_of, factorized_layers
-from tensorpress.deploy.feed import read_feed
+from tensorpress.deploy.feed import timed_feed
 from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
 from tensorpress.deploy.planning.plan import read_setting, usable
 from tensorpress.deploy.runtimes.runtime import Executions, Timings
@@ -38,10 +38,10 @@ class ChainClock:
         batch: int | None,
     ) -> None:
         self._kind, _ = usable(runtime, "f32")
-        self._feed = read_feed(example_inputs, dynamic_batch=True)
+        net = copy_for_export(net)
+        self._feed = timed_feed(net, example_inputs)
         if batch is not None:
             self._feed = self._feed.resized(batch)
-        net = copy_for_export(net)
         self._dense: Executions = {
             name: executions_of(plain_chain(chain))[0]
             for name, chain in factorized_layers(net).items()

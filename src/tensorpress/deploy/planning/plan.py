@@ -19,7 +19,7 @@ from tensorpress.deploy.execution import (
     trace_modules,
     write_out_codebooks,
 )
-from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.feed import Feed, timed_feed
 from tensorpress.deploy.planning.cache import (
     PlanCache,
     default_folder,
@@ -35,8 +35,8 @@ from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
 from tensorpress.deploy.runtimes.onnx_marks import export_dense, read_graph, write_graph
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
-from tensorpress.errors import TensorpressError
-from tensorpress.files import staged
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path, staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
@@ -106,7 +106,7 @@ class Plan:
         Raises:
             TensorpressError: a name that ends otherwise, or a file that cannot be written.
         """
-        path = Path(path)
+        path = as_path(path)
         if path.suffix != self._runtime.suffix:
             raise TensorpressError(
                 f"{path}: a plan for {self.runtime} is written to a file that ends in "
@@ -162,8 +162,8 @@ def plan(
     """
     setting = read_setting(threads, precision)
     kind, version = usable(runtime, precision)
-    feed = read_feed(example_inputs, dynamic_batch=True)
     net = write_out_codebooks(copy_for_export(model))
+    feed = timed_feed(net, example_inputs)
     _refuse_other_precision(net)
     with torch_threads(setting.threads):
         run_examples(net, feed.examples)
@@ -172,7 +172,7 @@ def plan(
         "version": version,
         "threads": setting.threads,
         "precision": setting.precision,
-        "batch": feed.batch,
+        "batch": feed.batch or 1,
         "processor": kind.processor(),
     }
     kept = _open_cache(cache)
@@ -201,8 +201,8 @@ def find_runtime(name: str) -> Runtime:
     Raises:
         TensorpressError: there is none.
     """
-    if name not in RUNTIMES:
-        raise TensorpressError(f"no runtime '{name}'; there is: {', '.join(RUNTIMES)}.")
+    if not isinstance(name, str) or name not in RUNTIMES:
+        raise TensorpressError(f"no runtime {shown(name)}; there is: {', '.join(RUNTIMES)}.")
     return RUNTIMES[name]
 
 
@@ -233,9 +233,9 @@ def read_setting(threads: int | None, precision: str) -> Setting:
         TensorpressError: no positive number of threads, or no such precision.
     """
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise TensorpressError(f"threads={threads!r}: give a whole number from 1 on.")
-    if precision not in ("f32", "bf16"):
-        raise TensorpressError(f"precision={precision!r}: give 'f32' or 'bf16'.")
+        raise TensorpressError(f"threads={shown(threads)}: give a whole number from 1 on.")
+    if not isinstance(precision, str) or precision not in ("f32", "bf16"):
+        raise TensorpressError(f"precision={shown(precision)}: give 'f32' or 'bf16'.")
     return Setting(threads or torch.get_num_threads(), precision)
 
 
@@ -354,7 +354,7 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> None:
 def _open_cache(cache: bool | str | os.PathLike[str]) -> PlanCache | None:
     if cache is False:
         return None
-    return PlanCache(default_folder() if cache is True else Path(cache))
+    return PlanCache(default_folder() if cache is True else as_path(cache))
 
 
 def _refuse_other_precision(net: nn.Module) -> None:

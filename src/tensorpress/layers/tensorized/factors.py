@@ -1,6 +1,6 @@
 """Numbers of channels as products of small factors."""
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 
 def near_equal_factors(number: int, count: int) -> tuple[int, ...]:
@@ -17,7 +17,7 @@ def near_equal_factors(number: int, count: int) -> tuple[int, ...]:
     """
     for value in (number, count):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise TensorpressError(f"{value!r} is no number to factor: give one from 1 on.")
+            raise TensorpressError(f"{shown(value)} is no number to factor: give one from 1 on.")
     falling = sorted(_least_sum(number, count, 1), reverse=True)
     # The largest in the middle, each next one on alternate sides of those before it.
     placed: list[int] = []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.decompose import RankRule, tt_svd
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.eligible import refuse_unreadable
 from tensorpress.layers.tensorized.factors import near_equal_factors
 from tensorpress.layers.treatment import Replacement
@@ -278,4 +278,6 @@ def _check(ins: tuple[int, ...], outs: tuple[int, ...], ranks: tuple[int, ...]) 
         )
     for value in (*ins, *outs, *ranks):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise TensorpressError(f"TTConv2d: {value!r} is no factor or rank: give one from 1 on.")
+            raise TensorpressError(
+                f"TTConv2d: {shown(value)} is no factor or rank: give one from 1 on."
+            )

@@ -1,6 +1,4 @@
-"""Random crops, flips and normalisation of whole batches, on the device of the images."""
-
-from collections.abc import Sequence
+"""Random crops and flips of whole batches, on the device of the images."""
 
 import torch
 from torch import Tensor
@@ -44,23 +42,6 @@ def augment(images: Tensor, *, padding: int, flip: bool, generator: torch.Genera
     starts = corner[:, None, None] + plane + row
     runs = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
     return runs.index_select(0, starts.flatten()).view(count, channels, height, width)
-
-
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(images / 255 - mean) / std, channel by channel.
-
-    Parameters:
-        images: uint8, (N, C, H, W).
-        mean, std: C values each, for images scaled to 0 .. 1; every std above 0.
-
-    Returns:
-        float32, (N, C, H, W), on the device of `images`.
-    """
-    pixels = images.to(torch.float32)
-    # Plain numbers: a tensor of the values would have to be copied to a GPU, which waits for it.
-    for channel, (m, s) in enumerate(zip(mean, std, strict=True)):
-        pixels[:, channel].sub_(255 * m).mul_(1 / (255 * s))
-    return pixels
 
 
 def _draw(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:

@@ -1,12 +1,12 @@
 """Labelled images held in memory as bytes."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tensorpress.errors import TensorpressError
+from tensorpress.pixels import check_normalisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,7 @@ class Dataset:
         flip: whether an image mirrored left to right is still of its class.
 
     Raises:
-        TensorpressError: `mean` or `std` does not have one finite value a channel, or a `std` is
-            not above 0.
+        TensorpressError: `mean` or `std` cannot be that of pixels in 0 .. 1, one value a channel.
     """
 
     name: str
@@ -62,16 +61,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         channels = self.input_shape[0]
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != channels:
-                raise TensorpressError(
-                    f"{name} has {len(values)} values, but the images of {self.name} have "
-                    f"{channels} channels: give one value a channel"
-                )
-            if not all(math.isfinite(value) for value in values):
-                raise TensorpressError(f"{name} must be finite numbers, got {_listed(values)}")
-        if min(self.std) <= 0:
-            raise TensorpressError(f"std must be above 0, got {_listed(self.std)}")
+        check_normalisation(self.mean, self.std, channels, f"the images of {self.name}")
 
     @property
     def num_classes(self) -> int:
@@ -101,7 +91,3 @@ class Dataset:
         )
         held, kept = order[:count].sort().values, order[count:].sort().values
         return replace(self, train=self.train.subset(kept), test=self.train.subset(held))
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values)

@@ -11,6 +11,7 @@ from tensorpress.data.download import downloaded_cifar
 from tensorpress.data.image_folder import load_image_folder
 from tensorpress.data.image_set import Dataset
 from tensorpress.errors import TensorpressError
+from tensorpress.pixels import check_normalisation
 
 NAMES = ("digits", "cifar10", "cifar100")
 _LOOKED_FOR = (
@@ -39,6 +40,7 @@ def load_data(
         TensorpressError: nothing usable there, a broken file, `mean` or `std` that do not fit, an
             optional dependency that is not installed, or a failed download.
     """
+    check_normalisation(mean, std)
     data = _load(os.fspath(source), download)
     return replace(
         data,

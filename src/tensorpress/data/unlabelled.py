@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tensorpress.data.augment import normalise
 from tensorpress.data.cifar import find_cifar
 from tensorpress.data.image_folder import load_flat_images
 from tensorpress.data.image_set import Dataset
 from tensorpress.data.load import NAMES, load_data
+from tensorpress.pixels import normalise
 
 
 def load_unlabelled(

@@ -93,4 +93,6 @@ def _place(output: Path | None, file_format: str | None) -> Path:
 def _images(inputs: Inputs, count: int) -> Tensor | None:
     if inputs.data is None:
         return None
-    return normalise(inputs.data.test.images[:count], inputs.data.mean, inputs.data.std)
+    test = inputs.data.test
+    some = test.subset(torch.arange(min(count, len(test)))).held()
+    return normalise(some.images, inputs.data.mean, inputs.data.std)

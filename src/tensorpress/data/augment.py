@@ -23,7 +23,8 @@ def augment(images: Tensor, *, padding: int, flip: bool, generator: torch.Genera
     """
     count, channels, height, width = images.shape
     device = images.device
-    drawn = _draw(count, padding, flip, generator).to(device, non_blocking=True)
+    drawn = draw(count, padding=padding, flip=flip, generator=generator)
+    drawn = drawn.to(device, non_blocking=True)
     top, left, mirrored = drawn
 
     # Both mirror images of each image, padded, in one buffer: a crop is then a run of `width`
@@ -44,8 +45,12 @@ def augment(images: Tensor, *, padding: int, flip: bool, generator: torch.Genera
     return runs.index_select(0, starts.flatten()).view(count, channels, height, width)
 
 
-def _draw(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """int64 (3, count): offset from the top, offset from the left, 1 where mirrored."""
+def draw(count: int, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """What `augment` draws for ``count`` images.
+
+    Returns:
+        int64 (3, count): offset from the top, offset from the left, 1 where mirrored.
+    """
     device = generator.device
     offsets = torch.randint(2 * padding + 1, (2, count), generator=generator, device=device)
     coins = torch.randint(1 + int(flip), (1, count), generator=generator, device=device)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import platform
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from tensorpress.charts import can_plot
-from tensorpress.data import Dataset, ImageSet
+from tensorpress.data import Dataset
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.training.curves import plot_curves
@@ -160,15 +159,9 @@ def _fingerprint(data: Dataset) -> dict[str, Any]:
         "std": list(data.std),
         "crop_padding": data.crop_padding,
         "flip": data.flip,
-        "train": _checksum(data.train),
-        "test": _checksum(data.test),
+        "train": data.train.fingerprint(),
+        "test": data.test.fingerprint(),
     }
-
-
-def _checksum(images: ImageSet) -> str:
-    checksum = zlib.crc32(images.labels.cpu().numpy().data)
-    checksum = zlib.crc32(images.images.cpu().contiguous().numpy().data, checksum)
-    return f"{len(images)} images, crc32 {checksum:08x}"
 
 
 def _versions() -> dict[str, str]:

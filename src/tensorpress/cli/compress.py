@@ -55,7 +55,6 @@ def compress(
     compressed: options.Compressed = None,
     asked: request_options.Asked,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
@@ -97,7 +96,6 @@ def compress(
             trained,
             net=net,
             **images.given(),
-            input_shape=input_shape,
             calibrate=calibrate,
         )
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)

@@ -36,7 +36,6 @@ def explore(
     ] = USUAL_RATIOS,
     layers: request_options.Selection,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
     config: request_options.Config = None,  # noqa: ARG001 - the selection is read from it
     output: Annotated[
         Path | None,
@@ -60,7 +59,6 @@ def explore(
         inputs = read_inputs(
             net,
             **images.given(),
-            input_shape=input_shape,
             calibrate=calibrate,
         )
         network = inputs.load(trained)

@@ -47,7 +47,6 @@ def export(
     file_format: FileFormat = None,
     batch: Batch = None,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
     output: Output = None,
 ) -> None:
     """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
@@ -59,7 +58,7 @@ def export(
         tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
     """
     path = _place(output, file_format)
-    named: dict[str, Any] = {"net": net, **images.given(), "input_shape": input_shape}
+    named: dict[str, Any] = {"net": net, **images.given()}
     inputs, network = read_network(compressed, trained, **named)
     report = deploy.export(
         network,

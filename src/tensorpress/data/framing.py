@@ -59,6 +59,10 @@ class Framing:
         resize = max(1, round(max(size) * MARGIN)) if resize is None else resize
         return cls(resize, size, interpolation or INTERPOLATIONS[0])
 
+    def to_dict(self) -> dict[str, int | str]:
+        """What of it a file remembers beside the network's input shape, which is the crop."""
+        return {"resize": self.resize, "interpolation": self.interpolation}
+
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of an image of this size once it is resized."""
         short, long = sorted((width, height))

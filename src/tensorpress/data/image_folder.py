@@ -165,6 +165,8 @@ def _files(root: Path, files: list[str], labels: list[int], wanted: Wanted) -> I
     if framing is not None:
         size = framing.crop
     assert size is not None
+    if channels == 1 and _channels(root, files) == 3:
+        announce(f"{root}: the network takes one channel, and images in colours become grey")
     channels = channels or _channels(root, files)
     shape = (channels, *size)
     return ImageFiles(root, tuple(files), torch.tensor(labels), shape, framing, wanted.workers)

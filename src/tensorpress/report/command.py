@@ -196,5 +196,11 @@ def _data(data: Json, words: list[str], caveats: list[str]) -> None:
     words += ["--data", name]
     if name not in NAMED_DATA:
         caveats.append(f"--data {name}: give the path of the folder of that name.")
+    if "framing" in data:
+        framing = data["framing"]
+        shape = [len(data["mean"]), *map(int, framing["crop"])]
+        words += ["--input-shape", ",".join(map(str, shape))]
+        words += ["--resize", str(int(framing["resize"]))]
+        words += ["--interpolation", str(framing["interpolation"])]
     for option in ("mean", "std"):
         words += [f"--{option}", ",".join(repr(float(value)) for value in data[option])]

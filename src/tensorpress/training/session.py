@@ -161,6 +161,8 @@ def _fingerprint(data: Dataset) -> dict[str, Any]:
         "flip": data.flip,
         "train": data.train.fingerprint(),
         "test": data.test.fingerprint(),
+        # Runs from before there was a choice go on.
+        **({"framing": dataclasses.asdict(data.framing)} if data.framing else {}),
     }
 
 

@@ -105,6 +105,7 @@ def save_model(
         "input_shape": list(data.input_shape),
         "mean": list(data.mean),
         "std": list(data.std),
+        **(data.framing.to_dict() if data.framing else {}),
     }
     if session.place.is_main:
         artifacts.save(net, session.run.folder / name, source=source, account=account)

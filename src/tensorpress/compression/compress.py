@@ -31,6 +31,7 @@ from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import AUTO
+from tensorpress.pixels import check_normalisation
 from tensorpress.surgery import (
     Account,
     ExampleInputs,
@@ -58,6 +59,8 @@ def compress(
     balance: bool = False,
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     recover: bool | Recovery = True,
     score: Score | None = None,
     progress: bool | None = None,
@@ -103,8 +106,12 @@ def compress(
         linear: also split linear layers, by SVD under the same rule.
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
         inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
-        calibration: inputs as the network takes them, (N, ...), or batches of them such as a
-            DataLoader gives; labels are not looked at.
+        calibration: inputs as the network takes them, (N, ...), or pixels in 0 .. 255 (uint8): a
+            tensor, an array, or an iterable of these or of Pillow's pictures, in batches or one by
+            one, alone or in tuples or mappings, such as a DataLoader gives. Of a data set that can
+            be indexed 2,000 are drawn. Labels are not looked at.
+        mean, std: by which calibration images of uint8 are normalised, one value a channel, for
+            pixels in 0 .. 1.
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
         score: for ``Budget(max_drop=)`` alone: scores a network in percent, such as its accuracy on
@@ -144,8 +151,19 @@ def compress(
     )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(include, exclude, skip_first, linear)
+    if calibration is None and (mean is not None or std is not None):
+        raise TensorpressError(
+            "mean= and std= say how calibration images are normalised: give calibration= too."
+        )
+    check_normalisation(mean, std)
+
+    def read() -> Tensor | None:
+        if calibration is None:
+            return None
+        return read_images(calibration, example=example_inputs, mean=mean, std=std)
+
     if isinstance(treatments, Criterion):
-        metric = _metric(net, calibration, recover, progress=progress)
+        metric = _metric(net, read(), recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
@@ -160,7 +178,7 @@ def compress(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     holds_back = budget is not None and budget.holds_back
-    metric = _metric(base, calibration, recover, holds_back=holds_back, progress=progress)
+    metric = _metric(base, read(), recover, holds_back=holds_back, progress=progress)
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
@@ -230,16 +248,15 @@ def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
 
 def _metric(
     net: nn.Module,
-    calibration: CalibrationImages | None,
+    images: Tensor | None,
     recover: bool | Recovery,
     *,
     holds_back: bool = False,
     progress: bool | None,
 ) -> NetworkMetric:
-    if calibration is None:
+    if images is None:
         return KernelMetric(progress=progress)
     recovery = read_recovery(recover)
-    images = read_images(calibration)
     return InputMetric(net, images, recovery, holds_back=holds_back, progress=progress)
 
 

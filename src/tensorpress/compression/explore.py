@@ -83,6 +83,8 @@ def explore(
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     score: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -93,7 +95,8 @@ def explore(
     from the network's own class probabilities, in nats, with one layer alone decomposed.
 
     Args:
-        net, example_inputs, calibration, include, exclude, skip_first: as for `compress`.
+        net, example_inputs, calibration, include, exclude, skip_first, mean, std: as for
+            `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
@@ -113,7 +116,8 @@ def explore(
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
     recovery = Recovery(distil_epochs=0, seed=seed)
     base = with_plain_layers(net, tasks)
-    metric = InputMetric(base, read_images(calibration), recovery, progress=progress)
+    images = read_images(calibration, example=example_inputs, mean=mean, std=std)
+    metric = InputMetric(base, images, recovery, progress=progress)
     made = 0 if score is None else len(budgets)
     metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)
     layers = metric.measured(tasks)

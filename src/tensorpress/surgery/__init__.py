@@ -3,7 +3,14 @@
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
-from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
+from tensorpress.surgery.inputs import (
+    ExampleInputs,
+    call,
+    evaluating,
+    input_shape,
+    refuse_unready,
+    run_examples,
+)
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
     arrange_kernels,
@@ -38,6 +45,7 @@ __all__ = [
     "describe_kernel",
     "evaluating",
     "history_of",
+    "input_shape",
     "keep_reasons",
     "list_selectors",
     "match_patterns",

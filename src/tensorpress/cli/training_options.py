@@ -146,6 +146,14 @@ Bf16 = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-minutes",
+        help="How often the state within an epoch is kept; the same command goes on from there.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Temperature = Annotated[
     float | None,
     typer.Option(
@@ -221,6 +229,7 @@ class LoopOptions:
     device: Device = None
     compiled: Compiled = None
     bf16: Bf16 = None
+    checkpoint_minutes: CheckpointMinutes = 10.0
 
     def settings(self, command: str | None = None) -> Settings:
         """For a run that ``command`` asks for."""

@@ -34,10 +34,11 @@ class Settings:
         bf16: compute the passes of training in bfloat16; None does so on a GPU.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
+        checkpoint_minutes: within an epoch, how often its state is kept, besides at its end.
         command: the command line that asks for the run, to be kept with it.
 
     Raises:
-        TensorpressError: a seed that torch does not take.
+        TensorpressError: a seed that torch does not take, or minutes that are not above 0.
     """
 
     seed: int = 0
@@ -48,10 +49,16 @@ class Settings:
     device: str | None = None
     quiet: bool = False
     command: str | None = None
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise TensorpressError(f"the seed is {self.seed}; it must be from 0 to 2^63 - 1.")
+        if not self.checkpoint_minutes > 0:
+            raise TensorpressError(
+                f"checkpoint_minutes={self.checkpoint_minutes} (--checkpoint-minutes): give more "
+                "than 0."
+            )
 
     def as_config(self) -> dict[str, Any]:
         """What of it sets a run apart; how fast it computes, where, and the command do not."""

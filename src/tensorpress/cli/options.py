@@ -154,6 +154,15 @@ CalibrationImages = Annotated[
         rich_help_panel=CALIBRATION,
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, ...: where images go through networks; by default a GPU if there is one. "
+        "Without images layers are decomposed on the processor.",
+        rich_help_panel=DATA,
+    ),
+]
 Recover = Annotated[
     bool,
     typer.Option(

@@ -8,7 +8,7 @@ import typer
 
 from tensorpress.cli.options import TRAINING
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Settings
+from tensorpress.training import Distillation, Settings, find_place
 
 RunFolder = Annotated[
     Path | None,
@@ -232,7 +232,12 @@ class LoopOptions:
     checkpoint_minutes: CheckpointMinutes = 10.0
 
     def settings(self, command: str | None = None) -> Settings:
-        """For a run that ``command`` asks for."""
+        """For a run that ``command`` asks for.
+
+        Raises:
+            TensorpressError: a value out of its range, or a device that is not here.
+        """
+        find_place(self.device)
         return Settings(**asdict(self), command=command)
 
 

@@ -133,6 +133,8 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
 
 
 def _compress(session: Session, dense: nn.Module, request: Request) -> Facts:
+    if request.calibration is not None:
+        dense.to(session.place.device)
     result = compress_for(dense, session.split, request, progress=session.progress)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())

@@ -258,7 +258,18 @@ def test_evaluate(
         ),
         ("reproduce table2 --data digits --epochs 0 -o R", "an untrained network"),
         ("finetune --compressed plain.tp --data gone", "-o is missing"),
-        ("train --net resnet20 --data digits --device meta -o R", "no device 'meta'"),
+        *(
+            (f"{command} --device {device}", f"no device '{device}'")
+            for command in (
+                "train --net resnet20 --data gone -o R",
+                "finetune --compressed plain.tp --data gone -o R",
+                "run --net resnet20 --data gone --energy 0.5 -o R",
+                "compress --net resnet20 --weights gone --energy 0.5 --data gone -o R",
+                "explore --net resnet20 --weights gone --calibrate gone -o R",
+                "evaluate --net resnet20 --weights gone --data gone",
+            )
+            for device in ("meta", "cuda:99", "gpu")
+        ),
         (f"train --net resnet20 --data digits --seed {2**63} -o R", "seed is 9223372036854775808"),
         ("run --net resnet20 --data digits --energy 0 -o R", r"Energy\(0.0\)"),
         ("demo --energy 0", r"Energy\(0.0\)"),

@@ -150,8 +150,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),
     "few images": ("--calibrate CIFAR", "at least 16 images, and 10 were given"),
     "another shape": (
-        "--calibrate FLAT --input-shape 3,16,16",
-        "FLAT has images of shape 3,32,32, and the network takes 3,16,16: give --input-shape",
+        "--calibrate FLAT --resize 16 --crop 16",
+        "FLAT has images of shape 3,16,16, and the network takes 3,32,32: give --input-shape",
     ),
     "another shape than the data's": (
         "--calibrate FLAT --data digits",

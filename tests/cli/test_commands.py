@@ -23,14 +23,18 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--linear", "--balance", "--data", "--mean", "--std", "--input-shape", "--output"),
         *("--method", "--vbmf", "--budget-speedup", "--budget-ms", "--runtime", "--threads"),
         *("--batch", "--round-to"),
-        *("--calibrate", "--calibration-images", "--no-recover"),
+        *("--calibrate", "--calibration-images", "--no-recover", "--device"),
+        *("--resize", "--crop", "--interpolation", "--workers"),
     ),
     "explore": (
         *("--net", "--weights", "--calibrate", "--calibration-images", "--ratios", "--include"),
         *("--exclude", "--no-skip-first", "--data", "--mean", "--std", "--input-shape"),
-        *("--classes", "--output"),
+        *("--classes", "--output", "--device"),
     ),
-    "evaluate": ("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
+    "evaluate": (
+        *("--net", "--weights", "--compressed", "--data", "--mean", "--std", "--classes"),
+        *("--input-shape", "--resize", "--crop", "--device"),
+    ),
     "train": ("--net", "--data", "--epochs", "--output"),
     "finetune": (
         "--compressed",

@@ -71,8 +71,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "no folder": ("explore --net my_nets.own:make --calibrate gone", "no folder 'gone'"),
     "few": ("explore --net my_nets.own:make --calibrate CIFAR", "at least 16 images, and 10 were"),
     "shape": (
-        "explore --net my_nets.own:make --calibrate IMAGES --input-shape 3,16,16",
-        "images of shape 3,32,32, and the network takes 3,16,16",
+        "explore --net my_nets.own:make --calibrate IMAGES --crop 16",
+        "images of shape 3,16,16, and the network takes 3,32,32",
     ),
     "ratio": ("explore --net my_nets.own:make --calibrate IMAGES --ratios 2,0.5", "at least 1"),
     "nan": ("explore --net my_nets.own:make --calibrate IMAGES --ratios nan", "at least 1"),

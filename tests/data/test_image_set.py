@@ -71,6 +71,10 @@ def test_hold_back_keeps_something_on_both_sides(data: Dataset, count: int) -> N
         ({"std": (-1.0, 0.5)}, "std must be above 0, got -1, 0.5"),
         ({"mean": (float("nan"), 0.5)}, "mean must be finite numbers, got nan, 0.5"),
         ({"std": (0.5, float("inf"))}, "std must be finite numbers, got 0.5, inf"),
+        ({"mean": (127.5, 0.5)}, "mean is of pixels in 0 .. 1, and 127.5, 0.5 cannot be"),
+        ({"mean": (123.675, 116.28)}, "pixels in 0 .. 255, give 0.485, 0.456"),
+        ({"mean": (0.5, -0.1)}, "mean is of pixels in 0 .. 1, and 0.5, -0.1 cannot be"),
+        ({"std": (58.395, 57.12)}, "pixels in 0 .. 255, give 0.229, 0.224"),
     ],
 )
 def test_mean_and_std_have_to_fit(

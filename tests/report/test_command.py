@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from command import Command
+from PIL import Image
 
 import tensorpress as tp
 from tensorpress.cli import main
@@ -95,6 +96,25 @@ def test_the_command_of_a_run_asks_for_the_same(
     assert config_of(repeated[1:]) == config
     assert not [caveat for caveat in command.caveats if "No option" in caveat]
     assert any("SHA-256" in caveat for caveat in command.caveats) == ("W" in words or "C" in words)
+
+
+def test_what_images_of_many_sizes_became_is_asked_for(
+    config_of: Callable[[list[str]], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for part in ("train", "test"):
+        folder = tmp_path / "many" / part / "ant"
+        folder.mkdir(parents=True)
+        for side in (20, 30):
+            Image.new("RGB", (side, 40)).save(folder / f"{side}.png")
+    monkeypatch.chdir(tmp_path)
+    given = "--data many --input-shape 3,16,24 --resize 25 --interpolation bicubic"
+    config = config_of(shlex.split(f"train --net resnet20 {given} -o X"))
+    assert config["data"]["framing"]["crop"] == [16, 24]
+    command = repeat_run(config, "train")
+    assert command is not None
+    assert config_of(shlex.split(command.text)[1:]) == config
 
 
 def test_what_no_option_says_is_a_caveat(

@@ -3,14 +3,19 @@
 Prints, as JSON, how many processes there are, the loss of every epoch and the right answers.
 """
 
+import contextlib
+import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from tiny import tiny_data, tiny_net, tiny_run
 
-from tensorpress.training import Place, Recipe, evaluate, find_place, fit
+from tensorpress.training import Place, Recipe, Settings, evaluate, find_place, fit, loop
+from tensorpress.training.run_folder import RunFolder
 
 
 def frozen_training(place: Place, batch_size: int) -> tuple[list[float], int]:
@@ -29,4 +34,19 @@ if __name__ == "__main__":
     losses, correct = frozen_training(place, 16)
     if place.is_main:
         print(json.dumps({"world": place.world, "losses": losses, "correct": correct}))
-    tiny_run(Path(sys.argv[1]))
+    # They save together within epochs too, and go on from there.
+    loop.STEPS_BETWEEN_ASKING = 1
+    folder, settings = Path(sys.argv[1]), Settings(seed=3, device="cpu", quiet=True)
+    stopped = dataclasses.replace(settings, checkpoint_minutes=1e-9)
+    record = RunFolder.record
+
+    def stopping(run: RunFolder, state: dict[str, Any]) -> None:
+        record(run, state)
+        raise KeyboardInterrupt
+
+    with (
+        mock.patch.object(RunFolder, "record", stopping),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        tiny_run(folder, settings=stopped)
+    tiny_run(folder, settings=settings)

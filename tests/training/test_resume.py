@@ -3,12 +3,20 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import run_alone, tiny_run
+import torch
+from PIL import Image
+from tiny import run_alone, tiny_data, tiny_net, tiny_run
 
+from tensorpress.data import Dataset, ImageFiles
+from tensorpress.errors import TensorpressError
+from tensorpress.training import Network, Recipe, Settings, train
 from tensorpress.training.metrics import read_metrics
+from tensorpress.training.run_folder import RunFolder
+from tensorpress.training.step import TrainStep
 
 PHASES = ["baseline", "finetune", "dense_control"]
 EPOCHS = [(phase, epoch) for phase in PHASES for epoch in (1, 2, 3)]
@@ -21,8 +29,6 @@ class Crash(BaseException):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """The folder of a run that nothing interrupted."""
-    import torch
-
     torch.set_num_threads(1)
     return tiny_run(tmp_path_factory.mktemp("straight")).folder
 
@@ -93,6 +99,107 @@ def crashing(replace, nth: int, *, before: bool):
             raise Crash
 
     return crash
+
+
+@pytest.fixture
+def saved_at_every_step(monkeypatch):
+    """Settings of a run that keeps its state after each step, and stops after a given number."""
+    record = RunFolder.record
+
+    def settings(stop_after: int) -> Settings:
+        left = itertools.count(stop_after, -1)
+
+        def stopping(self, state):
+            record(self, state)
+            if next(left) <= 1:
+                raise Crash
+
+        monkeypatch.setattr(RunFolder, "record", stopping)
+        return Settings(seed=3, device="cpu", quiet=True, checkpoint_minutes=1e-9)
+
+    return settings
+
+
+@pytest.mark.parametrize("stop_after", [4, 13])
+def test_killed_within_epochs_it_ends_with_the_same_bits(
+    stop_after, tmp_path, straight, saved_at_every_step
+):
+    seen = []
+    for _ in range(100):
+        try:
+            tiny_run(tmp_path, settings=saved_at_every_step(stop_after))
+            break
+        except Crash:
+            state = torch.load(tmp_path / "last.pt", weights_only=True)
+            seen.append((state["phase"], state["epochs_done"], state["begun"]["step"]))
+    # Of 6 steps an epoch, after the last of which the epoch is kept.
+    assert seen[0] == ("baseline", *divmod(stop_after + stop_after // 6, 6))
+    assert len({phase for phase, _, _ in seen}) > 1
+    assert_same_end(tmp_path, straight)
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_killed_while_images_are_read_from_files_it_ends_with_the_same_bits(
+    stop_after, tmp_path, saved_at_every_step
+):
+    data = in_files(tmp_path / "images")
+
+    def run(folder: Path, settings: Settings) -> Path:
+        network = Network("tiny", tiny_net)
+        return train(folder, network, data, Recipe(2, batch_size=16), settings=settings).model_file
+
+    wanted = run(tmp_path / "straight", Settings(seed=3, device="cpu", quiet=True)).read_bytes()
+    for _ in range(20):
+        try:
+            found = run(tmp_path / "run", saved_at_every_step(stop_after)).read_bytes()
+            break
+        except Crash:
+            continue
+    assert found == wanted
+
+
+def test_where_it_goes_on_within_an_epoch_is_said(tmp_path, saved_at_every_step, capsys):
+    with pytest.raises(Crash):
+        tiny_run(tmp_path, settings=saved_at_every_step(4))
+    loud = Settings(seed=3, device="cpu")
+    tiny_run(tmp_path, settings=loud)
+    assert "baseline: going on after epoch 0 of 3 and step 4 of 6" in capsys.readouterr().out
+
+
+def test_a_network_that_diverges_is_not_saved_over_the_last_state(
+    tmp_path, saved_at_every_step, monkeypatch
+):
+    with pytest.raises(Crash):
+        tiny_run(tmp_path, settings=saved_at_every_step(2))
+    before = (tmp_path / "last.pt").read_bytes()
+    monkeypatch.setattr(TrainStep, "__call__", diverging(TrainStep.__call__))
+    with pytest.raises(TensorpressError, match="epoch 1, step 3 of 6"):
+        tiny_run(tmp_path, settings=saved_at_every_step(99))
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def diverging(step):
+    def diverge(self, inputs, labels, lr):
+        step(self, inputs * float("nan"), labels, lr)
+
+    return diverge
+
+
+def in_files(folder: Path) -> Dataset:
+    """The images of the tiny set as files."""
+    folder.mkdir()
+    data = tiny_data()
+    for number, image in enumerate(data.train.images[:, 0].numpy()):
+        Image.fromarray(image).save(folder / f"{number:03}.png")
+    names = tuple(f"{number:03}.png" for number in range(len(data.train)))
+    files = ImageFiles(folder, names, data.train.labels, (1, 8, 8), workers=0)
+    return replace(data, train=files, crop_padding=0)
+
+
+def test_minutes_are_above_zero():
+    for minutes in (0.0, -1.0, float("nan")):
+        with pytest.raises(TensorpressError, match=r"--checkpoint-minutes.: give more than 0"):
+            Settings(checkpoint_minutes=minutes)
 
 
 def test_a_finished_run_is_only_read(straight):

@@ -33,7 +33,7 @@ from tensorpress.files import as_path, printable, write_whole
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
-from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, evaluate
+from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
 
 Output = Annotated[
     Path | None,
@@ -58,10 +58,10 @@ def compress(
     compressed: options.Compressed = None,
     asked: request_options.Asked,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
+    device: options.Device = None,
     config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
@@ -94,20 +94,21 @@ def compress(
             "some with --calibrate."
         )
     stored = read_dtype(store_as)
+    place = find_place(device)
     with output_folder(output):
         inputs, network = read_network(
             compressed,
             trained,
             net=net,
             **images.given(),
-            input_shape=input_shape,
             calibrate=calibrate,
         )
         _refuse_another(output, inputs.net)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
+        where = place.device if unlabelled is not None or device else torch.device("cpu")
         result = compression.compress(
-            network,
-            torch.zeros(1, *inputs.shape),
+            network.to(where),
+            torch.zeros(1, *inputs.shape, device=where),
             calibration=unlabelled,
             recover=how,
             score=score,
@@ -118,7 +119,7 @@ def compress(
             say_if_as_made(inputs, trained)
         if score is not None:
             typer.echo(f"drop: of the {score}")
-        facts = _accuracies(network, result.model, inputs) | {"command": command_line()}
+        facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
             _write(output, result, source, facts, stored)
@@ -164,11 +165,13 @@ def _calibration(
     return read_calibration(calibrate, most, inputs), score
 
 
-def _accuracies(network: nn.Module, compressed: nn.Module, inputs: Inputs) -> dict[str, Any]:
+def _accuracies(
+    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place
+) -> dict[str, Any]:
     if inputs.data is None:
         return {}
-    before = evaluate(network, inputs.data)
-    after = evaluate(compressed, inputs.data)
+    before = evaluate(network, inputs.data, place=place)
+    after = evaluate(compressed, inputs.data, place=place)
     typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
     return {
         "acc_baseline": before.percent,

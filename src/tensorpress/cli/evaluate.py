@@ -19,6 +19,7 @@ def evaluate(
     trained: options.Trained,
     compressed: options.Compressed = None,
     images: options.DataOptions,
+    device: options.Device = None,
 ) -> None:
     """Accuracy of a network on the test images of --data, with its parameters and MACs.
 
@@ -26,11 +27,12 @@ def evaluate(
 
     tensorpress evaluate --net resnet56 --weights resnet56.th --data DIR
     """
+    place = training.find_place(device)
     named: dict[str, Any] = {"net": net, **images.required()}
     inputs, network = read_network(compressed, trained, **named)
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))
-    accuracy = training.evaluate(network, inputs.data)
+    accuracy = training.evaluate(network, inputs.data, place=place)
     typer.echo(f"accuracy {accuracy} on {accuracy.images} test images of {inputs.data.name}")
     typer.echo(f"params {cost.params:,}, MACs {cost.macs:,} an image")
     if compressed is None:

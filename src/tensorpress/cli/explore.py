@@ -18,7 +18,7 @@ from tensorpress.compression.explore import RATIOS, Exploration
 from tensorpress.compression.explore import explore as explore_network
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
-from tensorpress.training import AccuracyApart
+from tensorpress.training import AccuracyApart, find_place
 
 MOST_HELD_BACK = 1000
 USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
@@ -36,7 +36,7 @@ def explore(
     ] = USUAL_RATIOS,
     layers: request_options.Selection,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
+    device: options.Device = None,
     config: request_options.Config = None,  # noqa: ARG001 - the selection is read from it
     output: Annotated[
         Path | None,
@@ -55,12 +55,12 @@ def explore(
     asked = options.read_numbers(ratios, "--ratios", "2,4,8")
     if min(asked) < 1:
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
+    place = find_place(device)
     most, _ = request_options.calibration_asked(context, layers, calibration_images)
     with output_folder(output):
         inputs = read_inputs(
             net,
             **images.given(),
-            input_shape=input_shape,
             calibrate=calibrate,
         )
         network = inputs.load(trained)
@@ -73,8 +73,8 @@ def explore(
         if inputs.data is not None:
             score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
         found = explore_network(
-            network,
-            torch.zeros(1, *inputs.shape),
+            network.to(place.device),
+            torch.zeros(1, *inputs.shape, device=place.device),
             unlabelled,
             ratios=asked,
             score=score,

@@ -47,7 +47,6 @@ def export(
     file_format: FileFormat = None,
     batch: Batch = None,
     images: options.DataOptions,
-    input_shape: options.InputShape = None,
     output: Output = None,
 ) -> None:
     """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
@@ -59,7 +58,7 @@ def export(
         tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
     """
     path = _place(output, file_format)
-    named: dict[str, Any] = {"net": net, **images.given(), "input_shape": input_shape}
+    named: dict[str, Any] = {"net": net, **images.given()}
     inputs, network = read_network(compressed, trained, **named)
     report = deploy.export(
         network,
@@ -95,4 +94,6 @@ def _place(output: Path | None, file_format: str | None) -> Path:
 def _images(inputs: Inputs, count: int) -> Tensor | None:
     if inputs.data is None:
         return None
-    return normalise(inputs.data.test.images[:count], inputs.data.mean, inputs.data.std)
+    test = inputs.data.test
+    some = test.subset(torch.arange(min(count, len(test)))).held()
+    return normalise(some.images, inputs.data.mean, inputs.data.std)

@@ -1,7 +1,7 @@
 """What a command works on: the data and the network that its options name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tensorpress import artifacts
 from tensorpress.cli.options import Trained, read_channels, read_shape
-from tensorpress.data import Dataset, load_data, load_unlabelled
+from tensorpress.data import Dataset, Framing, Wanted, load_data, load_unlabelled
+from tensorpress.data.framing import INTERPOLATIONS
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.networks import NETWORKS, build
 from tensorpress.networks.libraries import Usual, in_library
@@ -32,6 +33,7 @@ class Inputs:
         shape: of an input without the batch.
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
+        wanted: what images in folders are to become.
     """
 
     net: str
@@ -40,6 +42,7 @@ class Inputs:
     data: Dataset | None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    wanted: Wanted = field(default_factory=Wanted)
 
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""
@@ -88,7 +91,9 @@ class Inputs:
             source["num_classes"] = self.classes
         if self.mean is not None and self.std is not None:
             source |= {"mean": list(self.mean), "std": list(self.std)}
-        return source
+        wanted = self.wanted.framing or self.wanted.usual
+        framing = self.data.framing if self.data else wanted
+        return source | (framing.to_dict() if framing else {})
 
 
 def read_inputs(
@@ -100,19 +105,36 @@ def read_inputs(
     input_shape: str | None = None,
     classes: int | None = None,
     calibrate: str | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    interpolation: str | None = None,
+    workers: int | None = None,
+    remembered: Mapping[str, Any] | None = None,
 ) -> Inputs:
     """Load the data, and settle the network's shapes from the options and the data.
+
+    Args:
+        remembered: what a file of ours says of its network; options and data come first.
 
     Raises:
         TensorpressError: no network, or options and data that contradict each other.
     """
     net = required_net(net)
+    remembered = remembered or {}
     usual = usual_of(net)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
+    wanted = Wanted.of(
+        shape,
+        resize=resize,
+        crop=crop,
+        interpolation=interpolation,
+        workers=workers,
+        **_framings(remembered),
+    )
     if data is not None:
-        dataset = load_data(data, mean=normalised_by[0], std=normalised_by[1])
+        dataset = load_data(data, mean=normalised_by[0], std=normalised_by[1], wanted=wanted)
         if usual is not None and dataset.input_shape[0] == len(usual.mean):
             mean_of, std_of = normalised_by[0] or usual.mean, normalised_by[1] or usual.std
             dataset = replace(dataset, mean=mean_of, std=std_of)
@@ -126,10 +148,13 @@ def read_inputs(
         classes = classes or dataset.num_classes
     elif calibrate is None and (mean is not None or std is not None):
         raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
+    elif calibrate is None and wanted.framing is not None:
+        raise TensorpressError("--resize and --crop say what images become: give --data too.")
     elif usual is not None:
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
     by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
-    return Inputs(net, shape or by_itself, classes, dataset, *normalised_by)
+    shape = shape or tuple(remembered.get("input_shape", by_itself))
+    return Inputs(net, shape, classes, dataset, *normalised_by, wanted)
 
 
 def usual_of(net: str) -> Usual | None:
@@ -166,7 +191,9 @@ def read_calibration(source: str | None, most: int, inputs: Inputs) -> Tensor | 
     """
     if source is None:
         return None
-    images = load_unlabelled(source, most=most, mean=inputs.mean, std=inputs.std)
+    images = load_unlabelled(
+        source, most=most, mean=inputs.mean, std=inputs.std, wanted=inputs.wanted
+    )
     if tuple(images.shape[1:]) != inputs.shape:
         raise TensorpressError(
             f"--calibrate {source} has images of shape {','.join(map(str, images.shape[1:]))}, and "
@@ -202,6 +229,10 @@ def read_source(path: Path) -> dict[str, Any]:
             sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
         elif key in ("as_made", "ema", "allow_extra"):
             sensible = isinstance(value, bool)
+        elif key == "resize":
+            sensible = type(value) is int and value > 0
+        elif key == "interpolation":
+            sensible = value in INTERPOLATIONS
         elif key in kinds:
             sensible = isinstance(value, list) and all(type(v) in kinds[key] for v in value)
             if key == "input_shape" and sensible:
@@ -223,6 +254,7 @@ def read_compressed_inputs(
     input_shape: str | None = None,
     classes: int | None = None,
     calibrate: str | None = None,
+    **framed: Any,
 ) -> Inputs:
     """As `read_inputs`; what the options leave out is taken from the manifest of a file of ours.
 
@@ -244,8 +276,6 @@ def read_compressed_inputs(
         raise TensorpressError(
             f"{path} {whose}: name it with --net, as library:network or package.module:function."
         )
-    if data is None:
-        input_shape = input_shape or _listed(source.get("input_shape"))
     if data is not None or calibrate is not None:
         mean, std = mean or _listed(source.get("mean")), std or _listed(source.get("std"))
     return read_inputs(
@@ -256,7 +286,18 @@ def read_compressed_inputs(
         input_shape=input_shape,
         classes=classes or source.get("num_classes"),
         calibrate=calibrate,
+        remembered=source,
+        **framed,
     )
+
+
+def _framings(remembered: Mapping[str, Any]) -> dict[str, Framing]:
+    """What images in folders become by what a file remembers: all of them, or if sizes differ."""
+    shape, resize = remembered.get("input_shape", ()), remembered.get("resize")
+    if len(shape) != 3:
+        return {}
+    framing = Framing.to((shape[1], shape[2]), remembered.get("interpolation"), resize)
+    return {"fallback" if resize is None else "usual": framing}
 
 
 def read_network(

@@ -84,7 +84,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         help="digits, cifar10, cifar100, a folder in CIFAR's binary layout, or a folder of images "
-        "by class (train/CLASS/*, test/CLASS/*).",
+        "by class (train/CLASS/*, test/CLASS/* or val/CLASS/*).",
         rich_help_panel=DATA,
     ),
 ]
@@ -104,6 +104,41 @@ Std = Annotated[
         "--std", help="Standard deviation of each channel, likewise.", rich_help_panel=DATA
     ),
 ]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        "--resize",
+        help="Bring the shorter side of images in folders to so many pixels; by default 256 for "
+        "each 224 of --crop or --input-shape.",
+        rich_help_panel=DATA,
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(
+        "--crop",
+        help="Cut a square of so many pixels out of their middle; by default the size of "
+        "--input-shape. Without any of these three, images of one size are taken as they are.",
+        rich_help_panel=DATA,
+    ),
+]
+Interpolation = Annotated[
+    str | None,
+    typer.Option(
+        "--interpolation",
+        help="Of --resize: bilinear, as by default, or bicubic.",
+        rich_help_panel=DATA,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Processes that read images which are not held in memory; by default as many as "
+        "there are processors.",
+        rich_help_panel=DATA,
+    ),
+]
 Calibrate = Annotated[
     str | None,
     typer.Option(
@@ -120,6 +155,15 @@ CalibrationImages = Annotated[
         min=16,
         help="How many of them at most.",
         rich_help_panel=CALIBRATION,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, ...: where images go through networks; by default a GPU if there is one. "
+        "Without images layers are decomposed on the processor.",
+        rich_help_panel=DATA,
     ),
 ]
 Recover = Annotated[
@@ -147,12 +191,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The images, and how many classes a network tells apart."""
+    """The images, what they become, and how many classes a network tells apart."""
 
     data: Data = None
     mean: Mean = None
     std: Std = None
+    resize: Resize = None
+    crop: Crop = None
+    interpolation: Interpolation = None
+    workers: Workers = None
     classes: Classes = None
+    input_shape: InputShape = None
 
     def given(self) -> dict[str, Any]:
         """As arguments of `tensorpress.cli.inputs.read_inputs`."""

@@ -50,6 +50,7 @@ def train(
     tensorpress train --net resnet20 --data digits --epochs 4 -o RUN
     """
     folder = required_folder(output)
+    settings = loop.settings(command_line())
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     outcome = training.train(
@@ -57,7 +58,7 @@ def train(
         inputs.as_network(trained),
         inputs.data,
         recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
-        settings=loop.settings(command_line()),
+        settings=settings,
     )
     _report(outcome)
 
@@ -91,6 +92,7 @@ def finetune(
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     folder = required_folder(output)
+    settings = loop.settings(command_line())
     teacher = dense.trained()
     refuse_without_weights(teacher, "--teacher")
     distillation = teaching.read(taught=teacher.weights is not None)
@@ -104,7 +106,7 @@ def finetune(
         recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
         teacher=inputs.as_network(teacher) if teacher.weights else None,
         distillation=distillation,
-        settings=loop.settings(command_line()),
+        settings=settings,
     )
     _report(outcome)
 
@@ -173,6 +175,7 @@ def run(
     """
     treated = request_options.check_asked(asked)
     folder = required_folder(output)
+    settings = loop.settings(command_line())
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)
     inputs = read_inputs(net, **images.required())
@@ -208,7 +211,7 @@ def run(
         finetune=tuning,
         distillation=distillation,
         dense_control=control,
-        settings=loop.settings(command_line()),
+        settings=settings,
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.

@@ -8,7 +8,7 @@ import typer
 
 from tensorpress.cli.options import TRAINING, Trained
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Settings
+from tensorpress.training import Distillation, Settings, find_place
 
 RunFolder = Annotated[
     Path | None,
@@ -146,6 +146,14 @@ Bf16 = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(
+        "--checkpoint-minutes",
+        help="How often the state within an epoch is kept; the same command goes on from there.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Temperature = Annotated[
     float | None,
     typer.Option(
@@ -260,9 +268,15 @@ class LoopOptions:
     device: Device = None
     compiled: Compiled = None
     bf16: Bf16 = None
+    checkpoint_minutes: CheckpointMinutes = 10.0
 
     def settings(self, command: str | None = None) -> Settings:
-        """For a run that ``command`` asks for."""
+        """For a run that ``command`` asks for.
+
+        Raises:
+            TensorpressError: a value out of its range, or a device that is not here.
+        """
+        find_place(self.device)
         return Settings(**asdict(self), command=command)
 
 

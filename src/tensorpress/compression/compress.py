@@ -13,6 +13,7 @@ from tensorpress.compression.calibration import (
     CalibrationImages,
     Outputs,
     Recovery,
+    Rows,
     read_recovery,
     read_rows,
 )
@@ -32,6 +33,7 @@ from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import AUTO
+from tensorpress.pixels import check_normalisation
 from tensorpress.surgery import (
     Account,
     ExampleInputs,
@@ -59,6 +61,8 @@ def compress(
     balance: bool = False,
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     recover: bool | Recovery = True,
     outputs: Outputs | None = None,
     score: Score | None = None,
@@ -105,10 +109,14 @@ def compress(
         linear: also split linear layers, by SVD under the same rule.
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
         inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
-        calibration: inputs as the network takes them, (N, ...), or batches of them such as a
-            DataLoader gives; labels are not looked at. A network that takes several tensors, or
-            takes them by name, is given what its example inputs are, with N rows in each tensor, or
-            batches of that; one that takes a list of images is given (N, C, H, W).
+        calibration: inputs as the network takes them, (N, ...), or pixels in 0 .. 255 (uint8): a
+            tensor, an array, or an iterable of these or of Pillow's pictures, in batches or one by
+            one, alone or in tuples or mappings, such as a DataLoader gives. Of a data set that can
+            be indexed 2,000 are drawn. Labels are not looked at. A network that takes several
+            tensors, or takes them by name, is given what its example inputs are, with N rows in
+            each tensor, or batches of that; one that takes a list of images is given (N, C, H, W).
+        mean, std: by which calibration images of uint8 are normalised, one value a channel, for
+            pixels in 0 .. 1.
         recover: False for the steps of calibration in closed form alone, without distillation; a
             :class:`Recovery` says which.
         outputs: what calibration compares of the network's answers, where that is not all their
@@ -157,10 +165,19 @@ def compress(
         )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(include, exclude, skip_first, linear)
-    if isinstance(treatments, Criterion):
-        metric = _metric(
-            net, example_inputs, calibration, recover, outputs=outputs, progress=progress
+    if calibration is None and (mean is not None or std is not None):
+        raise TensorpressError(
+            "mean= and std= say how calibration images are normalised: give calibration= too."
         )
+    check_normalisation(mean, std)
+
+    def read() -> Rows | None:
+        if calibration is None:
+            return None
+        return read_rows(calibration, net, example_inputs, outputs, mean=mean, std=std)
+
+    if isinstance(treatments, Criterion):
+        metric = _metric(net, read(), recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
     surveyed = survey(net, example_inputs)
@@ -175,15 +192,7 @@ def compress(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     holds_back = budget is not None and budget.holds_back
-    metric = _metric(
-        base,
-        example_inputs,
-        calibration,
-        recover,
-        outputs=outputs,
-        holds_back=holds_back,
-        progress=progress,
-    )
+    metric = _metric(base, read(), recover, holds_back=holds_back, progress=progress)
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
@@ -254,18 +263,15 @@ def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
 
 def _metric(
     net: nn.Module,
-    example_inputs: ExampleInputs,
-    calibration: CalibrationImages | None,
+    rows: Rows | None,
     recover: bool | Recovery,
     *,
-    outputs: Outputs | None,
     holds_back: bool = False,
     progress: bool | None,
 ) -> NetworkMetric:
-    if calibration is None:
+    if rows is None:
         return KernelMetric(progress=progress)
     recovery = read_recovery(recover)
-    rows = read_rows(calibration, net, example_inputs, outputs)
     return InputMetric(net, rows, recovery, holds_back=holds_back, progress=progress)
 
 

@@ -84,6 +84,8 @@ def explore(
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
     outputs: Outputs | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     score: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -94,7 +96,8 @@ def explore(
     from the network's own class probabilities, in nats, with one layer alone decomposed.
 
     Args:
-        net, example_inputs, calibration, include, exclude, skip_first, outputs: as for `compress`.
+        net, example_inputs, calibration, include, exclude, skip_first, outputs, mean, std: as for
+            `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
@@ -119,7 +122,7 @@ def explore(
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
     recovery = Recovery(distil_epochs=0, seed=seed)
     base = with_plain_layers(net, tasks)
-    rows = read_rows(calibration, base, example_inputs, outputs)
+    rows = read_rows(calibration, base, example_inputs, outputs, mean=mean, std=std)
     metric = InputMetric(base, rows, recovery, progress=progress)
     made = 0 if score is None else len(budgets)
     metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)

@@ -1,6 +1,4 @@
-"""Random crops, flips and normalisation of whole batches, on the device of the images."""
-
-from collections.abc import Sequence
+"""Random crops and flips of whole batches, on the device of the images."""
 
 import torch
 from torch import Tensor
@@ -25,7 +23,8 @@ def augment(images: Tensor, *, padding: int, flip: bool, generator: torch.Genera
     """
     count, channels, height, width = images.shape
     device = images.device
-    drawn = _draw(count, padding, flip, generator).to(device, non_blocking=True)
+    drawn = draw(count, padding=padding, flip=flip, generator=generator)
+    drawn = drawn.to(device, non_blocking=True)
     top, left, mirrored = drawn
 
     # Both mirror images of each image, padded, in one buffer: a crop is then a run of `width`
@@ -46,25 +45,12 @@ def augment(images: Tensor, *, padding: int, flip: bool, generator: torch.Genera
     return runs.index_select(0, starts.flatten()).view(count, channels, height, width)
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(images / 255 - mean) / std, channel by channel.
-
-    Parameters:
-        images: uint8, (N, C, H, W).
-        mean, std: C values each, for images scaled to 0 .. 1; every std above 0.
+def draw(count: int, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """What `augment` draws for ``count`` images.
 
     Returns:
-        float32, (N, C, H, W), on the device of `images`.
+        int64 (3, count): offset from the top, offset from the left, 1 where mirrored.
     """
-    pixels = images.to(torch.float32)
-    # Plain numbers: a tensor of the values would have to be copied to a GPU, which waits for it.
-    for channel, (m, s) in enumerate(zip(mean, std, strict=True)):
-        pixels[:, channel].sub_(255 * m).mul_(1 / (255 * s))
-    return pixels
-
-
-def _draw(count: int, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """int64 (3, count): offset from the top, offset from the left, 1 where mirrored."""
     device = generator.device
     offsets = torch.randint(2 * padding + 1, (2, count), generator=generator, device=device)
     coins = torch.randint(1 + int(flip), (1, count), generator=generator, device=device)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tensorpress.data.image_set import Dataset, ImageSet
+from tensorpress.data.dataset import Dataset
+from tensorpress.data.image_set import ImageSet
 from tensorpress.errors import TensorpressError
 
 _SHAPE = (3, 32, 32)

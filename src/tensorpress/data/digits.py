@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from tensorpress.data.image_set import Dataset, ImageSet
+from tensorpress.data.dataset import Dataset
+from tensorpress.data.image_set import ImageSet
 from tensorpress.errors import TensorpressError
 
 _TEST_IMAGES = 360

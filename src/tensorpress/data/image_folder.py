@@ -1,152 +1,238 @@
-"""One's own images, sorted into folders by class."""
+"""One's own images, sorted into folders by class or not."""
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from tensorpress.data.image_set import Dataset, ImageSet
+from tensorpress.data.dataset import Dataset, Images
+from tensorpress.data.framing import Framing
+from tensorpress.data.image_files import ImageFiles
+from tensorpress.data.image_paths import PassedOver, image_paths, is_hidden
+from tensorpress.data.picture import Look, Unreadable, look
+from tensorpress.data.wanted import Wanted
 from tensorpress.errors import TensorpressError
 from tensorpress.files import composed
+from tensorpress.progress import announce
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-_BYTE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+MOST_IN_MEMORY = 4 * 2**30
+"""Bytes of pixels; what is larger is read from the disk in every epoch."""
+TEST_FOLDERS = ("test", "val", "validation", "valid")
 
-Pixels = npt.NDArray[np.uint8]
+
+def holds_classes(folder: Path) -> bool:
+    """Whether there are images by class, to train on and to test on."""
+    return (folder / "train").is_dir() and _test_folder(folder) is not None
 
 
-def load_image_folder(folder: Path) -> Dataset:
-    """Load `train/CLASS/*` and `test/CLASS/*`: images of 8 bits a channel, all of one size.
+def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
+    """Load `train/CLASS/*` and `test/CLASS/*`, or `val` for `test`; images may lie deeper too.
 
-    The folders in `train`, sorted, are the classes. The images become (3, H, W), or (1, H, W) if
-    all of them are grey; alpha channels are dropped. Crops are padded by an eighth of the shorter
-    side, images are flipped; mean and std are those of ImageNet, for grey images 0.5 each.
+    The folders in `train`, sorted, are the classes; links are followed, and hidden folders are
+    left out. The images become (3, H, W), or (1, H, W) if all of them are grey. Those that are all
+    of the wanted size, or of one size where none is wanted, are held in memory up to 4 GiB, and
+    trained on in crops padded by an eighth of the shorter side. All others are read when they are
+    wanted, and trained on in random parts. Both are flipped; mean and std are those of ImageNet,
+    for grey images 0.5 each. What is left out is said on standard error.
 
     Raises:
         TensorpressError: Pillow is not installed, a class of `train` or all of `test` has no
-            images, `test` has a class that `train` has not, or an image cannot be read or differs
-            in size; the message names it.
+            images, `test` has a class that `train` has not, images differ in size and no size is
+            wanted, or more than one in a hundred cannot be read; the message names one.
     """
-    of_train, of_test = (_subfolders(folder / part) for part in ("train", "test"))
+    passed_over = PassedOver(folder)
+    test = _test_folder(folder)
+    assert test is not None
+    of_train = _subfolders(folder, "train", passed_over)
     classes = tuple(of_train)
     if not classes:
         raise TensorpressError(f"{folder / 'train'} has no folders: give one of images a class")
+    of_test = _subfolders(folder, test, passed_over)
     for name in of_test:
         if name not in classes:
             raise TensorpressError(
-                f"{folder / 'test' / name} is a class that {folder / 'train'} does not have"
+                f"{folder / test / name} is a class that {folder / 'train'} does not have"
             )
-    train_files, test_files = (
-        _files([found.get(name, []) for name in classes]) for found in (of_train, of_test)
-    )
+    train_files = _by_class(folder, "train", of_train, classes, passed_over)
     for number, name in enumerate(classes):
         if not any(label == number for _, label in train_files):
             raise TensorpressError(f"{folder / 'train' / name} holds no images")
+    test_files = _by_class(folder, test, of_test, classes, passed_over)
     if not test_files:
-        raise TensorpressError(f"{folder / 'test'} holds no images by class")
+        raise TensorpressError(f"{folder / test} holds no images by class")
+    passed_over.say()
 
-    pixels = _read_all([file for file, _ in train_files + test_files])
-    labels = torch.tensor([label for _, label in train_files + test_files])
-    whole = ImageSet(torch.from_numpy(pixels), labels)
+    files = train_files + test_files
+    whole = _files(folder, [file for file, _ in files], [label for _, label in files], wanted)
     place = torch.arange(len(whole))
     count = len(train_files)
-    return _dataset(folder, whole.subset(place[:count]), whole.subset(place[count:]), classes)
+    train, rest = whole.subset(place[:count]), whole.subset(place[count:])
+    if whole.framing is None and len(whole) * math.prod(whole.shape) <= MOST_IN_MEMORY:
+        return _dataset(folder, train.held(), rest.held(), classes)
+    return _dataset(folder, train, rest, classes)
 
 
-def load_flat_images(folder: Path, most: int | None = None, seed: int = 0) -> Dataset:
+def load_flat_images(
+    folder: Path, most: int | None = None, seed: int = 0, wanted: Wanted | None = None
+) -> Dataset:
     """Load the images that stand in ``folder`` or anywhere below it, in the order of their names.
 
     Of more than ``most`` of them, as many are drawn with ``seed``; the others are not read.
-    They are the training images of a data set of one class, without test images; all else as
-    :func:`load_image_folder`.
+    They are the training images of a data set of one class, without test images, in memory; all
+    else as :func:`load_image_folder`.
 
     Raises:
         TensorpressError: there are none, or as :func:`load_image_folder`.
     """
-    files = [file for file, _ in _files([[folder]])]
+    passed_over = PassedOver(folder)
+    files = image_paths(folder, "", passed_over)
     if not files:
         raise TensorpressError(
-            f"{folder} holds no images: looked for files that end in {', '.join(_SUFFIXES)}"
+            f"{folder} holds no images: looked for files that end in .png, .jpg, .jpeg, .webp or "
+            "what else Pillow reads"
         )
+    passed_over.say()
     if most is not None and len(files) > most:
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
         files = [files[index] for index in sorted(order[:most].tolist())]
-    pixels = torch.from_numpy(_read_all(files))
-    everything = ImageSet(pixels, torch.zeros(len(pixels), dtype=torch.long))
+    everything = _files(folder, files, [0] * len(files), wanted or Wanted()).held()
     return _dataset(folder, everything, everything.subset(torch.arange(0)), (folder.name,))
 
 
-def _dataset(folder: Path, train: ImageSet, test: ImageSet, classes: tuple[str, ...]) -> Dataset:
-    grey = train.images.shape[1] == 1
+def _test_folder(folder: Path) -> str | None:
+    return next((name for name in TEST_FOLDERS if (folder / name).is_dir()), None)
+
+
+def _dataset(folder: Path, train: Images, test: Images, classes: tuple[str, ...]) -> Dataset:
+    channels, height, width = train.shape
     return Dataset(
         name=composed(folder.resolve().name),
         train=train,
         test=test,
         classes=classes,
-        mean=(0.5,) if grey else (0.485, 0.456, 0.406),
-        std=(0.5,) if grey else (0.229, 0.224, 0.225),
-        crop_padding=min(train.images.shape[2:]) // 8,
+        mean=(0.5,) if channels == 1 else (0.485, 0.456, 0.406),
+        std=(0.5,) if channels == 1 else (0.229, 0.224, 0.225),
+        crop_padding=0 if isinstance(train, ImageFiles) else min(height, width) // 8,
         flip=True,
     )
 
 
-def _subfolders(folder: Path) -> dict[str, list[Path]]:
-    """The folders in one by name, sorted; a name written in two forms is one."""
-    found: dict[str, list[Path]] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: (composed(entry.name), entry.name)):
-        if entry.is_dir() and entry.name[0] != ".":
-            found.setdefault(composed(entry.name), []).append(entry)
+def _subfolders(folder: Path, part: str, passed_over: PassedOver) -> dict[str, list[str]]:
+    """The folders in one by name, sorted; a name written in two forms of Unicode is one."""
+    found: dict[str, list[str]] = {}
+    entries = (folder / part).iterdir()
+    for entry in sorted(entries, key=lambda entry: (composed(entry.name), entry.name)):
+        path = f"{part}/{entry.name}"
+        if is_hidden(entry.name):
+            passed_over.add(f"hidden {'folders' if entry.is_dir() else 'files'}", path)
+        elif entry.is_dir():
+            found.setdefault(composed(entry.name), []).append(entry.name)
+        else:
+            passed_over.add("files that are in no folder of a class", path)
     return found
 
 
-def _files(classes: Sequence[Sequence[Path]]) -> list[tuple[Path, int]]:
-    """The images in the folders of each class, with its number."""
+def _by_class(
+    folder: Path,
+    part: str,
+    folders: Mapping[str, Sequence[str]],
+    classes: tuple[str, ...],
+    passed_over: PassedOver,
+) -> list[tuple[str, int]]:
     return [
-        (file, label)
-        for label, folders in enumerate(classes)
-        for folder in folders
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in _SUFFIXES and file.name[0] != "." and file.is_file()
+        (file, classes.index(name))
+        for name, written in folders.items()
+        for one in written
+        for file in image_paths(folder, f"{part}/{one}", passed_over)
     ]
 
 
-def _read_all(files: list[Path]) -> Pixels:
-    """(N, C, H, W) with one channel if all the images are grey, else three."""
-    images = [_read(file) for file in files]
-    first = images[0].shape[:2]
-    for file, image in zip(files, images, strict=True):
-        if image.shape[:2] != first:
+def _files(root: Path, files: list[str], labels: list[int], wanted: Wanted) -> ImageFiles:
+    """The files, and how they come to one shape."""
+    channels, size = None, None
+    if wanted.shape is not None:
+        if len(wanted.shape) != 3 or wanted.shape[0] not in (1, 3):
             raise TensorpressError(
-                f"{file} is {_size(image)}, but {files[0]} is {_size(images[0])}: "
-                "bring all images to one size first"
+                f"{root} holds images, of 1 or 3 channels, and the network takes "
+                f"{','.join(map(str, wanted.shape))}: give it what it takes from Python."
             )
-    if any(image.shape[2] == 3 for image in images):
-        images = [np.broadcast_to(image, (*first, 3)) for image in images]
-    return np.stack(images).transpose(0, 3, 1, 2).copy()
+        channels, size = wanted.shape[0], (wanted.shape[1], wanted.shape[2])
+    framing = wanted.framing or (wanted.usual if size is None else None)
+    if framing is None:
+        found = _one_size(root, files, size, differ=wanted.fallback is not None)
+        if found is None:
+            framing = Framing.to(size, wanted.interpolation) if size else wanted.fallback
+            announce(f"{root}: images are brought to the network's size: {framing}")
+        else:
+            size = found
+    if framing is not None:
+        size = framing.crop
+    assert size is not None
+    if channels == 1 and _channels(root, files) == 3:
+        announce(f"{root}: the network takes one channel, and images in colours become grey")
+    channels = channels or _channels(root, files)
+    shape = (channels, *size)
+    return ImageFiles(root, tuple(files), torch.tensor(labels), shape, framing, wanted.workers)
 
 
-def _read(file: Path) -> Pixels:
-    """(H, W, 1) for a grey image, else (H, W, 3)."""
+def _one_size(
+    root: Path, files: list[str], wanted: tuple[int, int] | None, *, differ: bool
+) -> tuple[int, int] | None:
+    """(H, W) of all the images; None if one of them has not the wanted one, or they may differ.
+
+    Raises:
+        TensorpressError: they differ where they may not, or none of them can be read.
+    """
+    first: tuple[str, Look] | None = None
+    for file, seen in _looks(root, files):
+        if first is None:
+            first = (file, seen)
+        size, usual = (seen.height, seen.width), (first[1].height, first[1].width)
+        if wanted is not None and size != wanted:
+            return None
+        if size != usual and differ:
+            return None
+        if size != usual:
+            raise TensorpressError(
+                f"{root / file} is {seen.width}x{seen.height}, but {root / first[0]} is "
+                f"{first[1].width}x{first[1].height}: bring all images to one size first, or say "
+                "what they are to become: resize=256, crop=224 (--resize 256 --crop 224), or the "
+                "shape that the network takes (--input-shape 3,224,224)"
+            )
+    if first is None:
+        raise _unreadable(root, files)
+    return first[1].height, first[1].width
+
+
+def _channels(root: Path, files: list[str]) -> int:
+    """3 if any of the images has colours, else 1.
+
+    Raises:
+        TensorpressError: none of them can be read.
+    """
+    grey = None
+    for _, seen in _looks(root, files):
+        grey = seen.grey
+        if not grey:
+            return 3
+    if grey is None:
+        raise _unreadable(root, files)
+    return 1
+
+
+def _looks(root: Path, files: list[str]) -> Iterator[tuple[str, Look]]:
+    """What the heads of the images say; one that cannot be read is told of when its turn comes."""
+    for file in files:
+        with contextlib.suppress(Unreadable):
+            yield file, look(root / file)
+
+
+def _unreadable(root: Path, files: list[str]) -> TensorpressError:
     try:
-        from PIL import Image
-    except ImportError as error:
-        raise TensorpressError(
-            "a folder of images needs Pillow: pip install 'tensorpress[train]'"
-        ) from error
-    try:
-        with Image.open(file) as opened:
-            mode = opened.mode
-            pixels = np.asarray(opened.convert("L" if mode in ("1", "L", "LA") else "RGB"))
-    # Pillow answers broken files with errors of many kinds.
-    except Exception as error:
-        raise TensorpressError(f"{file} cannot be read as an image: {error}") from error
-    if mode not in _BYTE_MODES:
-        raise TensorpressError(f"{file} has more than 8 bits a channel ({mode}): convert it first")
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _size(image: Pixels) -> str:
-    height, width, _ = image.shape
-    return f"{width}x{height}"
+        look(root / files[0])
+    except Unreadable as error:
+        also = f", nor can the {len(files) - 1:,} others" if len(files) > 1 else ""
+        return TensorpressError(f"{root / files[0]} cannot be read as an image{also}: {error}.")
+    raise AssertionError

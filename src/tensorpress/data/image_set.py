@@ -1,12 +1,11 @@
 """Labelled images held in memory as bytes."""
 
-import math
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from tensorpress.errors import TensorpressError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +23,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same set on `device`; nothing is copied if it is there already."""
         return ImageSet(self.images.to(device), self.labels.to(device))
@@ -33,75 +38,18 @@ class ImageSet:
         index = index.to(self.labels.device)
         return ImageSet(self.images[index], self.labels[index])
 
+    def batches(self, size: int, *, rank: int = 0, world: int = 1) -> Iterator["ImageSet"]:
+        """Every `world`-th batch of `size` images, from number `rank` on, in order."""
+        for first in range(rank * size, len(self), world * size):
+            part = slice(first, first + size)
+            yield ImageSet(self.images[part], self.labels[part])
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images to train on and to test on, and how they are fed to a network.
+    def held(self) -> "ImageSet":
+        """Itself."""
+        return self
 
-    Attributes:
-        name: what the data are called in tables.
-        train, test: the two sets, of one image shape.
-        classes: the name of each class, by its number.
-        mean, std: one value a channel, for images scaled to 0 .. 1.
-        crop_padding: pixels of black border for random crops; 0 for none.
-        flip: whether an image mirrored left to right is still of its class.
-
-    Raises:
-        TensorpressError: `mean` or `std` does not have one finite value a channel, or a `std` is
-            not above 0.
-    """
-
-    name: str
-    train: ImageSet
-    test: ImageSet
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_padding: int
-    flip: bool
-
-    def __post_init__(self) -> None:
-        channels = self.input_shape[0]
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != channels:
-                raise TensorpressError(
-                    f"{name} has {len(values)} values, but the images of {self.name} have "
-                    f"{channels} channels: give one value a channel"
-                )
-            if not all(math.isfinite(value) for value in values):
-                raise TensorpressError(f"{name} must be finite numbers, got {_listed(values)}")
-        if min(self.std) <= 0:
-            raise TensorpressError(f"std must be above 0, got {_listed(self.std)}")
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
-
-    def hold_back(self, count: int, seed: int = 0) -> "Dataset":
-        """Put `count` images of `train`, drawn with `seed`, in the place of `test`.
-
-        For choosing things without a look at the test images; the other images stay in `train`.
-
-        Raises:
-            TensorpressError: `count` is under 1 or leaves nothing to train on.
-        """
-        if not 1 <= count < len(self.train):
-            raise TensorpressError(
-                f"cannot hold back {count} of the {len(self.train)} training images: "
-                f"give 1 to {len(self.train) - 1}"
-            )
-        order = torch.randperm(
-            len(self.train), generator=torch.Generator().manual_seed(seed), device="cpu"
-        )
-        held, kept = order[:count].sort().values, order[count:].sort().values
-        return replace(self, train=self.train.subset(kept), test=self.train.subset(held))
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+    def fingerprint(self) -> str:
+        """What tells the set from others: its labels and pixels."""
+        checksum = zlib.crc32(self.labels.cpu().numpy().data)
+        checksum = zlib.crc32(self.images.cpu().contiguous().numpy().data, checksum)
+        return f"{len(self)} images, crc32 {checksum:08x}"

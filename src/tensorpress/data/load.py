@@ -6,17 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from tensorpress.data.cifar import find_cifar, load_cifar
+from tensorpress.data.dataset import Dataset
 from tensorpress.data.digits import load_digits
 from tensorpress.data.download import downloaded_cifar
-from tensorpress.data.image_folder import load_image_folder
-from tensorpress.data.image_set import Dataset
+from tensorpress.data.framing import Framing
+from tensorpress.data.image_folder import holds_classes, load_image_folder
+from tensorpress.data.wanted import Wanted
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
+from tensorpress.pixels import check_normalisation
 
 NAMES = ("digits", "cifar10", "cifar100")
 _LOOKED_FOR = (
     "data_batch_*.bin and test_batch.bin (CIFAR-10's binary layout), train.bin and test.bin "
-    "(CIFAR-100's), or train/CLASS/ and test/CLASS/ with images"
+    "(CIFAR-100's), or train/CLASS/ and test/CLASS/ (or val/CLASS/) with images"
 )
 
 
@@ -26,21 +29,26 @@ def load_data(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     download: bool = True,
+    wanted: Wanted | None = None,
 ) -> Dataset:
-    """Load images and labels into memory.
+    """Load images and labels: into memory, or as files where sizes differ or there are many.
 
     Parameters:
         source: `"digits"` (scikit-learn's, 1x8x8, offline), `"cifar10"` or `"cifar100"` (downloaded
             once into a cache folder), or a folder: CIFAR's binary layout of either kind, any number
-            of whole records a file, or images by class, `train/CLASS/*` and `test/CLASS/*`.
+            of whole records a file, or images by class, `train/CLASS/*` and `test/CLASS/*`
+            (:func:`load_image_folder`).
         mean, std: in place of the data's own, one value a channel, for images scaled to 0 .. 1.
         download: whether `cifar10` and `cifar100` may be downloaded.
+        wanted: what images in folders are to become; by default they are taken as they are, and
+            have to be of one size.
 
     Raises:
         TensorpressError: nothing usable there, a broken file, `mean` or `std` that do not fit, an
             optional dependency that is not installed, or a failed download.
     """
-    data = _load(os.fspath(source), download)
+    check_normalisation(mean, std)
+    data = _load(os.fspath(source), download, wanted or Wanted())
     return replace(
         data,
         mean=data.mean if mean is None else tuple(mean),
@@ -48,7 +56,9 @@ def load_data(
     )
 
 
-def _load(source: str, download: bool) -> Dataset:
+def _load(source: str, download: bool, wanted: Wanted) -> Dataset:
+    if source in NAMES:
+        refuse_framing(source, wanted.framing)
     if source == "digits":
         return load_digits()
     if source in ("cifar10", "cifar100"):
@@ -65,10 +75,20 @@ def _load(source: str, download: bool) -> Dataset:
         )
     files = find_cifar(folder)
     if files is not None:
+        refuse_framing(source, wanted.framing)
         return load_cifar(files, composed(folder.resolve().name))
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        return load_image_folder(folder)
+    if holds_classes(folder):
+        return load_image_folder(folder, wanted)
     raise TensorpressError(f"{folder} holds no data; looked for {_LOOKED_FOR}{_hint(folder)}")
+
+
+def refuse_framing(source: str, framing: Framing | None) -> None:
+    """Refuse to resize what has one size."""
+    if framing is not None:
+        raise TensorpressError(
+            f"{source} holds images of one size as records: resize= and crop= (--resize, --crop) "
+            "are for folders of image files; leave them out."
+        )
 
 
 def _hint(folder: Path) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tensorpress.data.augment import normalise
 from tensorpress.data.cifar import find_cifar
-from tensorpress.data.image_folder import load_flat_images
-from tensorpress.data.image_set import Dataset
+from tensorpress.data.dataset import Dataset
+from tensorpress.data.image_folder import holds_classes, load_flat_images
 from tensorpress.data.load import NAMES, load_data
+from tensorpress.data.wanted import Wanted
 from tensorpress.files import as_path
+from tensorpress.pixels import check_normalisation, normalise
 
 
 def load_unlabelled(
@@ -23,6 +24,7 @@ def load_unlabelled(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     seed: int = 0,
+    wanted: Wanted | None = None,
 ) -> Tensor:
     """At most ``most`` images as a network takes them: (N, C, H, W), float32, normalised.
 
@@ -30,27 +32,29 @@ def load_unlabelled(
         source: what :func:`load_data` takes, of which the training images are used, or a folder
             that holds images in any arrangement. ``most`` of them are drawn with ``seed``; of a
             folder, only these are read.
+        wanted: what images in folders are to become.
 
     Raises:
         TensorpressError: as :func:`load_data`.
     """
     if _holds_images_alone(os.fspath(source)):
-        data = load_flat_images(as_path(Path(source).expanduser()), most, seed)
+        check_normalisation(mean, std)
+        data = load_flat_images(as_path(Path(source).expanduser()), most, seed, wanted)
         data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
     else:
-        data = load_data(source, mean=mean, std=std)
+        data = load_data(source, mean=mean, std=std, wanted=wanted)
     return unlabelled_of(data, most=most, seed=seed)
 
 
 def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
     """At most ``most`` training images of ``data``, normalised, without their labels."""
-    images = data.train.images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return normalise(images[order[:most]], data.mean, data.std)
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
+    some = data.train.subset(order[:most]).held()
+    return normalise(some.images, data.mean, data.std)
 
 
 def _holds_images_alone(source: str) -> bool:
     """Whether it is a folder that :func:`load_data` has no use for."""
     folder = as_path(Path(source).expanduser())
-    by_class = (folder / "train").is_dir() and (folder / "test").is_dir()
-    return source not in NAMES and folder.is_dir() and not by_class and find_cifar(folder) is None
+    known = source in NAMES or not folder.is_dir() or holds_classes(folder)
+    return not known and find_cifar(folder) is None

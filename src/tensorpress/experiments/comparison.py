@@ -256,7 +256,7 @@ def compressed(
     if method != "taylor":
         return prune(net, image, method=method, budget=budget, seed=what.seed)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    some = data.train.subset(order[: most or IMAGES_FOR_GRADIENTS])
+    some = data.train.subset(order[: most or IMAGES_FOR_GRADIENTS]).held()
     images = normalise(some.images, data.mean, data.std)
     return prune(net, image, method=method, budget=budget, images=images, labels=some.labels)
 

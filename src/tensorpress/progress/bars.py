@@ -1,6 +1,6 @@
 """Progress of work of a known size, with the time left."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -49,7 +49,9 @@ def progress_bar(
     )
 
 
-def track(items: Sequence[T], description: str, *, show: bool | None = None) -> Iterator[T]:
-    """Yield ``items`` under a progress bar."""
+def track(
+    items: Iterable[T], description: str, *, of: int | None = None, show: bool | None = None
+) -> Iterator[T]:
+    """Yield ``items`` under a progress bar; ``of`` says how many they are, if they do not."""
     with progress_bar(show=show) as bar:
-        yield from bar.track(items, description=description)
+        yield from bar.track(items, total=of, description=description)

@@ -207,6 +207,12 @@ def _data(data: Json, words: list[str], caveats: list[str]) -> None:
     words += ["--data", name]
     if name not in NAMED_DATA:
         caveats.append(f"--data {name}: give the path of the folder of that name.")
+    if "framing" in data:
+        framing = data["framing"]
+        shape = [len(data["mean"]), *map(int, framing["crop"])]
+        words += ["--input-shape", ",".join(map(str, shape))]
+        words += ["--resize", str(int(framing["resize"]))]
+        words += ["--interpolation", str(framing["interpolation"])]
     _normalisation(data, words)
 
 

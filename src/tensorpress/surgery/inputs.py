@@ -102,6 +102,12 @@ def call(net: nn.Module, example_inputs: ExampleInputs) -> Any:
     return net(*example_inputs)
 
 
+def input_shape(example_inputs: ExampleInputs) -> tuple[int, ...] | None:
+    """The shape of an input without the batch; None where there are several tensors."""
+    given = [leaf for leaf in tree_leaves(example_inputs) if isinstance(leaf, Tensor)]
+    return tuple(given[0].shape[1:]) if len(given) == 1 else None
+
+
 def refuse_unready(net: nn.Module) -> None:
     """Raise if the layers of ``net`` cannot be seen or have no weights yet.
 

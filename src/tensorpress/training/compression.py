@@ -20,6 +20,8 @@ def compress_for(
 ) -> Account:
     """The compressed copy of ``net`` and its account, per image of ``data``.
 
+    Images go through the network on the device that it lies on.
+
     Raises:
         TensorpressError: as `tensorpress.compress`.
     """
@@ -31,7 +33,9 @@ def compress_for(
     if request.calibration is not None:
         images = unlabelled_of(data, most=request.calibration.images)
         given |= {"calibration": images, "recover": request.calibration.recovery}
-    return compress(net, torch.zeros(1, *data.input_shape), **given, progress=progress)
+    device = next(net.parameters()).device
+    example = torch.zeros(1, *data.input_shape, device=device)
+    return compress(net, example, **given, progress=progress)
 
 
 def up_to_date(config: dict[str, Any]) -> dict[str, Any]:

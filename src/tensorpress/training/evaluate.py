@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tensorpress.data import Dataset, ImageSet, normalise
+from tensorpress.data import Dataset, Images, normalise
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import channels_last
 from tensorpress.progress import track
@@ -43,12 +43,14 @@ class Accuracy:
 def evaluate(
     net: nn.Module,
     data: Dataset,
-    images: ImageSet | None = None,
+    images: Images | None = None,
     *,
     place: Place | None = None,
     progress: bool | None = None,
 ) -> Accuracy:
     """Accuracy of ``net`` on ``images``, the data's test images where none are given.
+
+    Files that cannot be read are left out and said, up to one in a hundred.
 
     The network goes to the place's device and runs in evaluation mode and float32; its modules are
     given back in the modes that they had, also after an error. Several processes share the images
@@ -66,13 +68,17 @@ def evaluate(
     require_answers(net, data, place.device)
     example = torch.zeros(2, *data.input_shape, device=place.device)
     arranged = channels_last if runs_in_channels_last(net, example) else Tensor.contiguous
-    correct = torch.zeros((), dtype=torch.int64, device=place.device)
+    # Right answers, and images.
+    counted = torch.zeros(2, dtype=torch.int64, device=place.device)
+    batches = images.batches(size, rank=place.rank, world=place.world)
+    count = len(range(place.rank * size, len(images), place.world * size))
     with evaluating(net), torch.inference_mode():
-        firsts = range(place.rank * size, len(images), place.world * size)
-        for first in track(firsts, "evaluating", show=progress if place.is_main else False):
-            batch = images.images[first : first + size].to(place.device)
-            labels = images.labels[first : first + size].to(place.device)
-            inputs = normalise(batch, data.mean, data.std)
+        shown = progress if place.is_main else False
+        for batch in track(batches, "evaluating", of=count, show=shown):
+            batch = batch.to(place.device)
+            inputs = normalise(batch.images, data.mean, data.std)
             logits = logits_in(net(arranged(inputs)))
-            correct += (logits.argmax(1) == labels).sum()
-    return Accuracy(int(place.total(correct)), len(images))
+            counted[0] += (logits.argmax(1) == batch.labels).sum()
+            counted[1] += len(batch)
+    correct, seen = place.total(counted).tolist()
+    return Accuracy(correct, seen)

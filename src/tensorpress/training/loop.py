@@ -2,12 +2,10 @@
 
 import dataclasses
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +17,24 @@ from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.precision import in_bf16
+from tensorpress.training.randomness import random_state, restore_random_state, seed_everything
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.step import TrainStep
 
 STEPS_BETWEEN_CHECKS = 50
 STEPS_WORTH_COMPILING = 20_000
+STEPS_BETWEEN_ASKING = 10
+"""Of several processes, which have to agree on when they save."""
 OnStep = Callable[[int, int], None]
 """Called after each step of an epoch with the steps done and the steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """What is done within an epoch every so many seconds: ``save`` gets its number and a state."""
+
+    seconds: float
+    save: Callable[[int, dict[str, Any]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +94,8 @@ class Trainer:
     ``phase`` and the number of the epoch. ``freeze_bn`` keeps the running statistics of batch
     norms, and normalises by them. ``compiled`` compiles the step; left out, it does so on a
     GPU when the steps to come earn the compilation back. ``bf16`` computes the passes in bfloat16,
-    weights and updates staying in float32; left out, it does so on a GPU. On the CPU the same
-    thread count gives the same bits.
+    weights and updates staying in float32; left out, it does so on a GPU. ``saving`` also keeps
+    the state in the middle of epochs. On the CPU the same thread count gives the same bits.
 
     Raises:
         TensorpressError: fewer images than processes, a loss or a weight that is not finite, or
@@ -106,6 +115,7 @@ class Trainer:
         freeze_bn: bool = False,
         compiled: bool | None = None,
         bf16: bool | None = None,
+        saving: Saving | None = None,
     ) -> None:
         self.net = net.to(place.device)
         self.recipe, self.seed, self.phase = recipe, seed, phase
@@ -123,18 +133,30 @@ class Trainer:
         )
         self.compiled = compiled
         self._recorded = place.device.type != "cuda" and not compiled
+        self.saving = saving
+        self._begun: dict[str, Any] | None = None
 
     def epoch(self, number: int, on_step: OnStep | None = None) -> EpochResult:
-        """Train through epoch ``number``; ``on_step`` is called after each step."""
-        began = time.perf_counter()
+        """Train through epoch ``number``; ``on_step`` is called after each step.
+
+        An epoch that was begun when the state was saved that `restore` was given goes on there.
+        """
+        began = saved = time.perf_counter()
         seed = epoch_seed(self.seed, self.phase, number)
         self._training_mode()
         self._record_once(number)
-        _seed_everything(seed)
+        seed_everything(seed)
         steps = self.batches.steps
         losses = torch.zeros(steps, device=self.place.device)
         correct = torch.zeros((), device=self.place.device)
-        for index, (inputs, labels) in enumerate(self.batches.epoch(seed)):
+        first, before, self._begun = 0, self._begun, None
+        if before is not None:
+            first = before["step"]
+            began -= before["seconds"]
+            losses[:first] = before["losses"].to(losses.device)
+            correct += before["correct"].to(correct.device)
+            restore_random_state(before["random"], self.place.device)
+        for index, (inputs, labels) in enumerate(self.batches.epoch(seed, first), first):
             self.step(inputs, labels, self.recipe.lr_at(number + index / steps))
             losses[index].copy_(self.step.loss)
             correct += self.step.correct
@@ -142,6 +164,9 @@ class Trainer:
                 self._check_losses(losses[: index + 1], number)
             if on_step is not None:
                 on_step(index + 1, steps)
+            if index + 1 < steps and self._save_is_due(index, saved):
+                self._save(number, losses[: index + 1], correct, time.perf_counter() - began)
+                saved = time.perf_counter()
         self._average_statistics()
         loss = self._check_losses(losses, number)
         self._check_weights(number)
@@ -177,6 +202,41 @@ class Trainer:
                 "changed since. Start again in another folder."
             ) from error
         restore_optimizer(self.net, self.optimizer, state["optimizer"])
+        self._begun = state.get("begun")
+
+    def _save_is_due(self, index: int, saved: float) -> bool:
+        if self.saving is None:
+            return False
+        due = time.perf_counter() - saved >= self.saving.seconds
+        if self.place.world == 1:
+            return due
+        return (index + 1) % STEPS_BETWEEN_ASKING == 0 and self.place.share(due)
+
+    def _save(self, number: int, losses: Tensor, correct: Tensor, seconds: float) -> None:
+        """Save the state in the middle of an epoch, of several processes what they have on average.
+
+        The random numbers are those of the main process, which are the same in all of them.
+        """
+        assert self.saving is not None
+        self._check_losses(losses, number)
+        self._check_weights(number)
+        state = self.state()
+        means = {
+            name: buffer.detach().clone()
+            for name, buffer in self.net.named_buffers()
+            if buffer.is_floating_point() and name in state["model"]
+        }
+        losses, correct = losses.clone(), correct.clone()
+        self.place.average([*means.values(), losses, correct])
+        state["model"] |= {name: mean.cpu().contiguous() for name, mean in means.items()}
+        begun = {
+            "step": len(losses),
+            "losses": losses.cpu(),
+            "correct": correct.cpu(),
+            "seconds": seconds,
+            "random": random_state(self.place.device),
+        }
+        self.saving.save(number, {**state, "begun": begun})
 
     def _training_mode(self) -> None:
         self.net.train()
@@ -227,9 +287,3 @@ def portable_state(net: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()
     }
-
-
-def _seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - a network of the user's may draw from it

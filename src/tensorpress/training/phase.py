@@ -8,7 +8,7 @@ from torch import nn
 from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.evaluate import Accuracy, evaluate
 from tensorpress.training.logits import require_answers, require_gradients
-from tensorpress.training.loop import EpochResult, Trainer
+from tensorpress.training.loop import EpochResult, Saving, Trainer
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.session import Session
 
@@ -34,6 +34,15 @@ def _train(
     run, data, settings, split = session.run, session.data, session.settings, session.split
     require_answers(net, data, torch.device("cpu"))
     require_gradients(net, data)
+    done, best = 0, None
+
+    def checkpoint(epochs_done: int, lr: float, trained: dict[str, Any]) -> dict[str, Any]:
+        where = {"phase": phase, "epochs_done": epochs_done, "lr": lr, "best": best}
+        return {**where, "seed": settings.seed, **trained}
+
+    def save(epoch: int, trained: dict[str, Any]) -> None:
+        run.record(checkpoint(epoch, recipe.lr_at(epoch), trained))
+
     trainer = Trainer(
         net,
         split,
@@ -45,13 +54,15 @@ def _train(
         freeze_bn=settings.freeze_bn,
         compiled=settings.compiled,
         bf16=settings.bf16,
+        saving=Saving(60 * settings.checkpoint_minutes, save),
     )
-    done, best = 0, None
     state = run.start_phase(phase)
     if state is not None:
         trainer.restore(state)
         done, best = state["epochs_done"], state["best"]
-        session.display.say(f"{phase}: going on after epoch {done} of {recipe.epochs}")
+        begun = state.get("begun")
+        within = f" and step {begun['step']} of {trainer.batches.steps}" if begun else ""
+        session.display.say(f"{phase}: going on after epoch {done} of {recipe.epochs}{within}")
     with session.display.phase(phase, recipe.epochs, done) as bar:
         for epoch in range(done, recipe.epochs):
             result = trainer.epoch(epoch, bar.on_step(epoch))
@@ -64,9 +75,8 @@ def _train(
             line["test_acc"] = test.percent
             is_best = best is None or merit > best["merit"]
             best = {"epoch": epoch + 1, "merit": merit} if is_best else best
-            where = {"phase": phase, "epochs_done": epoch + 1, "lr": result.lr, "best": best}
-            checkpoint = {**where, "seed": settings.seed, **trainer.state()}
-            run.record_epoch(line, checkpoint, is_best=is_best)
+            whole = checkpoint(epoch + 1, result.lr, trainer.state())
+            run.record_epoch(line, whole, is_best=is_best)
             bar.epoch(line)
     if settings.hold_back and recipe.epochs:
         net.load_state_dict(run.best(phase)["model"])

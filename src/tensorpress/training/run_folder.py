@@ -95,6 +95,11 @@ class RunFolder:
             names = [BEST, LAST] if is_best else [LAST]
             write_checkpoint([self.folder / name for name in names], state)
 
+    def record(self, state: Json) -> None:
+        """Write ``last.pt`` in the middle of an epoch."""
+        if self.place.is_main:
+            write_checkpoint([self.folder / LAST], state)
+
     def best(self, phase: str) -> Json:
         """The checkpoint of the best epoch of ``phase``.
 

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import platform
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from tensorpress.charts import can_plot
-from tensorpress.data import Dataset, ImageSet
+from tensorpress.data import Dataset
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
@@ -36,10 +35,11 @@ class Settings:
         bf16: compute the passes of training in bfloat16; None does so on a GPU.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
+        checkpoint_minutes: within an epoch, how often its state is kept, besides at its end.
         command: the command line that asks for the run, to be kept with it.
 
     Raises:
-        TensorpressError: a seed that torch does not take.
+        TensorpressError: a seed that torch does not take, or minutes that are not above 0.
     """
 
     seed: int = 0
@@ -50,11 +50,17 @@ class Settings:
     device: str | None = None
     quiet: bool = False
     command: str | None = None
+    checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise TensorpressError(
                 f"the seed is {shown(self.seed)}; it must be from 0 to 2^63 - 1."
+            )
+        if not self.checkpoint_minutes > 0:
+            raise TensorpressError(
+                f"checkpoint_minutes={shown(self.checkpoint_minutes)} (--checkpoint-minutes): give "
+                "more than 0."
             )
 
     def as_config(self) -> dict[str, Any]:
@@ -163,15 +169,11 @@ def _fingerprint(data: Dataset) -> dict[str, Any]:
         "std": list(data.std),
         "crop_padding": data.crop_padding,
         "flip": data.flip,
-        "train": _checksum(data.train),
-        "test": _checksum(data.test),
+        "train": data.train.fingerprint(),
+        "test": data.test.fingerprint(),
+        # Runs from before there was a choice go on.
+        **({"framing": dataclasses.asdict(data.framing)} if data.framing else {}),
     }
-
-
-def _checksum(images: ImageSet) -> str:
-    checksum = zlib.crc32(images.labels.cpu().numpy().data)
-    checksum = zlib.crc32(images.images.cpu().contiguous().numpy().data, checksum)
-    return f"{len(images)} images, crc32 {checksum:08x}"
 
 
 def _versions() -> dict[str, str]:

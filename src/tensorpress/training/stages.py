@@ -106,6 +106,7 @@ def save_model(
         "input_shape": list(data.input_shape),
         "mean": list(data.mean),
         "std": list(data.std),
+        **(data.framing.to_dict() if data.framing else {}),
     }
     if session.place.is_main:
         artifacts.save(net, session.run.folder / name, source=source, account=account)
@@ -134,6 +135,8 @@ def _train_dense(session: Session, phase: str, net: nn.Module, recipe: Recipe) -
 
 def _compress(session: Session, dense: nn.Module, request: Request) -> Facts:
     require_gradients(dense, session.data)  # it is fine-tuned afterwards
+    if request.calibration is not None:
+        dense.to(session.place.device)
     result = compress_for(dense, session.split, request, progress=session.progress)
     session.display.say(str(result))
     save_model(session, COMPRESSED, result.model, result.to_dict())

@@ -4,13 +4,12 @@ from tensorpress.compression.calibration.answers import Answer, heads, outputs, 
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
 from tensorpress.compression.calibration.divergence import classes, divergence
-from tensorpress.compression.calibration.images import (
+from tensorpress.compression.calibration.given_images import (
     FEWEST,
     CalibrationImages,
-    batches,
-    even_batches,
     read_images,
 )
+from tensorpress.compression.calibration.images import batches, even_batches
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
 from tensorpress.compression.calibration.moments import input_moments, samplers
 from tensorpress.compression.calibration.reading import read_rows

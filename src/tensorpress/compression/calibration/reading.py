@@ -5,7 +5,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.images import FEWEST, CalibrationImages, read_images
+from tensorpress.compression.calibration.given_images import (
+    FEWEST,
+    CalibrationImages,
+    read_images,
+)
 from tensorpress.compression.calibration.samples import Form, Outputs, Rows, Samples
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.surgery import ExampleInputs
@@ -16,6 +20,9 @@ def read_rows(
     net: nn.Module,
     example_inputs: ExampleInputs,
     compared: Outputs | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Rows:
     """The rows to calibrate ``net`` on, in the form of its example inputs.
 
@@ -24,6 +31,7 @@ def read_rows(
             it by name or as a list of images. Of others, what the example inputs are, with N rows
             in each tensor, or batches of that.
         compared: what of its answer is compared.
+        mean, std: of images, as for :func:`read_images`.
 
     Raises:
         TensorpressError: data of another form, or as :func:`read_images`; ``compared`` names no
@@ -32,11 +40,13 @@ def read_rows(
     refuse_unknown(compared, net)
     form = Form.of(example_inputs)
     if form.is_plain:
-        images = read_images(given)
+        images = read_images(given, example=example_inputs, mean=mean, std=std)
         return images if compared is None else Samples((images,), form, compared)
     whole = form.tensors_of(given)
     if len(form.places) == 1:
-        images = read_images(whole[0] if whole else _named(given, form))
+        alone = whole[0] if whole else _named(given, form)
+        (example,) = form.tensors_of(example_inputs) or (None,)
+        images = read_images(alone, example=example, mean=mean, std=std)
         return Samples((images,), form, compared)
     tensors = whole or _joined(given, form)
     for tensor in tensors:

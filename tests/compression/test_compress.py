@@ -13,7 +13,8 @@ from zoo import SPECIMENS, Branches, ByWeight, InList, Specimen, Tied, Twice, im
 
 import tensorpress as tp
 from tensorpress.layers import Factorized
-from tensorpress.surgery import Account
+from tensorpress.layers.taken_apart import take_apart
+from tensorpress.surgery import Account, replace_layers
 
 HALF = tp.Energy(0.5)
 
@@ -86,6 +87,10 @@ def test_zoo(specimen: Specimen) -> None:
     for row in result.layers:
         if row.ranks is not None:
             layer = layers[row.name]
+            apart = take_apart(layer)
+            if apart is not None:
+                layer = apart.layer
+                replace_layers(dense, {row.name: apart.joined(layer)})
             layer.weight.data = what_the_factors_say(layer, row.ranks).to(layer.weight.dtype)
     coarse = next(net.parameters()).dtype in (torch.half, torch.bfloat16)
     tolerance = {"rtol": 0.05, "atol": 0.05} if coarse else {"rtol": 1e-4, "atol": 1e-5}

@@ -23,6 +23,7 @@ from tensorpress.layers import (
     refuse_unreadable,
     why_not,
 )
+from tensorpress.layers.taken_apart import TakenApart, apart_at
 from tensorpress.layers.widths import keep_record
 from tensorpress.surgery import refuse_unready, remember, replace_layers
 
@@ -62,29 +63,48 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
         if (made := narrowed(path, name, modules.get(name), widths)) is not None
     }
     layers = modules | narrow
+    aparts = {name: found for name in manifest.layers if (found := apart_at(layers, name))}
+    apart = {name: found.layer for name, (_, found) in aparts.items()}
+    plain = layers | apart
     limit = max((parameter.numel() for parameter in into.parameters()), default=0)
     plans = {
-        name: _planned(path, name, modules.get(name), narrow.get(name), entry, known, limit)
+        name: _planned(
+            path, name, (modules | apart).get(name), plain.get(name), entry, known, limit
+        )
         for name, entry in manifest.layers.items()
         if not _is_there(path, name, layers.get(name), entry)
     }
-    expected = _expected_state(into, narrow | plans)
+    expected = _expected_state(into, narrow | _in_place(plans, aparts))
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
     new: dict[str, nn.Module] = {}
     for name in plans:
-        layer = layers[name]
+        layer = plain[name]
         assert isinstance(layer, Layer)
         new[name] = build_layer(layer, manifest.layers[name], known)
     for name, made in narrow.items():
         take_over(modules[name], made)
     for name, widths in manifest.widths.items():
         keep_record(modules[name], widths)
-    model = replace_layers(into, new)
+    model = replace_layers(into, _in_place(new, aparts))
     model.load_state_dict(tensors)
     if manifest.account is not None:
         remember(model, story_of(manifest.account))
     return model
+
+
+def _in_place(
+    layers: Mapping[str, nn.Module], aparts: Mapping[str, tuple[str, TakenApart]]
+) -> dict[str, nn.Module]:
+    """Layers with the padding that subclasses were taken apart from, by the subclasses' names."""
+    found = {}
+    for name, layer in layers.items():
+        place, made = name, layer
+        if name in aparts:
+            place, apart = aparts[name]
+            made = apart.joined(layer)
+        found[place] = made
+    return found
 
 
 def _own(methods: object) -> dict[str, Treatment]:

@@ -99,8 +99,8 @@ def tell_option(
     layer: SurveyedLayer, options: Mapping[str, LayerOption], kept: Mapping[str, str]
 ) -> Told:
     """What the account says of a layer that has an option, or the reason why it has none."""
-    option = options.get(layer.name)
-    before = f", was {layer.treated_by}" if layer.treated_by else ""
+    option = options.get(layer.place)
+    before = f", was {layer.was}" if layer.was else ""
     if option is None:
         return Told(f"kept: {kept[layer.name]}")
     if not option.is_smaller:

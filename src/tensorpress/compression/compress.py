@@ -166,11 +166,11 @@ def compress(
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
     picks = target.choose(tasks, metric)
     options = {option.task.name: option for option in metric.fit(picks)}
-    kept = {task.name: target.left for task in tasks} | kept
+    kept = {task.surveyed.name: target.left for task in tasks} | kept
 
     replacements = {
-        name: option.fit.to_module(option.task.layer, balanced=balance)
-        for name, option in options.items()
+        option.task.surveyed.name: option.to_module(balanced=balance)
+        for option in options.values()
         if option.is_smaller
     }
     request = Request.of(
@@ -221,10 +221,11 @@ def replaced(
 
 
 def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
-    """The network with plain layers wherever one that was treated before is to be treated."""
-    plain: dict[str, nn.Module] = {
-        task.name: task.layer for task in tasks if task.surveyed.treated_by
-    }
+    """The network with plain layers wherever another that stands for one is to be treated.
+
+    Padding that a subclass was taken apart from stands before its layer.
+    """
+    plain = {task.surveyed.name: task.in_place(task.layer) for task in tasks if task.surveyed.was}
     return copy_with(net, plain) if plain else net
 
 

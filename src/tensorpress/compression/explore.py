@@ -126,7 +126,7 @@ def explore(
         scored = None
         if score is not None:
             options = metric.fit(picks)
-            chains = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
+            chains = {o.task.surveyed.name: o.to_module() for o in options}
             model = copy_with(net, chains)
             metric.finish(model)
             scored = score(model)

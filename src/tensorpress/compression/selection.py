@@ -104,15 +104,16 @@ def rules_by_name(
     kept: Mapping[str, str],
     what: str = "rank pattern",
 ) -> dict[str, RankRule]:
-    """The rule of each layer, by name; those that no pattern fits are left out.
+    """The rule of each task's layer, by name; those that no pattern fits are left out.
 
     Raises:
         TensorpressError: a pattern that fits no layer, or only layers that stay.
     """
-    names = [task.name for task in tasks]
+    places = {task.surveyed.name: task.name for task in tasks}
     if isinstance(rank, RankRule):
-        return dict.fromkeys(names, rank)
-    return match_patterns(net, names, rank, what, kept)
+        return dict.fromkeys(places.values(), rank)
+    found = match_patterns(net, list(places), rank, what, kept)
+    return {places[name]: rule for name, rule in found.items()}
 
 
 def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str, Ranks] | None:

@@ -70,6 +70,11 @@ def is_hooked(*modules: nn.Module) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
+def listens(module: nn.Module) -> bool:
+    """Whether hooks of any kind are on a module or in it."""
+    return any(True for part in module.modules() for _ in _hooks(part))
+
+
 def refuse_hooked(name: str, module: nn.Module) -> None:
     """Raise if anything listens to a module that was made by a treatment, or to what is in it.
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -53,6 +52,11 @@ def is_layer(module: object) -> bool:
 def is_plain(module: object) -> bool:
     """Whether it is exactly of one of the kinds, so that it computes what they compute."""
     return type(module) in KINDS
+
+
+def kind_of(layer: Any) -> type[nn.Module]:
+    """Which of the kinds a layer is of; of a subclass, also of a parametrised one, which it was."""
+    return next(kind for kind in type(layer).__mro__ if kind in KINDS)
 
 
 def is_depthwise(layer: Any) -> bool:
@@ -207,7 +211,7 @@ def new_layer(
     if is_linear(like):
         return nn.Linear(channels_in, channels_out, **options)
     geometry = settings_of(like) if settings is None else settings
-    kind: Any = parametrize.type_before_parametrizations(like)
+    kind: Any = kind_of(like)
     return kind(channels_in, channels_out, groups=groups, **geometry, **options)
 
 

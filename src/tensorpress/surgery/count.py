@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tensorpress.layers import Replacement
 from tensorpress.layers.kinds import is_layer
+from tensorpress.layers.padded import Padded
 from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
@@ -39,12 +40,17 @@ class Cost:
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
         macs: multiply-accumulates of its convolutions and linear layers.
         layers: cost of each convolution, linear layer and factorized layer, in order of their
-            first call; those that were never called come last, with no MACs.
+            first call; those that were never called come last, with no MACs. One with padding
+            before it has the name of both together.
     """
 
     params: int
     macs: int
     layers: dict[str, LayerCost]
+
+    def of(self, name: str) -> LayerCost:
+        """The cost of a layer, by its own name also where padding stands before it."""
+        return self.layers[name if name in self.layers else name.removesuffix(".layer")]
 
     def __str__(self) -> str:
         rows = [f"{name}  {c.params:,}  {c.macs:,}" for name, c in self.layers.items()]
@@ -102,8 +108,9 @@ def _counting(
             cost.macs += (flops.get_total_flops() - started.pop()) // 2
             cost.inputs.append(tuple(value.shape))
 
-        handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
-        handles.append(layer.register_forward_hook(leave, with_kwargs=True))
+        fed = layer.layer if isinstance(layer, Padded) else layer
+        handles.append(fed.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(fed.register_forward_hook(leave, with_kwargs=True))
 
     for name, layer in layers.items():
         watch(name, layer)
@@ -126,7 +133,7 @@ def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
     for name, module in net.named_modules():
         if id(module) in inside:
             continue
-        if isinstance(module, Replacement):
+        if isinstance(module, (Replacement, Padded)):
             inside.update(id(child) for child in module.modules())
         elif not is_layer(module):
             continue

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 from torch import nn
 
 from tensorpress.layers import Layer, is_convolution, why_not
 from tensorpress.layers.dense_form import dense_form
 from tensorpress.layers.methods import treated_by
+from tensorpress.layers.padded import Padded
+from tensorpress.layers.taken_apart import TakenApart, take_apart
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
 from tensorpress.surgery.inputs import ExampleInputs
 
@@ -22,6 +25,7 @@ class SurveyedLayer:
         cost: its parameters, MACs and input shapes.
         obstacle: why it cannot be treated; None if it can.
         treated_by: the treatment that it got before; None if it is a layer as it was.
+        apart: a subclass, taken apart into the plain layer that it amounts to, or one that was.
     """
 
     name: str
@@ -29,6 +33,25 @@ class SurveyedLayer:
     cost: LayerCost
     obstacle: str | None
     treated_by: str | None = None
+    apart: TakenApart | None = None
+
+    @property
+    def place(self) -> str:
+        """The name of the plain layer where padding that it was taken apart from stands before."""
+        padded = self.apart is not None and self.apart.padding is not None
+        return f"{self.name}.layer" if padded else self.name
+
+    @property
+    def fed(self) -> list[tuple[int, ...]]:
+        """Shapes of what the plain layer is fed at each call."""
+        if self.apart is None or isinstance(self.module, Padded):
+            return self.cost.inputs
+        return [*map(self.apart.fed, self.cost.inputs)]
+
+    @property
+    def was(self) -> str | None:
+        """What it was before, where that was no plain layer."""
+        return self.treated_by or (type(self.module).__name__ if self.apart else None)
 
     @property
     def is_convolution(self) -> bool:
@@ -37,7 +60,7 @@ class SurveyedLayer:
     @cached_property
     def dense(self) -> Layer | None:
         """The plain layer that it is, or stands for; None where it stands for none."""
-        return dense_form(self.module)
+        return dense_form(self.module) if self.apart is None else self.apart.layer
 
 
 @dataclass(frozen=True)
@@ -71,8 +94,17 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
 
     def surveyed(name: str, layer_cost: LayerCost) -> SurveyedLayer:
         module = modules[name]
-        obstacle = _obstacle(module, layer_cost, shared, peeked)
-        return SurveyedLayer(name, module, layer_cost, obstacle, treated_by(module))
+        layer = module.layer if isinstance(module, Padded) else module
+        before, apart = treated_by(layer), None
+        obstacle = _obstacle(layer, layer_cost, shared, peeked)
+        if obstacle is None and isinstance(module, Padded):
+            apart = TakenApart(cast(Layer, dense_form(layer)), module.padding)
+        elif obstacle is None and before is None:
+            # Only now: taking apart runs the layer several times.
+            obstacle = why_not(layer)
+            apart = take_apart(layer, layer_cost.inputs[0]) if obstacle else None
+            obstacle = obstacle if apart is None else why_not(apart.layer)
+        return SurveyedLayer(name, module, layer_cost, obstacle, before, apart)
 
     return Survey(tuple(surveyed(*item) for item in cost.layers.items()), cost)
 
@@ -83,14 +115,11 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
     if not cost.inputs:
         return "not called on the example inputs"
     before = treated_by(module)
-    if before is not None:
-        plain = dense_form(module)
-        reason = f"no one layer computes what {before} made of it" if plain is None else None
-    else:
-        reason = why_not(module)
-    if reason is None and any(id(p) in shared for p in module.parameters(recurse=False)):
+    if before is not None and dense_form(module) is None:
+        return f"no one layer computes what {before} made of it"
+    if any(id(p) in shared for p in module.parameters(recurse=False)):
         return "shares its parameters with another module"
-    return reason
+    return None
 
 
 def _read_by_weight(net: nn.Module) -> set[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo import subclasses
+from zoo import Odd2d, subclasses
 
 import tensorpress as tp
 from tensorpress.layers import Factorized
@@ -95,3 +95,24 @@ def test_it_is_planned(net: nn.Module, images: Tensor) -> None:
 def test_it_is_exported(net: nn.Module, images: Tensor, tmp_path: Path) -> None:
     small = tp.compress(net, images[:1], rank=tp.Energy(0.5)).model
     assert tp.export(small, tmp_path / "net.pt2", images[:1]).path.is_file()
+
+
+def test_that_nothing_was_decomposed_is_the_last_line_with_the_reasons_counted() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 24, 3), *(Odd2d(24, 24, 3) for _ in range(3)))
+    image = torch.zeros(1, 3, 12, 12)
+    last = str(tp.compress(net, image, rank=tp.Energy(0.5))).splitlines()[-1]
+    assert last == (
+        "nothing was decomposed: 3 of 4 convolutions: Odd2d is a subclass and may compute "
+        "something else; 1 of 4 convolutions: first convolution (skip_first)"
+    )
+    full = tp.compress(net[:1], image, rank=tp.Energy(1.0), skip_first=False)
+    assert str(full).endswith("nothing was decomposed: 1 of 1 convolutions: would not get smaller")
+    for calibration in (None, torch.randn(24, 3, 12, 12)):
+        with pytest.raises(tp.TensorpressError, match=r"PCR 2 .* 3 of 4 convolutions: Odd2d is a"):
+            tp.compress(net, image, budget=tp.Budget(params=2), calibration=calibration)
+
+
+def test_a_budget_out_of_reach_says_what_was_left_out() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 3), Odd2d(24, 24, 3))
+    with pytest.raises(tp.TensorpressError, match=r"PCR 9 .*Left as they are: .*Odd2d is a sub"):
+        tp.compress(net, torch.zeros(1, 3, 12, 12), budget=tp.Budget(params=9))

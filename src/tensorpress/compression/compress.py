@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tensorpress.compression.accounting import account_of, tell_option
-from tensorpress.compression.budget import Budget
+from tensorpress.compression.budget import Budget, Unreachable
 from tensorpress.compression.calibration import (
     CalibrationImages,
     Recovery,
@@ -35,10 +35,12 @@ from tensorpress.surgery import (
     Account,
     ExampleInputs,
     Selector,
+    Survey,
     copy_with,
     remember,
     replace_layers,
     survey,
+    tally,
 )
 
 
@@ -55,6 +57,7 @@ def compress(
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
     linear: bool = False,
+    fold_parametrizations: bool = False,
     balance: bool = False,
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
@@ -101,6 +104,9 @@ def compress(
         exclude: leave these as they are.
         skip_first: leave the first convolution as it is.
         linear: also split linear layers, by SVD under the same rule.
+        fold_parametrizations: decompose the weights that weight norm, spectral norm, pruning masks
+            and other parametrisations come to in eval mode; they are then gone. Without it such
+            layers stay.
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
         inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
         calibration: inputs as the network takes them, (N, ...), or batches of them such as a
@@ -118,7 +124,7 @@ def compress(
     Raises:
         TensorpressError: a rank rule that the method does not understand, a network without
             convolutions, one that does not run on the example
-            inputs, NaN or inf in a kernel, hooks or parametrisations that would be lost, a
+            inputs, NaN or inf in a kernel, hooks that would be lost, a
             selector that fits nothing, a budget that cannot be reached.
 
     >>> import torch
@@ -141,6 +147,7 @@ def compress(
         recover=recover,
         skip_first=skip_first,
         linear=linear,
+        fold_parametrizations=fold_parametrizations,
     )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(include, exclude, skip_first, linear)
@@ -148,8 +155,13 @@ def compress(
         metric = _metric(net, calibration, recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
-    surveyed = survey(net, example_inputs)
+    surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     tasks, kept = select(net, surveyed, treatments, selection, round_to)
+    if budget is not None and not tasks:
+        raise Unreachable(
+            f"{budget} cannot be reached: no layer can be decomposed, so PCR is 1.00 and FCR "
+            f"1.00.{_left_out(surveyed, kept)}"
+        )
     base = with_plain_layers(net, tasks)
     target: Target
     if budget is None:
@@ -164,7 +176,10 @@ def compress(
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
-    picks = target.choose(tasks, metric)
+    try:
+        picks = target.choose(tasks, metric)
+    except Unreachable as error:
+        raise Unreachable(f"{error}{_left_out(surveyed, kept)}") from error
     options = {option.task.name: option for option in metric.fit(picks)}
     kept = {task.surveyed.name: target.left for task in tasks} | kept
 
@@ -182,6 +197,7 @@ def compress(
         exclude=selection.exclude,
         skip_first=skip_first,
         linear=linear,
+        fold_parametrizations=fold_parametrizations,
         balance=balance,
         round_to=round_to,
         calibration=metric.as_request(),
@@ -197,6 +213,15 @@ def compress(
             net,
         )
     return dataclasses.replace(account, quality=target.finish(model, metric))
+
+
+def _left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:
+    """Why layers stay whatever the ranks are."""
+    convolutions = [layer.name for layer in surveyed.layers if layer.is_convolution]
+    names = convolutions or [layer.name for layer in surveyed.layers]
+    what = f"{len(names)} {'convolutions' if convolutions else 'layers'}"
+    reasons = [kept[name] for name in names if name in kept]
+    return f" Left as they are: {tally(reasons, what)}." if reasons else ""
 
 
 @contextlib.contextmanager

@@ -125,6 +125,15 @@ class Request:
     linear: bool = field(
         default=False, metadata=option("--linear", help="Split linear layers too.", panel=LAYERS)
     )
+    fold_parametrizations: bool = field(
+        default=False,
+        metadata=option(
+            "--fold-parametrizations",
+            help="Decompose the weights that weight norm, spectral norm and pruning masks come to; "
+            "else such layers stay.",
+            panel=LAYERS,
+        ),
+    )
     balance: bool = field(
         default=False,
         metadata=option(

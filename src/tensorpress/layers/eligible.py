@@ -50,7 +50,8 @@ def refuse_unreadable(name: str, module: nn.Module) -> None:
     if parametrize.is_parametrized(module):
         raise TensorpressError(
             f"layer '{name}' is parametrised, which its factors could not keep: call "
-            "torch.nn.utils.parametrize.remove_parametrizations on it, or exclude it."
+            "torch.nn.utils.parametrize.remove_parametrizations on it, exclude it, or let compress "
+            "fold it (fold_parametrizations=True, --fold-parametrizations)."
         )
     _refuse(name, list(_attached(module)))
     weight = module.weight

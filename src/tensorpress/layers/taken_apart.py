@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tensorpress.layers.eligible import is_lazy, listens
+from tensorpress.layers.folding import fold, is_foldable
 from tensorpress.layers.kinds import (
     Layer,
     dimensions,
@@ -87,7 +88,8 @@ def take_apart(module: nn.Module, shape: Sequence[int] | None = None) -> TakenAp
 
 
 def apart_at(modules: Mapping[str, nn.Module], name: str) -> tuple[str, TakenApart] | None:
-    """The subclass that a layer of a compressed network was taken apart from, by its own name.
+    """The subclass, or layer with parametrisations, that a layer of a compressed network was
+    taken apart from, by its own name; None where it was a plain one.
 
     Args:
         modules: of the network as it was, by name.
@@ -95,6 +97,8 @@ def apart_at(modules: Mapping[str, nn.Module], name: str) -> tuple[str, TakenApa
     """
     for place, padded in ((name, False), (name.removesuffix(".layer"), True)):
         module = modules.get(place)
+        if module is not None and is_foldable(module) and not padded:
+            return place, TakenApart(fold(module), None)
         apart = None if module is None else take_apart(module)
         if apart is not None and (apart.padding is not None) == padded:
             return place, apart

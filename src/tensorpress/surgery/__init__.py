@@ -1,6 +1,6 @@
 """A network's layers surveyed, counted and replaced."""
 
-from tensorpress.surgery.account import Account, LayerRow, describe_kernel
+from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import ExampleInputs, call, evaluating, refuse_unready, run_examples
@@ -50,4 +50,5 @@ __all__ = [
     "runs_in_channels_last",
     "show_selectors",
     "survey",
+    "tally",
 ]

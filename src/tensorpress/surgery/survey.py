@@ -8,6 +8,7 @@ from torch import nn
 
 from tensorpress.layers import Layer, is_convolution, why_not
 from tensorpress.layers.dense_form import dense_form
+from tensorpress.layers.folding import PARAMETRISED, fold, is_foldable
 from tensorpress.layers.methods import treated_by
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.taken_apart import TakenApart, take_apart
@@ -51,7 +52,9 @@ class SurveyedLayer:
     @property
     def was(self) -> str | None:
         """What it was before, where that was no plain layer."""
-        return self.treated_by or (type(self.module).__name__ if self.apart else None)
+        if self.treated_by or self.apart is None:
+            return self.treated_by
+        return "parametrised" if is_foldable(self.module) else type(self.module).__name__
 
     @property
     def is_convolution(self) -> bool:
@@ -82,8 +85,13 @@ class Survey:
         return next(convolutions, None)
 
 
-def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
+def survey(
+    net: nn.Module, example_inputs: ExampleInputs, *, fold_parametrizations: bool = False
+) -> Survey:
     """Run ``net`` once on example inputs and list its layers. It is not changed.
+
+    With ``fold_parametrizations`` a layer with parametrisations counts as the plain one that it is
+    in eval mode.
 
     Raises:
         TensorpressError: it does not run on them, is lazy, or is a scripted module.
@@ -99,6 +107,9 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
         obstacle = _obstacle(layer, layer_cost, shared, peeked)
         if obstacle is None and isinstance(module, Padded):
             apart = TakenApart(cast(Layer, dense_form(layer)), module.padding)
+        elif obstacle is None and is_foldable(layer):
+            apart = TakenApart(fold(layer), None) if fold_parametrizations else None
+            obstacle = why_not(layer) or (None if apart else PARAMETRISED)
         elif obstacle is None and before is None:
             # Only now: taking apart runs the layer several times.
             obstacle = why_not(layer)

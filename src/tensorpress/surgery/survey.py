@@ -12,7 +12,7 @@ from tensorpress.layers.folding import PARAMETRISED, fold, is_foldable
 from tensorpress.layers.methods import treated_by
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.taken_apart import TakenApart, take_apart
-from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
+from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers, is_scripted
 from tensorpress.surgery.inputs import ExampleInputs
 
 
@@ -121,6 +121,8 @@ def survey(
 
 
 def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:
+    if is_scripted(module):
+        return "scripted or traced by torch.jit, which hides its layers"
     if id(module) in peeked:
         return "nn.TransformerEncoderLayer reads its weight itself"
     if not cost.inputs:

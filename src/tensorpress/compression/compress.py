@@ -56,6 +56,7 @@ def compress(
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
+    skip_output: bool = True,
     linear: bool = False,
     fold_parametrizations: bool = False,
     balance: bool = False,
@@ -103,6 +104,9 @@ def compress(
         include: decompose these only: names, patterns such as "layer1.*", or modules.
         exclude: leave these as they are.
         skip_first: leave the first convolution as it is.
+        skip_output: leave convolutions as they are that give an output of the network, with nothing
+            learnt behind them, and have few channels: at most 4, or less than half of those that
+            they take. ``include`` that names nothing else wins.
         linear: also split linear layers, by SVD under the same rule.
         fold_parametrizations: decompose the weights that weight norm, spectral norm, pruning masks
             and other parametrisations come to in eval mode; they are then gone. Without it such
@@ -146,11 +150,14 @@ def compress(
         calibrated=calibration is not None,
         recover=recover,
         skip_first=skip_first,
+        skip_output=skip_output,
         linear=linear,
         fold_parametrizations=fold_parametrizations,
     )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
-    selection = Selection.of(include, exclude, skip_first, linear)
+    selection = Selection.of(
+        include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
+    )
     if isinstance(treatments, Criterion):
         metric = _metric(net, calibration, recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
@@ -196,6 +203,7 @@ def compress(
         include=selection.include,
         exclude=selection.exclude,
         skip_first=skip_first,
+        skip_output=skip_output,
         linear=linear,
         fold_parametrizations=fold_parametrizations,
         balance=balance,

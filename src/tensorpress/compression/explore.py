@@ -83,6 +83,7 @@ def explore(
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
+    skip_output: bool = True,
     score: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -93,7 +94,8 @@ def explore(
     from the network's own class probabilities, in nats, with one layer alone decomposed.
 
     Args:
-        net, example_inputs, calibration, include, exclude, skip_first: as for `compress`.
+        net, example_inputs, calibration: as for `compress`.
+        include, exclude, skip_first, skip_output: as for `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
@@ -107,7 +109,7 @@ def explore(
     budgets = [Budget(params=ratio, macs=ratio) for ratio in sorted(ratios)]
     treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs)
-    selection = Selection.of(include, exclude, skip_first)
+    selection = Selection.of(include, exclude, skip_first=skip_first, skip_output=skip_output)
     tasks, _ = select(net, surveyed, treatments, selection)
     if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")

@@ -122,6 +122,14 @@ class Request:
             panel=LAYERS,
         ),
     )
+    skip_output: bool = field(
+        default=True,
+        metadata=option(
+            "--skip-output/--no-skip-output",
+            help="Leave convolutions to few channels as they are that give the network's outputs.",
+            panel=LAYERS,
+        ),
+    )
     linear: bool = field(
         default=False, metadata=option("--linear", help="Split linear layers too.", panel=LAYERS)
     )

@@ -1,6 +1,6 @@
 """A survey of a network's layers: what runs, in which order, and what may change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -9,11 +9,16 @@ from torch import nn
 from tensorpress.layers import Layer, is_convolution, why_not
 from tensorpress.layers.dense_form import dense_form
 from tensorpress.layers.folding import PARAMETRISED, fold, is_foldable
+from tensorpress.layers.kinds import in_channels, out_channels
 from tensorpress.layers.methods import treated_by
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.taken_apart import TakenApart, take_apart
 from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers, is_scripted
 from tensorpress.surgery.inputs import ExampleInputs
+from tensorpress.surgery.outputs import output_layers
+
+FEW_CHANNELS = 4
+"""So many are few however few come in; less than half of those that come in are few too."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class SurveyedLayer:
         cost: its parameters, MACs and input shapes.
         obstacle: why it cannot be treated; None if it can.
         treated_by: the treatment that it got before; None if it is a layer as it was.
+        is_output: whether it is a convolution to few channels that gives an output of the network.
         apart: a subclass, taken apart into the plain layer that it amounts to, or one that was.
     """
 
@@ -35,6 +41,7 @@ class SurveyedLayer:
     obstacle: str | None
     treated_by: str | None = None
     apart: TakenApart | None = None
+    is_output: bool = False
 
     @property
     def place(self) -> str:
@@ -117,7 +124,18 @@ def survey(
             obstacle = obstacle if apart is None else why_not(apart.layer)
         return SurveyedLayer(name, module, layer_cost, obstacle, before, apart)
 
-    return Survey(tuple(surveyed(*item) for item in cost.layers.items()), cost)
+    layers = [surveyed(*item) for item in cost.layers.items()]
+    few = {layer.name: layer.module for layer in layers if _gives_few_channels(layer)}
+    outputs = output_layers(net, example_inputs, few) if few else set()
+    return Survey(tuple(replace(layer, is_output=layer.name in outputs) for layer in layers), cost)
+
+
+def _gives_few_channels(layer: SurveyedLayer) -> bool:
+    """Whether a convolution has as few channels out as a head has: classes of a mask, colours."""
+    if not layer.cost.inputs or layer.dense is None or not layer.is_convolution:
+        return False
+    outside = out_channels(layer.dense)
+    return outside <= FEW_CHANNELS or 2 * outside < in_channels(layer.dense)
 
 
 def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:

@@ -245,6 +245,7 @@ def _kept_layers(
         include=include,
         exclude=exclude,
         skip_first=skip_first,
+        skip_output=False,
         linear=True,
     )
     own = {layer.name: why for layer in free if (why := _why_whole(layer.module)) is not None}

@@ -26,6 +26,7 @@ from tensorpress.layers import (
 from tensorpress.layers.taken_apart import TakenApart, apart_at
 from tensorpress.layers.widths import keep_record
 from tensorpress.surgery import refuse_unready, remember, replace_layers
+from tensorpress.surgery.wrappers import refuse_distributed, unwrapped
 
 
 def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()) -> nn.Module:
@@ -34,7 +35,7 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
     Args:
         path: a file that :func:`save` wrote.
         into: the network as it was before compression or pruning, with any weights; or one that
-            was pruned alike. It is changed, and keeps its dtype and device.
+            was pruned alike. It is changed, and keeps its dtype and device, and its wrappers.
         methods: treatments of one's own that the file's layers were made by. Chains of plain layers
             need none.
 
@@ -50,6 +51,19 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
     manifest = read_manifest(path)
     known = METHODS | _own(methods)
     refuse_unready(into)
+    refuse_distributed(into, "load into the network itself")
+    with unwrapped(into) as net:
+        model = _loaded(path, manifest, net, known)
+    if model is not net and into is not net:
+        raise TensorpressError(
+            "the network is one layer in a wrapper: load into the layer, and wrap what that gives."
+        )
+    return into if model is net else model
+
+
+def _loaded(
+    path: Path, manifest: Manifest, into: nn.Module, known: Mapping[str, Treatment]
+) -> nn.Module:
     for name, value in into.state_dict().items():
         if isinstance(value, Tensor) and value.is_meta:
             raise TensorpressError(

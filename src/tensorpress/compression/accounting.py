@@ -8,6 +8,7 @@ from torch import nn
 
 from tensorpress.compression.task import LayerOption
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.as_layer import weights_unread
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -118,7 +119,8 @@ def tell_option(
 
 def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:
     try:
-        return count(model, example_inputs)
+        with weights_unread():
+            return count(model, example_inputs)
     except TensorpressError as error:
         raise TensorpressError(
             f"with its layers replaced, the network no longer runs ({error.__cause__ or error}): "

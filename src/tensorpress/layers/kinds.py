@@ -115,17 +115,17 @@ def kernel_of(layer: Any, weight: Tensor | None = None) -> Tensor:
     ``weight`` is looked at in place of the layer's own.
     """
     weight = layer.weight if weight is None else weight
-    return _turned(weight, layer.groups) if is_transposed(layer) else weight
+    return turned(weight, layer.groups) if is_transposed(layer) else weight
 
 
 def weight_for(layer: Any, kernel: Tensor, groups: int | None = None) -> Tensor:
     """The weight, as layers of this kind hold it, for a kernel (T, C/groups, D1, ..., Dd)."""
     if not is_transposed(layer):
         return kernel
-    return _turned(kernel, layer.groups if groups is None else groups)
+    return turned(kernel, layer.groups if groups is None else groups)
 
 
-def _turned(weight: Tensor, groups: int) -> Tensor:
+def turned(weight: Tensor, groups: int) -> Tensor:
     """(groups A, B, ...) as (groups B, A, ...): the weight of a transposed convolution has its
     channels in first, those of all groups, and a group's channels out second.
     """

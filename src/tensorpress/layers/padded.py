@@ -6,17 +6,32 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tensorpress.layers.as_layer import READ
+
 Sides = tuple[tuple[int, int], ...]
 """How far a map is padded before and after, by axis; below 0 where it is cropped."""
 
 
 class Padded(nn.Sequential):
-    """``padding``, then ``layer``: what a subclass of a convolution was taken apart into."""
+    """``pad``, then ``layer``: what a subclass of a convolution was taken apart into.
 
-    def __init__(self, padding: nn.Module, layer: nn.Module) -> None:
+    What others read of a layer it has from ``layer``, and gives to it what they set.
+    """
+
+    def __init__(self, pad: nn.Module, layer: nn.Module) -> None:
         super().__init__()
-        self.padding = padding
+        self.pad = pad
         self.layer = layer
+
+    def __getattr__(self, name: str) -> Any:
+        inner = name in READ or name == "__constants__"
+        return getattr(self.layer, name) if inner else super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in READ:
+            setattr(self.layer, name, value)
+        else:
+            super().__setattr__(name, value)
 
 
 class SamePadding(nn.Module):

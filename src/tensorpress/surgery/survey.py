@@ -113,7 +113,7 @@ def survey(
         before, apart = treated_by(layer), None
         obstacle = _obstacle(layer, layer_cost, shared, peeked)
         if obstacle is None and isinstance(module, Padded):
-            apart = TakenApart(cast(Layer, dense_form(layer)), module.padding)
+            apart = TakenApart(cast(Layer, dense_form(layer)), module.pad)
         elif obstacle is None and is_foldable(layer):
             apart = TakenApart(fold(layer), None) if fold_parametrizations else None
             obstacle = why_not(layer) or (None if apart else PARAMETRISED)

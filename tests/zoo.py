@@ -170,6 +170,53 @@ class Odd2d(nn.Conv2d):
         return super().forward(x).abs()
 
 
+class Same2d(nn.Conv2d):
+    """Pads as TensorFlow does: as far as the map asks for, more behind than in front."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides: list[int] = []
+        for axis in (1, 0):
+            size, step = x.shape[2 + axis], self.stride[axis]
+            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            missing = max((-(-size // step) - 1) * step + reach - size, 0)
+            sides += [missing // 2, missing - missing // 2]
+        return F.conv2d(
+            F.pad(x, sides), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
+
+
+class Standardised2d(nn.Conv2d):
+    """Works with its weight less the mean, over the deviation, times a gain that is learnt."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.gain = nn.Parameter(0.1 * torch.rand(self.out_channels, 1, 1, 1) + 0.05)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(self.weight, (1, 2, 3), keepdim=True)
+        weight = self.gain * (self.weight - mean) / (deviation + 1e-6)
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Causal1d(nn.Conv1d):
+    """Computes more than it gives: the end, which saw the future, is cut off."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[..., : -int(self.padding[0])]
+
+
+def subclasses() -> nn.Module:
+    return nn.Sequential(
+        Same2d(3, 24, 3, stride=2),
+        nn.ReLU(),
+        Same2d(24, 32, 3, stride=2),
+        Standardised2d(32, 32, 3, padding=1, bias=False),
+        Same2d(32, 48, (3, 2), groups=2),
+        Standardised2d(48, 48, 3, padding=1, padding_mode="circular"),
+        Same2d(48, 48, 3, groups=48),
+    )
+
+
 def grouped() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(4, 32, 3),
@@ -239,6 +286,20 @@ SPECIMENS: dict[str, Specimen] = {
         lambda: torch.randn(1, 4, 12, 12),
         ("1", "3", "5"),
         {"2": "depthwise", "4": "Odd2d is a subclass"},
+    ),
+    "subclasses": Specimen(
+        subclasses,
+        lambda: torch.randn(1, 3, 26, 23),
+        ("2", "3", "4", "5"),
+        {"0": "first", "6": "depthwise"},
+    ),
+    "causal": Specimen(
+        lambda: nn.Sequential(
+            Causal1d(2, 24, 3, padding=2), Causal1d(24, 24, 5, padding=8, dilation=2)
+        ),
+        lambda: torch.randn(1, 2, 20),
+        ("1",),
+        {"0": "first"},
     ),
     "volumes": Specimen(volumes, lambda: torch.randn(1, 2, 7, 7, 7), ("1", "2"), {"0": "first"}),
     "signals": Specimen(signals, lambda: torch.randn(1, 2, 20), ("1",), {"0": "first"}),

@@ -1,6 +1,8 @@
 import copy
 import re
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from zoo import SPECIMENS, Branches, ByWeight, InList, Specimen, Tied, Twice, im
 
 import tensorpress as tp
 from tensorpress.layers import Factorized
-from tensorpress.surgery import Account
+from tensorpress.layers.folding import fold, is_foldable
+from tensorpress.layers.taken_apart import take_apart
+from tensorpress.surgery import Account, replace_layers
 
 HALF = tp.Energy(0.5)
 
@@ -86,6 +90,10 @@ def test_zoo(specimen: Specimen) -> None:
     for row in result.layers:
         if row.ranks is not None:
             layer = layers[row.name]
+            apart = take_apart(layer)
+            if apart is not None:
+                layer = apart.layer
+                replace_layers(dense, {row.name: apart.joined(layer)})
             layer.weight.data = what_the_factors_say(layer, row.ranks).to(layer.weight.dtype)
     coarse = next(net.parameters()).dtype in (torch.half, torch.bfloat16)
     tolerance = {"rtol": 0.05, "atol": 0.05} if coarse else {"rtol": 1e-4, "atol": 1e-5}
@@ -243,12 +251,23 @@ def attach_pruning(net: nn.Sequential) -> None:
     prune.l1_unstructured(net[2], "weight", 0.3)
 
 
-ATTACH = [
-    attach_hook,
-    attach_backward_hook,
+def attach_older_weight_norm(net: nn.Sequential) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nn.utils.weight_norm(net[2])
+
+
+def attach_older_spectral_norm(net: nn.Sequential) -> None:
+    nn.utils.spectral_norm(net[2])
+
+
+ATTACH = [attach_hook, attach_backward_hook]
+FOLD = [
     attach_parametrization,
     attach_spectral_norm,
     attach_pruning,
+    attach_older_weight_norm,
+    attach_older_spectral_norm,
 ]
 
 
@@ -260,9 +279,36 @@ def test_attachments_are_refused_by_name(
     net = plain()
     attach(net)
     before = snapshot(net)
-    with pytest.raises(tp.TensorpressError, match=r"layer '2' (carries|is parametrised).*exclude"):
+    with pytest.raises(tp.TensorpressError, match=r"layer '2' carries.*exclude"):
         tp.compress(net, image(), rank=HALF, inplace=inplace)
     assert_unchanged(net, before)
+
+
+@pytest.mark.parametrize("attach", FOLD)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_parametrisations_stay_or_are_folded_on_request(
+    attach: Callable[[nn.Sequential], None], inplace: bool, tmp_path: Path
+) -> None:
+    net = plain()
+    attach(net)
+    net.eval()
+    kept = tp.compress(net, image(), rank=HALF)
+    assert decomposed(kept) == ("5",)
+    assert "fold_parametrizations=True (--fold-parametrizations)" in decision(kept, "2")
+    assert type(kept.model[2]) is type(net[2])
+
+    assert is_foldable(net[2])
+    maps = torch.randn(2, 24, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(fold(net[2])(maps), net[2](maps))
+    fresh = copy.deepcopy(net)
+    result = tp.compress(net, image(), rank=HALF, fold_parametrizations=True, inplace=inplace)
+    assert decomposed(result) == ("2", "5")
+    assert decision(result, "2") == "ttpwt, was parametrised"
+    tp.save(result, tmp_path / "net.tp")
+    loaded = tp.load(tmp_path / "net.tp", into=fresh)
+    x = image()
+    assert torch.equal(run(loaded, x), run(result.model, x))
 
 
 @pytest.mark.parametrize("attach", [attach_hook, attach_parametrization, attach_pruning])

@@ -169,3 +169,43 @@ def test_what_is_inside_a_factorized_layer_belongs_to_it() -> None:
     # section 3.4: C R1 + R1 D R2 + R2 D R3 + R3 T, each on the map that its sublayer writes
     assert cost.layers["1"].params == 48 + 36 + 60 + 80 + 16
     assert cost.layers["1"].macs == 48 * 100 + 36 * 80 + (60 + 80) * 64
+
+
+class WithBlock(nn.Module):
+    """A block between two convolutions, beside a function of activations that was scripted too."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.first, self.block, self.last = nn.Conv2d(3, 16, 3), block, nn.Conv2d(16, 16, 3)
+        self.act = torch.jit.script(nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.act(self.block(self.first(x))))
+
+
+class Mixer(nn.Module):
+    """Convolution and linear layer, and a product of activations, which does not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(16, 16, 3, padding=1), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(self.conv(x))
+        return torch.matmul(x, x.transpose(-1, -2))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how", ["scripted", "traced"])
+def test_what_torch_jit_made_is_counted_and_stays(how: str) -> None:
+    torch.manual_seed(0)
+    image, block = torch.zeros(1, 3, 10, 10), Mixer().eval()
+    script: Callable[[nn.Module], nn.Module] = torch.jit.script
+    hidden = script(block) if how == "scripted" else torch.jit.trace(block, torch.ones(1, 16, 8, 8))
+    plain, net = tp.count(WithBlock(block), image), tp.count(WithBlock(hidden), image)
+    assert (net.params, net.macs) == (plain.params, plain.macs)
+    assert list(net.layers) == ["first", "block", "last"]
+    result = tp.compress(WithBlock(hidden), image, rank=tp.Energy(0.5))
+    assert "torch.jit, which hides its layers" in result.layers[1].decision
+    assert result.macs_after == tp.count(result.model, image).macs
+    assert [row.name for row in result.layers if row.method] == ["last"]

@@ -1,6 +1,6 @@
 """Build a compressed network from its file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
 from tensorpress.layers import Treatment
 from tensorpress.surgery import refuse_unready, remember
+from tensorpress.surgery.wrappers import refuse_distributed, unwrapped
 
 
 def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()) -> nn.Module:
@@ -24,7 +25,7 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
     Args:
         path: a file that :func:`save` wrote.
         into: the network as it was before compression or pruning, with any weights; or one that
-            was pruned alike. It is changed, and keeps its dtype and device.
+            was pruned alike. It is changed, and keeps its dtype and device, and its wrappers.
         methods: treatments of one's own that the file's layers were made by. Chains of plain layers
             need none.
 
@@ -40,6 +41,19 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
     manifest = read_manifest(path)
     known = known_methods(methods)
     refuse_unready(into)
+    refuse_distributed(into, "load into the network itself")
+    with unwrapped(into) as net:
+        model = _loaded(path, manifest, net, known)
+    if model is not net and into is not net:
+        raise TensorpressError(
+            "the network is one layer in a wrapper: load into the layer, and wrap what that gives."
+        )
+    return into if model is net else model
+
+
+def _loaded(
+    path: Path, manifest: Manifest, into: nn.Module, known: Mapping[str, Treatment]
+) -> nn.Module:
     for name, value in into.state_dict().items():
         if isinstance(value, Tensor) and value.is_meta:
             raise TensorpressError(
@@ -47,7 +61,7 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
                 "call to_empty(device=...) on it first."
             )
     planned = plan_layers(str(path), into, manifest.layers, manifest.widths, known)
-    expected = _expected_state(into, {**planned.narrow, **planned.built})
+    expected = _expected_state(into, {**planned.narrow, **planned.in_place(planned.built)})
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
     model = put_layers(into, planned)

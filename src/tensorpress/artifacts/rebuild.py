@@ -19,6 +19,7 @@ from tensorpress.layers import (
     refuse_unreadable,
     why_not,
 )
+from tensorpress.layers.taken_apart import TakenApart, apart_at
 from tensorpress.layers.widths import Widths, keep_record
 from tensorpress.surgery import replace_layers
 
@@ -33,6 +34,8 @@ class PlannedLayers:
         entries: of those that are built.
         widths: of all layers that are narrower than they were.
         known: treatments by name.
+        aparts: the subclasses, or layers with parametrisations, that layers are taken apart from,
+            with their own names, by the names of the layers.
     """
 
     narrow: Mapping[str, nn.Module]
@@ -40,6 +43,18 @@ class PlannedLayers:
     entries: Mapping[str, LayerEntry]
     widths: Mapping[str, Widths]
     known: Mapping[str, Treatment]
+    aparts: Mapping[str, tuple[str, TakenApart]]
+
+    def in_place(self, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+        """Layers with the padding that subclasses were taken apart from, by their own names."""
+        found = {}
+        for name, layer in layers.items():
+            place, made = name, layer
+            if name in self.aparts:
+                place, apart = self.aparts[name]
+                made = apart.joined(layer)
+            found[place] = made
+        return found
 
 
 def plan_layers(
@@ -70,13 +85,15 @@ def plan_layers(
         if (made := narrowed(named, name, modules.get(name), held)) is not None
     }
     layers = modules | narrow
+    aparts = {name: found for name in entries if (found := apart_at(layers, name))}
+    apart = {name: found.layer for name, (_, found) in aparts.items()}
     limit = max((parameter.numel() for parameter in net.parameters()), default=0)
     built = {
         name: _planned(
             named,
             name,
-            modules.get(name),
-            narrow.get(name),
+            (modules | apart).get(name),
+            (layers | apart).get(name),
             entry,
             known,
             limit,
@@ -85,12 +102,14 @@ def plan_layers(
         for name, entry in entries.items()
         if not _is_there(named, name, layers.get(name), entry)
     }
-    return PlannedLayers(narrow, built, {name: entries[name] for name in built}, widths, known)
+    kept = {name: entries[name] for name in built}
+    return PlannedLayers(narrow, built, kept, widths, known, aparts)
 
 
 def put_layers(net: nn.Module, planned: PlannedLayers) -> nn.Module:
     """Give ``net`` the layers that were planned for it, on the devices of those they replace."""
     layers = dict(net.named_modules()) | dict(planned.narrow)
+    layers |= {name: apart.layer for name, (_, apart) in planned.aparts.items()}
     new: dict[str, nn.Module] = {}
     for name, entry in planned.entries.items():
         layer = layers[name]
@@ -101,7 +120,7 @@ def put_layers(net: nn.Module, planned: PlannedLayers) -> nn.Module:
         take_over(modules[name], made)
     for name, held in planned.widths.items():
         keep_record(modules[name], held)
-    return replace_layers(net, new)
+    return replace_layers(net, planned.in_place(new))
 
 
 def known_methods(own: object) -> dict[str, Treatment]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.files import as_path, write_atomically
 from tensorpress.surgery import Account
+from tensorpress.surgery.wrappers import is_flat_sharded, is_sharded, plain_name, unwrapped
 from tensorpress.version import VERSION
 
 STORED_AS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -31,6 +32,9 @@ def save(
     account: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network, compressed or not, to a safetensors file with a manifest.
+
+    Names are those of the network without wrappers: data parallel, compiled, averaged. What
+    ``fully_shard`` distributed is gathered, so all processes call this.
 
     The same network gives the same bytes: the file holds no time and no path. It is written
     aside and renamed, so a crash leaves an older file of that name whole. What was decomposed and
@@ -51,6 +55,8 @@ def save(
     if isinstance(model, Account):
         account = model.to_dict()
         model = model.model
+        for row in account["layers"]:
+            row["name"] = plain_name(model, row["name"])
     if not isinstance(model, nn.Module):
         raise TensorpressError(
             f"give a network, a torch.nn.Module, or what compress gave, not {shown(model)}."
@@ -63,6 +69,33 @@ def save(
             f"dtype={shown(dtype)} is not one to store weights in: give one of "
             f"{', '.join(map(str, STORED_AS))}, or none to store them as they are."
         )
+    with unwrapped(model) as net:
+        tensors, held = _contents(net, dtype, source, account)
+    try:
+        # As it will be read: tuples become lists, and whole numbers as keys become texts.
+        content = json.loads(json.dumps(held.to_dict(), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TensorpressError(
+            f"source must hold JSON values only ({first_line(error)})."
+        ) from error
+    content["sha256"] = digest(content, tensors)
+    text = json.dumps(content, sort_keys=True)
+    # One metadata key only: safetensors writes several in an order that changes between runs.
+    write_atomically(as_path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
+
+
+def _contents(
+    model: nn.Module,
+    dtype: torch.dtype | None,
+    source: Mapping[str, Any] | None,
+    account: Mapping[str, Any] | None,
+) -> tuple[dict[str, Tensor], Manifest]:
+    """What a file holds of a network: tensors as they are stored, and the manifest."""
+    if any(map(is_flat_sharded, model.modules())):
+        raise TensorpressError(
+            "the network is in FullyShardedDataParallel, which lays its parameters together: put "
+            "its full state dict into the network as it was before, and save that."
+        )
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     stored: dict[tuple[Any, ...], str] = {}
@@ -72,6 +105,8 @@ def save(
                 f"'{name}' in the network's state is a {type(value).__name__}, not a tensor, and "
                 "cannot be saved safely."
             )
+        if is_sharded(value):
+            value = cast(Any, value).full_tensor()
         if value.is_meta or value.layout is not torch.strided:
             kind = "is on the meta device" if value.is_meta else f"has the layout {value.layout}"
             raise TensorpressError(f"'{name}' {kind} and cannot be saved.")
@@ -89,17 +124,7 @@ def save(
         dict(account) if account else None,
         widths_in(model),
     )
-    try:
-        # As it will be read: tuples become lists, and whole numbers as keys become texts.
-        content = json.loads(json.dumps(held.to_dict(), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise TensorpressError(
-            f"source must hold JSON values only ({first_line(error)})."
-        ) from error
-    content["sha256"] = digest(content, tensors)
-    text = json.dumps(content, sort_keys=True)
-    # One metadata key only: safetensors writes several in an order that changes between runs.
-    write_atomically(as_path(path), lambda temporary: _write(tensors, temporary, {KEY: text}))
+    return tensors, held
 
 
 def _as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

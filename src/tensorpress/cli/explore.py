@@ -81,6 +81,7 @@ def explore(
             include=layers.include,
             exclude=layers.exclude,
             skip_first=layers.skip_first,
+            skip_output=layers.skip_output,
         )
         typer.echo(str(found))
         say_if_as_made(inputs, trained)

@@ -150,5 +150,7 @@ def _not_one(given: str) -> TensorpressError:
 _KNOW_VBMF = [name for name, method in METHODS.items() if VBMF in method.rules]
 Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
 """All of a request but its calibration, whose options are each command's own."""
-Selection = Annotated[Request, AsOptions(read_request, only=("include", "exclude", "skip_first"))]
+Selection = Annotated[
+    Request, AsOptions(read_request, only=("include", "exclude", "skip_first", "skip_output"))
+]
 """Which layers alone."""

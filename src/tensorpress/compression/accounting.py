@@ -8,6 +8,7 @@ from torch import nn
 
 from tensorpress.compression.task import LayerOption
 from tensorpress.errors import TensorpressError, first_line
+from tensorpress.layers.as_layer import weights_unread
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -99,8 +100,8 @@ def tell_option(
     layer: SurveyedLayer, options: Mapping[str, LayerOption], kept: Mapping[str, str]
 ) -> Told:
     """What the account says of a layer that has an option, or the reason why it has none."""
-    option = options.get(layer.name)
-    before = f", was {layer.treated_by}" if layer.treated_by else ""
+    option = options.get(layer.place)
+    before = f", was {layer.was}" if layer.was else ""
     if option is None:
         return Told(f"kept: {kept[layer.name]}")
     if not option.is_smaller:
@@ -118,7 +119,8 @@ def tell_option(
 
 def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:
     try:
-        return count(model, example_inputs)
+        with weights_unread():
+            return count(model, example_inputs)
     except TensorpressError as error:
         raise TensorpressError(
             f"with its layers replaced, the network no longer runs "

@@ -23,6 +23,10 @@ MEASURED = (*TIMES, *QUALITIES)
 RUNTIME = "torch"
 
 
+class Unreachable(TensorpressError):
+    """A budget that a network cannot meet."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What to reach, of the whole network; all that is given has to be.

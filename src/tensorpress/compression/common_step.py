@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import Budget
+from tensorpress.compression.budget import Budget, Unreachable
 from tensorpress.compression.task import LayerOption, LayerTask
-from tensorpress.errors import TensorpressError
 from tensorpress.layers.methods import TTPWT
 from tensorpress.progress import progress_bar
 from tensorpress.surgery import Cost, ratio
@@ -26,7 +25,7 @@ def fit_budget(
         budget: the ratios to reach.
 
     Raises:
-        TensorpressError: a ratio that even the least step does not reach; names the best.
+        Unreachable: a ratio that even the least step does not reach; names the best.
     """
     treatment = tasks[0].treatment if tasks else TTPWT()
     best: list[LayerOption] = []
@@ -58,7 +57,7 @@ def fit_budget(
             return at(treatment.steps)
         if largest_step(meets, treatment.steps) is None:
             pcr, fcr = ratios(over, cost)
-            raise TensorpressError(
+            raise Unreachable(
                 f"{budget} cannot be reached: with {treatment.least}, PCR is {pcr:.2f} and FCR "
                 f"{fcr:.2f}. Ask for less, or exclude fewer layers."
             )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tensorpress.compression.accounting import account_of, tell_option
-from tensorpress.compression.budget import Budget
+from tensorpress.compression.budget import Budget, Unreachable
 from tensorpress.compression.calibration import (
     CalibrationImages,
     Outputs,
@@ -38,10 +38,12 @@ from tensorpress.surgery import (
     Account,
     ExampleInputs,
     Selector,
+    Survey,
     copy_with,
     remember,
     replace_layers,
     survey,
+    tally,
 )
 
 
@@ -57,7 +59,9 @@ def compress(
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
     skip_first: bool = True,
+    skip_output: bool = True,
     linear: bool = False,
+    fold_parametrizations: bool = False,
     balance: bool = False,
     inplace: bool = False,
     calibration: CalibrationImages | None = None,
@@ -106,7 +110,13 @@ def compress(
         include: decompose these only: names, patterns such as "layer1.*", or modules.
         exclude: leave these as they are.
         skip_first: leave the first convolution as it is.
+        skip_output: leave convolutions as they are that give an output of the network, with nothing
+            learnt behind them, and have few channels: at most 4, or less than half of those that
+            they take. ``include`` that names nothing else wins.
         linear: also split linear layers, by SVD under the same rule.
+        fold_parametrizations: decompose the weights that weight norm, spectral norm, pruning masks
+            and other parametrisations come to in eval mode; they are then gone. Without it such
+            layers stay.
         balance: spread the scale over the factors of a layer. TT-SVD leaves it all in the last.
         inplace: change ``net`` itself. An error leaves it as it was. Not with ``calibration``.
         calibration: inputs as the network takes them, (N, ...), or pixels in 0 .. 255 (uint8): a
@@ -134,7 +144,7 @@ def compress(
     Raises:
         TensorpressError: a rank rule that the method does not understand, a network without
             convolutions, one that does not run on the example
-            inputs, NaN or inf in a kernel, hooks or parametrisations that would be lost, a
+            inputs, NaN or inf in a kernel, hooks that would be lost, a
             selector that fits nothing, a budget that cannot be reached.
 
     >>> import torch
@@ -156,7 +166,9 @@ def compress(
         calibrated=calibration is not None,
         recover=recover,
         skip_first=skip_first,
+        skip_output=skip_output,
         linear=linear,
+        fold_parametrizations=fold_parametrizations,
     )
     if outputs is not None and calibration is None:
         raise TensorpressError(
@@ -164,7 +176,9 @@ def compress(
             " (--calibrate)."
         )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
-    selection = Selection.of(include, exclude, skip_first, linear)
+    selection = Selection.of(
+        include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
+    )
     if calibration is None and (mean is not None or std is not None):
         raise TensorpressError(
             "mean= and std= say how calibration images are normalised: give calibration= too."
@@ -180,8 +194,13 @@ def compress(
         metric = _metric(net, read(), recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
-    surveyed = survey(net, example_inputs)
+    surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     tasks, kept = select(net, surveyed, treatments, selection, round_to)
+    if budget is not None and not tasks:
+        raise Unreachable(
+            f"{budget} cannot be reached: no layer can be decomposed, so PCR is 1.00 and FCR "
+            f"1.00.{_left_out(surveyed, kept)}"
+        )
     base = with_plain_layers(net, tasks)
     target: Target
     if budget is None:
@@ -196,13 +215,16 @@ def compress(
     if isinstance(metric, InputMetric):
         measures = budget is not None and metric.spreads_by_loss
         metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
-    picks = target.choose(tasks, metric)
+    try:
+        picks = target.choose(tasks, metric)
+    except Unreachable as error:
+        raise Unreachable(f"{error}{_left_out(surveyed, kept)}") from error
     options = {option.task.name: option for option in metric.fit(picks)}
-    kept = {task.name: target.left for task in tasks} | kept
+    kept = {task.surveyed.name: target.left for task in tasks} | kept
 
     replacements = {
-        name: option.fit.to_module(option.task.layer, balanced=balance)
-        for name, option in options.items()
+        option.task.surveyed.name: option.to_module(balanced=balance)
+        for option in options.values()
         if option.is_smaller
     }
     request = Request.of(
@@ -213,7 +235,9 @@ def compress(
         include=selection.include,
         exclude=selection.exclude,
         skip_first=skip_first,
+        skip_output=skip_output,
         linear=linear,
+        fold_parametrizations=fold_parametrizations,
         balance=balance,
         round_to=round_to,
         outputs=outputs,
@@ -230,6 +254,15 @@ def compress(
             net,
         )
     return dataclasses.replace(account, quality=target.finish(model, metric))
+
+
+def _left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:
+    """Why layers stay whatever the ranks are."""
+    convolutions = [layer.name for layer in surveyed.layers if layer.is_convolution]
+    names = convolutions or [layer.name for layer in surveyed.layers]
+    what = f"{len(names)} {'convolutions' if convolutions else 'layers'}"
+    reasons = [kept[name] for name in names if name in kept]
+    return f" Left as they are: {tally(reasons, what)}." if reasons else ""
 
 
 @contextlib.contextmanager
@@ -254,10 +287,11 @@ def replaced(
 
 
 def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
-    """The network with plain layers wherever one that was treated before is to be treated."""
-    plain: dict[str, nn.Module] = {
-        task.name: task.layer for task in tasks if task.surveyed.treated_by
-    }
+    """The network with plain layers wherever another that stands for one is to be treated.
+
+    Padding that a subclass was taken apart from stands before its layer.
+    """
+    plain = {task.surveyed.name: task.in_place(task.layer) for task in tasks if task.surveyed.was}
     return copy_with(net, plain) if plain else net
 
 

@@ -86,6 +86,7 @@ def explore(
     outputs: Outputs | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    skip_output: bool = True,
     score: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -96,8 +97,8 @@ def explore(
     from the network's own class probabilities, in nats, with one layer alone decomposed.
 
     Args:
-        net, example_inputs, calibration, include, exclude, skip_first, outputs, mean, std: as for
-            `compress`.
+        net, example_inputs, calibration, outputs, mean, std: as for `compress`.
+        include, exclude, skip_first, skip_output: as for `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
@@ -116,7 +117,7 @@ def explore(
         raise TensorpressError(f"score={shown(score)}: give a function of a network.")
     treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs)
-    selection = Selection.of(include, exclude, skip_first)
+    selection = Selection.of(include, exclude, skip_first=skip_first, skip_output=skip_output)
     tasks, _ = select(net, surveyed, treatments, selection)
     if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
@@ -136,7 +137,7 @@ def explore(
         scored = None
         if score is not None:
             options = metric.fit(picks)
-            chains = {o.task.name: o.fit.to_module(o.task.layer) for o in options}
+            chains = {o.task.surveyed.name: o.to_module() for o in options}
             model = copy_with(net, chains)
             metric.finish(model)
             scored = score(model)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import Budget
-from tensorpress.errors import TensorpressError
+from tensorpress.compression.budget import Budget, Unreachable
 
 MIXES = 17
 CHEAPEST, DEAREST, PRICES = 1e-9, 1e12, 2**50
@@ -50,7 +49,7 @@ def choose_least_loss(
         budget: the ratios to reach.
 
     Raises:
-        TensorpressError: the cheapest options together do not meet the budget.
+        Unreachable: the cheapest options together do not meet the budget.
     """
     costs = [
         np.array([[o.params, o.macs, o.seconds] for o in options], dtype=np.float64)
@@ -92,7 +91,7 @@ def choose_least_loss(
     if not found:
         pcr, fcr, speedup = ratios(at_price(np.mean(_shares(budget), axis=0) * scale * 1e12))
         timed = f", and the speedup {speedup:.2f}" if budget.is_timed else ""
-        raise TensorpressError(
+        raise Unreachable(
             f"{budget} cannot be reached: with the smallest ranks that were considered, PCR is "
             f"{pcr:.2f} and FCR {fcr:.2f}{timed}. Ask for less, or exclude fewer layers."
         )

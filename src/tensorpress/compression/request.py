@@ -122,8 +122,25 @@ class Request:
             panel=LAYERS,
         ),
     )
+    skip_output: bool = field(
+        default=True,
+        metadata=option(
+            "--skip-output/--no-skip-output",
+            help="Leave convolutions to few channels as they are that give the network's outputs.",
+            panel=LAYERS,
+        ),
+    )
     linear: bool = field(
         default=False, metadata=option("--linear", help="Split linear layers too.", panel=LAYERS)
+    )
+    fold_parametrizations: bool = field(
+        default=False,
+        metadata=option(
+            "--fold-parametrizations",
+            help="Decompose the weights that weight norm, spectral norm and pruning masks come to; "
+            "else such layers stay.",
+            panel=LAYERS,
+        ),
     )
     balance: bool = field(
         default=False,

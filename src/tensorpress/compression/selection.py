@@ -25,12 +25,14 @@ class Selection:
         include: these only; None for all.
         exclude: leave these as they are.
         skip_first: leave the first convolution as it is.
+        skip_output: leave convolutions to few channels as they are that give the outputs.
         linear: treat linear layers too.
     """
 
     include: list[Selector] | None
     exclude: list[Selector]
     skip_first: bool = True
+    skip_output: bool = True
     linear: bool = False
 
     @classmethod
@@ -38,12 +40,14 @@ class Selection:
         cls,
         include: Iterable[Selector] | None,
         exclude: Iterable[Selector],
+        *,
         skip_first: bool = True,
+        skip_output: bool = True,
         linear: bool = False,
     ) -> "Selection":
         """Selectors as they were given: from a generator, or a single one."""
         included = None if include is None else list_selectors(include)
-        return cls(included, list_selectors(exclude), skip_first, linear)
+        return cls(included, list_selectors(exclude), skip_first, skip_output, linear)
 
     def reasons(self, net: nn.Module, surveyed: Survey) -> dict[str, str]:
         """Why layers stay, by name.
@@ -57,6 +61,7 @@ class Selection:
             include=self.include,
             exclude=self.exclude,
             skip_first=self.skip_first,
+            skip_output=self.skip_output,
             linear=self.linear,
         )
 
@@ -104,15 +109,16 @@ def rules_by_name(
     kept: Mapping[str, str],
     what: str = "rank pattern",
 ) -> dict[str, RankRule]:
-    """The rule of each layer, by name; those that no pattern fits are left out.
+    """The rule of each task's layer, by name; those that no pattern fits are left out.
 
     Raises:
         TensorpressError: a pattern that fits no layer, or only layers that stay.
     """
-    names = [task.name for task in tasks]
+    places = {task.surveyed.name: task.name for task in tasks}
     if isinstance(rank, RankRule):
-        return dict.fromkeys(names, rank)
-    return match_patterns(net, names, rank, what, kept)
+        return dict.fromkeys(places.values(), rank)
+    found = match_patterns(net, list(places), rank, what, kept)
+    return {places[name]: rule for name, rule in found.items()}
 
 
 def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str, Ranks] | None:

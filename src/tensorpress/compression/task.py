@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
+from torch import nn
+
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import (
@@ -30,13 +32,19 @@ class LayerTask:
 
     @property
     def name(self) -> str:
-        return self.surveyed.name
+        """Of the plain layer, in a network with_plain_layers."""
+        return self.surveyed.place
 
     @property
     def layer(self) -> Layer:
-        """The layer, or the plain one that it stands for where it was treated before."""
+        """The layer, or the plain one that it stands for."""
         surveyed = self.surveyed
-        return cast(Layer, surveyed.dense if surveyed.treated_by else surveyed.module)
+        return cast(Layer, surveyed.dense if surveyed.was else surveyed.module)
+
+    def in_place(self, layer: nn.Module) -> nn.Module:
+        """What stands in the network where ``layer`` is to do the work of this one."""
+        apart = self.surveyed.apart
+        return layer if apart is None else apart.joined(layer)
 
     @cached_property
     def fitter(self) -> Fitter:
@@ -53,7 +61,7 @@ class LayerTask:
 
     def option(self, fit: Fit) -> "LayerOption":
         """An option with what it costs."""
-        params, macs = fit.cost(self.layer, self.surveyed.cost.inputs)
+        params, macs = fit.cost(self.layer, self.surveyed.fed)
         return LayerOption(self, fit, params, macs)
 
     def at(self, rule: RankRule) -> "LayerOption":
@@ -78,6 +86,11 @@ class LayerOption:
     fit: Fit
     params: int
     macs: int
+
+    def to_module(self, *, balanced: bool = False) -> nn.Module:
+        """What stands in the network then."""
+        made = self.fit.to_module(self.task.layer, balanced=balanced)
+        return self.task.in_place(made)
 
     @property
     def is_smaller(self) -> bool:

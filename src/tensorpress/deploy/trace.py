@@ -6,25 +6,24 @@ from types import TracebackType
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
-from torch.nn.parallel import DistributedDataParallel
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import refuse_unready
+from tensorpress.surgery.wrappers import unwrapped
 
 
 def copy_for_export(model: nn.Module) -> nn.Module:
-    """A copy on the CPU in eval mode, out of its DataParallel.
+    """A copy on the CPU in eval mode, out of its wrappers.
 
     Raises:
         TensorpressError: no network, a scripted or lazy one, or one that cannot be copied.
     """
     refuse_unready(model)
-    while isinstance(model, (nn.DataParallel, DistributedDataParallel)):
-        model = model.module
     try:
-        return copy.deepcopy(model).cpu().eval()
+        with unwrapped(model) as net:
+            return copy.deepcopy(net).cpu().eval()
     except Exception as error:
         raise TensorpressError(
             f"the network cannot be copied to the CPU for its export ({first_cause(error)})."

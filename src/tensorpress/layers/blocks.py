@@ -1,6 +1,5 @@
 """The same layers for every block of channels: how weights are shared without a new operation."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -31,21 +30,39 @@ class Blocks(nn.Sequential):
         self.groups, self.count, self.minor, self.dims = groups, count, minor, dims
         self.register_parameter("bias", None)
 
-    def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        lead, space = x.shape[: x.dim() - 1 - self.dims], x.shape[x.dim() - self.dims :]
-        block = 3 if self.minor else 2
-        inside = x.shape[len(lead)] // (self.groups * self.count)
-        parts = (inside, self.count) if self.minor else (self.count, inside)
-        batch = math.prod(lead)
-        x = x.reshape(batch, self.groups, *parts, *space).movedim(block, 1)
-        x = x.reshape(batch * self.count, self.groups * inside, *space)
-        x = call_in_a_row(self, x, output_size)
-        space, outside = x.shape[2:], x.shape[1] // self.groups
-        x = x.reshape(batch, self.count, self.groups, outside, *space).movedim(1, block)
-        x = x.reshape(*lead, self.groups * outside * self.count, *space)
-        if self.bias is None:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        lead = list(x.shape)[: x.dim() - 1 - self.dims]
+        x = self._into_batch(x)
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            for layer in self:
+                x = layer(x)
+        else:
+            x = call_in_a_row(self, x, output_size)
+        return self._out_of_batch(x, lead)
+
+    # Lists are added below, not unpacked, because torch.jit scripts it.
+    def _into_batch(self, x: Tensor) -> Tensor:
+        channels = x.dim() - 1 - self.dims
+        sizes = list(x.shape)
+        space, batch = sizes[channels + 1 :], 1
+        for size in sizes[:channels]:
+            batch = batch * size
+        inside = sizes[channels] // (self.groups * self.count)
+        parts = [inside, self.count] if self.minor else [self.count, inside]
+        x = x.reshape([batch, self.groups] + parts + space)  # noqa: RUF005
+        x = x.movedim(3 if self.minor else 2, 1)
+        return x.reshape([batch * self.count, self.groups * inside] + space)  # noqa: RUF005
+
+    def _out_of_batch(self, x: Tensor, lead: list[int]) -> Tensor:
+        sizes = list(x.shape)
+        space, outside = sizes[2:], sizes[1] // self.groups
+        x = x.reshape([sizes[0] // self.count, self.count, self.groups, outside] + space)  # noqa: RUF005
+        x = x.movedim(1, 3 if self.minor else 2)
+        x = x.reshape(lead + [self.groups * outside * self.count] + space)  # noqa: RUF005
+        bias = self.bias
+        if bias is None:
             return x
-        return x + self.bias.reshape(-1, *[1] * self.dims)
+        return x + bias.reshape([-1] + [1] * self.dims)
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}, count={self.count}, minor={self.minor}"

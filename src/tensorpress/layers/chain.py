@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.errors import TensorpressError
+from tensorpress.layers.as_layer import READ, SETTINGS, place_of, read_setting, set_weight
 from tensorpress.layers.blocks import Blocks, call_in_a_row
 from tensorpress.layers.kinds import (
     Layer,
@@ -33,6 +35,9 @@ class Factorized(nn.Sequential, Replacement):
     Where a factor meets every block of channels alike (``tt``, ``tensor-ring``, ``kronecker``,
     ``hierarchical-tucker``), a child is a `tensorpress.layers.blocks.Blocks` of such layers.
 
+    What others read of a layer, such as ``weight`` and ``stride``, it has from its factors. It
+    takes a bias, and a weight that scales its output channels: a batch norm is folded so.
+
     Attributes:
         method: the decomposition's name, such as "ttpwt".
         ranks: the ranks of the decomposition, per group, in the method's order.
@@ -42,12 +47,43 @@ class Factorized(nn.Sequential, Replacement):
     method: str = ""
     ranks: tuple[int, ...] = ()
     layout: Layout = ()
+    __jit_ignored_attributes__ = ("method", "ranks", "layout")
 
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The factors one after the other; in training by their kernel if lighter.
 
-        ``output_size`` is that of transposed convolutions, which then pad their output to it.
+        ``output_size`` is that of transposed convolutions, which then pad their output to it; as
+        torch.jit scripts it, a chain takes none.
         """
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            if output_size is not None:
+                raise ValueError("a chain of factors that is scripted takes no output_size")
+            for layer in self:
+                input = layer(input)
+            return input
+        else:
+            return self._computed(input, output_size)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in READ and name not in self.__dict__["_modules"]:
+            return read_setting(self, list(self), name)
+        if name == "__constants__":  # what torch.jit takes over, and code around the layer reads
+            return [name for name in SETTINGS if hasattr(self, name)]
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            set_weight(self, list(self), value)
+        elif name == "bias":
+            self[-1].bias = value
+        elif name in READ:
+            raise TensorpressError(
+                f"{place_of(self)} was replaced by factors: its {name} is theirs, and is not set."
+            )
+        else:
+            super().__setattr__(name, value)
+
+    def _computed(self, input: Tensor, output_size: Sequence[int] | None) -> Tensor:
         if self.training and torch.is_grad_enabled() and output_size is None:
             layers = list(self)
             if is_lighter_as_kernel(layers):

@@ -53,7 +53,8 @@ def refuse_unreadable(name: str, module: nn.Module, *, needs_values: bool = True
     if parametrize.is_parametrized(module):
         raise TensorpressError(
             f"layer '{name}' is parametrised, which its factors could not keep: call "
-            "torch.nn.utils.parametrize.remove_parametrizations on it, or exclude it."
+            "torch.nn.utils.parametrize.remove_parametrizations on it, exclude it, or let compress "
+            "fold it (fold_parametrizations=True, --fold-parametrizations)."
         )
     _refuse(name, list(_attached(module)))
     weight = module.weight
@@ -71,6 +72,11 @@ def refuse_unreadable(name: str, module: nn.Module, *, needs_values: bool = True
 def is_hooked(*modules: nn.Module) -> bool:
     """Whether something else is done when one of them is called, such as an older weight norm."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def listens(module: nn.Module) -> bool:
+    """Whether hooks of any kind are on a module or in it."""
+    return any(True for part in module.modules() for _ in _hooks(part))
 
 
 def refuse_hooked(name: str, module: nn.Module) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -53,6 +52,11 @@ def is_layer(module: object) -> bool:
 def is_plain(module: object) -> bool:
     """Whether it is exactly of one of the kinds, so that it computes what they compute."""
     return type(module) in KINDS
+
+
+def kind_of(layer: Any) -> type[nn.Module]:
+    """Which of the kinds a layer is of; of a subclass, also of a parametrised one, which it was."""
+    return next(kind for kind in type(layer).__mro__ if kind in KINDS)
 
 
 def is_depthwise(layer: Any) -> bool:
@@ -111,17 +115,17 @@ def kernel_of(layer: Any, weight: Tensor | None = None) -> Tensor:
     ``weight`` is looked at in place of the layer's own.
     """
     weight = layer.weight if weight is None else weight
-    return _turned(weight, layer.groups) if is_transposed(layer) else weight
+    return turned(weight, layer.groups) if is_transposed(layer) else weight
 
 
 def weight_for(layer: Any, kernel: Tensor, groups: int | None = None) -> Tensor:
     """The weight, as layers of this kind hold it, for a kernel (T, C/groups, D1, ..., Dd)."""
     if not is_transposed(layer):
         return kernel
-    return _turned(kernel, layer.groups if groups is None else groups)
+    return turned(kernel, layer.groups if groups is None else groups)
 
 
-def _turned(weight: Tensor, groups: int) -> Tensor:
+def turned(weight: Tensor, groups: int) -> Tensor:
     """(groups A, B, ...) as (groups B, A, ...): the weight of a transposed convolution has its
     channels in first, those of all groups, and a group's channels out second.
     """
@@ -207,7 +211,7 @@ def new_layer(
     if is_linear(like):
         return nn.Linear(channels_in, channels_out, **options)
     geometry = settings_of(like) if settings is None else settings
-    kind: Any = parametrize.type_before_parametrizations(like)
+    kind: Any = kind_of(like)
     return kind(channels_in, channels_out, groups=groups, **geometry, **options)
 
 

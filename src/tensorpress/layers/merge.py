@@ -56,6 +56,21 @@ def merge(layers: Sequence[nn.Module]) -> nn.Module:
     return layer.to(dtype=cast(Tensor, inner[0].weight).dtype)
 
 
+def dense_kernel(layers: Sequence[nn.Module]) -> tuple[Tensor, int]:
+    """The kernel (T, C/groups, D1, ..., Dd) and the groups of layers that :func:`can_merge`.
+
+    Gradients flow through it.
+    """
+    kernel = _kernel_of(layers, torch.float64)
+    first = next(_plain_parts(layers))
+    return kernel.weight.to(cast(Tensor, first.weight).dtype), kernel.groups
+
+
+def settings_together(layers: Sequence[nn.Module]) -> Settings:
+    """The settings of the one layer that layers, which :func:`can_merge`, are."""
+    return _settings(list(_plain_parts(layers)))
+
+
 def is_lighter_as_kernel(layers: Sequence[nn.Module]) -> bool:
     """Whether training goes better through one kernel: convolutions of a map for every block.
 

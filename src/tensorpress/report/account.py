@@ -10,6 +10,7 @@ from torch import nn
 
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import Factorized
+from tensorpress.layers.padded import Padded
 from tensorpress.report.json_values import number, whole
 from tensorpress.surgery import LayerRow, count
 
@@ -82,6 +83,7 @@ def count_account(
     rows = []
     for name, cost in before.layers.items():
         chain, new = replaced.get(name), after.layers.get(name)
+        chain = chain.layer if isinstance(chain, Padded) else chain
         if new is None:
             continue
         made = chain if isinstance(chain, Factorized) else None

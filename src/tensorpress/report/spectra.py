@@ -13,6 +13,7 @@ from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import DECOMPOSITIONS, METHODS, factorize_layer
+from tensorpress.layers.taken_apart import apart_at
 from tensorpress.progress import track
 from tensorpress.surgery import match_patterns
 
@@ -58,25 +59,29 @@ def read_spectra(
         TensorpressError: a layer that the network lacks or whose kernel does not fit the ranks.
     """
     modules = dict(dense.named_modules())
-    rules = _rules(dense, list(entries), request.rank) if request else {}
+    aparts = {name: apart_at(modules, name) for name in entries}
+    places = {name: at[0] if at else name for name, at in aparts.items()}
+    rules = _rules(dense, list(places.values()), request.rank) if request else {}
     found = {}
     others = METHODS.keys() - DECOMPOSITIONS.keys()
     factorized = {n: entry for n, entry in entries.items() if entry.method not in others}
     for name, entry in track(list(factorized.items()), "spectra"):
-        if name not in modules:
+        place, apart = places[name], aparts[name]
+        layer = modules.get(name) if apart is None else apart[1].layer
+        if layer is None:
             raise TensorpressError(f"the dense network has no layer '{name}'.")
         watched = _Watched(*entry.ranks)
-        fit = factorize_layer(name, modules[name], entry.method, watched)
+        fit = factorize_layer(name, layer, entry.method, watched)
         if fit.ranks != tuple(entry.ranks):
             raise TensorpressError(f"layer '{name}' cannot have the ranks {entry.ranks}.")
         steps = tuple(
-            StepSpectrum(_kept(squares), rank, _threshold(rules.get(name), squares.sum(), step))
+            StepSpectrum(_kept(squares), rank, _threshold(rules.get(place), squares.sum(), step))
             for rank, (step, squares) in zip(entry.ranks, watched.steps(), strict=False)
         )
         kept, error = fit.kept_energy, fit.relative_error
         assert kept is not None
         assert error is not None
-        found[name] = LayerSpectra(name, steps, kept, error)
+        found[place] = LayerSpectra(place, steps, kept, error)
     return found
 
 

@@ -1,6 +1,6 @@
 """A network's layers surveyed, counted and replaced."""
 
-from tensorpress.surgery.account import Account, LayerRow, describe_kernel
+from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
@@ -62,4 +62,5 @@ __all__ = [
     "show_selectors",
     "survey",
     "takes_one_only",
+    "tally",
 ]

@@ -1,7 +1,8 @@
 """The account of a compression: what happened to every layer, and what was saved."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,14 +145,35 @@ class Account:
     def summary(self) -> str:
         """Two lines: parameters with PCR, MACs with FCR; and those of all compressions together.
 
-        A third says the quality where that was asked for.
+        A third says the quality where that was asked for, and the last one that nothing was
+        treated, where that is so, and why.
         """
         lines = _summary("", self.story[-1:])
         if self.quality is not None:
             lines.append(self.quality.sentence())
         if self.history:
             lines += ["", *(_step(step) for step in self.story), *_summary("in all ", self.story)]
+        if self.layers and not any(row.method for row in self.layers):
+            convolutions = [row for row in self.layers if not row.kernel.startswith("Linear")]
+            rows = convolutions or self.layers
+            what = f"{len(rows)} {'convolutions' if convolutions else 'layers'}"
+            lines.append(f"nothing was decomposed: {tally((row.decision for row in rows), what)}")
         return "\n".join(lines)
+
+
+def tally(reasons: Iterable[str], what: str) -> str:
+    """Why layers stay, the most frequent reason first: "48 of 49 convolutions: excluded; ...".
+
+    Args:
+        reasons: one for each layer; sizes that stand behind it in brackets tell layers apart.
+        what: they are, and how many there are in all.
+    """
+    counted = Counter(_without_sizes(reason.removeprefix("kept: ")) for reason in reasons)
+    return "; ".join(f"{n} of {what}: {reason}" for reason, n in counted.most_common())
+
+
+def _without_sizes(reason: str) -> str:
+    return reason.split(" (")[0] if reason.startswith("would not get smaller") else reason
 
 
 def _summary(prefix: str, story: Sequence[Step]) -> list[str]:

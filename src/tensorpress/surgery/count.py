@@ -5,14 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from tensorpress.layers import Replacement
 from tensorpress.layers.kinds import is_layer
+from tensorpress.layers.padded import Padded
 from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
+
+_ATEN = torch.ops.aten
+OF_LAYERS = (_ATEN.convolution, _ATEN._convolution, _ATEN.addmm, _ATEN.mm)
+"""The operations of convolutions and linear layers."""
 
 
 @dataclass
@@ -39,12 +45,18 @@ class Cost:
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
         macs: multiply-accumulates of its convolutions and linear layers.
         layers: cost of each convolution, linear layer and factorized layer, in order of their
-            first call; those that were never called come last, with no MACs.
+            first call; those that were never called come last, with no MACs. One with padding
+            before it has the name of both together, and a module that torch.jit made, which hides
+            its layers, stands for all in it.
     """
 
     params: int
     macs: int
     layers: dict[str, LayerCost]
+
+    def of(self, name: str) -> LayerCost:
+        """The cost of a layer, by its own name also where padding stands before it."""
+        return self.layers[name if name in self.layers else name.removesuffix(".layer")]
 
     def __str__(self) -> str:
         rows = [f"{name}  {c.params:,}  {c.macs:,}" for name, c in self.layers.items()]
@@ -74,6 +86,10 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     called: dict[str, LayerCost] = {}
     with _counting(layers, costs, called):
         run_examples(net, example_inputs)
+    for name, layer in layers.items():
+        if is_scripted(layer) and not costs[name].macs:
+            called.pop(name, None)
+            del costs[name]
     return Cost(
         params=_params(net),
         macs=sum(cost.macs for cost in costs.values()),
@@ -94,16 +110,18 @@ def _counting(
         cost = costs[name]
 
         def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
-            started.append(flops.get_total_flops())
+            started.append(_done(flops, layer))
 
         def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
             called.setdefault(name, cost)
             value = args[0] if args else next(iter(kwargs.values()))
-            cost.macs += (flops.get_total_flops() - started.pop()) // 2
+            cost.macs += (_done(flops, layer) - started.pop()) // 2
             cost.inputs.append(tuple(value.shape))
 
-        handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
-        handles.append(layer.register_forward_hook(leave, with_kwargs=True))
+        fed = layer.layer if isinstance(layer, Padded) else layer
+        # By the class: modules that torch.jit made refuse to be asked themselves, and run hooks.
+        handles.append(nn.Module.register_forward_pre_hook(fed, enter, with_kwargs=True))
+        handles.append(nn.Module.register_forward_hook(fed, leave, with_kwargs=True))
 
     for name, layer in layers.items():
         watch(name, layer)
@@ -126,12 +144,25 @@ def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
     for name, module in net.named_modules():
         if id(module) in inside:
             continue
-        if isinstance(module, Replacement):
+        if isinstance(module, (Replacement, Padded)) or is_scripted(module):
             inside.update(id(child) for child in module.modules())
         elif not is_layer(module):
             continue
         layers[name] = module
     return layers
+
+
+def is_scripted(module: nn.Module) -> bool:
+    """Whether torch.jit made it, by scripting or tracing."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _done(flops: FlopCounterMode, layer: nn.Module) -> int:
+    """Flops so far; of convolutions and linear layers alone where a layer may do more than that."""
+    if not is_scripted(layer):
+        return flops.get_total_flops()
+    counted = flops.get_flop_counts().get("Global", {})
+    return sum(number for operation, number in counted.items() if operation in OF_LAYERS)
 
 
 def _params(module: nn.Module) -> int:

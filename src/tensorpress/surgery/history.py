@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from tensorpress.surgery.wrappers import inside
+
 STORY = "_tensorpress_story"
 
 Step = Mapping[str, Any]
@@ -17,12 +19,12 @@ def history_of(net: nn.Module) -> tuple[Step, ...]:
     `tensorpress.compress` and `tensorpress.load` write them on the network, and copies keep them;
     networks that were put into others, or rebuilt, have none.
     """
-    return tuple(vars(net).get(STORY, ()))
+    return tuple(vars(inside(net)).get(STORY, ()))
 
 
 def remember(net: nn.Module, story: Sequence[Step]) -> None:
     """Write down, on the network itself, what it went through."""
-    vars(net)[STORY] = [dict(step) for step in story]
+    vars(inside(net))[STORY] = [dict(step) for step in story]
 
 
 def ratios(story: Sequence[Step]) -> tuple[float, float]:

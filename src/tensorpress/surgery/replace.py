@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress.errors import TensorpressError, first_line
+from tensorpress.layers.as_layer import name_place
 from tensorpress.layers.widths import carry_record
 
 
@@ -21,6 +22,7 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
     modules = dict(net.named_modules())
     for name, new in replacements.items():
         carry_record(modules[name], new)
+        name_place(new, name)
     memo: dict[int, Any] = {id(modules[name]): new for name, new in replacements.items()}
     try:
         return copy.deepcopy(net, memo)
@@ -40,6 +42,7 @@ def replace_layers(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.
     modules = dict(net.named_modules())
     for name, replacement in replacements.items():
         carry_record(modules[name], replacement)
+        name_place(replacement, name)
     new = {id(modules[name]): replacement for name, replacement in replacements.items()}
     if id(net) in new:
         return new[id(net)]

@@ -11,6 +11,7 @@ from tensorpress.files import composed
 from tensorpress.surgery.survey import Survey
 
 T = TypeVar("T")
+OUTPUT = "output layer (skip_output, or include it by name)"
 
 Selector = str | nn.Module
 """A layer's name, a pattern such as "layer1.*", or the module itself (with all in it)."""
@@ -23,15 +24,21 @@ def keep_reasons(
     include: Iterable[Selector] | None,
     exclude: Iterable[Selector],
     skip_first: bool,
+    skip_output: bool,
     linear: bool,
 ) -> dict[str, str]:
     """Why layers of the survey stay, by name; those not named are to be decomposed.
+
+    Output layers are not skipped where a selector to include fits nothing else.
 
     Raises:
         TensorpressError: a selector that fits no layer.
     """
     names = [layer.name for layer in surveyed.layers]
-    included = None if include is None else _matches(net, names, include, "include")
+    hits = [_matches(net, names, [one], "include") for one in include or ()]
+    included = None if include is None else set().union(*hits)
+    outputs = {layer.name for layer in surveyed.layers if layer.is_output}
+    meant = set().union(*(found for found in hits if found <= outputs))
     excluded = _matches(net, names, exclude, "exclude")
     first = surveyed.first_convolution
     reasons: dict[str, str] = {}
@@ -44,6 +51,8 @@ def keep_reasons(
             reasons[layer.name] = "not included"
         elif skip_first and first is not None and layer.name == first.name:
             reasons[layer.name] = "first convolution (skip_first)"
+        elif skip_output and layer.name in outputs - meant:
+            reasons[layer.name] = OUTPUT
         elif not linear and not layer.is_convolution:
             reasons[layer.name] = "linear layer (linear=True decomposes it)"
     return reasons

@@ -1,15 +1,24 @@
 """A survey of a network's layers: what runs, in which order, and what may change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from torch import nn
 
 from tensorpress.layers import Layer, is_convolution, why_not
 from tensorpress.layers.dense_form import dense_form
+from tensorpress.layers.folding import PARAMETRISED, fold, is_foldable
+from tensorpress.layers.kinds import in_channels, out_channels
 from tensorpress.layers.methods import treated_by
-from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers
+from tensorpress.layers.padded import Padded
+from tensorpress.layers.taken_apart import TakenApart, take_apart
+from tensorpress.surgery.count import Cost, LayerCost, count, countable_layers, is_scripted
 from tensorpress.surgery.inputs import ExampleInputs
+from tensorpress.surgery.outputs import output_layers
+
+FEW_CHANNELS = 4
+"""So many are few however few come in; less than half of those that come in are few too."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,8 @@ class SurveyedLayer:
         cost: its parameters, MACs and input shapes.
         obstacle: why it cannot be treated; None if it can.
         treated_by: the treatment that it got before; None if it is a layer as it was.
+        is_output: whether it is a convolution to few channels that gives an output of the network.
+        apart: a subclass, taken apart into the plain layer that it amounts to, or one that was.
     """
 
     name: str
@@ -29,6 +40,28 @@ class SurveyedLayer:
     cost: LayerCost
     obstacle: str | None
     treated_by: str | None = None
+    apart: TakenApart | None = None
+    is_output: bool = False
+
+    @property
+    def place(self) -> str:
+        """The name of the plain layer where padding that it was taken apart from stands before."""
+        padded = self.apart is not None and self.apart.padding is not None
+        return f"{self.name}.layer" if padded else self.name
+
+    @property
+    def fed(self) -> list[tuple[int, ...]]:
+        """Shapes of what the plain layer is fed at each call."""
+        if self.apart is None or isinstance(self.module, Padded):
+            return self.cost.inputs
+        return [*map(self.apart.fed, self.cost.inputs)]
+
+    @property
+    def was(self) -> str | None:
+        """What it was before, where that was no plain layer."""
+        if self.treated_by or self.apart is None:
+            return self.treated_by
+        return "parametrised" if is_foldable(self.module) else type(self.module).__name__
 
     @property
     def is_convolution(self) -> bool:
@@ -37,7 +70,7 @@ class SurveyedLayer:
     @cached_property
     def dense(self) -> Layer | None:
         """The plain layer that it is, or stands for; None where it stands for none."""
-        return dense_form(self.module)
+        return dense_form(self.module) if self.apart is None else self.apart.layer
 
 
 @dataclass(frozen=True)
@@ -59,8 +92,13 @@ class Survey:
         return next(convolutions, None)
 
 
-def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
+def survey(
+    net: nn.Module, example_inputs: ExampleInputs, *, fold_parametrizations: bool = False
+) -> Survey:
     """Run ``net`` once on example inputs and list its layers. It is not changed.
+
+    With ``fold_parametrizations`` a layer with parametrisations counts as the plain one that it is
+    in eval mode.
 
     Raises:
         TensorpressError: it does not run on them, is lazy, or is a scripted module.
@@ -71,26 +109,48 @@ def survey(net: nn.Module, example_inputs: ExampleInputs) -> Survey:
 
     def surveyed(name: str, layer_cost: LayerCost) -> SurveyedLayer:
         module = modules[name]
-        obstacle = _obstacle(module, layer_cost, shared, peeked)
-        return SurveyedLayer(name, module, layer_cost, obstacle, treated_by(module))
+        layer = module.layer if isinstance(module, Padded) else module
+        before, apart = treated_by(layer), None
+        obstacle = _obstacle(layer, layer_cost, shared, peeked)
+        if obstacle is None and isinstance(module, Padded):
+            apart = TakenApart(cast(Layer, dense_form(layer)), module.pad)
+        elif obstacle is None and is_foldable(layer):
+            apart = TakenApart(fold(layer), None) if fold_parametrizations else None
+            obstacle = why_not(layer) or (None if apart else PARAMETRISED)
+        elif obstacle is None and before is None:
+            # Only now: taking apart runs the layer several times.
+            obstacle = why_not(layer)
+            apart = take_apart(layer, layer_cost.inputs[0]) if obstacle else None
+            obstacle = obstacle if apart is None else why_not(apart.layer)
+        return SurveyedLayer(name, module, layer_cost, obstacle, before, apart)
 
-    return Survey(tuple(surveyed(*item) for item in cost.layers.items()), cost)
+    layers = [surveyed(*item) for item in cost.layers.items()]
+    few = {layer.name: layer.module for layer in layers if _gives_few_channels(layer)}
+    outputs = output_layers(net, example_inputs, few) if few else set()
+    return Survey(tuple(replace(layer, is_output=layer.name in outputs) for layer in layers), cost)
+
+
+def _gives_few_channels(layer: SurveyedLayer) -> bool:
+    """Whether a convolution has as few channels out as a head has: classes of a mask, colours."""
+    if not layer.cost.inputs or layer.dense is None or not layer.is_convolution:
+        return False
+    outside = out_channels(layer.dense)
+    return outside <= FEW_CHANNELS or 2 * outside < in_channels(layer.dense)
 
 
 def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:
+    if is_scripted(module):
+        return "scripted or traced by torch.jit, which hides its layers"
     if id(module) in peeked:
         return "nn.TransformerEncoderLayer reads its weight itself"
     if not cost.inputs:
         return "not called on the example inputs"
     before = treated_by(module)
-    if before is not None:
-        plain = dense_form(module)
-        reason = f"no one layer computes what {before} made of it" if plain is None else None
-    else:
-        reason = why_not(module)
-    if reason is None and any(id(p) in shared for p in module.parameters(recurse=False)):
+    if before is not None and dense_form(module) is None:
+        return f"no one layer computes what {before} made of it"
+    if any(id(p) in shared for p in module.parameters(recurse=False)):
         return "shares its parameters with another module"
-    return reason
+    return None
 
 
 def _read_by_weight(net: nn.Module) -> set[int]:

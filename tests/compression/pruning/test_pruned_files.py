@@ -20,7 +20,7 @@ from tensorpress.layers.widths import record_narrowing, recorded_widths
 
 IMAGE = torch.zeros(1, 3, 12, 12)
 BUDGET = tp.Budget(macs=1.5)
-ALL_KEPT = ("twice", "in a list", "tied", "one layer")
+ALL_KEPT = ("twice", "in a list", "tied", "one layer", "subclasses", "causal")
 
 
 def images(count: int = 16) -> Tensor:

@@ -13,6 +13,7 @@ from tensorpress.compression.pruning.stand_ins import StandIn
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.layers.kinds import is_layer
+from tensorpress.layers.padded import Padded
 from tensorpress.surgery import ExampleInputs, call, evaluating
 
 OUTPUTS = "its filters are the network's outputs"
@@ -82,6 +83,9 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
             "pruning needs Torch-Pruning: pip install 'tensorpress[prune]'"
         ) from error
     names = {id(module): name for name, module in net.named_modules()}
+    names |= {
+        id(module.layer): name for name, module in net.named_modules() if isinstance(module, Padded)
+    }
     chains: dict[int, nn.Module] = {
         id(factor): chain
         for chain in net.modules()

@@ -19,9 +19,10 @@ from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
-from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution
+from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
 from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.layers.kinds import is_linear, is_transposed
+from tensorpress.layers.padded import Padded
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -236,7 +237,9 @@ def _kept_layers(
 ) -> dict[str, str]:
     """Why layers may not be changed, by name."""
     free = [
-        dataclasses.replace(layer, obstacle=None) if _may_lose_channels(layer) else layer
+        dataclasses.replace(
+            layer, obstacle=None if _may_lose_channels(layer) else _obstacle_of(layer)
+        )
         for layer in surveyed.layers
     ]
     reasons = keep_reasons(
@@ -245,6 +248,7 @@ def _kept_layers(
         include=include,
         exclude=exclude,
         skip_first=skip_first,
+        skip_output=False,
         linear=True,
     )
     own = {layer.name: why for layer in free if (why := _why_whole(layer.module)) is not None}
@@ -260,7 +264,14 @@ def _may_lose_channels(layer: SurveyedLayer) -> bool:
     return one_a_group or is_transposed(module)
 
 
+def _obstacle_of(layer: SurveyedLayer) -> str | None:
+    """Why it is not treated; a subclass stays what it is, with what it does around its weight."""
+    return layer.obstacle if layer.apart is None else why_not(layer.module)
+
+
 def _why_whole(module: Any) -> str | None:
+    if isinstance(module, Padded):
+        return "padding of its own stands before it"
     if isinstance(module, Factorized):
         if stays_whole(module):
             return f"decomposed in blocks of channels ({module.method})"

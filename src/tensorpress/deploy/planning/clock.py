@@ -47,7 +47,7 @@ class ChainClock:
             for name, chain in factorized_layers(net).items()
         }
         cost = count(net, self._feed.examples)
-        self._shapes = {name: cost.layers[name].inputs for name in factorized_layers(net)}
+        self._shapes = {name: cost.of(name).inputs for name in factorized_layers(net)}
         self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))
 
     def layer_seconds(

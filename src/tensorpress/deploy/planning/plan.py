@@ -276,7 +276,7 @@ def _measure(
 ) -> PlanTable:
     chains = factorized_layers(net)
     cost = count(net, feed.examples)
-    inputs = {name: cost.layers[name].inputs for name in chains if name in cost.layers}
+    inputs = {name: cost.of(name).inputs for name in chains}
     executions = worth_measuring(chains, inputs, kind.multiples)
     timings = _trying(kind, lambda: prepared.profile(executions, feed, on_step))
     choices = {

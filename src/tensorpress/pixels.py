@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 LARGEST_STD = 4.0
 """Pixels in 0 .. 1 deviate by 0.5 at most, but some networks are fed on another scale. From 4 on it
@@ -47,7 +48,9 @@ def check_normalisation(
             deviation that is not above 0, or of pixels in 0 .. 255.
     """
     given = [
-        (name, values) for name, values in (("mean", mean), ("std", std)) if values is not None
+        (name, _numbers(name, values))
+        for name, values in (("mean", mean), ("std", std))
+        if values is not None
     ]
     for name, values in given:
         if channels is not None and len(values) != channels:
@@ -57,9 +60,9 @@ def check_normalisation(
             )
         if not all(math.isfinite(value) for value in values):
             raise TensorpressError(f"{name} must be finite numbers, got {_listed(values)}")
-    if std is not None and min(std) <= 0:
-        raise TensorpressError(f"std must be above 0, got {_listed(std)}")
     for name, values in given:
+        if name == "std" and min(values) <= 0:
+            raise TensorpressError(f"std must be above 0, got {_listed(values)}")
         if max(values) > 1.0 if name == "mean" else max(values) >= LARGEST_STD:
             scaled = _listed([value / 255 for value in values])
             raise TensorpressError(
@@ -68,6 +71,16 @@ def check_normalisation(
             )
         if name == "mean" and min(values) < 0:
             raise TensorpressError(f"mean is of pixels in 0 .. 1, and {_listed(values)} cannot be")
+
+
+def _numbers(name: str, values: Any) -> list[float]:
+    try:
+        found = [] if isinstance(values, str) else [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        found = []
+    if not found:
+        raise TensorpressError(f"{name}={shown(values)}: give one number a channel")
+    return found
 
 
 def _listed(values: Sequence[float]) -> str:

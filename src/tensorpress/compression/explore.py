@@ -112,7 +112,7 @@ def explore(
     if not isinstance(ratios, Sequence):
         raise TensorpressError(f"ratios={shown(ratios)}: give several, such as (2, 4, 8).")
     budgets = sorted((Budget(params=it, macs=it) for it in ratios), key=lambda it: it.params or 0)
-    refuse_no_flag(skip_first=skip_first)
+    refuse_no_flag(skip_first=skip_first, skip_output=skip_output)
     if score is not None and not callable(score):
         raise TensorpressError(f"score={shown(score)}: give a function of a network.")
     treatments = read_methods(method, methods)

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 MARGIN = 256 / 224
@@ -121,7 +121,7 @@ def check_interpolation(name: str | None) -> None:
     """
     if name is not None and name not in INTERPOLATIONS:
         raise TensorpressError(
-            f"interpolation={name!r} (--interpolation): give {' or '.join(INTERPOLATIONS)}."
+            f"interpolation={shown(name)} (--interpolation): give {' or '.join(INTERPOLATIONS)}."
         )
 
 

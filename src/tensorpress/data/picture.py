@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 
 # Videos, plots of other programs, and what Pillow only names or hands to another programme.
 _NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -107,8 +107,7 @@ def _opened(file: Path) -> Iterator[Any]:
         raise
     # Pillow answers broken files with errors of many kinds.
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Unreadable(first.removesuffix(f" {str(file)!r}")) from error
+        raise Unreadable(first_line(error).removesuffix(" " + repr(str(file)))) from error
 
 
 def _pillow() -> Any:

@@ -133,8 +133,8 @@ def _batches(given: Any) -> Iterator[Any]:
         return iter([given])
     if isinstance(given, str | os.PathLike):
         raise TensorpressError(
-            f"calibration={str(given)!r}: give the images themselves, such as a data set or a "
-            "DataLoader; the command line takes a folder, as --calibrate."
+            f"calibration={shown(os.fspath(given))}: give the images themselves, such as a data "
+            "set or a DataLoader; the command line takes a folder, as --calibrate."
         )
     if _can_be_indexed(given):
         order = torch.randperm(len(given), generator=torch.Generator().manual_seed(0))

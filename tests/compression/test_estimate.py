@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.estimate import Work, estimate, image_seconds, roughly, stage_seconds
+from tensorpress.compression.estimate import (
+    Work,
+    estimate,
+    image_seconds,
+    macs_a_second,
+    roughly,
+    stage_seconds,
+)
 
 WORK = Work(
     images=1000,
@@ -35,6 +42,11 @@ def test_each_stage_by_hand() -> None:
             "distilling": 0.01 * 6 * 10 * 900,
         }
     )
+
+
+def test_products_are_timed() -> None:
+    """Of some machine: between a pocket calculator and a rack of GPUs."""
+    assert 1e6 < macs_a_second() < 1e15
 
 
 def test_a_choice_of_forms_by_hand() -> None:

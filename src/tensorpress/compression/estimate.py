@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from tensorpress.compression.calibration import Recovery, Rows, outputs
@@ -16,6 +17,8 @@ WORTH_TELLING = 60.0
 """Seconds from which on an estimate is given."""
 MEASURE_FOR, MOST_PASSES = 2.0, 3
 """Passes are measured until so many seconds are over, and the fastest counts."""
+SIDE, PRODUCTS_TRIED = 768, 4
+"""Of a matrix product that is measured."""
 
 ON_BATCH_STATISTICS = 2.0
 """Passes that one with batch norms on the batch's own statistics is worth."""
@@ -41,7 +44,8 @@ class Work:
         images: that calibration is given.
         measured_on, fitted_on: of them, for the losses of layers and to fit layers.
         patches: values in a patch of each layer that is to be treated.
-        macs: of the network, for an image.
+        macs: multiply-accumulates that take as long as a pass of an image: those of the network, or
+            more, if matrix products are faster than it is.
         recovery: which steps are taken.
         measures: whether layers' losses are measured.
         forms: treatments that are compared for a layer, at most.
@@ -65,7 +69,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     """The seconds of each stage, by its name.
 
     All of it is told in passes of an image through the network, which take ``image_seconds`` each;
-    what is no pass is counted in MACs and taken to run at the network's rate. With L layers, N
+    what is no pass is counted in MACs, of which ``macs`` take as long as a pass. With L layers, N
     images, N_m to measure and N_f to fit on, n = ``samples(P)`` patches of a layer, b =
     ``ON_BATCH_STATISTICS``, products p = ``PRODUCTS`` sum(n P^2) / MACs and fits
     f = ``FITTING`` sum(P^3) / MACs:
@@ -147,6 +151,17 @@ def roughly(seconds: float) -> str:
     """As :func:`duration`, to ten seconds, and to a minute from five on."""
     unit = 60 if seconds >= 300 else 10
     return duration(max(unit * round(seconds / unit), unit))
+
+
+def macs_a_second() -> float:
+    """The measured rate of a matrix product in float32, of this thread's threads."""
+    matrix = torch.ones(SIDE, SIDE)
+    taken = []
+    for _ in range(PRODUCTS_TRIED):
+        start = time.perf_counter()
+        torch.mm(matrix, matrix)
+        taken.append(time.perf_counter() - start)
+    return SIDE**3 / min(taken)
 
 
 def image_seconds(net: nn.Module, part: Rows) -> float:

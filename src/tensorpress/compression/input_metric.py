@@ -26,7 +26,7 @@ from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
 from tensorpress.compression.calibration.samples import changed, inputs_of
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
-from tensorpress.compression.estimate import Work, estimate, image_seconds
+from tensorpress.compression.estimate import Work, estimate, image_seconds, macs_a_second
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
@@ -124,7 +124,7 @@ class InputMetric(NetworkMetric):
             measured_on=self._measured_on(layers),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
             patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
-            macs=max(macs // examples, 1),
+            macs=max(macs // examples, int(self._image_seconds * macs_a_second()), 1),
             recovery=self.recovery,
             measures=measures,
             forms=max(map(len, layers)),

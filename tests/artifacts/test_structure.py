@@ -199,3 +199,25 @@ def test_names_in_either_form_of_unicode(one: str, other: str, tmp_path: Path) -
     assert torch.equal(loaded(IMAGE + 1), model(IMAGE + 1))
     again = tp.restructure(named(other), tp.structure(model))
     assert again.get_submodule(normalize(other, "é")).ranks == (2, 3, 2)
+
+
+def test_a_wrapped_network_has_the_structure_of_what_is_inside() -> None:
+    small = tp.compress(net(), IMAGE, rank=tp.Energy(0.6)).model
+    assert tp.structure(nn.DataParallel(small)) == tp.structure(small)
+
+
+class Even(nn.Conv2d):
+    """More behind the map than in front of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, (1, 2, 1, 2)))
+
+
+def test_subclasses_on_the_meta_device_are_named() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 12, 3), nn.ReLU(), Even(12, 16, 4, stride=2), nn.ReLU())
+
+    held = tp.structure(tp.compress(make(), IMAGE, rank=tp.Energy(0.5), skip_output=False).model)
+    assert held["layers"]
+    with torch.device("meta"), pytest.raises(tp.TensorpressError, match=r"is a Even, .* meta"):
+        tp.restructure(make(), held)

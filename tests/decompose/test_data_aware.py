@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,15 @@ def test_patches_in_place_of_their_moments(joined: bool) -> None:
         for metric in (seen.T @ seen / 300, SampledMoments(seen))
     ]
     assert found[0].objectives[-1] == pytest.approx(found[1].objectives[-1], rel=1e-6)
+
+
+def test_ranks_over_those_of_the_patches_are_solved() -> None:
+    """Of float32 patches, fewer than a core has numbers: the normal matrices have rounding for
+    what they lack of rank."""
+    generator = torch.Generator().manual_seed(0)
+    tensor = torch.randn(64, 24, 48, generator=generator)
+    loud = torch.logspace(0, 3, 64).repeat_interleave(24)
+    seen = torch.randn(40, 64 * 24, generator=generator) * loud
+    found = data_aware_tt(tensor, SampledMoments(seen), Ranks(40, 40), sweeps=2)
+    assert all(b <= a for a, b in itertools.pairwise(found.objectives))
+    assert found.objectives[-1] < 0.5

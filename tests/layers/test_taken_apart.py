@@ -149,3 +149,12 @@ def test_padding_that_depends_on_the_size_is_a_module() -> None:
     for size in (8, 9):
         x = torch.randn(1, 4, size, size + 1)
         assert torch.equal(scripted(x), apart.padding(x))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_padding_is_in_the_mode_of_its_layer(training: bool) -> None:
+    layer = Same2d(4, 6, 3, stride=2).train(training)
+    apart = take_apart(layer)
+    assert apart is not None
+    joined = apart.joined(apart.layer)
+    assert all(module.training == training for module in joined.modules())

@@ -127,3 +127,23 @@ def test_a_run_can_go_on_after_a_report(tensorpress: Command, run: Path, tmp_pat
     before = {path: path.read_bytes() for path in Path("RUN").iterdir() if path.is_file()}
     assert tensorpress("report", "RUN", "--net", NET, "--no-time").code == 0
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("--energy", "0.6", "--calibrate", "digits"), ("--method", "cp", "--budget-macs", "2")],
+    ids=["by another norm", "by a search"],
+)
+def test_the_weights_that_were_compressed_are_known_again(
+    tensorpress: Command, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    from report_nets import tiny
+
+    torch.manual_seed(3)
+    torch.save(tiny().state_dict(), tmp_path / "w.pth")
+    own = ("--net", NET, "--weights", "w.pth")
+    few = ("--calibration-images", "32", "--no-recover") if "--calibrate" in asked else ()
+    answer = tensorpress("compress", *own, "--input-shape", "1,8,8", *asked, *few, "-o", "OUT")
+    assert answer.code == 0, answer.err
+    answer = tensorpress("report", "OUT", *own, "--no-time", "-o", "PAGE")
+    assert answer.code == 0, answer.err

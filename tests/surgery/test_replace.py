@@ -89,3 +89,13 @@ def test_survey_says_what_stands_in_the_way() -> None:
 
 def test_no_convolution_that_runs_has_no_first() -> None:
     assert survey(nn.Sequential(nn.Linear(3, 3)), torch.zeros(1, 3)).first_convolution is None
+
+
+def test_copies_of_scripted_modules_can_be_trained() -> None:
+    """torch.jit gives copies of its modules parameters that are no leaves."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), torch.jit.script(nn.Sequential(nn.Conv2d(4, 2, 1))))
+    net[1][0].bias.requires_grad_(False)
+    copied = copy_with(net, {"0": nn.Conv2d(3, 4, 3)})
+    assert torch.optim.SGD(copied.parameters(), lr=0.1)
+    wanted = [p.requires_grad for p in net.parameters()]
+    assert [p.requires_grad for p in copied.parameters()] == wanted

@@ -19,6 +19,7 @@ from tensorpress.layers import (
     refuse_unreadable,
     why_not,
 )
+from tensorpress.layers.kinds import is_layer, is_plain
 from tensorpress.layers.taken_apart import TakenApart, apart_at
 from tensorpress.layers.widths import Widths, keep_record
 from tensorpress.surgery import replace_layers
@@ -84,6 +85,8 @@ def plan_layers(
         for name, held in widths.items()
         if (made := narrowed(named, name, modules.get(name), held)) is not None
     }
+    for name in entries:
+        _refuse_unrun(name, modules.get(name, modules.get(name.removesuffix(".layer"))))
     layers = modules | narrow
     aparts = {name: found for name in entries if (found := apart_at(layers, name))}
     apart = {name: found.layer for name, (_, found) in aparts.items()}
@@ -104,6 +107,17 @@ def plan_layers(
     }
     kept = {name: entries[name] for name in built}
     return PlannedLayers(narrow, built, kept, widths, known, aparts)
+
+
+def _refuse_unrun(name: str, module: nn.Module | None) -> None:
+    """Raise for a subclass whose parts show when it is run, which the meta device does not do."""
+    if module is None or not is_layer(module) or is_plain(module):
+        return
+    if any(value.is_meta for value in (*module.parameters(), *module.buffers())):
+        raise TensorpressError(
+            f"layer '{name}' is a {type(module).__name__}, which is taken apart by running it, and "
+            "it is on the meta device: build the network on a device with memory."
+        )
 
 
 def put_layers(net: nn.Module, planned: PlannedLayers) -> nn.Module:

@@ -26,6 +26,7 @@ from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.layers import Treatment
 from tensorpress.surgery import Account, history_of, refuse_unready, remember
+from tensorpress.surgery.wrappers import unwrapped
 
 
 def structure(model: nn.Module | Account) -> dict[str, Any]:
@@ -35,8 +36,8 @@ def structure(model: nn.Module | Account) -> dict[str, Any]:
     any checkpoint may hold: ``torch.save(model.state_dict(), ...)``, Lightning's, Transformers'.
 
     Args:
-        model: the network, or what `compress` gave. It is the network itself that is meant, not
-            what `DataParallel` or ``torch.compile`` put around it.
+        model: the network, or what `compress` gave; what `DataParallel` or ``torch.compile`` put
+            around it is left out.
 
     Returns:
         ``{"version": ..., "layers": {name: {"method": ..., "ranks": [...]}}, "widths": ...,
@@ -52,12 +53,13 @@ def structure(model: nn.Module | Account) -> dict[str, Any]:
     """
     net = model.model if isinstance(model, Account) else model
     refuse_unready(net)
-    return {
-        "version": VERSION,
-        "layers": layers_to_json(entries_in(net)),
-        "widths": widths_in(net),
-        "history": [dict(step) for step in history_of(net)],
-    }
+    with unwrapped(net) as inside:
+        return {
+            "version": VERSION,
+            "layers": layers_to_json(entries_in(inside)),
+            "widths": widths_in(inside),
+            "history": [dict(step) for step in history_of(inside)],
+        }
 
 
 def restructure(

@@ -82,6 +82,8 @@ def explore(
             exclude=layers.exclude,
             skip_first=layers.skip_first,
             skip_output=layers.skip_output,
+            fold_parametrizations=layers.fold_parametrizations,
+            outputs=layers.outputs,
         )
         typer.echo(str(found))
         say_if_as_made(inputs, trained)

@@ -151,6 +151,17 @@ _KNOW_VBMF = [name for name, method in METHODS.items() if VBMF in method.rules]
 Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
 """All of a request but its calibration, whose options are each command's own."""
 Selection = Annotated[
-    Request, AsOptions(read_request, only=("include", "exclude", "skip_first", "skip_output"))
+    Request,
+    AsOptions(
+        read_request,
+        only=(
+            "include",
+            "exclude",
+            "skip_first",
+            "skip_output",
+            "fold_parametrizations",
+            "outputs",
+        ),
+    ),
 ]
 """Which layers alone."""

@@ -87,6 +87,7 @@ def explore(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     skip_output: bool = True,
+    fold_parametrizations: bool = False,
     score: Callable[[nn.Module], float] | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -98,7 +99,7 @@ def explore(
 
     Args:
         net, example_inputs, calibration, outputs, mean, std: as for `compress`.
-        include, exclude, skip_first, skip_output: as for `compress`.
+        include, exclude, skip_first, skip_output, fold_parametrizations: as for `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
         score: a way to score a network, such as its accuracy in percent; each budget's network,
@@ -112,11 +113,15 @@ def explore(
     if not isinstance(ratios, Sequence):
         raise TensorpressError(f"ratios={shown(ratios)}: give several, such as (2, 4, 8).")
     budgets = sorted((Budget(params=it, macs=it) for it in ratios), key=lambda it: it.params or 0)
-    refuse_no_flag(skip_first=skip_first, skip_output=skip_output)
+    refuse_no_flag(
+        skip_first=skip_first,
+        skip_output=skip_output,
+        fold_parametrizations=fold_parametrizations,
+    )
     if score is not None and not callable(score):
         raise TensorpressError(f"score={shown(score)}: give a function of a network.")
     treatments = read_methods(method, methods)
-    surveyed = survey(net, example_inputs)
+    surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     selection = Selection.of(include, exclude, skip_first=skip_first, skip_output=skip_output)
     tasks, _ = select(net, surveyed, treatments, selection)
     if not tasks:

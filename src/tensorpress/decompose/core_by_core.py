@@ -6,10 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tensorpress.decompose.damped import damped_cholesky
 from tensorpress.decompose.second_moments import SecondMoments, apply_left
 from tensorpress.decompose.tensor_train import contract
 
 CG_STEPS = 12
+DAMPING = (1e-12, 1e-4)
+"""Of normal matrices: to begin with, and at most."""
 
 
 class CoreByCore:
@@ -127,13 +130,9 @@ def _orthonormal_rows(cores: list[Tensor]) -> list[Tensor]:
 
 def _solve(normal: Tensor, right: Tensor) -> Tensor:
     """Least squares by a normal matrix that may be singular, where ranks are larger than needed."""
-    damping = 1e-12 * float(normal.diagonal().mean())
-    damped = normal + damping * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    if int(failed):
-        # On the CPU, since GPUs have no driver for matrices that lack rank.
-        least: Tensor = torch.linalg.lstsq(normal.cpu(), right.cpu(), driver="gelsd").solution
-        return least.to(normal.device)
+    factor, _ = damped_cholesky(normal, *DAMPING)
+    if factor is None:
+        raise ArithmeticError("a normal matrix is not positive, or not finite.")
     return torch.cholesky_solve(right, factor)
 
 

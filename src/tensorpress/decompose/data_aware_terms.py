@@ -15,14 +15,15 @@ from torch import Tensor
 
 from tensorpress.decompose.cp import exact_terms, ranks_to_try
 from tensorpress.decompose.cp_als import khatri_rao
+from tensorpress.decompose.damped import damped_cholesky
 from tensorpress.decompose.second_moments import SecondMoments
 
 DAMPING = 1e-6
 """Share of the mean diagonal of ``M^T S M`` that is added to it: terms cannot grow against each
 other."""
 
-MORE = (1.0, 1e1, 1e2, 1e3, 1e4)
-"""Times the damping, one after the other, where that does not suffice."""
+MOST = 1e-2
+"""Where that does not suffice, up to so much."""
 
 STEPS = (20, 150)
 """Of L-BFGS: to compare ranks, and for the one that is taken."""
@@ -162,14 +163,11 @@ class DataAwareTerms:
         image = self.metric.times(columns if exact else columns.float())
         normal = columns.T @ image.to(columns.dtype)
         aim = (image.T @ self._targets(image.dtype)[0]).to(columns.dtype)
-        least = DAMPING * float(normal.diagonal().mean()) + 1e-300
-        for damping in (times * least for times in MORE):
-            damped = normal + damping * torch.eye(len(normal)).to(normal)
-            factor, failed = torch.linalg.cholesky_ex(damped)
-            if not int(failed):
-                return torch.cholesky_solve(aim, factor), image, damping
-            if not exact:
-                return self._outer(columns, exact=True)
+        factor, damping = damped_cholesky(normal, DAMPING, MOST if exact else DAMPING)
+        if factor is not None:
+            return torch.cholesky_solve(aim, factor), image, damping
+        if not exact:
+            return self._outer(columns, exact=True)
         raise ArithmeticError("M^T S M is not positive, or not finite.")
 
     def _targets(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,11 @@ class TakenApart:
 
     def joined(self, layer: nn.Module) -> nn.Module:
         """``layer``, a replacement of the plain one, with the padding in front."""
-        return layer if self.padding is None else Padded(self.padding, layer)
+        if self.padding is None:
+            return layer
+        made = Padded(self.padding, layer)
+        made.training = made.pad.training = layer.training
+        return made
 
     def fed(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of what the plain layer takes where the subclass takes ``shape``."""

@@ -25,12 +25,16 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
         name_place(new, name)
     memo: dict[int, Any] = {id(modules[name]): new for name, new in replacements.items()}
     try:
-        return copy.deepcopy(net, memo)
+        copied = copy.deepcopy(net, memo)
     except Exception as error:
         raise TensorpressError(
             f"the network cannot be copied ({first_line(error)}): give inplace=True to "
             "change it itself."
         ) from error
+    for parameter in copied.parameters():
+        if not parameter.is_leaf:  # so torch.jit copies its modules' parameters
+            parameter.detach_().requires_grad_()
+    return copied
 
 
 def replace_layers(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:

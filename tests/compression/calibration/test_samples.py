@@ -7,6 +7,7 @@ import pytest
 import torch
 from branched_net import IMAGE, images
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 import tensorpress as tp
 from tensorpress.compression.calibration import Samples, divergence, outputs, read_rows
@@ -105,6 +106,58 @@ def test_rows_are_what_the_network_takes() -> None:
     assert torch.equal(some.inputs["kinds"], KINDS[[3, 1]])
 
 
+class Masked(Body):
+    """An image, a mask without channels, and a number that is the same for all."""
+
+    def forward(self, image: Tensor, mask: Tensor, scale: Tensor) -> Tensor:
+        return self.head(self.features(image).mean((2, 3)) + mask.mean((1, 2))[:, None]) * scale
+
+
+MASKS, SCALE = torch.rand(64, 8, 8, generator=torch.Generator().manual_seed(1)), torch.tensor(2.0)
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    """Single samples, without the axis of a batch."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"image": Y[index], "mask": MASKS[index], "scale": SCALE}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": Y.numpy(), "mask": MASKS.numpy(), "scale": SCALE},
+        Pairs(),
+        [Pairs()[index] for index in range(64)],
+        DataLoader(Pairs(), batch_size=16),
+    ],
+    ids=["arrays", "data set", "single samples", "loader"],
+)
+def test_several_tensors_in_any_container(given: Any) -> None:
+    example = {"image": IMAGE, "mask": MASKS[:1], "scale": SCALE}
+    if isinstance(given, DataLoader):
+        given = [batch | {"scale": SCALE} for batch in given]
+    rows = read_rows(given, Masked(), example)
+    assert isinstance(rows, Samples)
+    order = rows.tensors[1].flatten(1)[:, 0].argsort()
+    wanted = MASKS.flatten(1)[:, 0].argsort()
+    assert torch.equal(rows.tensors[0][order], Y[wanted])
+    assert isinstance(rows.inputs, dict)
+    assert rows.inputs["scale"] is SCALE
+
+
+def test_pixels_are_not_taken_for_values() -> None:
+    net, example, _ = NETS["two tensors and None"]
+    pixels = (Y * 9).to(torch.uint8)
+    with pytest.raises(tp.TensorpressError, match=r"torch.uint8 where .* torch.float32"):
+        read_rows((pixels, pixels, None), net, example)
+    with pytest.raises(tp.TensorpressError, match="mean= and std= are of networks that take"):
+        read_rows((Y, Y, None), net, example, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
 def test_a_generator_of_batches_is_read_once() -> None:
     def given() -> Iterator[Any]:
         for x in images(48).split(16):
@@ -140,7 +193,7 @@ def test_a_function_says_what_is_compared() -> None:
     [
         (("heed",), "no module 'heed'"),
         ("head", "tuple of strings"),
-        ((), "no module"),
+        ((), "outputs= is empty"),
         (lambda answer: answer.nothing, "outputs= fails on what the network answers, a Tensor"),
         (lambda answer: None, "NoneType"),  # noqa: ARG005
     ],
@@ -162,7 +215,7 @@ def test_outputs_that_are_not_there(outputs_: Any, said: str) -> None:
         ((images(64), Y[:32], None), "32, 3, 8, 8.* beside one of 64 rows"),
         ((images(8), Y[:8], None), "at least 16 rows, and 8"),
         ((images(64), Y * float("nan"), None), "NaN or inf"),
-        (7, "the form of the example inputs"),
+        (7, "calibration=int: give a tensor"),
         ([(Y, Y, None), (Y, Y[..., :4], None)], "differ in the sizes"),
     ],
 )

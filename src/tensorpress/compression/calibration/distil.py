@@ -21,7 +21,7 @@ from tensorpress.compression.calibration.statistics import batch_norms, reestima
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
 from tensorpress.progress import progress_bar
-from tensorpress.surgery import arrange_channels_last, evaluating
+from tensorpress.surgery import arrange_channels_last, copy_with, evaluating
 
 BATCH = 64
 HELD_BACK = 0.1
@@ -69,7 +69,7 @@ def distil(
     wanted = outputs(teacher, held_parts)
     before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
-        trained = copy.deepcopy(student)
+        trained = copy_with(student, {})
         arrange_channels_last(trained, inputs_of(images[:2]))
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():

@@ -86,10 +86,9 @@ def _normalised(
         check_normalisation(mean, std, images.shape[1], "the calibration images")
         return normalise(images, mean, std)
     if not images.is_floating_point():
-        say_how = " with mean= and std=," * (images.dtype is torch.uint8)
         raise TensorpressError(
-            f"calibration images are {images.dtype}: give them{say_how} or as the network takes "
-            "them, as normalised floating-point values."
+            f"calibration images are {images.dtype}: give them as the network takes them, as "
+            "normalised floating-point values, or pixels of 0 .. 255 as uint8 with mean= and std=."
         )
     if mean is not None:
         raise TensorpressError(
@@ -102,7 +101,7 @@ def _normalised(
 def _joined(given: Any, shape: tuple[int, ...] | None, most: int | None) -> Tensor:
     found: list[Tensor] = []
     count = held = 0
-    for batch in _batches(given):
+    for batch in batches_in(given):
         images = _batched(_as_tensor(_image_in(batch, shape), shape), shape)
         if found and images.shape[1:] != found[0].shape[1:]:
             raise TensorpressError(
@@ -127,7 +126,7 @@ def _joined(given: Any, shape: tuple[int, ...] | None, most: int | None) -> Tens
     return torch.cat(found)
 
 
-def _batches(given: Any) -> Iterator[Any]:
+def batches_in(given: Any) -> Iterator[Any]:
     """What is in ``given``; of a data set, single entries drawn at random."""
     if isinstance(given, Mapping):
         return iter([given])

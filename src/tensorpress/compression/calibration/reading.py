@@ -1,6 +1,6 @@
 """Calibration data as they are given, brought into the form of a network's inputs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration.given_images import (
     FEWEST,
     CalibrationImages,
+    batches_in,
     read_images,
 )
 from tensorpress.compression.calibration.samples import Form, Outputs, Rows, Samples
@@ -48,28 +49,36 @@ def read_rows(
         (example,) = form.tensors_of(example_inputs) or (None,)
         images = read_images(alone, example=example, mean=mean, std=std)
         return Samples((images,), form, compared)
-    tensors = whole or _joined(given, form)
-    for tensor in tensors:
-        _check(tensor, len(tensors[0]))
+    if mean is not None or std is not None:
+        raise TensorpressError(
+            "mean= and std= are of networks that take images alone, and this one takes "
+            f"{len(form.places)} tensors: give them as the network takes them."
+        )
+    examples = form.tensors_of(example_inputs) or ()
+    tensors = whole or _joined(given, form, examples)
+    for tensor, example in zip(tensors, examples, strict=True):
+        _check(tensor, len(tensors[0]), example)
     return Samples(tuple(tensor.detach() for tensor in tensors), form, compared)
 
 
 def _named(given: CalibrationImages, form: Form) -> CalibrationImages:
     """Batches of images, out of mappings by the name that the network has for them."""
-    if isinstance(given, Tensor) or not isinstance(given, Iterable):
+    if isinstance(given, Tensor):
         return given
-    return ((form.tensors_of(batch) or (batch,))[0] for batch in given)
+    return ((form.tensors_of(batch) or (batch,))[0] for batch in batches_in(given))
 
 
-def _joined(given: CalibrationImages, form: Form) -> tuple[Tensor, ...]:
+def _joined(
+    given: CalibrationImages, form: Form, examples: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     wrong = TensorpressError(
         f"calibration does not have the form of the example inputs, {len(form.places)} tensors: "
         "give those with N rows in each, or batches of them."
     )
-    if isinstance(given, Tensor) or not isinstance(given, Iterable):
+    if isinstance(given, Tensor):
         raise wrong
-    found = [form.tensors_of(batch) for batch in given]
-    parts = [tensors for tensors in found if tensors is not None]
+    found = [form.tensors_of(batch) for batch in batches_in(given)]
+    parts = [tuple(map(_batched, t, examples)) for t in found if t is not None]
     if not parts or len(parts) < len(found):
         raise wrong
     if len({tuple(tensor.shape[1:] for tensor in tensors) for tensors in parts}) > 1:
@@ -77,7 +86,17 @@ def _joined(given: CalibrationImages, form: Form) -> tuple[Tensor, ...]:
     return tuple(map(torch.cat, zip(*parts, strict=True)))
 
 
-def _check(tensor: Tensor, rows: int) -> None:
+def _batched(tensor: Tensor, example: Tensor) -> Tensor:
+    """With the axis of a batch, which samples of a data set come without."""
+    return tensor[None] if tensor.dim() == example.dim() - 1 else tensor
+
+
+def _check(tensor: Tensor, rows: int, example: Tensor) -> None:
+    if tensor.is_floating_point() != example.is_floating_point():
+        raise TensorpressError(
+            f"calibration has a tensor of {tensor.dtype} where the example inputs have "
+            f"{example.dtype}: give it as the network takes it."
+        )
     if tensor.dim() == 0 or len(tensor) != rows:
         raise TensorpressError(
             f"calibration has a tensor of shape {tuple(tensor.shape)} beside one of {rows} rows: "
@@ -100,6 +119,8 @@ def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
     if compared is None or callable(compared):
         return
     names = dict(net.named_modules())
+    if not callable(compared) and isinstance(compared, Sequence) and not compared:
+        raise TensorpressError("outputs= is empty: give the names of modules, or leave it out.")
     is_names = isinstance(compared, Sequence) and all(isinstance(name, str) for name in compared)
     if isinstance(compared, str) or not is_names:
         raise TensorpressError(
@@ -107,8 +128,8 @@ def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
             "function of the network's answer."
         )
     unknown = [name for name in compared if name not in names]
-    if unknown or not compared:
+    if unknown:
         raise TensorpressError(
-            f"outputs={shown(tuple(compared))}: the network has no module "
-            f"'{unknown[0] if unknown else ''}'; it has {', '.join(list(names)[1:9])}, ..."
+            f"outputs={shown(tuple(compared))}: the network has no module '{unknown[0]}'; it has "
+            f"{', '.join(list(names)[1:9])}, ..."
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
@@ -64,7 +65,8 @@ class Form:
 
     Attributes:
         tree: of the inputs; a list of images is one leaf.
-        leaves: those that are no tensors, such as None or a flag; None in the places of tensors.
+        leaves: those that have no rows, such as None, a flag or a number; None in the places of
+            tensors.
         places: of the tensors among the leaves.
         listed: which of the tensors are given as a list of rows, as detectors take images.
     """
@@ -82,7 +84,11 @@ class Form:
         """
         leaves, tree = _flat(example_inputs)
         listed = [_is_list_of_images(leaf) for leaf in leaves]
-        places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor) or listed[n]]
+        places = [
+            n
+            for n, leaf in enumerate(leaves)
+            if (isinstance(leaf, Tensor) and leaf.dim()) or listed[n]
+        ]
         if not places:
             raise TensorpressError("calibration needs a network that takes tensors.")
         kept = tuple(None if n in places else leaf for n, leaf in enumerate(leaves))
@@ -110,7 +116,14 @@ class Form:
         if tree != self.tree:
             return None
         found = [leaves[place] for place in self.places]
-        stacked = [torch.stack(x) if _is_list_of_images(x) else x for x in found]
+        stacked = [
+            torch.stack(x)
+            if _is_list_of_images(x)
+            else torch.as_tensor(x)
+            if isinstance(x, np.ndarray)
+            else x
+            for x in found
+        ]
         return tuple(stacked) if all(isinstance(x, Tensor) for x in stacked) else None
 
 

@@ -92,13 +92,13 @@ class Recipe:
         }
         recipe = self if epochs is None else self.scaled(epochs)
         if optimizer is not None and lr is None and recipe.epochs:
-            _require(
-                (optimizer == "sgd") == (self.optimizer == "sgd") or optimizer not in OPTIMIZERS,
-                "optimizer",
-                f"{optimizer} without a learning rate",
-                f"{self.optimizer} with its {self.lr:g}, or come with a rate of its own (about 0.1 "
-                "or less for sgd, 0.002 for adamw and muon)",
-            )
+            alike = (optimizer == "sgd") == (self.optimizer == "sgd")
+            if not alike and optimizer in OPTIMIZERS:
+                raise TensorpressError(
+                    f"optimizer is {optimizer} without a learning rate in the training recipe; it "
+                    f"must be {self.optimizer} with its {self.lr:g}, or come with a rate of its "
+                    "own (about 0.1 or less for sgd, 0.002 for adamw and muon)."
+                )
         changes = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 

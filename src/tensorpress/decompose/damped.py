@@ -18,10 +18,11 @@ def damped_cholesky(normal: Tensor, damping: float, most: float) -> tuple[Tensor
         (R, R) and what was added; no factor where that is not enough, as of NaN.
     """
     mean = float(normal.diagonal().mean())
-    identity = torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
     while damping <= most:
         added = damping * mean + 1e-300
-        factor, failed = torch.linalg.cholesky_ex(normal + added * identity)
+        damped = normal.clone()
+        damped.diagonal().add_(added)
+        factor, failed = torch.linalg.cholesky_ex(damped)
         if not int(failed):
             return factor, added
         damping *= 10.0

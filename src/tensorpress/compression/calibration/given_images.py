@@ -33,7 +33,6 @@ def read_images(
     example: ExampleInputs | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    most: int | None = None,
 ) -> Tensor:
     """All calibration images as one tensor, (N, ...); labels beside them are dropped.
 
@@ -45,7 +44,6 @@ def read_images(
         example: what the network takes.
         mean, std: by which pixels in 0 .. 255 (uint8) are normalised, one value a channel for
             pixels in 0 .. 1. Other images are taken as the network takes them.
-        most: read no more than so many.
 
     Raises:
         TensorpressError: something else, fewer than 16 images, sizes that differ, NaN or inf,
@@ -56,13 +54,12 @@ def read_images(
         raise TensorpressError("mean= and std= say together how pixels are normalised: give both.")
     shape = None if example is None else input_shape(example)
     if isinstance(given, Tensor | np.ndarray):
-        images = _batched(_as_tensor(given, shape), shape)
+        images = batched(_as_tensor(given, shape), shape)
     else:
-        images = _joined(given, shape, most)
+        images = _joined(given, shape)
     if images.is_meta or images.layout is not torch.strided:
         kind = "on the meta device" if images.is_meta else f"{images.layout}"
         raise TensorpressError(f"calibration images are {kind}: give a dense tensor with values.")
-    images = images[:most]
     if images.dim() < 2:
         raise TensorpressError(
             f"calibration images have shape {tuple(images.shape)}: give them as a batch, "
@@ -98,11 +95,11 @@ def _normalised(
     return images
 
 
-def _joined(given: Any, shape: tuple[int, ...] | None, most: int | None) -> Tensor:
+def _joined(given: Any, shape: tuple[int, ...] | None) -> Tensor:
     found: list[Tensor] = []
     count = held = 0
     for batch in batches_in(given):
-        images = _batched(_as_tensor(_image_in(batch, shape), shape), shape)
+        images = batched(_as_tensor(_image_in(batch, shape), shape), shape)
         if found and images.shape[1:] != found[0].shape[1:]:
             raise TensorpressError(
                 f"calibration images differ in size: {tuple(found[0].shape[1:])} and "
@@ -116,8 +113,6 @@ def _joined(given: Any, shape: tuple[int, ...] | None, most: int | None) -> Tens
         found.append(images)
         count += len(images)
         held += 4 * images.numel()
-        if most is not None and count >= most:
-            break
         if held >= MOST_BYTES:
             announce(f"calibration: the first {count:,} images are read, which fill 4 GiB")
             break
@@ -213,6 +208,6 @@ def _as_tensor(value: Any, shape: tuple[int, ...] | None) -> Tensor:
     return tensor
 
 
-def _batched(images: Tensor, shape: tuple[int, ...] | None) -> Tensor:
+def batched(images: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     """With an axis of images, which a single one has not."""
     return images[None] if shape is not None and images.dim() == len(shape) else images

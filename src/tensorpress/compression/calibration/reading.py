@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration.given_images import (
     FEWEST,
     CalibrationImages,
+    batched,
     batches_in,
     read_images,
 )
@@ -38,33 +39,29 @@ def read_rows(
         TensorpressError: data of another form, or as :func:`read_images`; ``compared`` names no
             module.
     """
-    refuse_unknown(compared, net)
+    _refuse_other_outputs(compared, net)
     form = Form.of(example_inputs)
-    if form.is_plain:
-        images = read_images(given, example=example_inputs, mean=mean, std=std)
-        return images if compared is None else Samples((images,), form, compared)
-    whole = form.tensors_of(given)
+    examples = form.tensors_of(example_inputs) or ()
     if len(form.places) == 1:
-        alone = whole[0] if whole else _named(given, form)
-        (example,) = form.tensors_of(example_inputs) or (None,)
-        images = read_images(alone, example=example, mean=mean, std=std)
-        return Samples((images,), form, compared)
+        alone = given if form.is_plain else _named(given, form)
+        images = read_images(alone, example=examples, mean=mean, std=std)
+        return images if form.is_plain and compared is None else Samples((images,), form, compared)
     if mean is not None or std is not None:
         raise TensorpressError(
             "mean= and std= are of networks that take images alone, and this one takes "
             f"{len(form.places)} tensors: give them as the network takes them."
         )
-    examples = form.tensors_of(example_inputs) or ()
-    tensors = whole or _joined(given, form, examples)
+    tensors = form.tensors_of(given) or _joined(given, form, examples)
     for tensor, example in zip(tensors, examples, strict=True):
         _check(tensor, len(tensors[0]), example)
     return Samples(tuple(tensor.detach() for tensor in tensors), form, compared)
 
 
 def _named(given: CalibrationImages, form: Form) -> CalibrationImages:
-    """Batches of images, out of mappings by the name that the network has for them."""
-    if isinstance(given, Tensor):
-        return given
+    """Images, out of mappings by the name that the network has for them, alone or in batches."""
+    whole = form.tensors_of(given)
+    if whole or isinstance(given, Tensor):
+        return whole[0] if whole else given
     return ((form.tensors_of(batch) or (batch,))[0] for batch in batches_in(given))
 
 
@@ -78,17 +75,16 @@ def _joined(
     if isinstance(given, Tensor):
         raise wrong
     found = [form.tensors_of(batch) for batch in batches_in(given)]
-    parts = [tuple(map(_batched, t, examples)) for t in found if t is not None]
+    parts = [
+        tuple(batched(x, tuple(e.shape[1:])) for x, e in zip(t, examples, strict=True))
+        for t in found
+        if t is not None
+    ]
     if not parts or len(parts) < len(found):
         raise wrong
     if len({tuple(tensor.shape[1:] for tensor in tensors) for tensors in parts}) > 1:
         raise TensorpressError("calibration batches differ in the sizes of their tensors.")
     return tuple(map(torch.cat, zip(*parts, strict=True)))
-
-
-def _batched(tensor: Tensor, example: Tensor) -> Tensor:
-    """With the axis of a batch, which samples of a data set come without."""
-    return tensor[None] if tensor.dim() == example.dim() - 1 else tensor
 
 
 def _check(tensor: Tensor, rows: int, example: Tensor) -> None:
@@ -111,7 +107,7 @@ def _check(tensor: Tensor, rows: int, example: Tensor) -> None:
         raise TensorpressError("the calibration data hold NaN or inf.")
 
 
-def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
+def _refuse_other_outputs(compared: Outputs | None, net: nn.Module) -> None:
     """
     Raises:
         TensorpressError: neither a function nor names of modules.
@@ -119,7 +115,7 @@ def refuse_unknown(compared: Outputs | None, net: nn.Module) -> None:
     if compared is None or callable(compared):
         return
     names = dict(net.named_modules())
-    if not callable(compared) and isinstance(compared, Sequence) and not compared:
+    if isinstance(compared, Sequence) and not compared:
         raise TensorpressError("outputs= is empty: give the names of modules, or leave it out.")
     is_names = isinstance(compared, Sequence) and all(isinstance(name, str) for name in compared)
     if isinstance(compared, str) or not is_names:

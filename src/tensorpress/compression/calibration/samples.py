@@ -116,15 +116,8 @@ class Form:
         if tree != self.tree:
             return None
         found = [leaves[place] for place in self.places]
-        stacked = [
-            torch.stack(x)
-            if _is_list_of_images(x)
-            else torch.as_tensor(x)
-            if isinstance(x, np.ndarray)
-            else x
-            for x in found
-        ]
-        return tuple(stacked) if all(isinstance(x, Tensor) for x in stacked) else None
+        made = [_as_rows(leaf) for leaf in found]
+        return tuple(made) if all(isinstance(x, Tensor) for x in made) else None
 
 
 _PLAIN = tuple(tree_flatten(example)[1] for example in (0, (0,)))
@@ -136,6 +129,13 @@ def _flat(inputs: Any) -> tuple[list[Any], TreeSpec]:
     elif isinstance(inputs, list):
         inputs = tuple(inputs)
     return tree_flatten(inputs, is_leaf=_is_list_of_images)
+
+
+def _as_rows(leaf: Any) -> Any:
+    """A list of images or an array as a tensor; anything else as it is."""
+    if _is_list_of_images(leaf):
+        return torch.stack(leaf)
+    return torch.as_tensor(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _is_list_of_images(value: Any) -> bool:

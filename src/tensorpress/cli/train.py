@@ -23,11 +23,12 @@ from tensorpress.cli.training_options import (
     TeacherOptions,
     TeachingOptions,
 )
-from tensorpress.compression.calibration import FEWEST, read_recovery
+from tensorpress.compression.calibration import read_recovery
 from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.compression.request import Calibration
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
+from tensorpress.rows import FEWEST
 from tensorpress.training import Outcome, recipes_for
 
 CALIBRATION_IMAGES = 2000

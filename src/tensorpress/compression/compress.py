@@ -9,14 +9,7 @@ from torch import Tensor, nn
 
 from tensorpress.compression.accounting import account_of, tell_option
 from tensorpress.compression.budget import Budget, Unreachable
-from tensorpress.compression.calibration import (
-    CalibrationImages,
-    Outputs,
-    Recovery,
-    Rows,
-    read_recovery,
-    read_rows,
-)
+from tensorpress.compression.calibration import Recovery, read_recovery
 from tensorpress.compression.checks import check_asked, refuse_unjudged
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Score
@@ -34,6 +27,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import AUTO
 from tensorpress.pixels import check_normalisation
+from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import (
     Account,
     ExampleInputs,

@@ -7,7 +7,7 @@ from torch import nn
 
 from tensorpress.aligned import aligned
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import CalibrationImages, Outputs, Recovery, read_rows
+from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.checks import read_methods
 from tensorpress.compression.compress import with_plain_layers
 from tensorpress.compression.input_metric import InputMetric
@@ -17,6 +17,7 @@ from tensorpress.compression.task import Pick
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import AUTO
+from tensorpress.rows import CalibrationImages, Outputs, read_rows
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
 
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)

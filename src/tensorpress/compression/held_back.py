@@ -2,8 +2,8 @@
 
 import torch
 
-from tensorpress.compression.calibration import FEWEST, Rows
 from tensorpress.errors import TensorpressError
+from tensorpress.rows import FEWEST, Rows
 
 SHARE = 0.2
 LEAST = 32

@@ -9,7 +9,6 @@ from torch import nn
 
 from tensorpress.compression.calibration import (
     Recovery,
-    Rows,
     Trial,
     batches,
     distil,
@@ -23,7 +22,6 @@ from tensorpress.compression.calibration import (
 )
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
-from tensorpress.compression.calibration.samples import changed, inputs_of
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.compression.estimate import Work, estimate, image_seconds, macs_a_second
@@ -38,6 +36,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Fit, Metric, channels_last, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
+from tensorpress.rows import Rows, changed, inputs_of
 from tensorpress.surgery import arrange_channels_last
 
 IMAGES_TO_FIT = 1024

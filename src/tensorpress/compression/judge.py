@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import Rows, batches, classes, divergence, outputs
+from tensorpress.compression.calibration import batches, divergence, outputs
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.rows import Rows, classes
 from tensorpress.surgery import Quality
 
 Score = Callable[[nn.Module], float]

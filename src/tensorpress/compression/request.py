@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import FEWEST, Outputs, Recovery
+from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA
 from tensorpress.compression.unversioned import without_texts
 from tensorpress.decompose import RULES, RankRule, rule_from_json, rule_to_json
@@ -14,6 +14,7 @@ from tensorpress.decompose.ranks import PANEL
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import METHODS
 from tensorpress.layers.methods import AUTO, TTPWT
+from tensorpress.rows import FEWEST, Outputs
 from tensorpress.settings import from_json, nested, one_of, option, to_json
 from tensorpress.settings.json_values import (
     from_json_value,

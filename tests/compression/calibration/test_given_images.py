@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from tensorpress.compression.calibration import given_images, read_images
 from tensorpress.errors import TensorpressError
 from tensorpress.pixels import normalise
+from tensorpress.rows import given_images, read_images
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 COUNT = 40

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import tensorpress as tp
-from tensorpress.compression.calibration import Samples, divergence, outputs, read_rows
+from tensorpress.compression.calibration import divergence, outputs
+from tensorpress.rows import Samples, read_rows
 
 
 class Body(nn.Module):

@@ -3,33 +3,20 @@
 from tensorpress.compression.calibration.answers import Answer, heads, outputs, tensors_in
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
-from tensorpress.compression.calibration.divergence import classes, divergence
-from tensorpress.compression.calibration.given_images import (
-    FEWEST,
-    CalibrationImages,
-    read_images,
-)
+from tensorpress.compression.calibration.divergence import divergence
 from tensorpress.compression.calibration.images import batches, even_batches
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
 from tensorpress.compression.calibration.moments import input_moments, samplers
-from tensorpress.compression.calibration.reading import read_rows
 from tensorpress.compression.calibration.reconstruct import reconstruct
 from tensorpress.compression.calibration.recovery import Recovery, read_recovery
-from tensorpress.compression.calibration.samples import Outputs, Rows, Samples
 from tensorpress.compression.calibration.sensitivity import Trial, layer_losses
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
 
 __all__ = [
-    "FEWEST",
     "Answer",
-    "CalibrationImages",
-    "Outputs",
     "Recovery",
-    "Rows",
-    "Samples",
     "Trial",
     "batches",
-    "classes",
     "distil",
     "divergence",
     "even_batches",
@@ -40,9 +27,7 @@ __all__ = [
     "layer_losses",
     "mean_distance",
     "outputs",
-    "read_images",
     "read_recovery",
-    "read_rows",
     "reconstruct",
     "reestimate_batch_norm",
     "refuse_without_gradients",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.kept_outputs import kept_outputs
-from tensorpress.compression.calibration.samples import Rows, Samples, inputs_of, run
 from tensorpress.errors import TensorpressError, first_line
+from tensorpress.rows import Rows, Samples, inputs_of, run
 from tensorpress.surgery import evaluating, not_running
 
 Answer = tuple[Tensor, ...]

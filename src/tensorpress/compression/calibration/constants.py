@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_norms
 from tensorpress.compression.calibration.watching import run_watched
+from tensorpress.rows import Rows
 
 
 def followed_by_batch_norm(net: nn.Module, names: Collection[str], images: Rows) -> set[str]:

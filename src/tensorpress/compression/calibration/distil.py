@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.answers import Answer, answer, outputs
-from tensorpress.compression.calibration.divergence import divergence, gives_classes
+from tensorpress.compression.calibration.divergence import divergence
 from tensorpress.compression.calibration.images import even_batches
 from tensorpress.compression.calibration.jitter import Jitter, jitter_of
 from tensorpress.compression.calibration.kept_outputs import (
@@ -16,11 +16,11 @@ from tensorpress.compression.calibration.kept_outputs import (
     kept_outputs,
     mean_distance,
 )
-from tensorpress.compression.calibration.samples import Rows, changed, inputs_of
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
 from tensorpress.progress import progress_bar
+from tensorpress.rows import Rows, changed, gives_classes, inputs_of
 from tensorpress.surgery import arrange_channels_last, copy_with, evaluating
 
 BATCH = 64

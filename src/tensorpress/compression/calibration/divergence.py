@@ -1,13 +1,14 @@
 """How far a network's answers are from those of the original."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tensorpress.compression.calibration.answers import Answer
+from tensorpress.rows import gives_classes
 
 
 def divergence(answers: Answer, original: Answer) -> Tensor:
@@ -83,13 +84,3 @@ class _Head:
         spread = self._squares.sum() - self._total.square().sum() / self._images
         least = 1e-12 * self._images * self._total.numel()
         return self._sums[network] / max(float(spread), least)
-
-
-def classes(answer: Answer) -> Sequence[Tensor]:
-    """Of each head that gives logits, the classes (N,)."""
-    return [head.argmax(1) for head in answer if gives_classes(head)]
-
-
-def gives_classes(head: Tensor) -> bool:
-    """Whether these are logits, (N, K) with K > 1."""
-    return head.dim() == 2 and head.shape[1] > 1

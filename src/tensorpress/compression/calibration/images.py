@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.samples import Rows, changed
+from tensorpress.rows import Rows, changed
 
 BATCH = 128
 

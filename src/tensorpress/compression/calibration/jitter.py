@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tensorpress.compression.calibration.samples import Rows, Samples, changed
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
+from tensorpress.rows import Rows, Samples, changed
 
 DRAWS = 2
 """Times that each batch is drawn where statistics are taken."""

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.patches import Sampler
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose.second_moments import (
     SampledMoments,
@@ -18,6 +17,7 @@ from tensorpress.decompose.second_moments import (
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, groups_of, patch_size
 from tensorpress.progress import track
+from tensorpress.rows import Rows
 
 SAMPLES = (16_384, 49_152)
 """Patches of each layer: at least and at most so many in all."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tensorpress.compression.calibration.answers import answer
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of, tensors
+from tensorpress.rows import Rows
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.compression.calibration.watching import run_watched
 from tensorpress.decompose import Ranks
@@ -23,6 +22,7 @@ from tensorpress.decompose.second_moments import (
 )
 from tensorpress.layers import Fit, Layer, Metric, Treatment, on_processor, shifted_kernels
 from tensorpress.progress import track
+from tensorpress.rows import Rows
 from tensorpress.surgery import replace_layers
 
 RIDGE = 1e-2

@@ -11,7 +11,6 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from tensorpress.compression.calibration.answers import Answer, answer
 from tensorpress.compression.calibration.blanks import Blank, Blanks
 from tensorpress.compression.calibration.outline import Outline, outlined
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.steps import (
     Call,
     Steps,
@@ -21,6 +20,7 @@ from tensorpress.compression.calibration.steps import (
     tensors,
 )
 from tensorpress.compression.calibration.watching import fed
+from tensorpress.rows import Rows
 
 T = TypeVar("T")
 NO_LAYERS: Mapping[str, nn.Module] = {}

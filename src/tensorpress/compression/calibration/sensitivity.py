@@ -9,10 +9,10 @@ from torch import nn
 
 from tensorpress.compression.calibration.divergence import RunningDivergence
 from tensorpress.compression.calibration.replay import Replay, replayable
-from tensorpress.compression.calibration.samples import Rows
 from tensorpress.compression.calibration.statistics import batch_statistics
 from tensorpress.layers import Fit, Layer
 from tensorpress.progress import progress_bar
+from tensorpress.rows import Rows
 
 LEAST = 1e-12
 MEASURED = 4

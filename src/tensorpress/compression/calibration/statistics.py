@@ -9,8 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.calibration.answers import outputs
 from tensorpress.compression.calibration.divergence import divergence
-from tensorpress.compression.calibration.samples import Rows, run
 from tensorpress.progress import progress_bar
+from tensorpress.rows import Rows, run
 from tensorpress.surgery import evaluating
 
 CLEARLY = 2.0

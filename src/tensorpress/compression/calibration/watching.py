@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from tensorpress.compression.calibration.samples import Rows, run
+from tensorpress.rows import Rows, run
 from tensorpress.surgery import evaluating
 
 

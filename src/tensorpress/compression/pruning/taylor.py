@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tensorpress.compression.calibration import Answer, batches, heads, outputs, read_images
+from tensorpress.compression.calibration import Answer, batches, heads, outputs
 from tensorpress.compression.pruning.coupling import Coupled, Member
 from tensorpress.compression.pruning.removal import differentiable
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import kernel_of
+from tensorpress.rows import read_images
 from tensorpress.surgery import evaluating
 
 BATCH = 32

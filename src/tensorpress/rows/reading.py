@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration.given_images import (
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.rows.given_images import (
     FEWEST,
     CalibrationImages,
     batched,
     batches_in,
     read_images,
 )
-from tensorpress.compression.calibration.samples import Form, Outputs, Rows, Samples
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.rows.samples import Form, Outputs, Rows, Samples
 from tensorpress.surgery import ExampleInputs
 
 

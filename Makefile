@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-artifacts bench-decompose bench-data bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -82,6 +82,10 @@ bench-calibrate: .venv/.dev
 # ARGS='-o OUT' for the folder; '-o OUT --time 1,128' times what is there.
 bench-forms: .venv/.dev
 	$(PY) benchmarks/forms.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
+
+# COMPRESSED='a.tp b.tp', ARGS='--batches 1,128' for times, on an idle machine.
+bench-int8: .venv/.dev
+	$(PY) benchmarks/int8.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" --compressed $(COMPRESSED) $(ARGS)
 
 # ARGS='--net crepe' for another network, --threads 1 for one core.
 bench-wide: .venv/.dev

@@ -55,7 +55,14 @@ def test_it_prints_and_writes_the_rows(
         (("--compressed", "{}", "--batches", ""), "--batches"),
         (("--compressed", "{}", "--threads", "-1"), "--threads -1: give whole numbers"),
         (("--compressed", "{}", "--runtimes", "tensorrt"), "no runtime 'tensorrt'; there is:"),
-        (("--compressed", "{}", "--precision", "f8"), "precision='f8': give 'f32' or 'bf16'"),
+        (
+            ("--compressed", "{}", "--precisions", "f32,int8"),
+            "int8 and --calibrate DIR go together",
+        ),
+        (
+            ("--compressed", "{}", "--precision", "f8"),
+            "precision='f8': give 'auto', 'f32', 'bf16' or 'int8'",
+        ),
     ],
     ids=str,
 )

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.deploy import Benchmark, Cell, PlanTable, benchmark, memory
-from tensorpress.deploy.benchmark import Spread
 from tensorpress.deploy.benchmark_chart import plot_benchmark
+from tensorpress.deploy.latency import Spread
 from tensorpress.deploy.memory import peak_bytes
 
 SHAPE = (3, 8, 9)
@@ -48,9 +48,10 @@ def test_a_row_for_every_combination() -> None:
     assert not found.missing
     for cell in found.cells:
         assert (cell.version, cell.precision, cell.rounds) == (torch.__version__, "f32", 9)
-        for spread in (cell.dense, cell.stored, cell.planned):
-            assert 0 < spread.low <= spread.median <= spread.high
-        assert cell.ratio == cell.dense.median / cell.planned.median
+        for spread in (cell.own, cell.dense, cell.stored, cell.planned):
+            assert 0 < spread.best <= spread.low <= spread.median <= spread.high
+        baseline = min(cell.dense.median, cell.own.median)
+        assert cell.ratio == baseline / cell.planned.median
         assert cell.images_per_second == cell.batch / cell.planned.median
         assert [row.name for row in cell.table.rows] == ["0"]
     values = json.loads(json.dumps([cell.to_dict() for cell in found.cells]))
@@ -95,7 +96,8 @@ def test_what_one_runtime_cannot_run_is_a_reason() -> None:
         ({"runtimes": ("torch", "tensorrt")}, "no runtime 'tensorrt'"),
         ({"runtimes": ()}, "no runtime was named"),
         ({"threads": (0,)}, "threads=0"),
-        ({"precision": "f8"}, "precision='f8'"),
+        ({"precisions": ("f8",)}, "precision='f8'"),
+        ({"precisions": ("f32", "int8")}, "int8 needs images to read the ranges of values off"),
     ],
     ids=str,
 )
@@ -107,9 +109,10 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def cell(dense: float, planned: float, **values: Any) -> Cell:
     setting = {"runtime": "torch", "version": "2", "threads": 1, "precision": "f32", "batch": 8}
     whole = {"plan": 1e-3, "dense": 1e-3, "chain": 1e-3}
-    spread = Spread(planned, 0.9 * planned, 1.1 * planned)
+    spread = Spread(planned, 0.9 * planned, 1.1 * planned, planned)
+    before = Spread(dense, dense, dense, dense)
     made = Cell(
-        *("torch", "2", 8, 1, "f32", Spread(dense, dense, dense), spread, spread),
+        *("torch", "2", 8, 1, "f32", before, before, spread, spread),
         *(9, 3 * 2**20, 2**20, PlanTable((), whole, setting)),
     )
     return dataclasses.replace(made, **values)
@@ -120,17 +123,52 @@ def test_where_it_is_slower_is_said() -> None:
     found = Benchmark((slow, even, fast), {})
     assert found.slower == (slow,)
     assert str(found).splitlines() == [
-        "runtime  batch  threads  dense ms  stored ms  planned ms  spread  speed  images/s"
-        "      memory",
-        "------------------------------------------------------------------------------------------"
-        "-----------",
-        "torch        8        1      0.90       1.00        1.00    20 %  0.90x     8,000"
-        "  3 -> 1 MiB  SLOWER",
-        "torch        8        1      0.98       1.00        1.00    20 %  0.98x     8,000"
-        "  3 -> 1 MiB",
-        "torch        8        1      4.00       1.00        1.00    20 %  4.00x     8,000"
-        "           -",
+        "runtime  batch  threads  precision  own ms  dense ms  stored ms  planned ms  spread  speed"
+        "  over own  images/s      memory",
+        "-" * 130,
+        "torch        8        1  f32          0.90      0.90       1.00        1.00    20 %  0.90x"
+        "     0.90x     8,000  3 -> 1 MiB  SLOWER",
+        "torch        8        1  f32          0.98      0.98       1.00        1.00    20 %  0.98x"
+        "     0.98x     8,000  3 -> 1 MiB",
+        "torch        8        1  f32          4.00      4.00       1.00        1.00    20 %  4.00x"
+        "     4.00x     8,000           -",
     ]
+
+
+def test_what_does_not_repeat_is_said() -> None:
+    spike = Spread(7.2e-3, 2e-3, 9e-3, 1.9e-3)
+    doubtful = dataclasses.replace(cell(7.2e-3, 0.8e-3), own=spike, dense=spike)
+    assert doubtful.ratio == pytest.approx(9.0)
+    assert doubtful.least_ratio == pytest.approx(1.9 / 0.8)
+    assert not doubtful.certain
+    last = str(Benchmark((doubtful,), {})).splitlines()[-1]
+    assert last.endswith("UNCERTAIN: 2.38x at the least")
+
+
+def test_slower_than_as_it_is_stored_is_slower() -> None:
+    stored = Spread(0.5e-3, 0.5e-3, 0.5e-3, 0.5e-3)
+    assert cell(2e-3, 1e-3, stored=stored).is_slower
+    assert not cell(2e-3, 1e-3).is_slower
+
+
+def test_int8_beside_what_the_runtime_does_by_itself() -> None:
+    pytest.importorskip("onnxruntime")
+    images = torch.randn(16, *SHAPE)
+    options = {"runtimes": ("onnxruntime", "torch"), "precisions": ("auto", "f32", "int8")}
+    found = measured(calibration=images, **options)
+    assert [(c.runtime, c.precision) for c in found.cells] == [
+        ("onnxruntime", "f32"),
+        ("onnxruntime", "int8"),
+        ("torch", "f32"),
+    ]
+    assert list(found.missing) == ["torch in int8"]
+    plain, quantised, _ = found.cells
+    assert plain.own == plain.dense
+    assert plain.fidelity is None
+    assert quantised.own != quantised.dense
+    assert quantised.fidelity is not None
+    assert 0 < quantised.fidelity.error < 0.2
+    assert json.loads(json.dumps(quantised.to_dict()))["fidelity"]["images"] == 16
 
 
 def test_the_plot(tmp_path: Path) -> None:

@@ -104,9 +104,29 @@ def test_a_file_that_remembers_a_normalisation_needs_no_data(
     assert "random  1x1x8x8" in out
 
 
+@pytest.mark.usefixtures("measured_once")
+def test_int8(tensorpress: Command, tmp_path: Path) -> None:
+    int8 = f"{SMALL} --precision int8 --calibrate digits --mean 0 --std 1"
+    code, out, err = tensorpress(f"{int8} --min-agreement 0 -o small.onnx")
+    assert (code, err) == (0, "")
+    assert "\nint8     " in out
+    assert "\nchecked  calibration: agreement " in out
+    net = tp.load("small.tp", into=tp.networks.build("export_nets:make", 10, 1)).eval()
+    images = torch.rand(7, 1, 8, 8)
+    (found,) = run_file(tmp_path / "small.onnx", images)
+    expected = net(images)
+    assert 1e-5 < float((found - expected).abs().max() / expected.abs().max()) < 0.2
+    code, out, err = tensorpress(f"{int8} --min-agreement 1 -o perfect.onnx")
+    if code:  # its classes are all but the same, of random weights
+        assert "agreement of 1 is asked for; nothing was written" in err
+        assert not (tmp_path / "perfect.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (f"{SMALL} --precision int8 -o net.onnx", "--precision int8 and --calibrate go together"),
+        (f"{SMALL} --calibrate digits -o net.onnx", "--precision int8 and --calibrate go together"),
         (f"{SMALL}", "-o is missing: give a file, such as model.onnx, or a folder"),
         (f"{SMALL} -o OUT", "--format is missing: give onnx, pt2, openvino, or end -o in .onnx"),
         (f"{SMALL} --format tflite -o OUT", "no --format tflite; there is: onnx, pt2, openvino"),

@@ -292,7 +292,7 @@ def refused(message: str, net: nn.Module, inputs: Any = IMAGE, **options: Any) -
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'; there is: torch, torch-compiled, onnxr"),
         ({"threads": 0}, "threads=0: give a whole number from 1 on"),
         ({"threads": 1.5}, r"threads=1\.5: give a whole number"),
-        ({"precision": "f16"}, "precision='f16': give 'f32' or 'bf16'"),
+        ({"precision": "f16"}, "precision='f16': give 'auto', 'f32', 'bf16' or 'int8'"),
         ({"precision": "bf16"}, "this processor does not compute in bfloat16; leave it out"),
         ({"inputs": ()}, r"example_inputs: give a tensor"),
         ({"inputs": IMAGE[:, :2]}, "does not run on the example inputs"),
@@ -307,7 +307,7 @@ def test_options(options: dict[str, Any], message: str) -> None:
 def test_onnx_runtime_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("onnxruntime")
     monkeypatch.setattr(runtime_module, "computes_in_bf16", lambda: True)
-    message = "onnxruntime computes in f32 on a processor, not in bf16"
+    message = "onnxruntime computes in f32, int8, not in bf16: .*another runtime .torch, torch-comp"
     refused(message, conv(3, 4, 3), runtime="onnxruntime", precision="bf16")
 
 

@@ -9,10 +9,12 @@ import typer
 from tensorpress import artifacts
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed_inputs
+from tensorpress.cli.inputs import read_calibration, read_compressed_inputs
 from tensorpress.cli.output import output_folder
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
+from tensorpress.deploy.int8.calibration import MOST
+from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 
@@ -34,9 +36,16 @@ def bench(
     ] = ALL,
     batches: Annotated[str, typer.Option("--batches", help="Batch sizes.")] = "1,32",
     threads: Annotated[str, typer.Option("--threads", help="Threads of a call.")] = "1",
-    precision: Annotated[
-        str, typer.Option("--precision", help="f32, or bf16 where the processor has it.")
-    ] = "f32",
+    precisions: Annotated[
+        str,
+        typer.Option(
+            "--precisions",
+            "--precision",
+            help="auto, the runtime's own; f32; bf16 where the processor has it; int8 with "
+            "--calibrate.",
+        ),
+    ] = AUTO,
+    calibrate: options.Calibrate = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print each plan, layer by layer.")
     ] = False,
@@ -59,6 +68,9 @@ def bench(
     """
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
+    asked = precisions.split(",")
+    if (INT8 in asked) != (calibrate is not None):
+        raise TensorpressError("--precisions int8 and --calibrate DIR go together: give both.")
     names = tuple(RUNTIMES) if runtimes == ALL else tuple(runtimes.split(","))
     with output_folder(output):
         inputs = read_compressed_inputs(
@@ -69,6 +81,7 @@ def bench(
             std=None,
             input_shape=input_shape,
             classes=classes,
+            calibrate=calibrate,
         )
         dense = inputs.build().eval()
         small = artifacts.load(compressed, into=inputs.build()).eval()
@@ -79,7 +92,8 @@ def bench(
             runtimes=names,
             batches=_counts(batches, "--batches"),
             threads=_counts(threads, "--threads"),
-            precision=precision,
+            precisions=tuple(asked),
+            calibration=read_calibration(calibrate, MOST, inputs),
             seconds=seconds,
             cache=cache,
         )
@@ -108,10 +122,15 @@ def _sizes(dense: Any, compressed: Path) -> dict[str, int]:
 
 def _verdict(found: Benchmark) -> str:
     if found.slower:
-        where = ", ".join(f"{c.runtime} batch {c.batch} threads {c.threads}" for c in found.slower)
-        return f"SLOWER than the dense network: {where}"
-    least = min(found.cells, key=lambda cell: cell.ratio)
-    return f"nowhere slower; the least is {least.ratio:.2f}x, {least.runtime} batch {least.batch}"
+        where = ", ".join(
+            f"{c.runtime} {c.precision} batch {c.batch} threads {c.threads}" for c in found.slower
+        )
+        return f"SLOWER than the dense network, or than it is stored: {where}"
+    least = min(found.cells, key=lambda cell: cell.least_ratio)
+    return (
+        f"nowhere slower; the least is {least.least_ratio:.2f}x, {least.runtime} "
+        f"{least.precision} batch {least.batch}"
+    )
 
 
 def _write(output: Path, found: Benchmark, sizes: dict[str, int]) -> None:

@@ -10,8 +10,11 @@ from torch import Tensor
 from tensorpress import deploy
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import Inputs, read_network, say_if_as_made
+from tensorpress.cli.inputs import Inputs, read_calibration, read_network, say_if_as_made
 from tensorpress.data import normalise
+from tensorpress.deploy.int8.calibration import MOST
+from tensorpress.deploy.int8.fidelity import FLOOR
+from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 
 IMAGES = 64
@@ -36,6 +39,20 @@ Output = Annotated[
         "it), or a folder for model.onnx, model.pt2 or model.xml.",
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option("--precision", help="f32, or int8 with --calibrate: smaller and often faster."),
+]
+MinAgreement = Annotated[
+    float,
+    typer.Option(
+        "--min-agreement",
+        min=0.0,
+        max=1.0,
+        help="In int8: the least share of images with the same class as in float32; below it "
+        "nothing is written.",
+    ),
+]
 
 
 @grouped
@@ -46,6 +63,9 @@ def export(
     compressed: options.Compressed = None,
     file_format: FileFormat = None,
     batch: Batch = None,
+    precision: Precision = "f32",
+    calibrate: options.Calibrate = None,
+    min_agreement: MinAgreement = FLOOR,
     images: options.DataOptions,
     output: Output = None,
 ) -> None:
@@ -56,9 +76,16 @@ def export(
         tensorpress export --compressed RUN/model.tp --format onnx --data DIR -o OUT
 
         tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
+
+        tensorpress export --compressed RUN/model.tp --precision int8 --calibrate DIR -o small.onnx
     """
     path = _place(output, file_format)
-    named: dict[str, Any] = {"net": net, **images.given()}
+    if (precision == INT8) != (calibrate is not None):
+        raise TensorpressError(
+            "--precision int8 and --calibrate go together: the ranges of values are read off "
+            "images without labels."
+        )
+    named: dict[str, Any] = {"net": net, "calibrate": calibrate, **images.given()}
     inputs, network = read_network(compressed, trained, **named)
     report = deploy.export(
         network,
@@ -67,6 +94,9 @@ def export(
         format=file_format,
         dynamic_batch=batch is None,
         check_inputs=_images(inputs, batch or IMAGES),
+        precision=precision,
+        calibration=read_calibration(calibrate, MOST, inputs),
+        min_agreement=min_agreement,
     )
     typer.echo(str(report))
     if compressed is None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,28 +11,29 @@ from torch import Tensor, nn
 
 from tensorpress.aligned import ruled
 from tensorpress.deploy.effort import Rounds
-from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.int8 import Fidelity
+from tensorpress.deploy.latency import Spread, holds, settled_spreads
 from tensorpress.deploy.memory import peak_bytes
-from tensorpress.deploy.planning.plan import Plan, find_runtime, plan, read_setting, usable
+from tensorpress.deploy.planning.plan import Plan, plan
+from tensorpress.deploy.planning.setting import (
+    AUTO,
+    INT8,
+    find_runtime,
+    read_precision,
+    read_threads,
+    usable,
+)
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import progress_bar
+from tensorpress.rows import CalibrationImages
 
 LEAST_ROUNDS, MOST_ROUNDS = 9, 200
 SLOWER = 0.97
 """Below this ratio of speeds a cell is called slower; above it, noise may be all there is."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Seconds of a call: the median, and the quartiles beside it."""
-
-    median: float
-    low: float
-    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +42,17 @@ class Cell:
 
     Attributes:
         runtime, version, batch, threads, precision: what was measured.
-        dense: the network before its compression, in the fastest of the runtime's own settings.
-        stored: the compressed one with its layers as they are stored.
+        own: the network before its compression as the runtime runs it by itself: in its own
+            precision, in PyTorch also as it is called without a plan, whichever is faster.
+        dense: the same in this precision.
+        stored: the compressed one with its layers as they are stored, in this precision or in the
+            runtime's own, whichever is faster.
         planned: the compressed one as its plan executes it.
         rounds: calls of each, in turns.
         dense_bytes, planned_bytes: by how much loading and one call raised the peak of the
             process's memory; None where the system does not tell.
         table: the plan, layer by layer.
+        fidelity: in int8, how near the compressed network comes to itself in float32.
     """
 
     runtime: str
@@ -56,6 +60,7 @@ class Cell:
     batch: int
     threads: int
     precision: str
+    own: Spread
     dense: Spread
     stored: Spread
     planned: Spread
@@ -63,11 +68,39 @@ class Cell:
     dense_bytes: int | None
     planned_bytes: int | None
     table: PlanTable
+    fidelity: Fidelity | None = None
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the dense network the planned one is, in the median."""
-        return self.dense.median / self.planned.median
+        """How many times as fast as the dense network the planned one is, in the median.
+
+        The faster of the dense ones: by itself, or in this precision.
+        """
+        return self._baseline.median / self.planned.median
+
+    @property
+    def least_ratio(self) -> float:
+        """The same, or that of the fastest calls where it is less."""
+        return min(self.ratio, self._baseline.best / self.planned.best)
+
+    @property
+    def own_ratio(self) -> float:
+        """The same over the dense network as the runtime runs it by itself."""
+        return self.own.median / self.planned.median
+
+    @property
+    def certain(self) -> bool:
+        """Whether the medians and the fastest calls tell the same ratio, within a fifth."""
+        return holds(self.ratio, self._baseline.best / self.planned.best)
+
+    @property
+    def is_slower(self) -> bool:
+        """Than the dense network, or than itself as it is stored."""
+        return min(self.ratio, self.stored.median / self.planned.median) < SLOWER
+
+    @property
+    def _baseline(self) -> Spread:
+        return min(self.own, self.dense, key=lambda spread: spread.median)
 
     @property
     def images_per_second(self) -> float:
@@ -77,12 +110,15 @@ class Cell:
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for name in ("dense", "stored", "planned"):
+        for name in ("own", "dense", "stored", "planned"):
             values[name] = dataclasses.asdict(values[name])
         return values | {
             "ratio": self.ratio,
+            "least_ratio": self.least_ratio,
+            "own_ratio": self.own_ratio,
             "images_per_second": self.images_per_second,
             "table": self.table.to_dict(),
+            "fidelity": self.fidelity and self.fidelity.to_dict(),
         }
 
 
@@ -103,22 +139,25 @@ class Benchmark:
             "runtime",
             "batch",
             "threads",
+            "precision",
+            "own ms",
             "dense ms",
             "stored ms",
             "planned ms",
             "spread",
             "speed",
+            "over own",
             "images/s",
             "memory",
             "",
         )
-        lines = ruled(head, [_row(cell) for cell in self.cells], right=range(1, 10))
+        lines = ruled(head, [_row(cell) for cell in self.cells], right=(1, 2, *range(4, 13)))
         return "\n".join([*lines, *(f"{n}: not measured: {w}" for n, w in self.missing.items())])
 
     @property
     def slower(self) -> tuple[Cell, ...]:
-        """Where the compressed network is slower than the dense one."""
-        return tuple(cell for cell in self.cells if cell.ratio < SLOWER)
+        """Where the compressed network as planned is slower than it has to be."""
+        return tuple(cell for cell in self.cells if cell.is_slower)
 
 
 def benchmark(
@@ -129,7 +168,8 @@ def benchmark(
     runtimes: Sequence[str] = ("torch",),
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
-    precision: str = "f32",
+    precisions: Sequence[str] = (AUTO,),
+    calibration: CalibrationImages | None = None,
     seconds: float = 4.0,
     cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
@@ -138,7 +178,8 @@ def benchmark(
 
     Args:
         input_shape: of one input, without the batch.
-        runtimes, batches, threads: every combination is measured.
+        runtimes, batches, threads, precisions: every combination is measured that there is.
+        calibration: for int8, as in :func:`plan`.
         seconds: about how long each is measured, after planning; at least nine rounds.
         cache: of the plans, as in :func:`plan`.
         progress: as for :func:`plan`.
@@ -148,42 +189,60 @@ def benchmark(
     """
     dense, compressed = copy_for_export(dense), copy_for_export(compressed)
     for count in threads:
-        read_setting(count, precision)
+        read_threads(count)
+    for precision in precisions:
+        read_precision(precision)
+    if INT8 in precisions and calibration is None:
+        raise TensorpressError(
+            "int8 needs images to read the ranges of values off: give a few hundred without labels "
+            "as calibration= (--calibrate DIR)."
+        )
     missing: dict[str, str] = {}
     present = []
     for name in dict.fromkeys(runtimes):
         find_runtime(name)
-        try:
-            usable(name, precision)
-            present.append(name)
-        except TensorpressError as error:
-            missing[name] = str(error)
+        found: list[str] = []
+        for precision in precisions:
+            try:
+                found.append(usable(name, precision).precision)
+            except TensorpressError as error:
+                missing[_named(name, precision, precisions)] = str(error)
+        present += [(name, precision) for precision in dict.fromkeys(found)]
     if not present:
         raise TensorpressError(_joined(missing) or "no runtime was named.")
-    work = [(name, b, t) for name in present for b in batches for t in threads]
+    work = [(*which, b, t) for which in present for b in batches for t in threads]
     cells = []
     with progress_bar(show=progress) as bar:
         step = bar.add_task("measuring", total=len(work))
-        for name, batch, count in work:
-            bar.update(step, description=f"{name}, batch {batch}, threads {count}")
+        for name, precision, batch, count in work:
+            what = f"{name}, {precision}, batch {batch}, threads {count}"
+            bar.update(step, description=what)
             inputs = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
             making = partial(
                 plan,
                 example_inputs=inputs,
                 runtime=name,
                 threads=count,
-                precision=precision,
                 cache=cache,
                 progress=False,
             )
+            options: dict[str, Any] = {"precision": precision}
+            if precision == INT8:
+                options |= {"calibration": calibration, "min_agreement": 0.0}
             try:
-                cells.append(_cell(dense, compressed, inputs, making, seconds))
+                cells.append(
+                    _cell(dense, compressed, inputs, making, partial(making, **options), seconds)
+                )
             except TensorpressError as error:
-                missing[name] = str(error)
+                missing[_named(name, precision, precisions)] = str(error)
             bar.advance(step)
     if not cells:
         raise TensorpressError(_joined(missing))
     return Benchmark(tuple(cells), missing)
+
+
+def _named(runtime: str, precision: str, precisions: Sequence[str]) -> str:
+    return runtime if len(precisions) == 1 else f"{runtime} in {precision}"
 
 
 def _joined(missing: Mapping[str, str]) -> str:
@@ -194,43 +253,59 @@ def _cell(
     dense: nn.Module,
     compressed: nn.Module,
     inputs: Tensor,
-    making: Callable[..., Plan],
+    by_itself: Callable[[nn.Module], Plan],
+    making: Callable[[nn.Module], Plan],
     seconds: float,
 ) -> Cell:
+    """
+    Args:
+        by_itself: plans for the runtime's own precision.
+        making: plans for that of the cell.
+    """
     base, planned = making(dense), making(compressed)
     facts, count = planned.table.setting, planned.setting.threads
-    calls: list[Callable[[], object]] = [
-        timed_call(runner, [inputs])
-        for runner in (base.runner, planned.executed(planned.stored), planned.runner)
-    ]
+    runners = {
+        "dense": [base.runner],
+        "stored": [planned.executed(planned.stored)],
+        "planned": [planned.runner],
+    }
+    if "own" in facts:
+        small = by_itself(compressed)
+        runners["own"] = [by_itself(dense).runner]
+        runners["stored"].append(small.executed(small.stored))
+    calls: list[Callable[[], object]] = []
+    places: dict[str, list[int]] = {}
+    for name, some in runners.items():
+        places[name] = list(range(len(calls), len(calls) + len(some)))
+        calls += [timed_call(runner, [inputs]) for runner in some]
+    own = places.setdefault("own", list(places["dense"]))
     if base.runtime == "torch":  # as people call it, which may be the faster
+        own.append(len(calls))
         calls.append(partial(_call_as_it_is, dense, inputs, count))
     rounds = Rounds(seconds / len(calls), LEAST_ROUNDS, MOST_ROUNDS).of(calls[0])
-    spreads = [_spread(taken) for taken in interleaved_times(calls, rounds)]
+    spreads = settled_spreads(calls, rounds)
+    fastest = {
+        name: min((spreads[n] for n in numbers), key=lambda spread: spread.median)
+        for name, numbers in places.items()
+    }
     return Cell(
         runtime=base.runtime,
         version=str(facts["version"]),
         batch=len(inputs),
         threads=count,
         precision=base.setting.precision,
-        dense=min((spreads[0], *spreads[3:]), key=lambda spread: spread.median),
-        stored=spreads[1],
-        planned=spreads[2],
+        **fastest,
         rounds=rounds,
         dense_bytes=peak_bytes(lambda: base.executed(base.choice)(inputs)),
         planned_bytes=peak_bytes(lambda: planned.executed(planned.choice)(inputs)),
         table=planned.table,
+        fidelity=planned.fidelity,
     )
 
 
 def _call_as_it_is(net: nn.Module, inputs: Tensor, count: int) -> object:
     with torch_threads(count), torch.inference_mode():
         return net(inputs)
-
-
-def _spread(taken: Sequence[float]) -> Spread:
-    low, median, high = statistics.quantiles(taken, n=4, method="inclusive")
-    return Spread(median, low, high)
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
@@ -242,10 +317,21 @@ def _row(cell: Cell) -> tuple[str, ...]:
         cell.runtime,
         str(cell.batch),
         str(cell.threads),
-        *(f"{1e3 * s.median:.2f}" for s in (cell.dense, cell.stored, cell.planned)),
+        cell.precision,
+        *(f"{1e3 * s.median:.2f}" for s in (cell.own, cell.dense, cell.stored, cell.planned)),
         f"{100 * spread:.0f} %",
         f"{cell.ratio:.2f}x",
+        f"{cell.own_ratio:.2f}x",
         f"{cell.images_per_second:,.0f}",
         memory,
-        "SLOWER" if cell.ratio < SLOWER else "",
+        _remark(cell),
     )
+
+
+def _remark(cell: Cell) -> str:
+    remarks = ["SLOWER"] if cell.is_slower else []
+    if not cell.certain:
+        remarks.append(f"UNCERTAIN: {cell.least_ratio:.2f}x at the least")
+    if cell.fidelity is not None:
+        remarks.append(str(cell.fidelity))
+    return ", ".join(remarks)

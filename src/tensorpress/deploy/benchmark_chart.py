@@ -11,10 +11,10 @@ def plot_benchmark(found: Benchmark, path: Path) -> None:
     cells = found.cells
     bars = []
     for shift, name, kind in ((-0.2, "stored", "before"), (0.2, "planned", "after")):
-        speeds = [cell.dense.median / getattr(cell, name).median for cell in cells]
+        speeds = [cell.ratio * cell.planned.median / getattr(cell, name).median for cell in cells]
         texts = [f"{speed:.2f}" for speed in speeds]
         bars.append(Bars(speeds, kind, f"as {name}", 0.4, shift, texts))
-    names = tuple(f"{c.runtime}\nbatch {c.batch}\n{c.threads} thr." for c in cells)
+    names = tuple(f"{c.runtime} {c.precision}\nbatch {c.batch}\n{c.threads} thr." for c in cells)
     highest = max((*bars[0].values, *bars[1].values, 1.0))
     chart = Chart(
         "Speed of the compressed network over the dense one",

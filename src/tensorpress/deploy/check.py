@@ -23,18 +23,28 @@ class Check:
         inputs: "random" or "given".
         shapes: of the inputs.
         difference: see :func:`relative_difference`.
+        precision: that the file was run in.
     """
 
     inputs: str
     shapes: tuple[tuple[int, ...], ...]
     difference: float
+    precision: str = "f32"
 
 
-def check(net: nn.Module, run: Run, feed: Feed, inputs: str) -> Check:
+def check(
+    net: nn.Module,
+    run: Run,
+    feed: Feed,
+    inputs: str,
+    *,
+    precision: str = "f32",
+    tolerance: float = TOLERANCE,
+) -> Check:
     """Run both on ``feed``.
 
     Raises:
-        TensorpressError: the file does not run, or is not equal to the network to `TOLERANCE`.
+        TensorpressError: the file does not run, or is not equal to the network to ``tolerance``.
     """
     shapes = tuple(tuple(tensor.shape) for tensor in feed.tensors)
     where = f"on {inputs} inputs of {', '.join(map(str, shapes))}"
@@ -51,13 +61,14 @@ def check(net: nn.Module, run: Run, feed: Feed, inputs: str) -> Check:
             f"the exported file does not run {where} ({first_cause(error)}); nothing was written."
         ) from error
     difference = relative_difference(expected, found)
-    if not difference <= TOLERANCE:
+    if not difference <= tolerance:
+        where += "" if precision == "f32" else f" in {precision}"
         raise TensorpressError(
             f"the exported file is not equal to the network: {where} they differ by "
-            f"{difference:.1e} of the largest output, more than {TOLERANCE:.0e}; nothing was "
+            f"{difference:.1e} of the largest output, more than {tolerance:.0e}; nothing was "
             "written. Does the network draw random numbers, or change in eval mode?"
         )
-    return Check(inputs, shapes, difference)
+    return Check(inputs, shapes, difference, precision)
 
 
 def relative_difference(expected: list[Tensor], found: list[Tensor]) -> float:

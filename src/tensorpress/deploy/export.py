@@ -11,11 +11,17 @@ from tensorpress.deploy.check import Check, check
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
+from tensorpress.deploy.int8 import fidelity
+from tensorpress.deploy.int8.fidelity import FLOOR
+from tensorpress.deploy.planning.plan import Plan, plan
+from tensorpress.deploy.planning.setting import INT8, tolerance_of
 from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.trace import copy_for_export, trace
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
 from tensorpress.progress import progress_bar
+from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, run_examples
 
 CHECKED_BATCHES = (1, 3)
@@ -29,6 +35,9 @@ def export(
     format: str | None = None,
     dynamic_batch: bool = True,
     check_inputs: ExampleInputs | None = None,
+    precision: str = "f32",
+    calibration: CalibrationImages | None = None,
+    min_agreement: float = FLOOR,
     progress: bool | None = None,
 ) -> ExportReport:
     """Write a network, compressed or not, for ONNX Runtime, OpenVINO or ``torch.export.load``.
@@ -37,7 +46,12 @@ def export(
     takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
     on random inputs at batch sizes 1 and 3, and on ``check_inputs`` at batch size 1 and all at
     once. Equal means: for every output, the largest absolute difference is at most 1e-4 times the
-    largest absolute value that PyTorch gives. The file is written aside and renamed.
+    largest absolute value that PyTorch gives. Where its runtime computes in another precision by
+    itself, as OpenVINO in bfloat16, it is run in that too, and may be off by the rounding of it.
+    The file is written aside and renamed.
+
+    In int8 the network is planned first (:func:`plan`), for the example inputs and as many threads
+    as PyTorch uses, and what is quantised is the form that it is executed in.
 
     Args:
         model: any network that ``torch.export`` takes; float32 for ONNX and OpenVINO.
@@ -48,6 +62,9 @@ def export(
         dynamic_batch: leave the first dimension free, of the first input and of all others as
             long as that. False fixes it to that of the example inputs.
         check_inputs: real inputs to compare on, of the example inputs' shapes but for the batch.
+        precision: "f32", by which the file has the network's own, or "int8".
+        calibration, min_agreement: for int8, as in :func:`plan`; both the calibration images and
+            ``check_inputs`` have to be agreed on.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
             and lines on standard error where there is none.
 
@@ -58,17 +75,32 @@ def export(
     """
     path = as_path(path)
     kind = find_format(path, format)
+    _refuse_unknown(precision, kind, dynamic_batch=dynamic_batch)
+    if calibration is not None and precision != INT8:
+        raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
     if check_inputs is not None:
         real = read_feed(check_inputs, dynamic_batch=dynamic_batch, named="check_inputs")
         _refuse_other_shapes(feed, real)
     with quiet():
-        versions = kind.prepare()
+        versions = kind.prepare() | {"torch": torch.__version__}
     net = copy_for_export(model)
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
+    if precision == INT8:
+        assert kind.runtime is not None
+        planned = plan(
+            net,
+            example_inputs,
+            runtime=kind.runtime,
+            precision=INT8,
+            calibration=calibration,
+            min_agreement=min_agreement,
+            progress=progress,
+        )
+        return _export_int8(planned, net, path, kind, real, min_agreement, versions)
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
@@ -80,9 +112,33 @@ def export(
             run = _write(program, place, kind)
         bar.update(step, advance=1, description=f"{kind.name} export: checking")
         with quiet():
-            checks = tuple(_checks(net, run, feed, real))
+            checks = tuple(_checks(net, run, feed, real, kind, place))
         size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, checks, versions | {"torch": torch.__version__})
+    return ExportReport(path, kind.name, size, checks, versions)
+
+
+def _export_int8(
+    planned: Plan,
+    net: nn.Module,
+    path: Path,
+    kind: Format,
+    real: Feed | None,
+    floor: float,
+    versions: dict[str, str],
+) -> ExportReport:
+    calibration = planned.setting.calibration
+    assert calibration is not None
+    given = {"calibration": calibration} | ({} if real is None else {"given": real})
+    with staged(path) as place:
+        planned.export(place)
+        with quiet():
+            run = _loaded(place, kind)
+            found = {name: fidelity(net, run, feed) for name, feed in given.items()}
+        for each in found.values():
+            each.refuse_below(floor)
+        size = sum(file.stat().st_size for file in place.parent.iterdir())
+    layers = planned.int8_layers
+    return ExportReport(path, kind.name, size, (), versions, found, layers)
 
 
 def find_format(path: Path, name: str | None = None) -> Format:
@@ -106,6 +162,32 @@ def find_format(path: Path, name: str | None = None) -> Format:
     return found
 
 
+def _loaded(place: Path, kind: Format) -> Run:
+    try:
+        return kind.read_by_itself(place)
+    except Exception as error:
+        raise TensorpressError(
+            f"the exported file cannot be loaded ({first_cause(error)}); nothing was written."
+        ) from error
+
+
+def _refuse_unknown(precision: str, kind: Format, *, dynamic_batch: bool) -> None:
+    if precision not in ("f32", INT8):
+        raise TensorpressError(
+            f"precision={shown(precision)}: a file is written in 'f32' or '{INT8}'."
+        )
+    if precision == INT8 and kind.runtime is None:
+        able = " or ".join(f"{k.suffix} ({k.name})" for k in FORMATS.values() if k.runtime)
+        raise TensorpressError(
+            f"{kind.name} files are not written in int8, as PyTorch does not compute in it here: "
+            f"write {able}."
+        )
+    if precision == INT8 and not dynamic_batch:
+        raise TensorpressError(
+            "a file in int8 leaves the batch size free: leave dynamic_batch=False (--batch) out."
+        )
+
+
 def _write(program: torch.export.ExportedProgram, place: Path, kind: Format) -> Run:
     try:
         kind.write(program, place)
@@ -119,13 +201,20 @@ def _write(program: torch.export.ExportedProgram, place: Path, kind: Format) -> 
         ) from error
 
 
-def _checks(net: nn.Module, run: Run, feed: Feed, real: Feed | None) -> Iterator[Check]:
+def _checks(
+    net: nn.Module, run: Run, feed: Feed, real: Feed | None, kind: Format, place: Path
+) -> Iterator[Check]:
     sizes = CHECKED_BATCHES if feed.batch else (0,)
     for seed, size in enumerate(sizes):
         yield check(net, run, feed.resized(size).randomised(seed), "random")
     if real is not None:
         for size in sorted({1, real.batch} if real.batch else {0}):
             yield check(net, run, real.resized(size), "given")
+    own = RUNTIMES[kind.runtime].own_precision() if kind.runtime else "f32"
+    if own != "f32":
+        by_itself, most = kind.read_by_itself(place), tolerance_of(own)
+        inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
+        yield check(net, by_itself, used, inputs, precision=own, tolerance=most)
 
 
 def _refuse_other_shapes(feed: Feed, real: Feed) -> None:

@@ -26,7 +26,9 @@ class Format:
         float32_only: whether it holds float32 networks only.
         prepare: imports what it needs and gives the versions by package name.
         write: writes a program to a file of that suffix, and perhaps others beside it.
-        read: loads a file as its users would.
+        read: loads a file as its users would, but for a precision below float32.
+        runtime: that plans are made for where it is to hold int8; None where it cannot.
+        read_by_itself: loads a file in whatever precision its runtime takes by itself.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Format:
     prepare: Callable[[], dict[str, str]]
     write: Callable[[ExportedProgram, Path], None]
     read: Callable[[Path], Run]
+    read_by_itself: Callable[[Path], Run]
+    runtime: str | None = None
 
 
 def import_runtimes(extra: str, names: Sequence[str]) -> dict[str, Any]:

@@ -59,8 +59,15 @@ def _write(program: ExportedProgram, path: Path) -> None:
 
 def _read(path: Path) -> Run:
     # Without the hint, a processor with bfloat16 units may compute in bfloat16.
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = import_openvino().compile_model(path, "CPU", precise)
+    return _compiled(path, {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def _read_by_itself(path: Path) -> Run:
+    return _compiled(path, {})
+
+
+def _compiled(path: Path, options: dict[str, str]) -> Run:
+    compiled = import_openvino().compile_model(path, "CPU", options)
 
     def run(feed: Feed) -> list[Tensor]:
         outputs = compiled([tensor.numpy() for tensor in feed.tensors])
@@ -69,4 +76,4 @@ def _read(path: Path) -> Run:
     return run
 
 
-OPENVINO = Format("openvino", ".xml", True, _prepare, _write, _read)
+OPENVINO = Format("openvino", ".xml", True, _prepare, _write, _read, _read_by_itself, "openvino")

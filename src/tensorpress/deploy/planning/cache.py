@@ -24,7 +24,7 @@ from tensorpress.version import VERSION
 
 FOLDER_VARIABLE = "TENSORPRESS_CACHE"
 MOST_BYTES_OF_GRAPHS = 500_000_000
-WAYS = b"3"
+WAYS = b"4"
 """To be raised when layers come to be executed in other ways, so that nothing older is taken."""
 
 

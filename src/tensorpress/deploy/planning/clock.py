@@ -6,9 +6,9 @@ from torch import nn
 
 from tensorpress.deploy.execution import executions_of, factorized_layers
 from tensorpress.deploy.feed import timed_feed
-from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
-from tensorpress.deploy.planning.plan import read_setting, usable
-from tensorpress.deploy.runtimes.runtime import Executions, Timings
+from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_measuring
+from tensorpress.deploy.planning.setting import AUTO, read_threads, usable
+from tensorpress.deploy.runtimes.runtime import Executions, Setting, Timings
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.surgery import ExampleInputs, count
@@ -37,7 +37,7 @@ class ChainClock:
         threads: int | None,
         batch: int | None,
     ) -> None:
-        self._kind, _ = usable(runtime, "f32")
+        self._kind, _, precision = usable(runtime, AUTO)
         net = copy_for_export(net)
         self._feed = timed_feed(net, example_inputs)
         if batch is not None:
@@ -48,7 +48,9 @@ class ChainClock:
         }
         cost = count(net, self._feed.examples)
         self._shapes = {name: cost.of(name).inputs for name in factorized_layers(net)}
-        self._prepared = self._kind.prepare(net, self._feed, read_setting(threads, "f32"))
+        self._prepared = self._kind.prepare(
+            net, self._feed, Setting(read_threads(threads), precision)
+        )
 
     def layer_seconds(
         self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
@@ -61,8 +63,8 @@ class ChainClock:
         return found
 
     def network_seconds(self, chains: Mapping[str, Factorized]) -> tuple[float, float]:
-        """Median seconds of the whole network with these chains and all else dense, and of the
-        dense network, measured in turns.
+        """Seconds of the whole network with these chains and all else dense, and of the dense
+        network, measured in turns: medians, or the fastest calls where those promise less.
         """
         timings = self._timings(chains, lambda *_: None)
         best = {name: fastest(times) for name, times in timings.items()}
@@ -70,8 +72,10 @@ class ChainClock:
             self._prepared.rearranged(chains).build({**self._dense, **best}, self._feed),
             self._prepared.build(self._dense, self._feed),
         ]
-        small, whole = median_seconds(runners, self._feed)
-        return small, whole
+        small, whole = network_seconds(runners, self._feed)
+        if whole.best / small.best < whole.median / small.median:
+            return small.best, whole.best
+        return small.median, whole.median
 
     def _timings(
         self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]

@@ -1,12 +1,11 @@
 """What to measure of a network's layers, how long whole networks take, and which way is fastest."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution import Execution, executions_of, without_dominated
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.latency import interleaved_times
+from tensorpress.deploy.latency import Spread, settled_spreads
 from tensorpress.deploy.runtimes import Runner
 from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.layers import Factorized, plain_chain
@@ -32,11 +31,10 @@ def worth_measuring(
     return found
 
 
-def median_seconds(runners: Sequence[Runner], feed: Feed) -> list[float]:
-    """Median seconds of a call of each runner, measured in turns."""
+def network_seconds(runners: Sequence[Runner], feed: Feed) -> list[Spread]:
+    """Seconds of a call of each runner, measured in turns until they hold."""
     calls = [timed_call(runner, feed.tensors) for runner in runners]
-    rounds = effort().network.of(calls[0])
-    return [statistics.median(taken) for taken in interleaved_times(calls, rounds)]
+    return settled_spreads(calls, effort().network.of(calls[0]))
 
 
 def fastest(taken: Mapping[Execution, float]) -> Execution:

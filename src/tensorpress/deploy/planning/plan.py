@@ -20,6 +20,9 @@ from tensorpress.deploy.execution import (
     write_out_codebooks,
 )
 from tensorpress.deploy.feed import Feed, timed_feed
+from tensorpress.deploy.int8 import Fidelity, fidelity, read_calibration, read_floor
+from tensorpress.deploy.int8.fidelity import FLOOR
+from tensorpress.deploy.latency import Spread
 from tensorpress.deploy.planning.cache import (
     PlanCache,
     default_folder,
@@ -27,37 +30,51 @@ from tensorpress.deploy.planning.cache import (
     structure_of,
     table_key,
 )
-from tensorpress.deploy.planning.measure import fastest, median_seconds, worth_measuring
-from tensorpress.deploy.planning.table import PlanRow, PlanTable
+from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_measuring
+from tensorpress.deploy.planning.setting import (
+    AUTO,
+    INT8,
+    read_precision,
+    read_threads,
+    tolerance_of,
+    usable,
+)
+from tensorpress.deploy.planning.table import OWN_CHAIN, OWN_DENSE, PlanRow, PlanTable
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
-from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime
+from tensorpress.deploy.runtimes.graph_runtime import GraphRunner, GraphRuntime
 from tensorpress.deploy.runtimes.onnx_marks import export_dense, read_graph, write_graph
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
+from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
 
 Result = TypeVar("Result")
-TOLERANCES = {"f32": 1e-3, "bf16": 0.2}
-"""How far a plan may be from the network, of its largest output: rounding, over many layers."""
 
 
 class Plan:
     """A network in a runtime, with every factorized layer executed in its fastest way.
 
-    It is called as the network is, and gives what the network gives, up to
-    rounding: a tensor, or a tuple where there are several outputs. ``print(plan)`` shows its table.
+    It is called as the network is, and gives what the network gives, up to the rounding of its
+    precision: a tensor, or a tuple where there are several outputs. ``print(plan)`` shows its
+    table.
 
     Attributes:
         table: what was measured, layer by layer and for the whole network.
         runtime: its name.
         runner: the network in that runtime.
         setting: threads and precision.
+        difference: from the network in float32, on random inputs, relative to the largest output;
+            None in int8.
+        fidelity: in int8, how near the answers to the calibration images come to those in float32.
     """
+
+    difference: float | None = None
+    fidelity: Fidelity | None = None
 
     def __init__(
         self, runtime: Runtime, prepared: Prepared, table: PlanTable, setting: Setting, feed: Feed
@@ -87,11 +104,24 @@ class Plan:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def __str__(self) -> str:
-        return str(self.table)
+        lines = [str(self.table)]
+        if self.fidelity is not None:
+            lines.append("int8 in {} of {} layers: ".format(*self.int8_layers) + str(self.fidelity))
+        elif self.setting.precision != "f32":
+            lines.append(
+                f"{self.setting.precision}: differs from float32 by {self.difference:.1e} of the "
+                f"largest output, where {tolerance_of(self.setting.precision)} is let pass"
+            )
+        return "\n".join(lines)
 
     def executed(self, choice: Mapping[str, Execution]) -> Runner:
         """The network in the same runtime with its factorized layers executed in other ways."""
         return _build(self._runtime, self._prepared, choice, self._feed)
+
+    @property
+    def int8_layers(self) -> tuple[int, int]:
+        """How many of the layers that are executed compute in int8, and how many there are."""
+        return self.runner.int8_layers() if isinstance(self.runner, GraphRunner) else (0, 0)
 
     @property
     def stored(self) -> dict[str, Execution]:
@@ -130,7 +160,9 @@ def plan(
     *,
     runtime: str = "torch",
     threads: int | None = None,
-    precision: str = "f32",
+    precision: str = AUTO,
+    calibration: CalibrationImages | None = None,
+    min_agreement: float = FLOOR,
     cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
 ) -> Plan:
@@ -150,7 +182,14 @@ def plan(
         runtime: "torch", "torch-compiled", "onnxruntime", "openvino", or on a GPU "torch-cuda" or
             "torch-cuda-graphs".
         threads: of one call; by default as many as PyTorch uses.
-        precision: "f32", or "bf16" where the processor computes in it.
+        precision: "auto" is the runtime's own: OpenVINO computes in bf16 where the processor does,
+            the others in f32. "f32", or "bf16" where the processor computes in it, asks for one;
+            "int8" quantises each way that is measured, for ONNX Runtime and OpenVINO.
+        calibration: for int8, what ranges are read off: images in any form that ``compress`` takes
+            them in; at most 512 are used.
+        min_agreement: for int8, the least share of these images that get the class that they get
+            in float32; of a network without classes, the least share of the outputs' variance that
+            is kept.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
             folder given; True reads it too, False does neither.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
@@ -158,15 +197,20 @@ def plan(
 
     Raises:
         TensorpressError: no such runtime, one that is not installed, a network that it cannot
-            take, or a precision that the processor has not.
+            take, a precision that the processor has not, calibration that does not fit, or a
+            network that is too far off in int8.
     """
-    setting = read_setting(threads, precision)
-    kind, version = usable(runtime, precision)
+    count_of_threads, floor = read_threads(threads), read_floor(min_agreement)
+    kind, version, precision = usable(runtime, read_precision(precision))
+    if calibration is not None and precision != INT8:
+        raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     net = write_out_codebooks(copy_for_export(model))
     feed = timed_feed(net, example_inputs)
     _refuse_other_precision(net)
-    with torch_threads(setting.threads):
+    with torch_threads(count_of_threads):
         run_examples(net, feed.examples)
+    rows = read_calibration(calibration, net, example_inputs, feed) if precision == INT8 else None
+    setting = Setting(count_of_threads, precision, rows)
     facts = {
         "runtime": kind.name,
         "version": version,
@@ -175,6 +219,9 @@ def plan(
         "batch": feed.batch or 1,
         "processor": kind.processor(),
     }
+    own_precision = kind.own_precision()
+    if own_precision != precision:
+        facts["own"] = own_precision
     kept = _open_cache(cache)
     key = table_key(structure_of(net, feed, trace_modules(net, feed)), facts)
     table = kept.table(key) if kept else None
@@ -187,56 +234,19 @@ def plan(
                 what = f"planning for {kind.name}: measuring layers"
                 bar.update(step, completed=done, total=total, description=what)
 
-            table = _measure(net, prepared, kind, feed, facts, on_step)
+            own = None
+            if own_precision != precision:
+                own = prepared.set_to(Setting(setting.threads, own_precision))
+            table = _measure(net, prepared, own, kind, feed, facts, on_step)
             if kept:
                 kept.keep_table(key, table)
         found = Plan(kind, prepared, table, setting, feed)
-        _refuse_unequal(found, net, feed.randomised(0))
+        if rows is None:
+            found.difference = _refuse_unequal(found, net, feed.randomised(0))
+        else:
+            found.fidelity = fidelity(net, lambda part: found.runner(*part.tensors), rows)
+            found.fidelity.refuse_below(floor)
         return found
-
-
-def find_runtime(name: str) -> Runtime:
-    """The runtime of this name.
-
-    Raises:
-        TensorpressError: there is none.
-    """
-    if not isinstance(name, str) or name not in RUNTIMES:
-        raise TensorpressError(f"no runtime {shown(name)}; there is: {', '.join(RUNTIMES)}.")
-    return RUNTIMES[name]
-
-
-def usable(name: str, precision: str) -> tuple[Runtime, str]:
-    """The runtime of this name, and its version.
-
-    Raises:
-        TensorpressError: there is none, it is not installed or does not compute in ``precision``.
-    """
-    kind = find_runtime(name)
-    with quiet():
-        version = next(iter(kind.versions().values()))
-    if precision not in kind.precisions:
-        raise TensorpressError(
-            f"{name} computes in {', '.join(kind.precisions)} on a processor, not in {precision}."
-        )
-    if precision == "bf16" and not kind.has_bf16():
-        raise TensorpressError(
-            "precision='bf16': this processor does not compute in bfloat16; leave it out."
-        )
-    return kind, version
-
-
-def read_setting(threads: int | None, precision: str) -> Setting:
-    """How to compute.
-
-    Raises:
-        TensorpressError: no positive number of threads, or no such precision.
-    """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise TensorpressError(f"threads={shown(threads)}: give a whole number from 1 on.")
-    if not isinstance(precision, str) or precision not in ("f32", "bf16"):
-        raise TensorpressError(f"precision={shown(precision)}: give 'f32' or 'bf16'.")
-    return Setting(threads or torch.get_num_threads(), precision)
 
 
 def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
@@ -269,6 +279,7 @@ def _prepare(
 def _measure(
     net: nn.Module,
     prepared: Prepared,
+    own: Prepared | None,
     kind: Runtime,
     feed: Feed,
     facts: Mapping[str, Any],
@@ -286,14 +297,15 @@ def _measure(
             name: Execution((1,) * sum(options[0].runs)) for name, options in executions.items()
         },
     }
-    whole = _whole(kind, prepared, choices, feed)
-    best = min(whole, key=whole.__getitem__)
+    whole = _whole(kind, prepared, choices, feed, own)
+    best = min(choices, key=lambda name: whole[name].median)
     whole["plan"] = whole[best]
     rows = tuple(
         PlanRow(name, _kernel(chain), chain.ranks, choices[best][name], timings[name])
         for name, chain in chains.items()
     )
-    return PlanTable(rows, whole, facts)
+    medians = {name: spread.median for name, spread in whole.items()}
+    return PlanTable(rows, medians, facts, {name: spread.best for name, spread in whole.items()})
 
 
 def _kernel(chain: Factorized) -> str:
@@ -304,16 +316,27 @@ def _kernel(chain: Factorized) -> str:
 
 
 def _whole(
-    kind: Runtime, prepared: Prepared, choices: Mapping[str, dict[str, Execution]], feed: Feed
-) -> dict[str, float]:
-    """Median seconds of the whole network with its layers executed in each of these ways."""
-    different: list[dict[str, Execution]] = []
-    for choice in choices.values():
-        if choice not in different:
-            different.append(choice)
-    runners = [_build(kind, prepared, choice, feed) for choice in different]
-    medians = median_seconds(runners, feed)
-    return {name: medians[different.index(choice)] for name, choice in choices.items()}
+    kind: Runtime,
+    prepared: Prepared,
+    choices: Mapping[str, dict[str, Execution]],
+    feed: Feed,
+    own: Prepared | None,
+) -> dict[str, Spread]:
+    """Seconds of the whole network with its layers executed in each of these ways.
+
+    Args:
+        own: the network in the runtime's own precision, where that is another.
+    """
+    asked = {name: (prepared, choice) for name, choice in choices.items()}
+    if own is not None:
+        asked |= {OWN_DENSE: (own, choices["dense"]), OWN_CHAIN: (own, choices["chain"])}
+    different: list[tuple[Prepared, dict[str, Execution]]] = []
+    for way in asked.values():
+        if way not in different:
+            different.append(way)
+    runners = [_build(kind, where, choice, feed) for where, choice in different]
+    spreads = network_seconds(runners, feed)
+    return {name: spreads[different.index(way)] for name, way in asked.items()}
 
 
 def _build(
@@ -335,20 +358,24 @@ def _trying(kind: Runtime, work: Callable[[], Result]) -> Result:
         ) from error
 
 
-def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> None:
-    """Runtimes have bugs of their own; what they get wrong shall not pass for the network."""
+def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
+    """The relative difference of a plan from the network.
+
+    Runtimes have bugs of their own; what they get wrong shall not pass for the network.
+    """
     expected = run_examples(net, feed.examples)
     leaves = [leaf for leaf in tree_leaves(expected) if isinstance(leaf, Tensor)]
     found = planned(*feed.args, **feed.kwargs)
     outputs = [found] if isinstance(found, Tensor) else list(found)
     difference = relative_difference(*(list(map(torch.nan_to_num, v)) for v in (leaves, outputs)))
-    most = TOLERANCES[planned.setting.precision]
+    most = tolerance_of(planned.setting.precision)
     if difference > most:
         raise TensorpressError(
             f"{planned.runtime} does not give what the network gives: on random inputs they differ "
             f"by {difference:.1e} of the largest output, more than {most}. Does the network draw "
-            "random numbers? If not, use another runtime."
+            "random numbers? If not, use another runtime or precision."
         )
+    return difference
 
 
 def _open_cache(cache: bool | str | os.PathLike[str]) -> PlanCache | None:

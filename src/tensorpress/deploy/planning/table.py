@@ -1,11 +1,17 @@
 """What was measured for a plan, as rows that print as an aligned table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tensorpress.aligned import ruled
 from tensorpress.deploy.execution import Execution
+from tensorpress.deploy.latency import holds
+
+OWN_DENSE, OWN_CHAIN = "own dense", "own chain"
+WAYS = {"plan": "plan", "dense": "dense", "chain": "chain"}
+OWN = {OWN_DENSE: "dense", OWN_CHAIN: "chain"}
+"""The names of whole networks that are measured, and how they are called where they are printed."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,17 @@ class PlanTable:
     Attributes:
         rows: a row per factorized layer.
         whole: median seconds of the network by how its layers are executed: "plan", "dense"
-            (every layer as its dense kernel) and "chain" (as it is stored).
-        setting: runtime, version, threads, precision, batch, processor.
+            (every layer as its dense kernel) and "chain" (as it is stored); and where the runtime
+            computes in another precision by itself, "own dense" and "own chain" in that.
+        setting: runtime, version, threads, precision, batch, processor; and "own", the precision
+            that the runtime takes by itself, where that is another.
+        best: the seconds of the fastest calls, likewise.
     """
 
     rows: tuple[PlanRow, ...]
     whole: Mapping[str, float]
     setting: Mapping[str, Any]
+    best: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         head = ("layer", "kernel", "ranks", "executed as", "ms", "dense", "chain", "speedup")
@@ -74,15 +84,35 @@ class PlanTable:
             f"{'thread' if setting['threads'] == 1 else 'threads'}, {setting['precision']}, "
             f"batch {setting['batch']}"
         )
-        times = ", ".join(f"{name} {taken * 1e3:.2f} ms" for name, taken in self.whole.items())
-        ratio = self.whole["dense"] / self.whole["plan"] if self.whole["plan"] else 1.0
-        return f"{described}\nwhole network: {times}; {ratio:.2f}x the speed of dense kernels"
+        lines = [
+            described,
+            f"whole network: {self._times(WAYS)}; {self._speed('dense')} of dense kernels",
+        ]
+        if OWN_DENSE in self.whole:
+            own = f"in {setting['own']}, as {setting['runtime']} runs it by itself"
+            lines.append(
+                f"{own}: {self._times(OWN)}; {self._speed(OWN_DENSE)} of that dense network"
+            )
+        return "\n".join(lines)
+
+    def _times(self, names: Mapping[str, str]) -> str:
+        return ", ".join(f"{said} {self.whole[name] * 1e3:.2f} ms" for name, said in names.items())
+
+    def _speed(self, other: str) -> str:
+        """Of the plan over another way, and whether that is certain."""
+        if not self.whole["plan"]:
+            return "1.00x the speed"
+        ratio = self.whole[other] / self.whole["plan"]
+        fast = self.best[other] / self.best["plan"] if self.best.get("plan") else ratio
+        doubt = "" if holds(ratio, fast) else f" (UNCERTAIN: {fast:.2f}x in the fastest calls)"
+        return f"{ratio:.2f}x the speed{doubt}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "setting": dict(self.setting),
             "whole": dict(self.whole),
+            "best": dict(self.best),
             "layers": [
                 {
                     "name": row.name,
@@ -115,10 +145,14 @@ class PlanTable:
         for row in rows:
             if not {row.chosen, Execution((1,) * sum(row.chosen.runs))} <= set(row.seconds):
                 raise ValueError(f"no measurement for '{row.name}'")
-        whole = {str(name): float(taken) for name, taken in values["whole"].items()}
-        if set(whole) != {"plan", "dense", "chain"}:
+        whole, best = (
+            {str(name): float(taken) for name, taken in values[key].items()}
+            for key in ("whole", "best")
+        )
+        setting = dict(values["setting"])
+        if set(whole) != {*WAYS, *(OWN if "own" in setting else ())}:
             raise ValueError("no measurement of the whole network")
-        return cls(rows, whole, dict(values["setting"]))
+        return cls(rows, whole, setting, best)
 
 
 def _listed(execution: Execution) -> list[Any]:

@@ -1,6 +1,7 @@
 """What the runtimes that read ONNX graphs have in common."""
 
 import abc
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.int8.calibration import few
+from tensorpress.deploy.int8.quantise import int8_layers, quantised
 from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph
 from tensorpress.deploy.runtimes.onnx_marks import export_dense
 from tensorpress.deploy.runtimes.runtime import (
@@ -24,6 +27,10 @@ from tensorpress.deploy.runtimes.runtime import (
     Timings,
 )
 from tensorpress.layers import Factorized
+
+ROWS_TO_TIME = 2
+INSERTED = re.compile(r"(_(De)?[qQ]uantizeLinear\w*|_nhwc)$")
+"""What quantisers and runtimes append to the names of what they put in beside a node."""
 
 
 class LoadedGraph(abc.ABC):
@@ -73,6 +80,7 @@ class PreparedGraph(Prepared):
 
     def __init__(self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting) -> None:
         self.runtime, self.graph, self.setting = runtime, graph, setting
+        self._quantised: dict[Any, Any] = {}
 
     def profile(
         self,
@@ -92,6 +100,8 @@ class PreparedGraph(Prepared):
         sessions, owners = [], []
         for number, choice in enumerate(choices):
             model, owner = self.graph.variant(choice)
+            if self.setting.calibration is not None:  # its ranges do not matter to time
+                model = quantised(model, few(self.setting.calibration, ROWS_TO_TIME), finely=False)
             sessions.append(self.runtime.load(model, feed, self.setting, profiled=True))
             owners.append(owner)
             on_step(number + 1, 3 * count)
@@ -105,7 +115,8 @@ class PreparedGraph(Prepared):
         for choice, session, owner in zip(choices, sessions, owners, strict=True):
             layers: dict[str, float] = dict.fromkeys(choice, 0.0)
             for names, seconds in session.node_seconds():
-                of = next((owner[name] for name in names if name in owner), None)
+                plain = (INSERTED.sub("", name) for name in names)
+                of = next((owner[name] for name in plain if name in owner), None)
                 if of in layers:  # layers that were not asked about stay dense, and are known too
                     layers[of] += seconds
             for name, seconds in layers.items():
@@ -115,11 +126,24 @@ class PreparedGraph(Prepared):
             for name, options in found.items()
         }
 
+    def set_to(self, setting: Setting) -> "PreparedGraph":
+        return PreparedGraph(self.runtime, self.graph, setting)
+
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
         return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
 
     def build(self, choice: Executions, feed: Feed) -> "GraphRunner":
-        return GraphRunner(self.runtime, self.graph.variant(choice)[0], feed, self.setting)
+        return GraphRunner(self.runtime, self._model(choice), feed, self.setting)
+
+    def _model(self, choice: Executions) -> Any:
+        """The graph to load; one in int8 is made once a choice."""
+        calibration = self.setting.calibration
+        if calibration is None:
+            return self.graph.variant(choice)[0]
+        key = frozenset(choice.items())
+        if key not in self._quantised:
+            self._quantised[key] = quantised(self.graph.variant(choice)[0], calibration)
+        return self._quantised[key]
 
 
 class GraphRunner(Runner):
@@ -132,6 +156,10 @@ class GraphRunner(Runner):
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         return self._session(tensors)(tensors)
+
+    def int8_layers(self) -> tuple[int, int]:
+        """How many of its layers compute in int8, and how many layers it has."""
+        return int8_layers(self._model)
 
     def save(self, path: Path) -> None:
         self._session(self._feed.tensors).save(path)

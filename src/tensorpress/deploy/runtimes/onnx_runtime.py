@@ -27,7 +27,7 @@ class OnnxRuntime(GraphRuntime):
     name = "onnxruntime"
     suffix = ".onnx"
     multiples = (1, 16)
-    precisions = ("f32",)
+    precisions = ("f32", "int8")
     any_shape = True
 
     def versions(self) -> dict[str, str]:

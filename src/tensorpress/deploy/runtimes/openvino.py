@@ -15,16 +15,22 @@ from tensorpress.deploy.formats.openvino import import_openvino
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
 
+HINT = "INFERENCE_PRECISION_HINT"
+
 
 class OpenVino(GraphRuntime):
     """OpenVINO's CPU device, one call at a time on all the threads asked for."""
 
     name = "openvino"
     suffix = ".xml"
+    precisions = ("f32", "bf16", "int8")
 
     def versions(self) -> dict[str, str]:
         import_runtimes("onnx", ("onnx", "onnxscript"))  # the graph comes by way of ONNX
         return {"openvino": import_openvino().__version__.split("-")[0]}
+
+    def own_precision(self) -> str:
+        return str(import_openvino().Core().get_property("CPU", HINT).get_type_name())
 
     def load(
         self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False
@@ -41,17 +47,15 @@ class LoadedOpenVino(LoadedGraph):
         self._model = core.read_model(model.SerializeToString())
         self._free = [port.partial_shape for port in self._model.inputs]
         self._model.reshape(dict(enumerate(map(_partial_shape, feed.tensors))))
-        compiled = core.compile_model(
-            self._model,
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": setting.threads,
-                "INFERENCE_PRECISION_HINT": setting.precision,
-                "PERFORMANCE_HINT": "LATENCY",
-                "NUM_STREAMS": 1,
-                "PERF_COUNT": profiled,
-            },
-        )
+        options = {
+            "INFERENCE_NUM_THREADS": setting.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "PERF_COUNT": profiled,
+        }
+        if setting.calibration is None:  # what is not in int8 is in OpenVINO's own precision
+            options[HINT] = setting.precision
+        compiled = core.compile_model(self._model, "CPU", options)
         self._request = compiled.create_infer_request()
         self._names: dict[str, list[str]] = {}
         if profiled:

@@ -25,11 +25,13 @@ class Setting:
 
     Attributes:
         threads: of one call.
-        precision: "f32", or "bf16" where the machine computes in it.
+        precision: "f32", "bf16" where the machine computes in it, or "int8".
+        calibration: the rows that ranges are read off, for int8.
     """
 
     threads: int
     precision: str = "f32"
+    calibration: Feed | None = None
 
 
 class Runner(abc.ABC):
@@ -68,6 +70,10 @@ class Prepared(abc.ABC):
         """The network with its layers executed as chosen."""
 
     @abc.abstractmethod
+    def set_to(self, setting: Setting) -> "Prepared":
+        """The same network, to be computed in another way."""
+
+    @abc.abstractmethod
     def rearranged(self, chains: Mapping[str, Factorized]) -> "Prepared":
         """The same network with other chains for some of its factorized layers."""
 
@@ -98,6 +104,10 @@ class Runtime(abc.ABC):
     def processor(self) -> str:
         """What it computes on."""
         return processor()
+
+    def own_precision(self) -> str:
+        """What it computes a network of float32 in where it is not told."""
+        return "f32"
 
     def has_bf16(self) -> bool:
         """Whether what it computes on has instructions for bfloat16."""

@@ -55,6 +55,7 @@ class PreparedTorch(Prepared):
     """A network with its batch norms folded, whose chains can be swapped for merged ones."""
 
     def __init__(self, net: nn.Module, feed: Feed, setting: Setting, device: str = "cpu") -> None:
+        self._made_from = net, feed
         folded = fold_batch_norms(net, feed)
         self.guard = PathGuard(net, folded, feed) if folded.reads_sizes and folded.norms else None
         self.net = folded.net.to(device, DTYPES[setting.precision]).requires_grad_(False)
@@ -94,6 +95,9 @@ class PreparedTorch(Prepared):
             self._places[key] = self._faster_place(net, feed)
         place = self._places[key]
         return self._guarded(TorchRunner(place.arranged(net), feed, place))
+
+    def set_to(self, setting: Setting) -> "PreparedTorch":
+        return type(self)(*self._made_from, setting, self.place.device)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedTorch":
         old = factorized_layers(self.net)

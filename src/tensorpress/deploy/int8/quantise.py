@@ -1,0 +1,96 @@
+"""A graph quantised by ONNX Runtime's own tool, for all runtimes that read ONNX."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorpress.deploy.cause import first_cause
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import import_runtimes
+from tensorpress.deploy.int8.calibration import in_batches
+from tensorpress.deploy.int8.rounding import round_by_outputs
+from tensorpress.deploy.quiet import quiet
+from tensorpress.errors import TensorpressError
+
+MODULES = ("onnxruntime.quantization",)
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+BATCH = 32
+
+
+def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
+    """The graph with quantisation written into it as pairs of QuantizeLinear and DequantizeLinear.
+
+    Values are unsigned and asymmetric, a range a tensor; weights symmetric, a range a channel, and
+    of 7 bits: processors without VNNI sum products of 8 bits two by two in 16, which overflow.
+
+    Args:
+        model: an ``onnx.ModelProto`` in float32.
+        calibration: what ranges are read off.
+        finely: round weights by what that does to the layers' outputs, which takes time.
+
+    Raises:
+        TensorpressError: it is not installed, cannot quantise the graph, or finds nothing to.
+    """
+    tool = import_runtimes("onnx", MODULES)[MODULES[0]]
+    names = [value.name for value in model.graph.input]
+    rows = in_batches(calibration, BATCH)
+
+    class Reader(tool.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self._left = _arrays(names, rows)
+
+        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+            return next(self._left, None)
+
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
+    try:
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            plain, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+            plain.write_bytes(model.SerializeToString())  # it writes into a graph in memory
+            tool.quantize_static(
+                plain,
+                path,
+                Reader(),
+                quant_format=tool.QuantFormat.QDQ,
+                activation_type=tool.QuantType.QUInt8,
+                weight_type=tool.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+            )
+            made = onnx.load(path)
+    except Exception as error:  # what it raises has no type of its own
+        raise TensorpressError(
+            f"onnxruntime.quantization cannot quantise the network ({first_cause(error)}); leave "
+            "int8 out."
+        ) from error
+    if not int8_layers(made)[0]:
+        raise TensorpressError(
+            "the network has no layer that onnxruntime.quantization can quantise, which takes "
+            f"{', '.join(LAYERS)}; leave int8 out."
+        )
+    if finely:
+        round_by_outputs(made, model, calibration)
+    return made
+
+
+def int8_layers(model: Any) -> tuple[int, int]:
+    """How many layers of a graph have weights in int8, and how many have weights."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    held = {value.name for value in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in LAYERS:
+            maker = makers.get(node.input[1])
+            in_int8 = maker is not None and maker.op_type == "DequantizeLinear"
+            if in_int8 or node.input[1] in held:
+                found.append(in_int8)
+    return sum(found), len(found)
+
+
+def _arrays(names: list[str], rows: list[Feed]) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    for part in rows:
+        arrays = [tensor.contiguous().numpy() for tensor in part.tensors]
+        yield dict(zip(names, arrays, strict=True))

@@ -1,0 +1,161 @@
+"""Weights rounded so that what one rounding adds to a layer's outputs the next ones take back."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.formats.format import import_runtimes
+from tensorpress.deploy.int8.calibration import few, in_batches
+
+ROWS, BATCH = 128, 16
+WIDEST = 1152
+"""Inputs of an output, of layers that are rounded so; the work grows with their cube."""
+LARGEST = 64
+"""Of a weight of 7 bits."""
+DAMPING = 0.01
+
+
+def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
+    """Round the weights of a quantised graph anew, in place, under what its layers are fed.
+
+    Weight by weight, the error of one is spread over those that are not rounded yet so that the
+    layer's outputs change least: optimal brain surgery, as in GPTQ (Frantar et al., 2022). Scales
+    stay. Convolutions over one or two axes and linear layers of up to 1,152 inputs an output are
+    treated; others stay rounded to the nearest.
+
+    Args:
+        made: an ``onnx.ModelProto`` that was made of ``model``.
+        model: in float32.
+    """
+    numpy_helper = import_runtimes("onnx", ("onnx.numpy_helper",))["onnx.numpy_helper"]
+    layers = _layers(model)
+    moments = _moments(model, layers, few(calibration, ROWS))
+    plain = {value.name: value for value in model.graph.initializer}
+    held = {value.name: value for value in made.graph.initializer}
+    makers = {name: node for node in made.graph.node for name in node.output}
+    nodes = {node.name: node for node in made.graph.node}
+    for name, moment in moments.items():
+        node = nodes.get(layers[name][0].name)
+        maker = None if node is None else makers.get(node.input[1])
+        if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] not in held:
+            continue
+        weight = torch.tensor(numpy_helper.to_array(plain[name]))
+        scale = torch.tensor(numpy_helper.to_array(held[maker.input[1]])).reshape(-1)
+        turned = _takes_inputs_first(layers[name][0])
+        rows = (weight.T if turned else weight).flatten(1)
+        if len(scale) not in (1, len(rows)):
+            continue
+        grouped = rows.reshape(len(moment), -1, rows.shape[1])
+        scales = scale.expand(len(rows)).reshape(len(moment), -1)
+        steps = rounded(grouped, scales, moment).reshape(rows.shape)
+        steps = (steps.T if turned else steps).reshape(weight.shape)
+        found = np.ascontiguousarray(steps.numpy().astype(np.int8))
+        held[maker.input[0]].CopyFrom(numpy_helper.from_array(found, maker.input[0]))
+
+
+def rounded(weight: Tensor, scale: Tensor, moment: Tensor) -> Tensor:
+    """Whole numbers whose products with ``scale`` stand for ``weight``.
+
+    Args:
+        weight: (groups, out, in).
+        scale: (groups, out).
+        moment: (groups, in, in), the second moments of what the weights are multiplied with.
+    """
+    count = weight.shape[2]
+    moment = moment.double()
+    level = moment.diagonal(dim1=1, dim2=2).mean(1)
+    level = torch.where(level > 0, level, torch.ones_like(level))
+    moment = moment + DAMPING * level[:, None, None] * torch.eye(count, dtype=torch.float64)
+    order = moment.diagonal(dim1=1, dim2=2).mean(0).argsort(descending=True)
+    moment = moment[:, order][:, :, order]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    left = weight.double()[:, :, order].clone()
+    steps = torch.zeros_like(left)
+    size = scale.double()
+    for at in range(count):
+        steps[:, :, at] = (left[:, :, at] / size).round().clamp(-LARGEST, LARGEST)
+        error = (left[:, :, at] - steps[:, :, at] * size) / factor[:, None, at, at]
+        left[:, :, at:] -= error[:, :, None] * factor[:, None, at, at:]
+    return steps[:, :, order.argsort()]
+
+
+def _layers(model: Any) -> dict[str, list[Any]]:
+    """The nodes that are treated, by the name of their weight."""
+    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
+    found: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes:
+            shape = shapes[node.input[1]]
+            inputs = shape[0] if _takes_inputs_first(node) else int(np.prod(shape[1:]))
+            if len(shape) <= 4 and inputs <= WIDEST:
+                found.setdefault(node.input[1], []).append(node)
+    return found
+
+
+def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, Tensor]:
+    """The second moments (groups, in, in) of what each weight is multiplied with."""
+    modules = import_runtimes("onnx", ("onnx", "onnxruntime"))
+    onnx, onnxruntime = modules["onnx"], modules["onnxruntime"]
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    known = {value.name for value in [*model.graph.input, *model.graph.output]}
+    fed = {node.input[0] for nodes in layers.values() for node in nodes}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(fed - known))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [value.name for value in session.get_inputs()]
+    sums: dict[str, Tensor] = {}
+    for part in in_batches(rows, BATCH):
+        arrays = dict(zip(names, [t.contiguous().numpy() for t in part.tensors], strict=True))
+        outputs = [value.name for value in session.get_outputs()]
+        values = arrays | dict(zip(outputs, session.run(outputs, arrays), strict=True))
+        for name, nodes in layers.items():
+            for node in nodes:
+                patches = _patches(torch.from_numpy(values[node.input[0]]), node)
+                moment = patches.transpose(1, 2) @ patches
+                sums[name] = sums[name] + moment if name in sums else moment
+    return sums
+
+
+def _patches(fed: Tensor, node: Any) -> Tensor:
+    """What a node's weights are multiplied with, (groups, products, in)."""
+    if node.op_type == "Gemm":
+        return fed[None]
+    options = {attribute.name: attribute for attribute in node.attribute}
+
+    def numbers(name: str, default: int) -> list[int]:
+        given = options.get(name)
+        return list(given.ints) if given is not None else [default] * (fed.dim() - 2)
+
+    kernel = numbers("kernel_shape", 1)
+    strides, dilations = numbers("strides", 1), numbers("dilations", 1)
+    pads = list(options["pads"].ints) if "pads" in options else [0] * 2 * len(kernel)
+    groups = options["group"].i if "group" in options else 1
+    if len(kernel) == 1:
+        fed = fed[:, :, None]
+        kernel, strides, dilations = ([1, *each] for each in (kernel, strides, dilations))
+        pads = [0, pads[0], 0, pads[1]]
+    top, left, bottom, right = pads
+    columns = F.unfold(
+        F.pad(fed, (left, right, top, bottom)),
+        tuple(kernel),
+        dilation=tuple(dilations),
+        stride=tuple(strides),
+    )
+    images, width, places = columns.shape
+    columns = columns.reshape(images, groups, width // groups, places)
+    return columns.permute(1, 0, 3, 2).reshape(groups, images * places, width // groups)
+
+
+def _takes_inputs_first(node: Any) -> bool:
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    return node.op_type == "Gemm" and not transposed

@@ -1,0 +1,92 @@
+"""What a plan is asked to compute with, and what a runtime makes of that."""
+
+from typing import NamedTuple
+
+import torch
+
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.runtimes import RUNTIMES, Runtime
+from tensorpress.errors import TensorpressError, shown
+
+AUTO, INT8 = "auto", "int8"
+PRECISIONS = (AUTO, "f32", "bf16", INT8)
+TOLERANCES = {"f32": 1e-3, "f16": 0.05, "bf16": 0.2}
+"""How far a plan may be from the network, of its largest output: rounding, over many layers.
+
+What is computed in int8 is judged on calibration images instead.
+"""
+
+
+def tolerance_of(precision: str) -> float:
+    """The same of any that a runtime may choose by itself."""
+    return TOLERANCES.get(precision, max(TOLERANCES.values()))
+
+
+class Usable(NamedTuple):
+    """A runtime that is installed.
+
+    Attributes:
+        precision: what it is to compute in; what was asked for, or its own choice for "auto".
+    """
+
+    runtime: Runtime
+    version: str
+    precision: str
+
+
+def find_runtime(name: str) -> Runtime:
+    """The runtime of this name.
+
+    Raises:
+        TensorpressError: there is none.
+    """
+    if not isinstance(name, str) or name not in RUNTIMES:
+        raise TensorpressError(f"no runtime {shown(name)}; there is: {', '.join(RUNTIMES)}.")
+    return RUNTIMES[name]
+
+
+def usable(name: str, precision: str) -> Usable:
+    """The runtime of this name, its version, and what it computes in.
+
+    Raises:
+        TensorpressError: there is none, it is not installed or does not compute in ``precision``.
+    """
+    kind = find_runtime(name)
+    with quiet():
+        version = next(iter(kind.versions().values()))
+        own = kind.own_precision()
+    if precision == AUTO:
+        return Usable(kind, version, own)
+    if precision not in kind.precisions:
+        other = [n for n, runtime in RUNTIMES.items() if precision in runtime.precisions]
+        raise TensorpressError(
+            f"{name} computes in {', '.join(kind.precisions)}, not in {precision}: leave the "
+            f"precision out, or take another runtime ({', '.join(other)})."
+        )
+    if precision == "bf16" and not kind.has_bf16():
+        raise TensorpressError(
+            "precision='bf16': this processor does not compute in bfloat16; leave it out."
+        )
+    return Usable(kind, version, precision)
+
+
+def read_precision(precision: str) -> str:
+    """
+    Raises:
+        TensorpressError: there is no such precision.
+    """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        names = ", ".join(map(repr, PRECISIONS[:-1]))
+        raise TensorpressError(f"precision={shown(precision)}: give {names} or {PRECISIONS[-1]!r}.")
+    return precision
+
+
+def read_threads(threads: int | None) -> int:
+    """The number of threads of a call.
+
+    Raises:
+        TensorpressError: no positive whole number.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise TensorpressError(f"threads={shown(threads)}: give a whole number from 1 on.")
+    return threads or torch.get_num_threads()

@@ -97,13 +97,13 @@ def best_over_runtimes(
         flops, bandwidth = machine(count)
         for batch in batches:
             cells = [c for c in found.cells if (c.batch, c.threads) == (batch, count)]
-            base = min(cells, key=lambda cell: cell.dense.median)
+            base = min(cells, key=lambda cell: cell.baseline.median)
             best = min(cells, key=lambda cell: cell.planned.median)
             roof = roofline(model, best.table, batch, flops, bandwidth)
-            ratio = base.dense.median / best.planned.median
+            ratio = base.baseline.median / best.planned.median
             yield (
                 f"best of all, batch {batch}, threads {count}: {base.runtime} "
-                f"{1e3 * base.dense.median:.2f} ms -> {best.runtime} "
+                f"{1e3 * base.baseline.median:.2f} ms -> {best.runtime} "
                 f"{1e3 * best.planned.median:.2f} ms: {ratio:.2f}x; roof {1e3 * roof:.2f} ms at "
                 f"{flops / 1e9:.0f} GFLOP/s and {bandwidth / 1e9:.1f} GB/s",
                 {

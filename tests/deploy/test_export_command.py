@@ -118,7 +118,7 @@ def test_int8(tensorpress: Command, tmp_path: Path) -> None:
     assert 1e-5 < float((found - expected).abs().max() / expected.abs().max()) < 0.2
     code, out, err = tensorpress(f"{int8} --min-agreement 1 -o perfect.onnx")
     if code:  # its classes are all but the same, of random weights
-        assert "agreement of 1 is asked for; nothing was written" in err
+        assert "an agreement of 1 is asked for: there is no plan, and nothing is written" in err
         assert not (tmp_path / "perfect.onnx").exists()
 
 

@@ -76,12 +76,12 @@ class Cell:
 
         The faster of the dense ones: by itself, or in this precision.
         """
-        return self._baseline.median / self.planned.median
+        return self.baseline.median / self.planned.median
 
     @property
     def least_ratio(self) -> float:
         """The same, or that of the fastest calls where it is less."""
-        return min(self.ratio, self._baseline.best / self.planned.best)
+        return min(self.ratio, self.baseline.best / self.planned.best)
 
     @property
     def own_ratio(self) -> float:
@@ -91,7 +91,7 @@ class Cell:
     @property
     def certain(self) -> bool:
         """Whether the medians and the fastest calls tell the same ratio, within a fifth."""
-        return holds(self.ratio, self._baseline.best / self.planned.best)
+        return holds(self.ratio, self.baseline.best / self.planned.best)
 
     @property
     def is_slower(self) -> bool:
@@ -99,7 +99,8 @@ class Cell:
         return min(self.ratio, self.stored.median / self.planned.median) < SLOWER
 
     @property
-    def _baseline(self) -> Spread:
+    def baseline(self) -> Spread:
+        """The dense network by itself or in this precision, whichever is faster."""
         return min(self.own, self.dense, key=lambda spread: spread.median)
 
     @property

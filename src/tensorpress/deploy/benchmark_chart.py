@@ -11,7 +11,7 @@ def plot_benchmark(found: Benchmark, path: Path) -> None:
     cells = found.cells
     bars = []
     for shift, name, kind in ((-0.2, "stored", "before"), (0.2, "planned", "after")):
-        speeds = [cell.ratio * cell.planned.median / getattr(cell, name).median for cell in cells]
+        speeds = [cell.baseline.median / getattr(cell, name).median for cell in cells]
         texts = [f"{speed:.2f}" for speed in speeds]
         bars.append(Bars(speeds, kind, f"as {name}", 0.4, shift, texts))
     names = tuple(f"{c.runtime} {c.precision}\nbatch {c.batch}\n{c.threads} thr." for c in cells)

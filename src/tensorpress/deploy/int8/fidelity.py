@@ -56,11 +56,11 @@ class Fidelity:
             TensorpressError: less is kept than ``floor``.
         """
         if not self.kept >= floor:
-            what = "agreement" if self.agreement is not None else "kept variance"
+            what = "an agreement" if self.agreement is not None else "a kept variance"
             raise TensorpressError(
-                f"in int8 the network does not give what it gives in float32: {self}, and a "
-                f"{what} of {floor:g} is asked for; nothing was written. Give more and more "
-                "typical calibration images, stay with float32, or ask for less "
+                f"in int8 the network does not give what it gives in float32: {self}, and "
+                f"{what} of {floor:g} is asked for: there is no plan, and nothing is written. Give "
+                "more, and more typical, calibration images, stay with float32, or ask for less "
                 "(min_agreement=, --min-agreement)."
             )
 

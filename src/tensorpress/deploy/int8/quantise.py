@@ -61,6 +61,7 @@ def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
                 reduce_range=True,
             )
             made = onnx.load(path)
+            del made.graph.value_info[:]  # shapes of all values, which runtimes infer
     except Exception as error:  # what it raises has no type of its own
         raise TensorpressError(
             f"onnxruntime.quantization cannot quantise the network ({first_cause(error)}); leave "

@@ -71,7 +71,8 @@ def cell(row: Row, name: str, numbers: dict[str, int]) -> str:
     if step["state"] != "pass":
         return f"[{numbers[step['said']]}]"
     ratios = f"FCR {step['fcr']:.2f}, " if "fcr" in step else ""
-    return f"{ratios}{step['seconds']:.0f} s"
+    fixed = ", fixed batch" if step.get("fixed_batch") else ""
+    return f"{ratios}{step['seconds']:.0f} s{fixed}"
 
 
 def numbered(rows: Sequence[Row]) -> dict[str, int]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-DOCS = Path(__file__).parents[1] / "docs"
-START, END = "<!-- networks -->\n", "<!-- end of networks -->"
+from marked_page import DOCS, put
+
 STEPS = {
     "compress": "compressed", "save_and_load": "saved, loaded", "export": "ONNX", "plan": "planned",
     "calibrate": "calibrated", "use": "used again",
@@ -27,13 +27,8 @@ def main() -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     for step in (step for row in rows for step in row["steps"].values()):
         step.pop("where", None)
-    page = DOCS / "networks.md"
-    before, mark, rest = page.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    assert mark, "docs/networks.md has no place for the tables"
-    assert end, "docs/networks.md has no place for the tables"
     (DOCS / "networks.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    page.write_text(before + mark + section(rows) + end + after, encoding="utf-8")
+    put("networks.md", "networks", section(rows))
 
 
 def section(rows: Sequence[Row]) -> str:
@@ -76,7 +71,8 @@ def cell(row: Row, name: str, numbers: dict[str, int]) -> str:
     if step["state"] != "pass":
         return f"[{numbers[step['said']]}]"
     ratios = f"FCR {step['fcr']:.2f}, " if "fcr" in step else ""
-    return f"{ratios}{step['seconds']:.0f} s"
+    fixed = ", fixed batch" if step.get("fixed_batch") else ""
+    return f"{ratios}{step['seconds']:.0f} s{fixed}"
 
 
 def numbered(rows: Sequence[Row]) -> dict[str, int]:

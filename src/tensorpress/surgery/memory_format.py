@@ -5,6 +5,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import channels_last
 from tensorpress.surgery.inputs import ExampleInputs, run_examples
 
@@ -30,6 +31,8 @@ def arrange_kernels(net: nn.Module) -> None:
 
 def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool:
     """Arrange the kernels of ``net`` so, in place, if it then runs so; whether it does."""
+    if isinstance(net, GraphNetwork):
+        return False  # what stands between its layers has channels second
     before = {name: parameter.data for name, parameter in net.named_parameters()}
     arrange_kernels(net)
     if runs_in_channels_last(net, example_inputs):

@@ -10,13 +10,8 @@ from torch.export import ExportedProgram
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import (
-    Format,
-    Run,
-    import_runtimes,
-    input_shapes,
-    output_names,
-)
+from tensorpress.deploy.formats.format import Format, Run, input_shapes, output_names
+from tensorpress.extras import import_runtimes
 
 TELEMETRY = "openvino_telemetry"
 

@@ -22,9 +22,9 @@ from tensorpress.compression.calibration import (
     read_recovery,
     read_rows,
 )
-from tensorpress.compression.calibration.samples import CHANNELS_OF_IMAGES
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.compress import compress
+from tensorpress.compression.judge import Score
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
 from tensorpress.deploy import plan
@@ -99,6 +99,8 @@ def compress_onnx(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     recover: bool | Recovery = False,
+    outputs: Sequence[str] | None = None,
+    score: Score | None = None,
     progress: bool | None = None,
 ) -> GraphAccount:
     """Compress an ONNX file: its convolutions become chains of small ones, in their places.
@@ -125,7 +127,9 @@ def compress_onnx(
         input_shape: of an input without the batch, where the graph leaves sizes free and there is
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.
-        progress: as for :func:`compress`.
+        outputs: names of the nodes of layers whose outputs calibration compares, where that is not
+            all that the graph gives.
+        score, progress: as for :func:`compress`.
 
     Returns:
         the account: ``.pcr``, ``.fcr``, ``.layers``, ``.outputs``; it prints as a table.
@@ -140,20 +144,24 @@ def compress_onnx(
         method, methods=methods, rank=rank, budget=budget, calibrated=calibration is not None
     )
     _refuse_no_chains(treatments)
+    if layout not in (None, *LAYOUTS):
+        raise TensorpressError(f"layout={shown(layout)}: give {' or '.join(LAYOUTS)}.")
     timed_in = _timed_on_graphs(budget)
     calibrated = calibration is not None
+    compared = None if outputs is None else _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
-    net.channels_last = _is_channels_last(net, layout)
+    if layout is not None:
+        net.channels_last = layout == LAYOUTS[1]
     given, examples = _settled(net, calibration, input_shape, (mean, std))
     normalised = isinstance(given, Tensor) and given is not calibration
     if calibrated:
-        net.add_biases()
-        net.gives_logits = True
+        net.make_ready()
         rows = read_rows(
             given,
             net,
             examples,
+            compared,
             mean=None if normalised else mean,
             std=None if normalised else std,
         )
@@ -173,6 +181,8 @@ def compress_onnx(
         balance=balance,
         calibration=_as_given(rows) if calibrated else None,
         recover=steps,
+        outputs=compared,
+        score=score,
         progress=progress,
     )
     small = account.model
@@ -181,7 +191,7 @@ def compress_onnx(
     choice = None
     if timed_in is not None and timed_in.is_timed:
         choice = _fastest(small, examples, timed_in, progress)
-    compared = _compared_on(net, rows if calibrated else None, examples)
+    tried = _compared_on(net, rows if calibrated else None, examples)
     exact = all(
         row.relative_error is not None and row.relative_error <= EXACT
         for row in account.layers
@@ -190,11 +200,11 @@ def compress_onnx(
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(_place(place))
         write_graph_file(small, made, choice)
-        outputs = compare_graphs(as_path(source), made, compared, net.rows)
+        differences = compare_graphs(as_path(source), made, tried, net.rows)
         if exact:
-            _refuse_unequal(outputs)
+            _refuse_unequal(differences)
     facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
-    return GraphAccount(**facts, outputs=outputs, left=net.structure.left)
+    return GraphAccount(**facts, outputs=differences, left=net.structure.left)
 
 
 def _target(source: object, target: object) -> Path | None:
@@ -248,19 +258,6 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
     if steps.distil_epochs and isinstance(recover, Recovery):
         announce("distillation is left out: ONNX Runtime, which runs the graph, has no gradients")
     return dataclasses.replace(steps, distil_epochs=0)
-
-
-def _is_channels_last(net: GraphNetwork, layout: str | None) -> bool:
-    """Whether the graph takes images with their channels last, by what is said or by its shapes."""
-    if layout is not None and layout not in LAYOUTS:
-        raise TensorpressError(f"layout={shown(layout)}: give {' or '.join(LAYOUTS)}.")
-    if layout is not None:
-        return layout == LAYOUTS[1]
-    shapes = [taken.shape for taken in net.structure.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        return False
-    _, first, _, last = shapes[0]
-    return last in CHANNELS_OF_IMAGES and first not in CHANNELS_OF_IMAGES
 
 
 def _settled(

@@ -18,8 +18,8 @@ def write_graph_file(
 ) -> None:
     """Write the graph that a network was read from, with chains where its layers are factorized.
 
-    All else of the graph stays as it was. Weights lie beside the file, in ``NAME.data``, where those
-    of the graph did, or where they are over 1.9 GB.
+    All else of the graph stays as it was. Weights lie beside the file, in ``NAME.data``, where
+    those of the graph did, or where they are over 1.9 GB.
 
     Args:
         choice: how layers are executed, by name; others as they are stored.

@@ -10,8 +10,10 @@ from tensorpress.graphs.sessions import session_of
 
 KEPT_APART = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
 """What makes numbers of quantised ones, which are to stay so."""
-RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")
-RANDOM += ("Multinomial",)
+RANDOM = (
+    *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
+    *("Bernoulli", "Multinomial"),
+)
 OPTIONAL_INPUTS = 4
 
 

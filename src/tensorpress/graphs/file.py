@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tensorpress.extras import import_runtimes
 from tensorpress.files import as_path
 
 SUFFIX = ".onnx"
+CHANNELS_OF_IMAGES = (1, 3, 4)
 
 
 def is_graph_file(name: object) -> bool:
@@ -40,6 +42,40 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     for name, tensor in tensors:
         _check(place, name, tensor, onnx_ir)
     return model
+
+
+def inputs_of(model: Any) -> list[Any]:
+    """The values that a graph is given: old files list their weights as inputs, too."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def has_channels_last(shapes: Sequence[Sequence[int | None]]) -> bool:
+    """Whether a graph that takes inputs of these shapes takes images with their channels last."""
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return False
+    _, first, _, last = shapes[0]
+    return last in CHANNELS_OF_IMAGES and first not in CHANNELS_OF_IMAGES
+
+
+def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """The shape of what a graph takes, without the batch and channels first.
+
+    None where it takes several inputs, or leaves sizes free.
+
+    Raises:
+        TensorpressError: as :func:`read_model`.
+    """
+    inputs = inputs_of(read_model(path))
+    shapes = [
+        tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape or ())
+        for value in inputs
+    ]
+    if len(shapes) != 1 or None in shapes[0][1:] or len(shapes[0]) < 2:
+        return None
+    shape = shapes[0][1:]
+    if has_channels_last(shapes):
+        shape = (shape[-1], *shape[:-1])
+    return tuple(size for size in shape if size is not None)
 
 
 def _tensors(graph: Any) -> Any:

@@ -36,9 +36,10 @@ def marked_graph(net: GraphNetwork) -> Any:
         old = list(node.inputs[1:])
         if layer.name not in biases:
             bias = _bias(chain)
-            gone = bias is None or (len(old) < 2 and not bias.any())
             name = _free(graph, f"{layer.name}/bias")
-            biases[layer.name] = None if gone else add_weight(graph, name, bias)
+            if bias is not None and len(old) < 2 and not bias.any():
+                bias = None
+            biases[layer.name] = None if bias is None else add_weight(graph, name, bias)
         scale = torch.ones(out_channels(list(chain.modules())[-1]))
         node.replace_input_with(1, add_weight(graph, _free(graph, f"{node.name}/scale"), scale))
         node.resize_inputs(2 if biases[layer.name] is None else 3)

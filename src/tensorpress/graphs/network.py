@@ -142,15 +142,17 @@ class GraphNetwork(nn.Module):
             for x, taken in zip(inputs, self.structure.inputs, strict=True)
         ]
 
-    def add_biases(self) -> None:
-        """Give every layer a bias whose node can have one; it counts where it is made use of."""
+    def make_ready(self) -> None:
+        """Have it calibrated: with logits for answers, and a bias in every layer that can have one.
+
+        A bias counts where it is made use of.
+        """
+        self.gives_logits = True
         for call in self.structure.layers:
             module = self.get_submodule(call.name)
-            layer = module.layer if isinstance(module, Padded) else module
+            layer: Any = module.layer if isinstance(module, Padded) else module
             if call.can_have_bias and layer.bias is None:
-                del layer._parameters["bias"]
-                outside = out_channels(layer)
-                layer.register_buffer("bias", torch.zeros(outside, dtype=layer.weight.dtype))
+                _add_bias(layer)
 
     def extra_repr(self) -> str:
         return f"graph={self.structure.digest}"
@@ -179,3 +181,9 @@ class GraphNetwork(nn.Module):
                 del known[name]
         asked = self.structure.logits if self.gives_logits else self.structure.outputs
         return [known[name] for name in asked]
+
+
+def _add_bias(layer: Any) -> None:
+    """Zeros that are no parameter: the file has none."""
+    del layer._parameters["bias"]
+    layer.register_buffer("bias", torch.zeros(out_channels(layer), dtype=layer.weight.dtype))

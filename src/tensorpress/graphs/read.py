@@ -13,15 +13,17 @@ from torch import nn
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs.constants import Constants
-from tensorpress.graphs.file import read_model
+from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.layers import Left, layer_of
 from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
 from tensorpress.graphs.nodes import KINDS, is_kind
 from tensorpress.graphs.segments import Segment, Stage, bodies_of, cut, read_by
 from tensorpress.graphs.sessions import session_of
 
-QUANTISED = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits")
-QUANTISED += ("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+QUANTISED = (
+    *("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits"),
+    *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
+)
 DTYPES = {
     "float": (torch.float32, "FLOAT"),
     "double": (torch.float64, "DOUBLE"),
@@ -63,7 +65,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
     cuts = [value for stage in stages for value in stage.outputs.values()]
     cuts += [node.outputs[0] for stage in stages for node in stage.layers]
     outputs = [value for value in model.graph.outputs if value not in constants]
-    session = session_of(model, _inputs(model), _once([*cuts, *outputs]))
+    session = session_of(model, inputs_of(model), _once([*cuts, *outputs]))
     kinds = {value.name: _kind(path, value) for value in session.get_outputs()}
     inputs = tuple(
         Input(value.name, tuple(_size(s) for s in value.shape), DTYPES[_kind(path, value)][0])
@@ -110,6 +112,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
     )
     net = GraphNetwork(structure, found.layers, others.shapes).eval()
     net.rows = _rows(net)
+    net.channels_last = has_channels_last([taken.shape for taken in inputs])
     return net
 
 
@@ -244,11 +247,6 @@ def _logits(value: Any) -> Any:
         return value
     rows = value.shape is not None and len(value.shape) == 2
     return made.inputs[0] if rows and made.attributes.get_int("axis", -1) in (-1, 1) else value
-
-
-def _inputs(model: Any) -> list[Any]:
-    """What a graph is given: old files list their weights as inputs, too."""
-    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
 
 
 def _once(values: Sequence[Any]) -> list[Any]:

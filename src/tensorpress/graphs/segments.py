@@ -35,12 +35,14 @@ class Segment:
         """The outputs. What it has learnt is given to tell those who look on."""
         if not tensors:
             return self.run(tensors)
-        return run_segment(list(tensors), list(learnt), self.number)
+        given: list[Tensor] = run_segment(list(tensors), list(learnt), self.number)
+        return given
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        arrays = [tensor.detach().contiguous().numpy() for tensor in tensors]
+        arrays = [tensor.detach().cpu().contiguous().numpy() for tensor in tensors]
         found = self._session.run(None, dict(zip(self.inputs, arrays, strict=True)))
-        return [torch.from_numpy(array) for array in found]
+        device = tensors[0].device if tensors else None
+        return [torch.from_numpy(array).to(device) for array in found]
 
 
 @torch.library.custom_op("tensorpress::run_segment", mutates_args=())

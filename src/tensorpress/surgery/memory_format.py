@@ -14,7 +14,10 @@ def runs_in_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     """Whether ``net`` takes these inputs with their channels last in memory.
 
     A forward with ``x.view(len(x), -1)`` does not: such maps cannot be flattened without a copy.
+    Nor does a graph of ONNX, between whose layers channels come second.
     """
+    if isinstance(net, GraphNetwork):
+        return False
     try:
         run_examples(net, tree_map_only(torch.Tensor, channels_last, example_inputs))
     except TensorpressError:
@@ -31,8 +34,6 @@ def arrange_kernels(net: nn.Module) -> None:
 
 def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool:
     """Arrange the kernels of ``net`` so, in place, if it then runs so; whether it does."""
-    if isinstance(net, GraphNetwork):
-        return False  # what stands between its layers has channels second
     before = {name: parameter.data for name, parameter in net.named_parameters()}
     arrange_kernels(net)
     if runs_in_channels_last(net, example_inputs):

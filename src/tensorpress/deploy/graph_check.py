@@ -14,8 +14,8 @@ from torch import Tensor
 from tensorpress.deploy.cause import first_cause
 from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
+from tensorpress.graphs.sessions import QUIET
 
-ERRORS_ONLY = 3
 ROWS = 16
 
 Array = npt.NDArray[Any]
@@ -135,7 +135,7 @@ def _session(path: Path) -> Any:
     onnxruntime = import_runtimes("onnx", ("onnxruntime",))["onnxruntime"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = QUIET
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -1,6 +1,6 @@
 """A network that was read from an ONNX file, written back to one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,16 @@ def write_graph_file(
         choice: how layers are executed, by name; others as they are stored.
     """
     onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+    read = net.structure.model
     graph = OnnxGraph(marked_graph(net), factorized_layers(net))
     stored = {name: Execution((1,) * len(chain)) for name, chain in graph.chains.items()}
     model, _ = graph.executed({**stored, **(choice or {})})
     for node in model.graph:
         node.metadata_props.pop(MARK, None)
-    onnx_ir.save(model, path, external_data=f"{path.name}.data" if _lies_apart(model) else None)
+    lay_apart = any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in _weights(read))
+    apart = lay_apart or sum(tensor.nbytes for tensor in _weights(model)) > MOST_BYTES_OF_WEIGHTS
+    onnx_ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
 
 
-def _lies_apart(model: Any) -> bool:
-    external = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"].ExternalTensor
-    tensors = [value.const_value for value in model.graph.initializers.values()]
-    return (
-        any(isinstance(tensor, external) for tensor in tensors)
-        or sum(tensor.nbytes for tensor in tensors) > MOST_BYTES_OF_WEIGHTS
-    )
+def _weights(model: Any) -> Iterator[Any]:
+    return (value.const_value for value in model.graph.initializers.values())

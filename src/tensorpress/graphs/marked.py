@@ -8,7 +8,7 @@ from torch import Tensor
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs.network import GraphNetwork
 from tensorpress.graphs.nodes import MARK, add_weight, remove_unread
-from tensorpress.layers import Factorized
+from tensorpress.layers import Factorized, plain_chain
 from tensorpress.layers.chain import bias_of
 from tensorpress.layers.kinds import out_channels
 from tensorpress.layers.padded import Padded
@@ -24,7 +24,7 @@ def marked_graph(net: GraphNetwork) -> Any:
     structure = net.structure
     model = structure.model.clone()
     graph = model.graph
-    nodes = {node.name: node for node in graph}
+    nodes = list(graph)
     biases: dict[str, Any] = {}
     for layer in structure.layers:
         module = net.get_submodule(layer.name)
@@ -40,8 +40,8 @@ def marked_graph(net: GraphNetwork) -> Any:
             if bias is not None and len(old) < 2 and not bias.any():
                 bias = None
             biases[layer.name] = None if bias is None else add_weight(graph, name, bias)
-        scale = torch.ones(out_channels(list(chain.modules())[-1]))
-        node.replace_input_with(1, add_weight(graph, _free(graph, f"{node.name}/scale"), scale))
+        scale = torch.ones(out_channels(plain_chain(chain)[-1]))
+        node.replace_input_with(1, add_weight(graph, _free(graph, f"{layer.name}/scale"), scale))
         node.resize_inputs(2 if biases[layer.name] is None else 3)
         if biases[layer.name] is not None:
             node.replace_input_with(2, biases[layer.name])

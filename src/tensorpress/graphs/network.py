@@ -33,13 +33,13 @@ class Layer:
 
     Attributes:
         name: of the layer.
-        node: the name of the node.
+        node: the place of the node in its graph.
         takes, gives: the names of values.
         can_have_bias: whether such a node can.
     """
 
     name: str
-    node: str
+    node: int
     takes: str
     gives: str
     can_have_bias: bool

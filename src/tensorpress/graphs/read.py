@@ -78,6 +78,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
     }
     del session
     others = _Others(constants, list(found.names))
+    places = {node: place for place, node in enumerate(model.graph)}
     parts = []
     for stage, last_read in zip(
         stages, _last_read(stages, [*model.graph.outputs, *rows]), strict=True
@@ -88,7 +89,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
         calls = tuple(
             Layer(
                 found.names[node],
-                node.name,
+                places[node],
                 node.inputs[0].name,
                 node.outputs[0].name,
                 node.op_type != "MatMul",
@@ -137,9 +138,7 @@ class _Found:
         known: dict[Any, str] = {}
         opset = model.graph.opset_imports.get("", 1)
         for number, node in enumerate(model.graph):
-            if node.name is None or not node.name:
-                node.name = f"{node.op_type}_{number}"
-            name = found.free_name(node.name)
+            name = found.free_name(node.name or f"{node.op_type}_{number}")
             if node.op_type in QUANTISED:
                 found.left[name] = "quantised"
             for body in bodies_of(node):

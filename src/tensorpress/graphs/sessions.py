@@ -8,7 +8,8 @@ import torch
 
 from tensorpress.extras import import_runtimes
 
-ERRORS_ONLY = 3
+QUIET = 4
+"""What goes wrong is raised, too."""
 FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -50,7 +51,7 @@ def load(model: Any, *, optimised: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = QUIET
     options.enable_cpu_mem_arena = False  # there are many, and each would keep its own
     options.enable_mem_pattern = False
     if not optimised:

@@ -168,7 +168,7 @@ def _compress_graph(
         typer.echo(f"drop: of the {score}")
     place = find_place("cpu")
     facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
-    typer.echo(f"\n{graphs.HINTS}")
+    typer.echo(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
     if output is None:
         typer.echo("Nothing was written: give -o OUT to keep the file.")
         return

@@ -20,10 +20,11 @@ Layout = Annotated[
         rich_help_panel=options.DATA,
     ),
 ]
-HINTS = (
-    "The graph was compressed in closed form: distillation and fine-tuning need gradients, which "
-    "ONNX Runtime has not."
+CLOSED_FORM = (
+    "All of it was done in closed form: distillation and fine-tuning need gradients, which ONNX "
+    "Runtime has not."
 )
+UNCALIBRATED = "--calibrate DIR, with images that need no labels, keeps much more of the accuracy."
 
 
 def arguments_of(asked: Request) -> dict[str, Any]:

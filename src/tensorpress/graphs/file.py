@@ -1,14 +1,17 @@
 """Files of ONNX, read without trust."""
 
+import contextlib
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.extras import import_runtimes
 from tensorpress.files import as_path
+from tensorpress.graphs.nodes import read_by
 
 SUFFIX = ".onnx"
 CHANNELS_OF_IMAGES = (1, 3, 4)
@@ -31,7 +34,8 @@ def read_model(path: str | os.PathLike[str]) -> Any:
         raise TensorpressError(f"{place}: there is no such file.")
     onnx_ir = import_runtimes("onnx", ("onnx", "onnx_ir"))["onnx_ir"]
     try:
-        model = onnx_ir.load(place)
+        with _quiet():
+            model = onnx_ir.load(place)
         tensors = list(_tensors(model.graph))
     except Exception as error:  # of protobuf, or of what makes no sense
         raise TensorpressError(
@@ -39,9 +43,43 @@ def read_model(path: str | os.PathLike[str]) -> Any:
         ) from error
     if not model.graph.outputs or not len(model.graph):
         raise TensorpressError(f"{place} holds no graph: is it an ONNX file?")
+    _refuse_unknown(place, model.graph)
     for name, tensor in tensors:
         _check(place, name, tensor, onnx_ir)
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is wrong with a file is told in one error."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _refuse_unknown(place: Path, graph: Any) -> None:
+    """
+    Raises:
+        TensorpressError: something is read that nothing gives.
+    """
+    known = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
+    for node in graph:
+        for value in read_by(node):
+            if id(value) not in known:
+                raise TensorpressError(
+                    f"{place} is damaged: its node {shown(node.name or node.op_type)} reads "
+                    f"{shown(value.name)}, which nothing before it gives."
+                )
+        known.update(map(id, node.outputs))
+    for value in graph.outputs:
+        if id(value) not in known:
+            raise TensorpressError(
+                f"{place} is damaged: nothing in it gives its output {shown(value.name)}."
+            )
 
 
 def inputs_of(model: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """What the nodes of convolutions and linear layers have in common."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -53,3 +54,31 @@ def remove_unread(graph: Any, value: Any) -> None:
     graph.remove(node, safe=True)
     for read in inputs:
         remove_unread(graph, read)
+
+
+def read_by(node: Any) -> list[Any]:
+    """The values that a node reads, those that its bodies read from outside of them included."""
+    found = [value for value in node.inputs if value is not None]
+    for body in bodies_of(node):
+        found += _captured(body)
+    return found
+
+
+def bodies_of(node: Any) -> Iterator[Any]:
+    """The graphs that a node holds, such as the branches of an If."""
+    for attribute in node.attributes.values():
+        if attribute.type.name == "GRAPH":
+            yield attribute.value
+        elif attribute.type.name == "GRAPHS":
+            yield from attribute.value
+
+
+def _captured(body: Any) -> list[Any]:
+    inside = {id(value) for value in body.inputs}
+    inside |= {id(value) for value in body.initializers.values()}
+    found = []
+    for node in body:
+        found += [value for value in read_by(node) if id(value) not in inside]
+        inside.update(map(id, node.outputs))
+    found += [value for value in body.outputs if value is not None and id(value) not in inside]
+    return found

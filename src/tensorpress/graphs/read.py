@@ -1,6 +1,7 @@
 """A file of ONNX as a network."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from tensorpress.graphs.constants import Constants
 from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.layers import Left, layer_of
 from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
-from tensorpress.graphs.nodes import KINDS, is_kind
-from tensorpress.graphs.segments import Segment, Stage, bodies_of, cut, read_by
+from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind, read_by
+from tensorpress.graphs.segments import Segment, Stage, cut
 from tensorpress.graphs.sessions import session_of
 
 QUANTISED = (
@@ -40,6 +41,8 @@ SIZES = ("Resize", "Upsample")
 """Nodes whose constants are sizes, be they no whole numbers."""
 WEIGHTS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4")
 AS_ALONE = 1e-4
+MOST_VALUES = 2**31
+"""Of an input; a file that says more is damaged."""
 
 
 def read_graph_network(path: str | os.PathLike[str]) -> GraphNetwork:
@@ -71,6 +74,11 @@ def _network(model: Any, path: Path) -> GraphNetwork:
         Input(value.name, tuple(_size(s) for s in value.shape), DTYPES[_kind(path, value)][0])
         for value in session.get_inputs()
     )
+    for taken in inputs:
+        if (size := math.prod(s or 1 for s in taken.shape)) > MOST_VALUES:
+            raise TensorpressError(
+                f"{path} takes {size:,} numbers at once as '{taken.name}': is it damaged?"
+            )
     kinds |= {value.name: _kind(path, value) for value in session.get_inputs()}
     onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
     types = {

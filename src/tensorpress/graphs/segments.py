@@ -1,7 +1,7 @@
 """What stands between the layers of a graph, run by ONNX Runtime as operations of PyTorch."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from tensorpress.graphs.nodes import read_by
 from tensorpress.graphs.sessions import session_of
 
 _numbers = itertools.count()
@@ -110,31 +111,3 @@ def cut(
         if id(value) in maker:
             stages[maker[id(value)]].outputs[id(value)] = value
     return stages
-
-
-def read_by(node: Any) -> list[Any]:
-    """The values that a node reads, those that its bodies read from outside of them included."""
-    found = [value for value in node.inputs if value is not None]
-    for body in bodies_of(node):
-        found += _captured(body)
-    return found
-
-
-def bodies_of(node: Any) -> Iterator[Any]:
-    """The graphs that a node holds, such as the branches of an If."""
-    for attribute in node.attributes.values():
-        if attribute.type.name == "GRAPH":
-            yield attribute.value
-        elif attribute.type.name == "GRAPHS":
-            yield from attribute.value
-
-
-def _captured(body: Any) -> list[Any]:
-    inside = {id(value) for value in body.inputs}
-    inside |= {id(value) for value in body.initializers.values()}
-    found = []
-    for node in body:
-        found += [value for value in read_by(node) if id(value) not in inside]
-        inside.update(map(id, node.outputs))
-    found += [value for value in body.outputs if value is not None and id(value) not in inside]
-    return found

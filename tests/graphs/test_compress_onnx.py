@@ -147,6 +147,19 @@ def test_a_fixed_batch_is_calibrated_one_by_one(tmp_path: Path) -> None:
     assert account.outputs[0].inputs == 16
 
 
+@pytest.mark.usefixtures("measured_once")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_the_file_alone_fixes(batch: int, tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx", batch=batch)
+    asked: dict[str, Any] = {"method": "ttpwt", "skip_output": False}
+    account = tp.compress_onnx(path, tmp_path / "small.onnx", rank=tp.Energy(0.8), **asked)
+    assert account.outputs[0].inputs == batch
+    assert onnx.load(tmp_path / "small.onnx").graph.input == onnx.load(path).graph.input
+    tp.compress_onnx(path, tmp_path / "fast.onnx", budget=tp.Budget(speedup=1e-3), **asked)
+    with pytest.raises(tp.TensorpressError, match="at once"):
+        tp.compress_onnx(path, None, budget=tp.Budget(speedup=1e-3, batch=8), **asked)
+
+
 def test_a_quality_is_kept(tmp_path: Path) -> None:
     path = classifier(tmp_path / "net.onnx")
     try:
@@ -155,7 +168,7 @@ def test_a_quality_is_kept(tmp_path: Path) -> None:
             tmp_path / "small.onnx",
             method="ttpwt",
             budget=tp.Budget(output_error=0.3),
-            calibration=images(36),
+            calibration=images(48),
             skip_output=False,
         )
     except Unreachable:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from tensorpress.compression.budget import Budget
@@ -18,12 +16,12 @@ from tensorpress.compression.calibration import (
     CalibrationImages,
     Recovery,
     Rows,
-    read_images,
     read_recovery,
     read_rows,
 )
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.compress import compress
+from tensorpress.compression.graph_inputs import settled
 from tensorpress.compression.judge import Score
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
@@ -67,9 +65,8 @@ class GraphAccount(Account):
     def summary(self) -> str:
         lines = [super().summary()]
         if self.left:
-            lines.append(
-                f"left in the graph: {tally(self.left.values(), f'{len(self.left)} nodes')}"
-            )
+            why = tally(self.left.values(), f"{len(self.left)} nodes")
+            lines.append(f"left in the graph: {why}")
         lines += map(str, self.outputs)
         return "\n".join(lines)
 
@@ -153,7 +150,8 @@ def compress_onnx(
     net = read_graph_network(source)
     if layout is not None:
         net.channels_last = layout == LAYOUTS[1]
-    given, examples = _settled(net, calibration, input_shape, (mean, std))
+    _refuse_other_batch(timed_in, net.structure.batch)
+    given, examples = settled(net, calibration, input_shape, (mean, std))
     normalised = isinstance(given, Tensor) and given is not calibration
     if calibrated:
         net.make_ready()
@@ -192,15 +190,11 @@ def compress_onnx(
     if timed_in is not None and timed_in.is_timed:
         choice = _fastest(small, examples, timed_in, progress)
     tried = _compared_on(net, rows if calibrated else None, examples)
-    exact = all(
-        row.relative_error is not None and row.relative_error <= EXACT
-        for row in account.layers
-        if row.method
-    )
-    with contextlib.ExitStack() as stack:
-        made = stack.enter_context(_place(place))
+    errors = [row.relative_error for row in account.layers if row.method]
+    exact = all(error is not None and error <= EXACT for error in errors)
+    with _place(place) as made:
         write_graph_file(small, made, choice)
-        differences = compare_graphs(as_path(source), made, tried, net.rows)
+        differences = compare_graphs(as_path(source), made, tried, net.structure.batch)
         if exact:
             _refuse_unequal(differences)
     facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
@@ -250,6 +244,13 @@ def _timed_on_graphs(budget: Budget | None) -> Budget | None:
     return dataclasses.replace(budget, runtime=runtime)
 
 
+def _refuse_other_batch(budget: Budget | None, batch: int | None) -> None:
+    if budget is not None and budget.batch is not None and batch not in (None, budget.batch):
+        raise TensorpressError(
+            f"batch={budget.batch} (--batch): the graph takes {batch} at once; leave it out."
+        )
+
+
 def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recovery:
     """The steps of recovery but for distillation."""
     steps = read_recovery(recover)
@@ -258,101 +259,6 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
     if steps.distil_epochs and isinstance(recover, Recovery):
         announce("distillation is left out: ONNX Runtime, which runs the graph, has no gradients")
     return dataclasses.replace(steps, distil_epochs=0)
-
-
-def _settled(
-    net: GraphNetwork,
-    calibration: Any,
-    input_shape: Sequence[int] | None,
-    normalised_by: tuple[Sequence[float] | None, Sequence[float] | None],
-) -> tuple[Any, ExampleInputs]:
-    """Calibration in the order of the graph's inputs, and example inputs of their sizes.
-
-    Raises:
-        TensorpressError: inputs that are missing, or sizes that nothing says.
-    """
-    inputs = net.structure.inputs
-    if not inputs:
-        raise TensorpressError("the graph takes no inputs, so that there is nothing to compress.")
-    if calibration is not None:
-        calibration = _in_order(net, calibration)
-    shapes = [_image_shape(net, taken.shape[1:]) for taken in inputs]
-    if input_shape is not None:
-        if len(inputs) > 1:
-            raise TensorpressError(
-                f"input_shape= is of one input, and the graph takes {len(inputs)}: give calibration"
-                " with those."
-            )
-        shapes = [_fitting(net, shapes[0], tuple(input_shape), "input_shape")]
-    if any(None in shape for shape in shapes) and calibration is not None:
-        if len(inputs) == 1 and not isinstance(calibration, (Tensor, np.ndarray)):
-            mean, std = normalised_by
-            calibration = read_images(calibration, mean=mean, std=std)
-        tensors = [calibration] if len(inputs) == 1 else list(calibration)
-        shapes = [
-            _fitting(net, shape, tuple(tensor.shape[1:]), "calibration")
-            if hasattr(tensor, "shape")
-            else shape
-            for shape, tensor in zip(shapes, tensors, strict=True)
-        ]
-    for taken, shape in zip(inputs, shapes, strict=True):
-        if None in shape:
-            raise TensorpressError(
-                f"the input '{taken.name}' of the graph leaves sizes free, "
-                f"{_told((None, *shape))}: say which are meant, by input_shape= (--input-shape) "
-                "or calibration."
-            )
-    rows = net.rows or 1
-    examples = tuple(
-        torch.zeros((rows, *shape), dtype=taken.dtype)  # type: ignore[arg-type]
-        for taken, shape in zip(inputs, shapes, strict=True)
-    )
-    return calibration, examples[0] if len(examples) == 1 else examples
-
-
-def _in_order(net: GraphNetwork, given: Any) -> Any:
-    """Calibration by the names of inputs in the order of the inputs."""
-    names = [taken.name for taken in net.structure.inputs]
-    if isinstance(given, Mapping):
-        missing = [name for name in names if name not in given]
-        if missing:
-            raise TensorpressError(
-                f"calibration holds {shown(list(given))}, and the graph takes "
-                f"{', '.join(names)}: '{missing[0]}' is missing."
-            )
-        tensors = tuple(_as_tensor(given[name]) for name in names)
-        return tensors[0] if len(names) == 1 else tensors
-    if len(names) == 1 or isinstance(given, (Tensor, np.ndarray, tuple)):
-        return given
-    return [_in_order(net, batch) for batch in given]
-
-
-def _as_tensor(value: Any) -> Any:
-    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
-
-
-def _image_shape(net: GraphNetwork, shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """The shape of an input without the batch, channels first."""
-    if net.channels_last and len(shape) > 1:
-        return (shape[-1], *shape[:-1])
-    return tuple(shape)
-
-
-def _fitting(
-    net: GraphNetwork, shape: Sequence[int | None], given: tuple[int, ...], what: str
-) -> tuple[int, ...]:
-    fits = len(shape) == len(given)
-    fits = fits and all(size in (None, own) for size, own in zip(shape, given, strict=True))
-    if not fits:
-        raise TensorpressError(
-            f"{what} has the shape {_told(given)} without the batch, and the graph takes "
-            f"{_told(shape)} as '{net.structure.inputs[0].name}'."
-        )
-    return given
-
-
-def _told(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def _names(selectors: Iterable[str]) -> list[str]:
@@ -393,7 +299,7 @@ def _compared_on(net: GraphNetwork, rows: Rows | None, examples: ExampleInputs) 
         some = rows[:COMPARED]
         return net.fed([some] if isinstance(some, Tensor) else some.tensors)
     feed = read_feed(examples, dynamic_batch=True)
-    return net.fed(feed.resized(max(net.rows or 1, DRAWN)).randomised(0).tensors)
+    return net.fed(feed.resized(net.structure.batch or DRAWN).randomised(0).tensors)
 
 
 @contextlib.contextmanager

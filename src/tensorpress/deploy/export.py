@@ -75,7 +75,7 @@ def export(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
-    if isinstance(net, GraphNetwork) and net.rows is not None:
+    if isinstance(net, GraphNetwork) and net.structure.batch is not None:
         feed = replace(feed, batched=(False,) * len(feed.batched))
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)

@@ -61,6 +61,8 @@ def compare_graphs(
     """
     first, second = _session(before), _session(after)
     size = rows or ROWS
+    if len(inputs[0]) < (rows or 1):
+        inputs = [tensor[torch.arange(size) % len(tensor)] for tensor in inputs]
     differences: list[_Running] | None = None
     for start in range(0, len(inputs[0]) - (rows or 1) + 1, size):
         arrays = [tensor[start : start + size].contiguous().numpy() for tensor in inputs]

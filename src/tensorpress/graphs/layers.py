@@ -1,7 +1,5 @@
 """The nodes of a graph that are convolutions and linear layers, as layers of PyTorch."""
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,30 +7,14 @@ import torch
 from torch import nn
 
 from tensorpress.graphs.constants import Constants
+from tensorpress.graphs.geometry import Left, geometry_of
 from tensorpress.graphs.nodes import takes_inputs_first
-from tensorpress.layers.padded import Padded, SamePadding, fixed_padding
+from tensorpress.layers.padded import Padded
 
 DTYPES = ("float32", "float64")
 CONVOLUTIONS: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 FIRST_GEMM_WITHOUT_C = 11
-
-
-class Left(Exception):
-    """Why a node stays in the graph as it is."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What a node computes with, as arrays of NumPy that are not to be changed.
-
-    Attributes:
-        kernel: as :class:`torch.nn` has it.
-        bias: None where there is none.
-    """
-
-    kernel: Any
-    bias: Any
 
 
 def layer_of(node: Any, constants: Constants, opset: int, weights: dict[Any, Any]) -> nn.Module:
@@ -99,65 +81,16 @@ def _convolution(node: Any, kernel: Any, bias: Any, weights: dict[Any, Any]) -> 
     dims = kernel.ndim - 2
     if not 1 <= dims <= 3:
         raise Left(f"its map has {dims} axes")
-    read = node.attributes
-    groups = read.get_int("group", 1)
+    geometry = geometry_of(node, tuple(kernel.shape[2:]))
     transposed = node.op_type == "ConvTranspose"
-    size = tuple(kernel.shape[2:])
-    if tuple(read.get_ints("kernel_shape", size)) != size:
-        raise Left("its kernel_shape is not that of its weight")
-    stride, dilation = (
-        tuple(read.get_ints(name, None) or (1,) * dims) for name in ("strides", "dilations")
-    )
-    first, second = kernel.shape[0], kernel.shape[1] * groups
+    first, second = kernel.shape[0], kernel.shape[1] * geometry.groups
     inside, outside = (first, second) if transposed else (second, first)
-    if first % groups or (bias is not None and bias.shape != (outside,)):
+    if first % geometry.groups or (bias is not None and bias.shape != (outside,)):
         raise Left("its weights do not fit its groups")
-    geometry: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups}
-    auto = read.get_string("auto_pad", "NOTSET") or "NOTSET"
-    pads = tuple(read.get_ints("pads", None) or (0,) * 2 * dims)
-    sides = tuple(zip(pads[:dims], pads[dims:], strict=True))
-    if auto == "VALID":
-        sides = ((0, 0),) * dims
-    pad: nn.Module | None = None
-    if transposed:
-        if auto.startswith("SAME") or read.get_ints("output_shape", None):
-            raise Left("what it pads depends on the size of its output")
-        if any(before != after for before, after in sides):
-            raise Left("it crops its output unevenly")
-        geometry["output_padding"] = tuple(read.get_ints("output_padding", None) or (0,) * dims)
-        geometry["padding"] = tuple(before for before, _ in sides)
-        made = TRANSPOSED[dims - 1](
-            inside, outside, size, bias=bias is not None, device="meta", **geometry
-        )
-    else:
-        if auto == "SAME_LOWER" and any(
-            (k - 1) * d % 2 or s > 1 for k, d, s in zip(size, dilation, stride, strict=True)
-        ):
-            raise Left("its auto_pad is SAME_LOWER")
-        if auto.startswith("SAME"):
-            if max(stride) == 1 and not any(
-                (k - 1) * d % 2 for k, d in zip(size, dilation, strict=True)
-            ):
-                geometry["padding"] = tuple(
-                    (k - 1) * d // 2 for k, d in zip(size, dilation, strict=True)
-                )
-            elif math.prod(size) > 1:
-                pad = SamePadding(size, stride, dilation)
-        elif all(before == after for before, after in sides):
-            geometry["padding"] = tuple(before for before, _ in sides)
-        elif any(max(side) and k * s == 1 for side, k, s in zip(sides, size, stride, strict=True)):
-            raise Left("it pads unevenly what it does not work along")
-        else:
-            pad = fixed_padding(sides)
-        made = CONVOLUTIONS[dims - 1](
-            inside, outside, size, bias=bias is not None, device="meta", **geometry
-        )
+    kind = (TRANSPOSED if transposed else CONVOLUTIONS)[dims - 1]
+    made = kind(inside, outside, bias=bias is not None, device="meta", **geometry.settings)
     layer = _filled(made, node, kernel, bias, weights, ("convolution",))
-    if pad is None:
-        return layer
-    padded = Padded(pad, layer)
-    padded.eval()
-    return padded
+    return layer if geometry.pad is None else Padded(geometry.pad, layer).eval()
 
 
 def _filled(

@@ -89,6 +89,11 @@ class Structure:
         return self
 
     @property
+    def batch(self) -> int | None:
+        """How many inputs the file says that it takes at once; None for any number."""
+        return next((taken.shape[0] for taken in self.inputs if taken.shape), None)
+
+    @property
     def layers(self) -> Iterator[Layer]:
         """The calls of layers, in order of execution."""
         return (layer for part in self.parts for layer in part.layers)
@@ -103,8 +108,8 @@ class GraphNetwork(nn.Module):
     Attributes:
         structure: what it was made of.
         others: stand for all other weights, so that they are counted; they hold no values.
-        rows: how many inputs the graph takes at once, of others so many at a time; None for any
-            number.
+        rows: how many inputs the graph takes at once inside, of others so many at a time; None for
+            any number, whatever the file says.
         channels_last: whether images, (N, C, H, W), reach the graph with their channels last.
         gives_logits: whether it gives logits in the place of rows of probabilities.
     """

@@ -15,7 +15,8 @@ from tensorpress.errors import TensorpressError, first_line
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs.constants import Constants
 from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
-from tensorpress.graphs.layers import Left, layer_of
+from tensorpress.graphs.geometry import Left
+from tensorpress.graphs.layers import layer_of
 from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
 from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind, read_by
 from tensorpress.graphs.segments import Segment, Stage, cut
@@ -277,7 +278,7 @@ def _size(size: Any) -> int | None:
 def _rows(net: GraphNetwork) -> int | None:
     """How many inputs a graph takes at once: a size in its file may be of no account inside."""
     inputs = net.structure.inputs
-    fixed = inputs[0].shape[0] if inputs and inputs[0].shape else None
+    fixed = net.structure.batch
     if fixed is None or any(None in taken.shape for taken in inputs):
         return fixed
     draw = torch.Generator().manual_seed(0)

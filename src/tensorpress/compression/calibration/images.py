@@ -12,7 +12,7 @@ BATCH = 128
 def batches(images: Rows, net: nn.Module, size: int = BATCH) -> list[Rows]:
     """``images`` in batches, on the device and in the dtype of the network's first parameter.
 
-    A graph that takes so many at once gets no more.
+    A graph of ONNX that takes so many at once gets no more.
     """
     if isinstance(net, GraphNetwork) and net.rows is not None:
         size = min(size, net.rows)

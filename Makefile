@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-artifacts bench-decompose bench-data bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -86,6 +86,10 @@ bench-forms: .venv/.dev
 # ARGS='--net crepe' for another network, --threads 1 for one core.
 bench-wide: .venv/.dev
 	$(PY) benchmarks/wide.py $(ARGS)
+
+# Of the libraries that are there; ARGS='-o OUT --only yolo' for some of them.
+bench-networks: .venv/.dev
+	$(PY) benchmarks/networks.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-lowest

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from marked_page import DOCS, put
+
 from tensorpress.charts import Chart, Level, Line, round_axis, write_png
 from tensorpress.layers.methods import AUTO
 
-DOCS = Path(__file__).parents[1] / "docs"
 FORMS = "forms.json"
-START, END = "<!-- forms -->\n", "<!-- end of forms -->"
 Row = dict[str, Any]
 
 
@@ -28,13 +28,8 @@ def main() -> None:
         for row in json.loads((folder / FORMS).read_text(encoding="utf-8"))
         if "network" in row
     ]
-    page = (DOCS / "compare.md").read_text(encoding="utf-8")
-    before, mark, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    assert mark, "docs/compare.md has no place for forms"
-    assert end, "docs/compare.md has no place for forms"
     (DOCS / FORMS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    (DOCS / "compare.md").write_text(before + mark + section(rows) + end + after, encoding="utf-8")
+    put("compare.md", "forms", section(rows))
     for (network, data), some in by_network(rows).items():
         plot(some, DOCS / f"forms-{network}-{data}.png")
 

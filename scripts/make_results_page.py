@@ -7,10 +7,11 @@ table stands between two marks; the plot is dAcc against PCR, calibrated and fin
 import sys
 from pathlib import Path
 
+from marked_page import DOCS, put
+
 from tensorpress.charts import Chart, Line, round_axis, write_png
 from tensorpress.experiments import Result, markdown, read_results, write_results
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAPER = (3.93, -0.50)
 """PCR and dAcc of ResNet-56 on CIFAR-100 in Table 4."""
 
@@ -20,13 +21,8 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         assert path.is_file(), f"there is no file {path}"
         rows += [row for row in read_results(path) if row not in rows]
-    page = (DOCS / "results.md").read_text(encoding="utf-8")
-    before, mark, rest = page.partition("<!-- rows -->\n")
-    _, end, after = rest.partition("<!-- end of rows -->")
-    assert end, "docs/results.md has lost the marks of its table"
     write_results(DOCS / "results.json", rows)
-    text = before + mark + "\n" + markdown(rows) + "\n" + end + after
-    (DOCS / "results.md").write_text(text, encoding="utf-8")
+    put("results.md", "rows", f"\n{markdown(rows)}\n")
     plot(rows)
 
 

@@ -33,6 +33,17 @@ def test_rows_are_printed_kept_and_not_done_again(tensorpress: Command, cifar: P
     assert again.out == answer.out
 
 
+def test_a_comparison_without_a_network_is_no_success(tensorpress: Command, cifar: Path) -> None:
+    answer = tensorpress(
+        *("compare", "--net", "my_nets.own:make", "--data", cifar, "--budget-macs", "900"),
+        *("--methods", "spatial-svd,fpgm", "-o", "OUT"),
+    )
+    assert answer.code == 2
+    assert "spatial-svd at FCR 900: FCR 900 cannot be reached" in answer.out
+    assert answer.err.startswith("error: nothing was compared: none of the 2 rows")
+    assert Path("OUT/compare.md").exists()
+
+
 def test_the_papers_rows_are_marked_as_printed() -> None:
     lines = _table([], tables_on("resnet110", "cifar100")).splitlines()
     cells = [re.split(r"  +", line) for line in lines]

@@ -108,3 +108,17 @@ def test_mistakes(tensorpress: Command, many: Path, arguments: str, message: str
     answer = tensorpress("compress", *OWN, "--energy", "0.5", *arguments.split(), "-o", "OUT")
     lines = answer.err.splitlines(keepends=True)
     assert_one_message(type(answer)(answer.code, answer.out, lines[-1]), message)
+
+
+def test_images_to_test_on_are_enough_to_evaluate(tensorpress: Command, many: Path) -> None:
+    given = (*OWN, "--input-shape", "3,16,16", "--data")
+    assert tensorpress("compress", *given, many, "--energy", "0.5", "-o", "OUT").code == 0
+    evaluate = ("evaluate", "--compressed", "OUT/model.tp", *given)
+    whole = tensorpress(*evaluate, many)
+    assert whole.code == 0, whole.err
+    (many / "train").rename(many.parent / "kept")
+    for alone in (many / "val", many):
+        found = tensorpress(*evaluate, alone)
+        assert found.out.split(" test images")[0] == whole.out.split(" test images")[0]
+    answer = tensorpress("train", *given, many, "-o", "RUN")
+    assert_one_message(answer, "holds no data; looked for")

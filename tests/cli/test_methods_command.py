@@ -30,6 +30,15 @@ def test_every_method_by_name(method: str, tensorpress: Command, tmp_path: Path)
     assert any(row["decision"].startswith(method) for row in facts["layers"])
 
 
+def test_methods_one_by_one_or_by_commas(tensorpress: Command, tmp_path: Path) -> None:
+    asked = ("compress", "--net", "my_nets.own:make", "--budget-params", "2", "--method", "auto")
+    for given in (("ttpwt,tucker2",), ("ttpwt", "--methods", "tucker2")):
+        answer = tensorpress(*asked, "--methods", *given, "-o", "OUT")
+        assert (answer.code, answer.err) == (0, "")
+        facts = json.loads((tmp_path / "OUT" / "account.json").read_text())
+        assert facts["request"]["methods"] == ["ttpwt", "tucker2"]
+
+
 def test_vbmf(tensorpress: Command, tmp_path: Path) -> None:
     answer = tensorpress(
         *("compress", "--net", "my_nets.own:make", "--method", "tucker2", "--vbmf", "-o", "OUT"),

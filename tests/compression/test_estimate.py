@@ -21,6 +21,7 @@ WORK = Work(
     measured_on=256,
     fitted_on=512,
     patches=(100, 200, 4000),
+    places=(1024, 1024, 1024),
     macs=10**9,
     recovery=tp.Recovery(distil_epochs=10),
     measures=True,
@@ -60,11 +61,19 @@ def test_a_choice_of_forms_by_hand() -> None:
 
 def test_patches_that_are_kept_count_as_what_they_are() -> None:
     """Of 65,536 values a thousand are compared and twice as many fitted; no matrix is made."""
-    work = dataclasses.replace(WORK, patches=(65_536,))
+    work = dataclasses.replace(WORK, patches=(65_536,), places=(1024,))
     found = stage_seconds(work, 1.0)
     assert found["looking at what layers are fed"] == 512
     compared, fits = 2e3 * 1024 * 65_536 / 1e9, 8 * 2048**2 * 65_536 / 1e9
     assert found["measuring layers"] == pytest.approx(compared + 2 * 256 * 4)
+    assert found["reconstructing"] == pytest.approx(512 + 512 * 2 + fits)
+
+
+def test_a_layer_has_no_more_patches_than_its_images_have() -> None:
+    """Of 512 images with one place each 512 patches: fewer than a quarter of their 4,000 values."""
+    found = stage_seconds(dataclasses.replace(WORK, patches=(4000,), places=(1,)), 1.0)
+    assert found["looking at what layers are fed"] == 512
+    fits = 8 * 512**2 * 4000 / 1e9
     assert found["reconstructing"] == pytest.approx(512 + 512 * 2 + fits)
 
 

@@ -150,6 +150,23 @@ def test_folder_with_all_of_test_in_one_class(tmp_path: Path) -> None:
     assert load_data(tmp_path).test.labels.tolist() == [1]
 
 
+@pytest.mark.parametrize("place", ["", "test", "val"])
+def test_images_to_test_on_alone(place: str, tmp_path: Path) -> None:
+    """As people have ImageNet's validation images; who trains is not given them."""
+    write_images(tmp_path)
+    whole = load_data(tmp_path)
+    (tmp_path / "alone" / place).mkdir(parents=True, exist_ok=True)
+    for one in sorted((tmp_path / "test").iterdir()):
+        one.rename(tmp_path / "alone" / place / one.name)
+    with pytest.raises(TensorpressError, match="holds no data"):
+        load_data(tmp_path / "alone")
+    data = load_data(tmp_path / "alone", tests_alone=True)
+    assert data.classes == whole.classes
+    assert len(data.train) == 0
+    assert torch.equal(data.test.images, whole.test.images)
+    assert torch.equal(data.test.labels, whole.test.labels)
+
+
 def cut(file: str, size: int) -> Callable[[Path], None]:
     def act(folder: Path) -> None:
         write_cifar10(folder)

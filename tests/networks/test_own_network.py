@@ -71,6 +71,11 @@ def test_a_class_and_an_installed_package_work() -> None:
     assert build("tensorpress.networks:resnet20", 5).linear.out_features == 5
 
 
+@pytest.mark.parametrize("spec", ["own/nets.py:plain", "./own/nets.py:plain"])
+def test_a_module_may_be_given_as_its_file(spec: str) -> None:
+    assert type(build(spec)) is type(build("own.nets:plain"))
+
+
 def test_a_network_object_is_copied() -> None:
     assert build("own.nets:ready") is not build("own.nets:ready")
 
@@ -84,7 +89,8 @@ def test_a_network_object_is_copied() -> None:
         ("absent.nets:plain", "there is no module 'absent.nets'"),
         ("own.absent:plain", "there is no module 'own.absent'"),
         ("own.nets.deeper:plain", "there is no module 'own.nets.deeper'"),
-        ("own.py:plain", "leave out the .py"),
+        ("own/absent.py:plain", "there is no module 'own.absent'"),
+        ("/own/nets.py:plain", "not of the form package.module:function"),
         ("own.needy:net", "No module named 'a_module_that_is_not_there'"),
         ("own.broken:net", "importing own.broken failed: SyntaxError"),
         ("own.script:net", "importing own.script failed: SystemExit"),

@@ -112,6 +112,11 @@ def compare_methods(
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
     typer.echo(f"written to {folder}")
+    if rows and all(row.acc is None for row in rows):
+        raise TensorpressError(
+            f"nothing was compared: none of the {len(rows)} rows came to a network, and each says "
+            "why; ask for smaller ratios, or for other methods."
+        )
 
 
 def _say(row: Row) -> None:

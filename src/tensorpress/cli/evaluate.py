@@ -23,12 +23,14 @@ def evaluate(
 ) -> None:
     """Accuracy of a network on the test images of --data, with its parameters and MACs.
 
+    A folder needs no training images here: test/CLASS/, val/CLASS/ or CLASS/ is enough.
+
     tensorpress evaluate --compressed OUT/model.tp --data DIR
 
     tensorpress evaluate --net resnet56 --weights resnet56.th --data DIR
     """
     place = training.find_place(device)
-    named: dict[str, Any] = {"net": net, **images.required()}
+    named: dict[str, Any] = {"net": net, "tests_alone": True, **images.required()}
     inputs, network = read_network(compressed, trained, **named)
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))

@@ -120,11 +120,13 @@ def read_inputs(
     interpolation: str | None = None,
     workers: int | None = None,
     remembered: Mapping[str, Any] | None = None,
+    tests_alone: bool = False,
 ) -> Inputs:
     """Load the data, and settle the network's shapes from the options and the data.
 
     Args:
         remembered: what a file of ours says of its network; options and data come first.
+        tests_alone: whether test images are enough.
 
     Raises:
         TensorpressError: no network, or options and data that contradict each other.
@@ -144,7 +146,13 @@ def read_inputs(
         **_framings(remembered),
     )
     if data is not None:
-        dataset = load_data(data, mean=normalised_by[0], std=normalised_by[1], wanted=wanted)
+        dataset = load_data(
+            data,
+            mean=normalised_by[0],
+            std=normalised_by[1],
+            wanted=wanted,
+            tests_alone=tests_alone,
+        )
         if usual is not None and dataset.input_shape[0] == len(usual.mean):
             mean_of, std_of = normalised_by[0] or usual.mean, normalised_by[1] or usual.std
             dataset = replace(dataset, mean=mean_of, std=std_of)

@@ -8,7 +8,7 @@ from torch import nn
 
 from tensorpress.compression.calibration import Recovery, Rows, outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
-from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, WHOLE_UP_TO, samples
+from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, are_kept, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.progress import duration
@@ -44,6 +44,7 @@ class Work:
         images: that calibration is given.
         measured_on, fitted_on: of them, for the losses of layers and to fit layers.
         patches: values in a patch of each layer that is to be treated.
+        places: patches of each of these layers that an image has.
         macs: multiply-accumulates that take as long as a pass of an image: those of the network, or
             more, if matrix products are faster than it is.
         recovery: which steps are taken.
@@ -57,6 +58,7 @@ class Work:
     measured_on: int
     fitted_on: int
     patches: tuple[int, ...]
+    places: tuple[int, ...]
     macs: int
     recovery: Recovery
     measures: bool
@@ -70,8 +72,8 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
 
     All of it is told in passes of an image through the network, which take ``image_seconds`` each;
     what is no pass is counted in MACs, of which ``macs`` take as long as a pass. With L layers, N
-    images, N_m to measure and N_f to fit on, n = ``samples(P)`` patches of a layer, b =
-    ``ON_BATCH_STATISTICS``, products p = ``PRODUCTS`` sum(n P^2) / MACs and fits
+    images, N_m to measure and N_f to fit on, n = ``samples(P)`` patches of a layer, or all that
+    there are, b = ``ON_BATCH_STATISTICS``, products p = ``PRODUCTS`` sum(n P^2) / MACs and fits
     f = ``FITTING`` sum(P^3) / MACs:
 
     - looking at what layers are fed: N_f + p, of fewer patches if layers are reconstructed
@@ -89,21 +91,20 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     each = TO_COMPARE if recovery.reconstruct else EACH
     looked, products = (
         PRODUCTS
-        * sum(samples(size, count) * size**2 for size in work.patches if size <= WHOLE_UP_TO)
+        * sum(n * size**2 for size, n in _taken(work, count) if not are_kept(n, size))
         / work.macs
         for count in (each, EACH)
     )
-    fits = FITTING * sum(_power(size, 3, EACH) for size in work.patches) / work.macs
+    fits = FITTING * sum(_power(size, n, 3) for size, n in _taken(work, EACH)) / work.macs
     made = work.networks + work.tries
     passes: dict[str, float] = {}
     if recovery.data_aware:
         passes["looking at what layers are fed"] = fitted + looked
     if work.measures:
         runs = 2 + MEASURED * layers / 2
-        searches = sum(
-            min(SEARCHING * _power(size, 3, each), MOST_SEARCHED) for size in work.patches
-        )
-        compared = work.forms * COMPARING * sum(_power(size, 2, each) for size in work.patches)
+        taken = _taken(work, each)
+        searches = sum(min(SEARCHING * _power(size, n, 3), MOST_SEARCHED) for size, n in taken)
+        compared = work.forms * COMPARING * sum(_power(size, n, 2) for size, n in taken)
         options = (compared + (work.forms > 1) * searches) / work.macs
         passes["measuring layers"] = options + ON_BATCH_STATISTICS * work.measured_on * runs
     if recovery.reconstruct:
@@ -120,10 +121,15 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     return {stage: count * image_seconds for stage, count in passes.items()}
 
 
-def _power(size: int, exponent: int, each: int) -> int:
+def _taken(work: Work, each: int) -> list[tuple[int, int]]:
+    """The values of a patch of each layer, and how many patches are taken."""
+    layers = zip(work.patches, work.places, strict=True)
+    return [(size, min(samples(size, each), n * work.fitted_on)) for size, n in layers]
+
+
+def _power(size: int, count: int, exponent: int) -> int:
     """``P^exponent`` for moments that are a matrix; of patches (n, P) that are kept, as told."""
-    worked = size if size <= WHOLE_UP_TO else samples(size, each)
-    power: int = worked ** (exponent - 1) * size
+    power: int = (count if are_kept(count, size) else size) ** (exponent - 1) * size
     return power
 
 

@@ -124,6 +124,7 @@ class InputMetric(NetworkMetric):
             measured_on=self._measured_on(layers),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
             patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
+            places=tuple(_places(of_layer[0], examples) for of_layer in layers),
             macs=max(macs // examples, int(self._image_seconds * macs_a_second()), 1),
             recovery=self.recovery,
             measures=measures,
@@ -283,3 +284,9 @@ def _as_it_runs(net: nn.Module, images: Rows) -> tuple[nn.Module, Rows]:
     if arrange_channels_last(arranged, inputs_of(batches(images[:2], net)[0])):
         return arranged, changed(images, channels_last)
     return net, images
+
+
+def _places(task: LayerTask, examples: int) -> int:
+    """The places of an image that a layer looks at."""
+    uses = task.layer.weight.numel() * examples
+    return max(task.surveyed.cost.macs // uses, 1)

@@ -55,17 +55,58 @@ def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
             raise TensorpressError(
                 f"{folder / test / name} is a class that {folder / 'train'} does not have"
             )
-    train_files = _by_class(folder, "train", of_train, classes, passed_over)
-    for number, name in enumerate(classes):
-        if not any(label == number for _, label in train_files):
-            raise TensorpressError(f"{folder / 'train' / name} holds no images")
-    test_files = _by_class(folder, test, of_test, classes, passed_over)
+    train_files = _by_class(folder, "train", of_train, passed_over)
+    _refuse_empty(folder / "train", train_files, classes)
+    test_files = _by_class(folder, test, of_test, passed_over)
     if not test_files:
         raise TensorpressError(f"{folder / test} holds no images by class")
     passed_over.say()
+    return _by_parts(folder, train_files, test_files, classes, wanted)
 
+
+def holds_tests(folder: Path) -> bool:
+    """Whether there are images by class, if only to test on."""
+    part = folder / (_test_folder(folder) or ".")
+    return bool(_subfolders(part, ".", PassedOver(part)))
+
+
+def load_test_folder(folder: Path, wanted: Wanted) -> Dataset:
+    """Load `test/CLASS/*`, or `val` for `test`, or `CLASS/*`, without training images.
+
+    The folders, sorted, are the classes; all else as :func:`load_image_folder`.
+
+    Raises:
+        TensorpressError: a class has no images, or as :func:`load_image_folder`.
+    """
+    passed_over = PassedOver(folder)
+    part = _test_folder(folder) or "."
+    found = _subfolders(folder, part, passed_over)
+    classes = tuple(found)
+    files = _by_class(folder, part, found, passed_over)
+    _refuse_empty(folder / part, files, classes)
+    passed_over.say()
+    return _by_parts(folder, [], files, classes, wanted)
+
+
+def _refuse_empty(part: Path, files: Sequence[tuple[str, str]], classes: Sequence[str]) -> None:
+    with_images = {name for _, name in files}
+    for name in classes:
+        if name not in with_images:
+            raise TensorpressError(f"{part / name} holds no images")
+
+
+def _by_parts(
+    folder: Path,
+    train_files: list[tuple[str, str]],
+    test_files: list[tuple[str, str]],
+    classes: tuple[str, ...],
+    wanted: Wanted,
+) -> Dataset:
+    """The data set of files with the names of their classes."""
     files = train_files + test_files
-    whole = _files(folder, [file for file, _ in files], [label for _, label in files], wanted)
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [numbers[name] for _, name in files]
+    whole = _files(folder, [file for file, _ in files], labels, wanted)
     place = torch.arange(len(whole))
     count = len(train_files)
     train, rest = whole.subset(place[:count]), whole.subset(place[count:])
@@ -138,11 +179,11 @@ def _by_class(
     folder: Path,
     part: str,
     folders: Mapping[str, Sequence[str]],
-    classes: tuple[str, ...],
     passed_over: PassedOver,
-) -> list[tuple[str, int]]:
+) -> list[tuple[str, str]]:
+    """The image files, each with the name of its class."""
     return [
-        (file, classes.index(name))
+        (file, name)
         for name, written in folders.items()
         for one in written
         for file in image_paths(folder, f"{part}/{one}", passed_over)

@@ -10,7 +10,12 @@ from tensorpress.data.dataset import Dataset
 from tensorpress.data.digits import load_digits
 from tensorpress.data.download import downloaded_cifar
 from tensorpress.data.framing import Framing
-from tensorpress.data.image_folder import holds_classes, load_image_folder
+from tensorpress.data.image_folder import (
+    holds_classes,
+    holds_tests,
+    load_image_folder,
+    load_test_folder,
+)
 from tensorpress.data.wanted import Wanted
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
@@ -30,6 +35,7 @@ def load_data(
     std: Sequence[float] | None = None,
     download: bool = True,
     wanted: Wanted | None = None,
+    tests_alone: bool = False,
 ) -> Dataset:
     """Load images and labels: into memory, or as files where sizes differ or there are many.
 
@@ -42,13 +48,15 @@ def load_data(
         download: whether `cifar10` and `cifar100` may be downloaded.
         wanted: what images in folders are to become; by default they are taken as they are, and
             have to be of one size.
+        tests_alone: take folders without `train` too, `test/CLASS/*` or `CLASS/*`: their data set
+            has no training images.
 
     Raises:
         TensorpressError: nothing usable there, a broken file, `mean` or `std` that do not fit, an
             optional dependency that is not installed, or a failed download.
     """
     check_normalisation(mean, std)
-    data = _load(os.fspath(source), download, wanted or Wanted())
+    data = _load(os.fspath(source), download, wanted or Wanted(), tests_alone)
     return replace(
         data,
         mean=data.mean if mean is None else tuple(mean),
@@ -56,7 +64,7 @@ def load_data(
     )
 
 
-def _load(source: str, download: bool, wanted: Wanted) -> Dataset:
+def _load(source: str, download: bool, wanted: Wanted, tests_alone: bool) -> Dataset:
     if source in NAMES:
         refuse_framing(source, wanted.framing)
     if source == "digits":
@@ -79,6 +87,8 @@ def _load(source: str, download: bool, wanted: Wanted) -> Dataset:
         return load_cifar(files, composed(folder.resolve().name))
     if holds_classes(folder):
         return load_image_folder(folder, wanted)
+    if tests_alone and holds_tests(folder):
+        return load_test_folder(folder, wanted)
     raise TensorpressError(f"{folder} holds no data; looked for {_LOOKED_FOR}{_hint(folder)}")
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,7 +18,8 @@ from tensorpress.errors import TensorpressError, first_line
 def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Module:
     """Import `package.module` and call its `function`, which returns the network.
 
-    The working directory is searched first, then Python's path, as `python -m` does. Those of
+    The working directory is searched first, then Python's path, as `python -m` does; a module may
+    be given as its file there, `package/module.py`. Those of
     `arguments` that the function names as parameters are passed by keyword; the others are not
     passed, so a function without arguments works too. A module object in place of the function
     is copied.
@@ -27,6 +29,9 @@ def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Mod
             or calling it fails, or what it returns is no `torch.nn.Module`.
     """
     module_name, _, attribute = spec.partition(":")
+    if module_name.endswith(".py"):
+        parts = Path(module_name).with_suffix("").parts
+        module_name = "" if Path(module_name).is_absolute() else ".".join(parts)
     if not module_name or not attribute or module_name.startswith("."):
         raise TensorpressError(f"'{spec}' is not of the form package.module:function")
     with _working_directory_on_path():
@@ -53,10 +58,9 @@ def _import(spec: str, module_name: str) -> object:
             raise TensorpressError(
                 f"{spec}: importing {module_name} failed: {first_line(error)}"
             ) from error
-        hint = " (leave out the .py)" if module_name.endswith(".py") else ""
         raise TensorpressError(
             f"{spec}: there is no module '{module_name}' in the working directory "
-            f"or on Python's path{hint}"
+            "or on Python's path"
         ) from error
     except (Exception, SystemExit) as error:
         raise TensorpressError(f"{spec}: importing {module_name} failed: {_told(error)}") from error

@@ -28,9 +28,20 @@ def test_kernels_times_patches_are_the_output(layer: nn.Module, shape: tuple[int
     sampler = Sampler(layer, 11, seed=3)  # type: ignore[arg-type]
     patches, outputs = sampler.patches(x), sampler.outputs(layer(x).detach())
     kernels = shifted_kernels(layer)  # type: ignore[arg-type]
-    assert patches.shape == (len(kernels), 55, kernels.shape[1])
+    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    places = layer(x).numel() // (5 * channels)  # type: ignore[operator]
+    assert patches.shape == (len(kernels), 5 * min(11, places), kernels.shape[1])
     made = patches @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
     torch.testing.assert_close(made, outputs)
+
+
+def test_a_small_map_is_taken_place_by_place() -> None:
+    """Not at random, which would take some of its few places many times."""
+    conv, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 5, 6)
+    patches = Sampler(conv, 100, seed=0).patches(x)
+    seen = nn.functional.unfold(x, 3).transpose(1, 2).flatten(0, 1)
+    assert patches.shape == (1, *seen.shape)
+    torch.testing.assert_close(patches[0].sort(1).values, seen.sort(1).values)
 
 
 def test_the_same_places_every_time_and_others_with_another_seed() -> None:

@@ -51,7 +51,7 @@ def left_over(
     """Divergence from the original's answers on images that compression did not see."""
     x = images("train")
     result = tp.compress(
-        net, x[:1], methods=methods, budget=BUDGET, calibration=x[:256], recover=recovery
+        net, x[:1], methods=methods, budget=BUDGET, calibration=x[:512], recover=recovery
     )
     with torch.no_grad():
         seen = images("test")

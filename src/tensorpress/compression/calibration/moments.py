@@ -31,6 +31,9 @@ TO_COMPARE = 3
 WHOLE_UP_TO = 8_192
 """Entries of a patch up to which their moments are a matrix; of larger ones patches are kept."""
 
+FEW = 4
+"""Patches are kept too where there are fewer than this part of their entries."""
+
 AT_ONCE = 2**28
 """Numbers in the patches of a layer that are fitted at once, a gibibyte."""
 
@@ -58,6 +61,11 @@ def samples(unknowns: int, each: int = EACH, *, groups: int = 1) -> int:
         most = KEPT // (unknowns * groups)
         return max(most * each // EACH, FEWEST)
     return min(max(each * unknowns, SAMPLES[0]), SAMPLES[1], AT_ONCE // unknowns)
+
+
+def are_kept(count: int, size: int) -> bool:
+    """Whether ``count`` patches of ``size`` entries are less to work with than their moments."""
+    return size > WHOLE_UP_TO or FEW * count < size
 
 
 @torch.no_grad()
@@ -88,14 +96,15 @@ def input_moments(
     def watch(name: str, sampler: Sampler) -> None:
         def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             patches = sampler.patches(fed(args, kwargs)).float()
-            if patches.shape[2] > WHOLE_UP_TO:
+            counts[name] += patches.shape[1]
+            if are_kept(counts[name], patches.shape[2]):
                 kept.setdefault(name, []).append(patches)
                 return
+            patches = torch.cat([*kept.pop(name, ()), patches], 1)
             product = products(patches)
             total = patches.sum(1)
             totals[name] = totals[name] + total if name in totals else total
             sums[name] = sums[name] + product if name in sums else product
-            counts[name] += patches.shape[1]
 
         handle = modules[name].register_forward_pre_hook(enter, with_kwargs=True)
         handles.append(handle)

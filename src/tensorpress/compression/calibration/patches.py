@@ -1,5 +1,7 @@
 """The patches of its input that a convolution or linear layer looks at."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,8 +11,9 @@ from tensorpress.layers.kinds import Layer, dimensions, groups_of, in_kernel_ord
 class Sampler:
     """Takes the same random places of every image, of a layer's input and of its output.
 
-    ``per_image`` places of each image's output map are drawn once, with ``seed``; the patch of the
-    input that an output value is computed from goes with it.
+    ``per_image`` places of each image's output map are drawn once, with ``seed``; of a map that has
+    no more than that, each is taken once. The patch of the input that an output value is computed
+    from goes with it.
     """
 
     def __init__(self, layer: Layer, per_image: int, seed: int) -> None:
@@ -44,10 +47,13 @@ class Sampler:
         return rows[places[0], places[1]].unsqueeze(0)
 
     def _places(self, images: int, sizes: list[int], device: torch.device) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
-        count = images * self.per_image
-        chosen = [torch.arange(images).repeat_interleave(self.per_image)]
-        chosen += [torch.randint(size, (count,), generator=generator) for size in sizes]
+        each = min(self.per_image, math.prod(sizes))
+        chosen = [torch.arange(images).repeat_interleave(each)]
+        if each < self.per_image:
+            chosen += torch.unravel_index(torch.arange(each).repeat(images), sizes)
+        else:
+            generator = torch.Generator().manual_seed(self.seed)
+            chosen += [torch.randint(size, (images * each,), generator=generator) for size in sizes]
         return [places.to(device) for places in chosen]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
-from tensorpress.compression.calibration.moments import WHOLE_UP_TO, samplers
+from tensorpress.compression.calibration.moments import are_kept, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.samples import Rows
@@ -124,7 +124,7 @@ def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments,
     that there is: ``argmin E ||y - B^T x||^2 + ridge ||B - W||^2``. Both are on the processor.
     """
     count, size = x.shape
-    if size > WHOLE_UP_TO:  # by the patches' own products, of which there are fewer
+    if are_kept(count, size):  # by the patches' own products, of which there are fewer
         x, y = x.cpu(), y.cpu()
         moments: SecondMoments = SampledMoments(x)
         ridge = RIDGE * max(moments.mean(), 1e-12)

@@ -8,7 +8,8 @@ from torch import nn
 from tensorpress.deploy.execution import factorized_layers
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.runtimes.onnx_graph import _kernel
-from tensorpress.deploy.runtimes.onnx_marks import MARK, export_dense, read_graph, write_graph
+from tensorpress.deploy.runtimes.onnx_marks import export_dense, read_graph, write_graph
+from tensorpress.graphs.nodes import MARK
 
 pytest.importorskip("onnx")
 onnx_ir = pytest.importorskip("onnx_ir")

@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_calibration, read_compressed_inputs
+from tensorpress.cli.inputs import read_calibration, read_compressed_inputs, read_inputs
 from tensorpress.cli.output import output_folder
+from tensorpress.compression.compress_onnx import RUNTIMES as GRAPH_RUNTIMES
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
+from tensorpress.graphs import is_graph_file, read_graph_network
 
 ALL = "all"
 
@@ -26,7 +29,8 @@ def bench(
         Path | None,
         typer.Option(
             "--compressed",
-            help="The model.tp to measure; it knows its network.",
+            help="The model.tp to measure, which knows its network; or a file of ONNX, beside that "
+            "of --net.",
             rich_help_panel=options.NETWORK,
         ),
     ] = None,
@@ -65,26 +69,31 @@ def bench(
     """Time a compressed network against the dense one, side by side, as planned and as stored.
 
     tensorpress bench --compressed OUT/model.tp --batches 1,32,128 --threads 1,2 -o BENCH
+
+    tensorpress bench --net model.onnx --compressed OUT/model.onnx
     """
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
     asked = precisions.split(",")
     if (INT8 in asked) != (calibrate is not None):
         raise TensorpressError("--precisions int8 and --calibrate DIR go together: give both.")
-    names = tuple(RUNTIMES) if runtimes == ALL else tuple(runtimes.split(","))
+    of_graph = is_graph_file(compressed)
+    all_names = GRAPH_RUNTIMES if of_graph else tuple(RUNTIMES)
+    names = all_names if runtimes == ALL else tuple(runtimes.split(","))
     with output_folder(output):
-        inputs = read_compressed_inputs(
-            compressed,
-            net=net,
-            data=None,
-            mean=None,
-            std=None,
-            input_shape=input_shape,
-            classes=classes,
-            calibrate=calibrate,
-        )
+        if of_graph and not is_graph_file(net):
+            raise TensorpressError(
+                f"{compressed} is measured beside the file that it was made of: give that as --net."
+            )
+        named: dict[str, Any] = {"net": net, "input_shape": input_shape, "classes": classes}
+        named |= {"data": None, "mean": None, "std": None, "calibrate": calibrate}
+        if of_graph:
+            inputs = read_inputs(**named)
+            small: nn.Module = read_graph_network(compressed)
+        else:
+            inputs = read_compressed_inputs(compressed, **named)
+            small = artifacts.load(compressed, into=inputs.build()).eval()
         dense = inputs.build().eval()
-        small = artifacts.load(compressed, into=inputs.build()).eval()
         found = benchmark(
             dense,
             small,

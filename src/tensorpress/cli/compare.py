@@ -7,7 +7,7 @@ import typer
 
 from tensorpress.aligned import ruled
 from tensorpress.charts import can_plot
-from tensorpress.cli import options, training_options
+from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs, say_if_as_made
@@ -84,6 +84,8 @@ def compare_methods(
         raise TensorpressError(
             f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}."
         )
+    if epochs:
+        graphs.refuse_training(net)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     network = inputs.load(trained)

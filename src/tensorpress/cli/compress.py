@@ -11,7 +11,7 @@ import typer
 from torch import Tensor, nn
 
 from tensorpress import artifacts, compression
-from tensorpress.cli import options, request_options
+from tensorpress.cli import graphs, options, request_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import (
@@ -24,12 +24,13 @@ from tensorpress.cli.inputs import (
 )
 from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
-from tensorpress.compression import Request
+from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.data import unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
+from tensorpress.graphs import is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account
@@ -38,7 +39,10 @@ from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, 
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Folder for model.tp, account.txt and account.json; made if missing."
+        "--output",
+        "-o",
+        help="Folder for model.tp, or for a file of ONNX model.onnx, with account.txt and "
+        "account.json; made if missing.",
     ),
 ]
 StoreAs = Annotated[
@@ -65,6 +69,7 @@ def compress(
     config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
+    layout: graphs.Layout = None,
     context: typer.Context,
 ) -> None:
     """Make a trained network smaller and print the account, layer by layer.
@@ -78,6 +83,8 @@ def compress(
         tensorpress compress --net my_code.nets:make --input-shape 3,224,224 --budget-params 4
 
         tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
+
+        tensorpress compress --net model.onnx --calibrate DIR --budget-macs 2 -o OUT
     """
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
@@ -94,6 +101,11 @@ def compress(
             "some with --calibrate."
         )
     stored = read_dtype(store_as)
+    of_graph = compressed is None and is_graph_file(net)
+    if of_graph:
+        graphs.refuse_of_networks(store_as=store_as, device=device, ema=trained.ema)
+    elif layout is not None:
+        raise TensorpressError("--layout is of a file of ONNX as --net: leave it out.")
     place = find_place(device)
     with output_folder(output):
         inputs, network = read_network(
@@ -105,6 +117,9 @@ def compress(
         )
         _refuse_another(output, inputs.net)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
+        if of_graph:
+            _compress_graph(inputs, network, output, unlabelled, score, asked, how, layout)
+            return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
         result = compression.compress(
             network.to(where),
@@ -125,6 +140,40 @@ def compress(
             _write(output, result, source, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
     typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+
+
+def _compress_graph(
+    inputs: Inputs,
+    network: nn.Module,
+    output: Path | None,
+    unlabelled: Tensor | dict[str, Tensor] | None,
+    score: AccuracyApart | None,
+    asked: Request,
+    how: bool | Recovery,
+    layout: str | None,
+) -> None:
+    """The same for a file of ONNX, which stays one."""
+    result = compression.compress_onnx(
+        inputs.net,
+        None if output is None else output / graphs.GRAPH,
+        calibration=unlabelled,
+        layout=layout,
+        input_shape=inputs.shape or None,
+        recover=how,
+        score=score,
+        **graphs.arguments_of(asked),
+    )
+    typer.echo(str(result))
+    if score is not None:
+        typer.echo(f"drop: of the {score}")
+    place = find_place("cpu")
+    facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
+    typer.echo(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
+    if output is None:
+        typer.echo("Nothing was written: give -o OUT to keep the file.")
+        return
+    _write_account(output, result, facts | {"network": inputs.net})
+    typer.echo(f"written to {output / graphs.GRAPH}")
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -149,7 +198,7 @@ def _refuse_another(output: Path | None, net: str) -> None:
 
 def _calibration(
     asked: Request, inputs: Inputs, calibrate: str | None, most: int, data: str | None
-) -> tuple[Tensor | None, AccuracyApart | None]:
+) -> tuple[Tensor | dict[str, Tensor] | None, AccuracyApart | None]:
     """Images to calibrate on, and a score where the budget is of one.
 
     The score is the accuracy on training images that are held back. Calibration takes others: of
@@ -188,8 +237,12 @@ def _write(
     facts: dict[str, Any],
     stored: torch.dtype | None,
 ) -> None:
-    account = {**result.to_dict(), **facts}
     artifacts.save(result, output / "model.tp", dtype=stored, source=source)
+    _write_account(output, result, facts)
+
+
+def _write_account(output: Path, result: Account, facts: dict[str, Any]) -> None:
+    account = {**result.to_dict(), **facts}
     write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
     write_whole(output / "account.txt", f"{result}\n")
 

@@ -18,6 +18,7 @@ from tensorpress.compression.explore import RATIOS, Exploration
 from tensorpress.compression.explore import explore as explore_network
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
+from tensorpress.graphs import GraphNetwork
 from tensorpress.training import AccuracyApart, find_place
 
 MOST_HELD_BACK = 1000
@@ -64,6 +65,8 @@ def explore(
             calibrate=calibrate,
         )
         network = inputs.load(trained)
+        if isinstance(network, GraphNetwork):
+            network.make_ready()
         unlabelled = read_calibration(calibrate, most, inputs)
         if unlabelled is None:
             raise TensorpressError(

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from tensorpress import artifacts
 from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.data import Dataset, Framing, Wanted, load_data, load_unlabelled
+from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.data.framing import INTERPOLATIONS
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.graphs import image_shape, is_graph_file
 from tensorpress.networks import NETWORKS, build
 from tensorpress.networks.libraries import Usual, in_library
 from tensorpress.training import Network
@@ -29,8 +31,9 @@ class Inputs:
     """A network's name and shapes, and the data.
 
     Attributes:
-        net: its name, that in a library, or package.module:function.
-        shape: of an input without the batch.
+        net: its name, that in a library, package.module:function, or a file of ONNX.
+        shape: of an input without the batch; () where a graph leaves sizes free, or takes several
+            inputs, and calibration says them.
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
         wanted: what images in folders are to become.
@@ -44,9 +47,14 @@ class Inputs:
     std: tuple[float, ...] | None = None
     wanted: Wanted = field(default_factory=Wanted)
 
+    @property
+    def channels(self) -> int | None:
+        """Of an input, where its shape is known."""
+        return self.shape[0] if self.shape else None
+
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""
-        return build(self.net, self.classes, self.shape[0])
+        return build(self.net, self.classes, self.channels)
 
     def load(self, trained: Trained) -> nn.Module:
         """The network with trained weights, in eval mode."""
@@ -65,11 +73,13 @@ class Inputs:
             TensorpressError: the file of a compressed network, or --ema without a file.
         """
         if trained.weights is not None:
+            if is_graph_file(self.net):
+                raise TensorpressError(f"{self.net} holds its weights: leave out --weights.")
             _refuse_compressed(trained.weights)
         refuse_without_weights(trained)
         usual = usual_of(self.net)
         has_own = usual is not None and usual.pretrained and trained.weights is None
-        counts = (self.classes, self.shape[0])
+        counts = (self.classes, self.channels)
         return Network(
             self.net,
             self.build,
@@ -160,9 +170,22 @@ def read_inputs(
         raise TensorpressError("--resize and --crop say what images become: give --data too.")
     elif usual is not None:
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
+    if shape is None and is_graph_file(net):
+        shape = _of_graph(net, calibrate)
     by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
-    shape = shape or tuple(remembered.get("input_shape", by_itself))
+    shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
     return Inputs(net, shape, classes, dataset, *normalised_by, wanted)
+
+
+def _of_graph(net: str, calibrate: str | None) -> tuple[int, ...]:
+    """The shape that a graph takes; () where what it is calibrated on will say it."""
+    found = image_shape(net)
+    if found is None and calibrate is None:
+        raise TensorpressError(
+            f"{net} leaves the sizes of its input free, or takes several inputs: give "
+            "--input-shape, such as 3,224,224, or --calibrate."
+        )
+    return found or ()
 
 
 def usual_of(net: str) -> Usual | None:
@@ -174,7 +197,8 @@ def usual_of(net: str) -> Usual | None:
 def say_if_as_made(inputs: Inputs, trained: Trained) -> None:
     """Say with the results where they are of the weights that a network is made with."""
     usual = usual_of(inputs.net)
-    if trained.weights is None and inputs.net not in NETWORKS and not (usual and usual.pretrained):
+    has_own = is_graph_file(inputs.net) or (usual is not None and usual.pretrained)
+    if trained.weights is None and inputs.net not in NETWORKS and not has_own:
         typer.echo(
             f"NO WEIGHTS were given (--weights): {inputs.net} was taken as it is made, with random "
             "weights unless it loads trained ones itself."
@@ -186,23 +210,27 @@ def required_net(net: str | None) -> str:
     if net is None:
         raise TensorpressError(
             f"--net is missing: give one of {', '.join(NETWORKS)}, one of a library, such as "
-            "timm:resnet50, or package.module:function."
+            "timm:resnet50, package.module:function, or a file of ONNX."
         )
     return net
 
 
-def read_calibration(source: str | None, most: int, inputs: Inputs) -> Tensor | None:
-    """Images to calibrate on, None without --calibrate.
+def read_calibration(
+    source: str | None, most: int, inputs: Inputs
+) -> Tensor | dict[str, Tensor] | None:
+    """Images to calibrate on, None without --calibrate; of a file of NumPy what it holds.
 
     Raises:
         TensorpressError: as `load_unlabelled`, or images of another shape than the network takes.
     """
     if source is None:
         return None
+    if holds_arrays(source):
+        return load_arrays(source, most=most)
     images = load_unlabelled(
         source, most=most, mean=inputs.mean, std=inputs.std, wanted=inputs.wanted
     )
-    if tuple(images.shape[1:]) != inputs.shape:
+    if inputs.shape and tuple(images.shape[1:]) != inputs.shape:
         raise TensorpressError(
             f"--calibrate {source} has images of shape {','.join(map(str, images.shape[1:]))}, and "
             f"the network takes {','.join(map(str, inputs.shape))}: give --input-shape, or images "

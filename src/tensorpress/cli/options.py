@@ -23,8 +23,8 @@ Net = Annotated[
         "resnet20-projection and so on: with 1x1 convolutions as shortcuts; "
         "tt_conv_1 to _4: tensor trains from scratch), one of a library that is installed "
         "(timm:resnet50, torchvision:resnet18, ultralytics:yolov8n.pt: with its own weights, size, "
-        "mean and std where none are given) or your own as package.module:function, which is "
-        "called and gives the module.",
+        "mean and std where none are given), your own as package.module:function, which is called "
+        "and gives the module, or a file of ONNX.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -144,7 +144,8 @@ Calibrate = Annotated[
     typer.Option(
         "--calibrate",
         help="Keep accuracy with unlabelled images: data as --data takes it, whose training "
-        "images are used, or a folder with images in it.",
+        "images are used, a folder with images in it, or inputs as the network takes them in an "
+        ".npy, or by the names of a graph's inputs in an .npz.",
         rich_help_panel=CALIBRATION,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tensorpress import training
-from tensorpress.cli import options, request_options, training_options
+from tensorpress.cli import graphs, options, request_options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import (
@@ -52,6 +52,7 @@ def train(
     """
     folder = required_folder(output)
     settings = loop.settings(command_line())
+    graphs.refuse_training(net)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     outcome = training.train(
@@ -179,6 +180,7 @@ def run(
     settings = loop.settings(command_line())
     taught = not paper if teacher is None else teacher
     distillation = teaching.read(taught=taught)
+    graphs.refuse_training(net)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)

@@ -1,6 +1,8 @@
 """A network as a file for another runtime, checked against the network itself."""
 
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +13,9 @@ from tensorpress.deploy.check import Check, check
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
+from tensorpress.deploy.formats.onnx import ONNX
+from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
+from tensorpress.deploy.graph_file import write_graph_file
 from tensorpress.deploy.int8 import fidelity
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
@@ -20,6 +25,7 @@ from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.trace import copy_for_export, trace
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
+from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, run_examples
@@ -101,15 +107,22 @@ def export(
             progress=progress,
         )
         return _export_int8(planned, net, path, kind, real, min_agreement, versions)
+    if isinstance(net, GraphNetwork) and net.structure.batch is not None:
+        feed = replace(feed, batched=(False,) * len(feed.batched))
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
-        with quiet():
-            program = trace(net, traced)
-        bar.update(step, advance=1, description=f"{kind.name} export: writing")
-        with quiet():
-            run = _write(program, place, kind)
+        if isinstance(net, GraphNetwork):
+            bar.update(step, advance=1, description=f"{kind.name} export: writing")
+            with quiet():
+                run = _write_graph(net, place, kind)
+        else:
+            with quiet():
+                program = trace(net, traced)
+            bar.update(step, advance=1, description=f"{kind.name} export: writing")
+            with quiet():
+                run = _write(program, place, kind)
         bar.update(step, advance=1, description=f"{kind.name} export: checking")
         with quiet():
             checks = tuple(_checks(net, run, feed, real, kind, place))
@@ -199,6 +212,30 @@ def _write(program: torch.export.ExportedProgram, place: Path, kind: Format) -> 
             f"the network cannot be written as {kind.name} ({first_cause(error)}); try another of "
             f"the formats {', '.join(FORMATS)}."
         ) from error
+
+
+def _write_graph(net: GraphNetwork, place: Path, kind: Format) -> Run:
+    """The same of a network that was read from a file of ONNX, by way of one."""
+    if kind is ONNX:
+        write_graph_file(net, place)
+        return kind.read(place)
+    if kind is not OPENVINO:
+        raise TensorpressError(
+            f"a file of ONNX is run by ONNX Runtime, and cannot be traced as {kind.name}: give "
+            f"{OPENVINO.name} or {ONNX.name}."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "model.onnx"
+        write_graph_file(net, graph)
+        try:
+            convert_graph_file(graph, place)
+            return kind.read(place)
+        except OSError:
+            raise
+        except Exception as error:
+            raise TensorpressError(
+                f"OpenVINO cannot convert the graph ({first_cause(error)})."
+            ) from error
 
 
 def _checks(

@@ -6,6 +6,7 @@ from functools import partial
 from torch import nn
 
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.graphs import is_graph_file, read_graph_network
 from tensorpress.networks.libraries import in_library
 from tensorpress.networks.own_network import own_network
 from tensorpress.networks.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
@@ -41,13 +42,14 @@ def build(
     """Build a network by name: of `NETWORKS`, of another library, or one's own.
 
     Those of timm, torchvision and ultralytics go by `"timm:resnet50"`, `"torchvision:resnet18"` and
-    `"ultralytics:yolov8n.pt"`, one's own by `"package.module:function"`.
+    `"ultralytics:yolov8n.pt"`, one's own by `"package.module:function"`. A file of ONNX is read.
 
     >>> sum(p.numel() for p in build("resnet56").parameters())
     853018
 
     Parameters:
-        name: a key of `NETWORKS`, a network of a library, or a spec that `own_network` takes.
+        name: a key of `NETWORKS`, a network of a library, a spec that `own_network` takes, or the
+            path of an .onnx file.
         num_classes: outputs; None leaves the network's own default (10 for those of `NETWORKS`).
         in_channels: channels of the images; None leaves the default (3 for those of `NETWORKS`).
         pretrained: take the trained weights of the library, which may download them.
@@ -66,9 +68,11 @@ def build(
     library = in_library(name)
     if library is not None:
         return library[0].build(library[1], pretrained=pretrained, **given)
+    if is_graph_file(name):
+        return read_graph_network(name)
     if ":" in name:
         return own_network(name, given)
     raise TensorpressError(
         f"no network called '{name}': give one of {', '.join(NETWORKS)}, one of a library, such as "
-        "timm:resnet50, or your own as package.module:function"
+        "timm:resnet50, your own as package.module:function, or a file of ONNX"
     )

@@ -5,6 +5,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import channels_last
 from tensorpress.surgery.inputs import ExampleInputs, run_examples
 
@@ -13,7 +14,10 @@ def runs_in_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     """Whether ``net`` takes these inputs with their channels last in memory.
 
     A forward with ``x.view(len(x), -1)`` does not: such maps cannot be flattened without a copy.
+    Nor does a graph of ONNX, between whose layers channels come second.
     """
+    if isinstance(net, GraphNetwork):
+        return False
     try:
         run_examples(net, tree_map_only(torch.Tensor, channels_last, example_inputs))
     except TensorpressError:

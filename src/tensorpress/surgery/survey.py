@@ -114,6 +114,7 @@ def survey(
         obstacle = _obstacle(layer, layer_cost, shared, peeked)
         if obstacle is None and isinstance(module, Padded):
             apart = TakenApart(cast(Layer, dense_form(layer)), module.pad)
+            obstacle = why_not(apart.layer)
         elif obstacle is None and is_foldable(layer):
             apart = TakenApart(fold(layer), None) if fold_parametrizations else None
             obstacle = why_not(layer) or (None if apart else PARAMETRISED)

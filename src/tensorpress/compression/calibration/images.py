@@ -3,13 +3,19 @@
 import torch
 from torch import Tensor, nn
 
+from tensorpress.graphs import GraphNetwork
 from tensorpress.rows import Rows, changed
 
 BATCH = 128
 
 
 def batches(images: Rows, net: nn.Module, size: int = BATCH) -> list[Rows]:
-    """``images`` in batches, on the device and in the dtype of the network's first parameter."""
+    """``images`` in batches, on the device and in the dtype of the network's first parameter.
+
+    A graph of ONNX that takes so many at once gets no more.
+    """
+    if isinstance(net, GraphNetwork) and net.rows is not None:
+        size = min(size, net.rows)
     like = next((p for p in net.parameters() if p.is_floating_point()), None)
     if like is None:
         return even_batches(images, size)

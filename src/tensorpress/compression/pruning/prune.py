@@ -19,6 +19,7 @@ from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
 from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.layers.kinds import is_linear, is_transposed
@@ -121,6 +122,12 @@ def prune(
     """
     criterion = find_criterion(method)
     _refuse_budget(budget)
+    if isinstance(net, GraphNetwork):
+        raise TensorpressError(
+            "the network is a file of ONNX, of which layers can be replaced, and no channels taken "
+            "out of what stands between them: give a decomposition, or prune the network of "
+            "PyTorch that it was exported from."
+        )
     refuse_no_flag(skip_first=skip_first, linear=linear)
     if images is not None and (not isinstance(images, Tensor) or not images.dim()):
         raise TensorpressError(f"images={shown(images)}: give a tensor of them, (N, ...).")

@@ -1,16 +1,13 @@
-"""What every file format has, and how its runtime is found."""
+"""What every file format has."""
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.errors import TensorpressError
 
 Run = Callable[[Feed], list[Tensor]]
 """A file loaded into its runtime: called on inputs, it gives the network's outputs in order."""
@@ -39,24 +36,6 @@ class Format:
     read: Callable[[Path], Run]
     read_by_itself: Callable[[Path], Run]
     runtime: str | None = None
-
-
-def import_runtimes(extra: str, names: Sequence[str]) -> dict[str, Any]:
-    """The modules of these names, which pip's extra ``extra`` installs.
-
-    Raises:
-        TensorpressError: one of them cannot be imported.
-    """
-    modules = {}
-    for name in names:
-        try:
-            modules[name] = importlib.import_module(name)
-        except ImportError as error:
-            raise TensorpressError(
-                f"{extra} export needs {name}, which cannot be imported ({error}): "
-                f"pip install 'tensorpress[{extra}]'"
-            ) from error
-    return modules
 
 
 def output_names(program: ExportedProgram) -> list[str]:

@@ -8,13 +8,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import (
-    Format,
-    Run,
-    import_runtimes,
-    input_shapes,
-    output_names,
-)
+from tensorpress.deploy.formats.format import Format, Run, input_shapes, output_names
+from tensorpress.extras import import_runtimes
 
 # Protobuf ends at 2 GB, which the graph shares.
 MOST_BYTES_OF_WEIGHTS = 1_900_000_000

@@ -10,13 +10,8 @@ from torch.export import ExportedProgram
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import (
-    Format,
-    Run,
-    import_runtimes,
-    input_shapes,
-    output_names,
-)
+from tensorpress.deploy.formats.format import Format, Run, input_shapes, output_names
+from tensorpress.extras import import_runtimes
 
 TELEMETRY = "openvino_telemetry"
 
@@ -43,15 +38,23 @@ def _prepare() -> dict[str, str]:
 
 def _write(program: ExportedProgram, path: Path) -> None:
     # From the program: by way of ONNX it fails on circular padding.
-    openvino = import_openvino()
-    model = openvino.convert_model(program)
+    model = import_openvino().convert_model(program)
     # The conversion forgets the sizes of the inputs but bakes them in where padding uses them.
     shapes = [[-1 if size is None else size for size in shape] for shape in input_shapes(program)]
-    model.reshape(dict(enumerate(map(openvino.PartialShape, shapes))))
+    model.reshape(dict(enumerate(map(import_openvino().PartialShape, shapes))))
     for output, name in zip(model.outputs, output_names(program), strict=True):
         output.get_tensor().set_names({name})
+    _save(model, path)
+
+
+def convert_graph_file(graph: Path, path: Path) -> None:
+    """Write a file of ONNX as one of OpenVINO, its names and free sizes kept."""
+    _save(import_openvino().convert_model(graph), path)
+
+
+def _save(model: Any, path: Path) -> None:
     try:
-        openvino.save_model(model, path, compress_to_fp16=False)
+        import_openvino().save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:
         # This is how a full disk shows.
         raise OSError(first_cause(error)) from error

@@ -9,11 +9,11 @@ import numpy as np
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.deploy.int8.rounding import round_by_outputs
 from tensorpress.deploy.quiet import quiet
 from tensorpress.errors import TensorpressError
+from tensorpress.extras import import_runtimes
 
 MODULES = ("onnxruntime.quantization",)
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

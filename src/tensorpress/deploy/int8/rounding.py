@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.int8.calibration import few, in_batches
+from tensorpress.extras import import_runtimes
 
 ROWS, BATCH = 128, 16
 WIDEST = 1152

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.execution import Execution, executions_of, realise
-from tensorpress.deploy.formats.format import import_runtimes
-from tensorpress.deploy.runtimes.onnx_marks import MARK, add_weight, by_output, takes_inputs_first
+from tensorpress.deploy.runtimes.onnx_marks import by_output
+from tensorpress.extras import import_runtimes
+from tensorpress.graphs.nodes import MARK, add_weight, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.layers.kinds import dimensions, groups_of, is_linear, works_along
 
@@ -41,9 +42,21 @@ class OnnxGraph:
         """The graph with its layers executed as chosen; those not in ``choice`` are dense.
 
         Returns:
-            the ``onnx.ModelProto``, and the layer that a node belongs to, by the names of the node
-            and of its output. What runtimes may fuse into a layer is the layer's, too: an
-            activation, sum or factor.
+            the ``onnx.ModelProto``, and the layer that a node belongs to, as :meth:`executed` has
+            them.
+        """
+        model, owners = self.executed(choice)
+        proto = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"].to_proto(model)
+        del proto.graph.value_info[:]
+        return proto, owners
+
+    def executed(self, choice: Mapping[str, Execution]) -> tuple[Any, dict[str, str]]:
+        """The same as an ``onnx_ir.Model``.
+
+        Returns:
+            the graph, and the layer that a node belongs to, by the names of the node and of its
+            output. What runtimes may fuse into a layer is the layer's, too: an activation, sum or
+            factor.
         """
         onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
         model = self.model.clone()
@@ -65,9 +78,7 @@ class OnnxGraph:
                 owners |= dict.fromkeys(
                     (key for n in made for key in (n.name, n.outputs[0].name)), layer
                 )
-        proto = onnx_ir.to_proto(model)
-        del proto.graph.value_info[:]
-        return proto, owners
+        return model, owners
 
     def _chain(
         self,
@@ -120,16 +131,19 @@ def _kernel(part: Any, node: Any, scale: Tensor | None) -> Tensor:
 def _attributes(part: Any, node: Any) -> list[Any]:
     """A sublayer's attributes, with the dense layer's padding on the axes that it works along.
 
-    Padding other than with zeros stands before the layer in the graph, for all axes at once.
+    Padding other than with zeros stands before the layer in the graph, for all axes at once. What
+    is padded automatically is so along each axis by itself.
     """
     if is_linear(part):
         return list(node.attributes.values())
     onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
     dims = dimensions(part)
     mine = [works_along(part, axis) for axis in range(dims)]
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    sized = ("output_padding",) if auto != "NOTSET" else ("pads", "output_padding")
     geometry = {
         name: [size if mine[at % dims] else 0 for at, size in enumerate(sizes)]
-        for name in ("pads", "output_padding")
+        for name in sized
         if (sizes := node.attributes.get_ints(name)) is not None
     }
     geometry |= {
@@ -138,6 +152,7 @@ def _attributes(part: Any, node: Any) -> list[Any]:
         "dilations": part.dilation,
     }
     return [
+        *([] if auto == "NOTSET" else [onnx_ir.AttrString("auto_pad", auto)]),
         onnx_ir.AttrInt64("group", part.groups),
         *(onnx_ir.AttrInt64s(name, sizes) for name, sizes in geometry.items()),
     ]

@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution import executions_of, factorized_layers, realise
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.formats.onnx import to_onnx
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes.onnx_wrapping import without_wrapping
 from tensorpress.deploy.trace import trace
 from tensorpress.errors import TensorpressError
+from tensorpress.extras import import_runtimes
+from tensorpress.graphs import GraphNetwork
+from tensorpress.graphs.marked import marked_graph
+from tensorpress.graphs.nodes import KINDS, MARK, add_weight, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.surgery import replace_layers
 
-MARK = "tensorpress"
-"""The key in a node's metadata under which the name of its layer stands."""
-KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOST_BYTES = 1_900_000_000
 
 
@@ -28,11 +28,14 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
     """The ``onnx_ir.Model`` of a network, each factorized layer a node to put its chain in for.
 
     Such a node is marked with the layer's name. In the place of a kernel it holds what the exporter
-    multiplied the kernel of each output channel with, as it folds batch norms.
+    multiplied the kernel of each output channel with, as it folds batch norms. Of a network that
+    was read from a graph it is that graph.
 
     Raises:
         TensorpressError: a layer that cannot be exported, or over 1.9 GB of weights.
     """
+    if isinstance(net, GraphNetwork):
+        return marked_graph(net)
     size = sum(p.numel() * p.element_size() for p in net.parameters())
     if size > MOST_BYTES:
         raise TensorpressError(
@@ -75,13 +78,6 @@ def write_graph(model: Any) -> bytes:
     return bytes(onnx_ir.to_proto(model).SerializeToString())
 
 
-def takes_inputs_first(node: Any) -> bool:
-    """Whether a node's weight is (in, out/groups, ...), not (out, in/groups, ...)."""
-    if node.op_type == "Gemm":
-        return not node.attributes.get_int("transB", 0)
-    return node.op_type in ("ConvTranspose", "MatMul")
-
-
 def by_output(weight: Tensor, node: Any, groups: int) -> Tensor:
     """A view of a weight of such a node as (groups, out/groups, in/groups, ...)."""
     grouped = weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
@@ -122,17 +118,3 @@ def _take_probes(model: Any, layers: Sequence[str]) -> None:
             scale = rows.flatten(2)[..., 0].flatten()
             del model.graph.initializers[node.inputs[1].name]
             node.replace_input_with(1, add_weight(model.graph, f"{node.name}/scale", scale))
-
-
-def add_weight(graph: Any, name: str, weight: Tensor) -> Any:
-    """A new initializer of a graph."""
-    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
-    tensor = onnx_ir.tensor(weight.contiguous().numpy(), name=name)
-    value = onnx_ir.Value(
-        name=name,
-        const_value=tensor,
-        shape=tensor.shape,
-        type=onnx_ir.TensorType(tensor.dtype),
-    )
-    graph.register_initializer(value)
-    return value

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
+from tensorpress.extras import import_runtimes
 
 ERRORS_ONLY = 3
 SUFFIXES = re.compile(r"(_nchwc)?(_token_\d+)?_kernel_time$")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorpress.deploy.formats.format import import_runtimes
+from tensorpress.extras import import_runtimes
 
 END = np.iinfo(np.int64).max
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.format import import_runtimes
 from tensorpress.deploy.formats.openvino import import_openvino
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
+from tensorpress.extras import import_runtimes
 
 HINT = "INFERENCE_PRECISION_HINT"
 

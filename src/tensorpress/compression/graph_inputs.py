@@ -1,0 +1,108 @@
+"""What a graph is calibrated on and counted on, brought into the order of its inputs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.graphs import GraphNetwork
+from tensorpress.rows import read_images
+from tensorpress.surgery import ExampleInputs
+
+
+def settled(
+    net: GraphNetwork,
+    calibration: Any,
+    input_shape: Sequence[int] | None,
+    normalised_by: tuple[Sequence[float] | None, Sequence[float] | None],
+) -> tuple[Any, ExampleInputs]:
+    """Calibration in the order of the graph's inputs, and example inputs of their sizes.
+
+    Raises:
+        TensorpressError: inputs that are missing, or sizes that nothing says.
+    """
+    inputs = net.structure.inputs
+    if not inputs:
+        raise TensorpressError("the graph takes no inputs, so that there is nothing to compress.")
+    if calibration is not None:
+        calibration = _in_order(net, calibration)
+    shapes = [_image_shape(net, taken.shape[1:]) for taken in inputs]
+    if input_shape is not None:
+        if len(inputs) > 1:
+            raise TensorpressError(
+                f"input_shape= is of one input, and the graph takes {len(inputs)}: give calibration"
+                " with those."
+            )
+        shapes = [_fitting(net, shapes[0], tuple(input_shape), "input_shape")]
+    if any(None in shape for shape in shapes) and calibration is not None:
+        if len(inputs) == 1 and not isinstance(calibration, (Tensor, np.ndarray)):
+            mean, std = normalised_by
+            calibration = read_images(calibration, mean=mean, std=std)
+        tensors = [calibration] if len(inputs) == 1 else list(calibration)
+        shapes = [
+            _fitting(net, shape, tuple(tensor.shape[1:]), "calibration")
+            if hasattr(tensor, "shape")
+            else shape
+            for shape, tensor in zip(shapes, tensors, strict=True)
+        ]
+    for taken, shape in zip(inputs, shapes, strict=True):
+        if None in shape:
+            raise TensorpressError(
+                f"the input '{taken.name}' of the graph leaves sizes free, "
+                f"{_told((None, *shape))}: say which are meant, by input_shape= (--input-shape) "
+                "or calibration."
+            )
+    rows = net.structure.batch or 1
+    examples = tuple(
+        torch.zeros((rows, *shape), dtype=taken.dtype)  # type: ignore[arg-type]
+        for taken, shape in zip(inputs, shapes, strict=True)
+    )
+    return calibration, examples[0] if len(examples) == 1 else examples
+
+
+def _in_order(net: GraphNetwork, given: Any) -> Any:
+    """Calibration by the names of inputs in the order of the inputs."""
+    names = [taken.name for taken in net.structure.inputs]
+    if isinstance(given, Mapping):
+        missing = [name for name in names if name not in given]
+        if missing:
+            raise TensorpressError(
+                f"calibration holds {shown(list(given))}, and the graph takes "
+                f"{', '.join(names)}: '{missing[0]}' is missing."
+            )
+        tensors = tuple(_as_tensor(given[name]) for name in names)
+        return tensors[0] if len(names) == 1 else tensors
+    if len(names) == 1 or isinstance(given, (Tensor, np.ndarray, tuple)):
+        return given
+    return [_in_order(net, batch) for batch in given]
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+
+
+def _image_shape(net: GraphNetwork, shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    """The shape of an input without the batch, channels first."""
+    if net.channels_last and len(shape) > 1:
+        return (shape[-1], *shape[:-1])
+    return tuple(shape)
+
+
+def _fitting(
+    net: GraphNetwork, shape: Sequence[int | None], given: tuple[int, ...], what: str
+) -> tuple[int, ...]:
+    fits = len(shape) == len(given)
+    fits = fits and all(size in (None, own) for size, own in zip(shape, given, strict=True))
+    if not fits:
+        raise TensorpressError(
+            f"{what} has the shape {_told(given)} without the batch, and the graph takes "
+            f"{_told(shape)} as '{net.structure.inputs[0].name}'."
+        )
+    return given
+
+
+def _told(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"

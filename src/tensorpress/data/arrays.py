@@ -1,0 +1,51 @@
+"""Inputs of a network in files of NumPy."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tensorpress.errors import TensorpressError, first_line
+from tensorpress.files import as_path
+
+SUFFIXES = (".npy", ".npz")
+
+
+def holds_arrays(source: object) -> bool:
+    """Whether data are named by a file of NumPy."""
+    return isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith(SUFFIXES)
+
+
+def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[str, Tensor]:
+    """The first ``most`` rows of what a network takes: of an .npz by the names of the inputs.
+
+    Raises:
+        TensorpressError: a file that cannot be read, that holds objects, or arrays without rows.
+    """
+    place = as_path(Path(source).expanduser())
+    try:
+        with open(place, "rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return _tensor(place, "", found)[:most]
+            return {name: _tensor(place, name, found[name])[:most] for name in found.files}
+    except TensorpressError:
+        raise
+    except Exception as error:  # of a zip file, of a header, or of the disk
+        raise TensorpressError(
+            f"{place} cannot be read as an array of NumPy ({first_line(error)})."
+        ) from error
+
+
+def _tensor(place: Path, name: str, array: np.ndarray) -> Tensor:
+    try:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    except TypeError as error:
+        raise TensorpressError(
+            f"{place} holds an array of {array.dtype}{name and ' as ' + name}: give numbers."
+        ) from error
+    if not array.ndim:
+        raise TensorpressError(f"{place} holds a number{name and ' as ' + name}, and no rows.")
+    return tensor

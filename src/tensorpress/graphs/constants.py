@@ -1,0 +1,78 @@
+"""Values of a graph that do not depend on its inputs."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tensorpress.extras import import_runtimes
+from tensorpress.graphs.sessions import session_of
+
+KEPT_APART = ("DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear")
+"""What makes numbers of quantised ones, which are to stay so."""
+RANDOM = (
+    *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
+    *("Bernoulli", "Multinomial"),
+)
+OPTIONAL_INPUTS = 4
+
+
+class Constants:
+    """Which values are constant, and what they are.
+
+    Args:
+        model: an ``onnx_ir.Model``.
+
+    Attributes:
+        given: those that who calls the graph may give otherwise, by id.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        graph = model.graph
+        self.known = set(map(id, graph.initializers.values()))
+        # Before version 4 of the format all initializers had to be listed as inputs.
+        listed = () if model.ir_version < OPTIONAL_INPUTS else graph.inputs
+        self.given = self.known & set(map(id, listed))
+        for node in graph:
+            if self._is_constant(node):
+                self.known.update(map(id, node.outputs))
+
+    def __contains__(self, value: Any) -> bool:
+        return value is None or id(value) in self.known
+
+    def array(self, value: Any) -> npt.NDArray[Any] | None:
+        """A constant; None of what is none, or is made of quantised numbers."""
+        if value is None or value not in self:
+            return None
+        tensor = self.tensor(value)
+        return self._computed(value) if tensor is None else np.asarray(tensor.numpy())
+
+    def tensor(self, value: Any) -> Any:
+        """The tensor of a constant that the file holds; None of one that it computes."""
+        convenience = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"].convenience
+        return convenience.get_const_tensor(value)
+
+    def is_quantised(self, value: Any) -> bool:
+        """Whether a constant is made of quantised numbers."""
+        made = None if value is None else value.producer()
+        if made is None:
+            return False
+        return made.op_type in KEPT_APART or any(map(self.is_quantised, made.inputs))
+
+    def _is_constant(self, node: Any) -> bool:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            return True
+        plain = node.domain in ("", "ai.onnx") and node.op_type not in RANDOM
+        plain = plain and not any(_is_graph(attribute) for attribute in node.attributes.values())
+        return plain and bool(node.inputs) and all(value in self for value in node.inputs)
+
+    def _computed(self, value: Any) -> npt.NDArray[Any] | None:
+        if self.is_quantised(value):
+            return None
+        session = session_of(self.model, [], [value])
+        return np.asarray(session.run(None, {})[0])
+
+
+def _is_graph(attribute: Any) -> bool:
+    return "GRAPH" in attribute.type.name

@@ -1,0 +1,174 @@
+"""Files of ONNX, read without trust."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorpress.errors import TensorpressError, first_line, shown
+from tensorpress.extras import import_runtimes
+from tensorpress.files import as_path
+from tensorpress.graphs.nodes import read_by
+
+SUFFIX = ".onnx"
+CHANNELS_OF_IMAGES = (1, 3, 4)
+
+
+def is_graph_file(name: object) -> bool:
+    """Whether a network is named by a file of ONNX."""
+    return isinstance(name, (str, os.PathLike)) and os.fspath(name).endswith(SUFFIX)
+
+
+def read_model(path: str | os.PathLike[str]) -> Any:
+    """The ``onnx_ir.Model`` in a file. Weights outside of it are read when they are asked for.
+
+    Raises:
+        TensorpressError: there is no such file, it is truncated or no ONNX, or its weights are not
+            of the sizes that it says, or lie outside of its folder.
+    """
+    place = as_path(path)
+    if not place.is_file():
+        raise TensorpressError(f"{place}: there is no such file.")
+    onnx_ir = import_runtimes("onnx", ("onnx", "onnx_ir"))["onnx_ir"]
+    try:
+        with _quiet():
+            model = onnx_ir.load(place)
+        tensors = list(_tensors(model.graph))
+    except Exception as error:  # of protobuf, or of what makes no sense
+        raise TensorpressError(
+            f"{place} is truncated or no ONNX file ({first_line(error)})."
+        ) from error
+    if not model.graph.outputs or not len(model.graph):
+        raise TensorpressError(f"{place} holds no graph: is it an ONNX file?")
+    _refuse_unknown(place, model.graph)
+    for name, tensor in tensors:
+        _check(place, name, tensor, onnx_ir)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is wrong with a file is told in one error."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _refuse_unknown(place: Path, graph: Any) -> None:
+    """
+    Raises:
+        TensorpressError: something is read that nothing gives.
+    """
+    known = {id(value) for value in (*graph.inputs, *graph.initializers.values())}
+    for node in graph:
+        for value in read_by(node):
+            if id(value) not in known:
+                raise TensorpressError(
+                    f"{place} is damaged: its node {shown(node.name or node.op_type)} reads "
+                    f"{shown(value.name)}, which nothing before it gives."
+                )
+        known.update(map(id, node.outputs))
+    for value in graph.outputs:
+        if id(value) not in known:
+            raise TensorpressError(
+                f"{place} is damaged: nothing in it gives its output {shown(value.name)}."
+            )
+
+
+def inputs_of(model: Any) -> list[Any]:
+    """The values that a graph is given: old files list their weights as inputs, too."""
+    return [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+
+def has_channels_last(shapes: Sequence[Sequence[int | None]]) -> bool:
+    """Whether a graph that takes inputs of these shapes takes images with their channels last."""
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        return False
+    _, first, _, last = shapes[0]
+    return last in CHANNELS_OF_IMAGES and first not in CHANNELS_OF_IMAGES
+
+
+def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """The shape of what a graph takes, without the batch and channels first.
+
+    None where it takes several inputs, or leaves sizes free.
+
+    Raises:
+        TensorpressError: as :func:`read_model`.
+    """
+    inputs = inputs_of(read_model(path))
+    shapes = [
+        tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape or ())
+        for value in inputs
+    ]
+    if len(shapes) != 1 or None in shapes[0][1:] or len(shapes[0]) < 2:
+        return None
+    shape = shapes[0][1:]
+    if has_channels_last(shapes):
+        shape = (shape[-1], *shape[:-1])
+    return tuple(size for size in shape if size is not None)
+
+
+def _tensors(graph: Any) -> Any:
+    """The weights of a graph and of the bodies in it."""
+    yield from ((name, value.const_value) for name, value in graph.initializers.items())
+    for node in graph:
+        for attribute in node.attributes.values():
+            kind = attribute.type.name
+            if kind == "TENSOR":
+                yield node.name, attribute.value
+            elif kind in ("GRAPH", "GRAPHS"):
+                for body in [attribute.value] if kind == "GRAPH" else attribute.value:
+                    yield from _tensors(body)
+
+
+def _check(place: Path, name: str, tensor: Any, onnx_ir: Any) -> None:
+    """
+    Raises:
+        TensorpressError: a tensor that the file does not hold whole.
+    """
+    damaged = TensorpressError(
+        f"{place} is damaged: it does not hold what it says of the weight {shown(name)}."
+    )
+    try:
+        sizes = [int(size) for size in tensor.shape]
+        if tensor.dtype == onnx_ir.DataType.STRING:
+            return
+        wanted = math.ceil(math.prod(sizes) * tensor.dtype.bitwidth / 8)
+        if min(sizes, default=0) < 0:
+            raise damaged
+        if isinstance(tensor, onnx_ir.ExternalTensor):
+            _check_external(place, name, tensor, wanted)
+        elif tensor.nbytes != wanted or len(tensor.tobytes()) != wanted:
+            raise damaged
+    except TensorpressError:
+        raise
+    except Exception as error:
+        raise damaged from error
+
+
+def _check_external(place: Path, name: str, tensor: Any, wanted: int) -> None:
+    folder = place.absolute().parent
+    data = (folder / tensor.location).resolve()
+    if not data.is_relative_to(folder.resolve()):
+        raise TensorpressError(
+            f"{place} has the weight {shown(name)} in {shown(str(tensor.location))}, which is not "
+            "in its folder: put both into one."
+        )
+    if not data.is_file():
+        raise TensorpressError(
+            f"{place} has weights in {shown(str(tensor.location))}, and there is no such file "
+            "beside it."
+        )
+    start, length = tensor.offset or 0, tensor.length
+    if start < 0 or (length or wanted) != wanted or start + wanted > data.stat().st_size:
+        raise TensorpressError(
+            f"{data} is damaged: it does not hold the weight {shown(name)} of {place}."
+        )

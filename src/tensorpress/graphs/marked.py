@@ -1,0 +1,72 @@
+"""A graph whose factorized layers are to be put back into it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tensorpress.extras import import_runtimes
+from tensorpress.graphs.network import GraphNetwork
+from tensorpress.graphs.nodes import MARK, add_weight, remove_unread
+from tensorpress.layers import Factorized, plain_chain
+from tensorpress.layers.chain import bias_of
+from tensorpress.layers.kinds import out_channels
+from tensorpress.layers.padded import Padded
+
+
+def marked_graph(net: GraphNetwork) -> Any:
+    """The user's graph, the node of each factorized layer marked with the layer's name.
+
+    Such a node holds, in the place of its kernel, what the kernel of each output channel is to be
+    multiplied with: ones. Its bias is that of the chain. All else is as it was read; weights that
+    no node reads any more are gone.
+    """
+    structure = net.structure
+    model = structure.model.clone()
+    graph = model.graph
+    nodes = list(graph)
+    biases: dict[str, Any] = {}
+    for layer in structure.layers:
+        module = net.get_submodule(layer.name)
+        chain = module.layer if isinstance(module, Padded) else module
+        if not isinstance(chain, Factorized):
+            continue
+        node = nodes[layer.node]
+        node.metadata_props[MARK] = layer.name if chain is module else f"{layer.name}.layer"
+        old = list(node.inputs[1:])
+        if layer.name not in biases:
+            bias = _bias(chain)
+            name = _free(graph, f"{layer.name}/bias")
+            if bias is not None and len(old) < 2 and not bias.any():
+                bias = None
+            biases[layer.name] = None if bias is None else add_weight(graph, name, bias)
+        scale = torch.ones(out_channels(plain_chain(chain)[-1]))
+        node.replace_input_with(1, add_weight(graph, _free(graph, f"{layer.name}/scale"), scale))
+        node.resize_inputs(2 if biases[layer.name] is None else 3)
+        if biases[layer.name] is not None:
+            node.replace_input_with(2, biases[layer.name])
+        if node.op_type == "Gemm":
+            _make_plain(node)
+        for value in old:
+            remove_unread(graph, value)
+    return model
+
+
+def _bias(chain: Factorized) -> Tensor | None:
+    last = chain[-1]
+    return None if getattr(last, "bias", None) is None else bias_of(chain).detach()
+
+
+def _make_plain(node: Any) -> None:
+    """A Gemm whose factors are in its weights, which are (out, in)."""
+    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+    for name in list(node.attributes):
+        del node.attributes[name]
+    node.attributes["transB"] = onnx_ir.AttrInt64("transB", 1)
+
+
+def _free(graph: Any, name: str) -> str:
+    """A name that no weight of the graph has."""
+    while name in graph.initializers:
+        name += "_"
+    return name

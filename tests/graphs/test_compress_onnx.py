@@ -1,0 +1,256 @@
+"""`compress_onnx`: the same as `compress` in closed form, for a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from command import Answer, Command, caller
+from graph_files import classifier, weight, write
+from onnx import helper
+from torch import Tensor, nn
+
+import tensorpress as tp
+from tensorpress.compression.budget import Unreachable
+from tensorpress.data.arrays import load_arrays
+from tensorpress.graphs import GraphNetwork, read_graph_network
+
+node = helper.make_node
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return caller(monkeypatch, capfd)
+
+
+def images(count: int = 32, seed: int = 0) -> Tensor:
+    """Smooth ones, so that layers are fed what has a structure."""
+    draw = torch.Generator().manual_seed(seed)
+    small = torch.randn(count, 3, 4, 4, generator=draw)
+    return nn.functional.interpolate(small, size=(10, 10), mode="bilinear")
+
+
+class Same(nn.Module):
+    """What `classifier` is, in PyTorch, its logits for answers."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        net = read_graph_network(file)
+        for name in ("first", "second", "third", "head"):
+            self.add_module(name, net.get_submodule(name))
+        self.third.bias = nn.Parameter(torch.zeros(12), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        y = (self.third(self.second(x).relu()) + x).relu()
+        found: Tensor = self.head(y.mean((2, 3)))
+        return found
+
+
+def test_is_what_compress_does_with_the_network(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    budget = tp.Budget(macs=1.6)
+    wanted = tp.compress(
+        Same(path),
+        torch.zeros(1, 3, 10, 10),
+        method="ttpwt",
+        budget=budget,
+        calibration=images(),
+        recover=False,
+        skip_output=False,
+    )
+    small = tmp_path / "small.onnx"
+    found = tp.compress_onnx(
+        path, small, method="ttpwt", budget=budget, calibration=images(), skip_output=False
+    )
+    assert [(r.name, r.method, r.ranks, r.macs_after) for r in found.layers] == [
+        (r.name, r.method, r.ranks, r.macs_after) for r in wanted.layers
+    ]
+    others = images(seed=1)
+    expected = wanted.model(others).softmax(1)
+    written = read_graph_network(small)
+    assert torch.allclose(written(others), expected, atol=1e-4)
+    (output,) = found.outputs
+    assert output.agreement == pytest.approx(agreement(path, small, images()))
+
+
+def agreement(before: Path, after: Path, inputs: Tensor) -> float:
+    first, second = (read_graph_network(path)(inputs).argmax(1) for path in (before, after))
+    return float((first == second).double().mean())
+
+
+def test_what_no_input_changes_at_full_rank_is_equal(tmp_path: Path) -> None:
+    kernel = np.outer(weight("a", 24), weight("b", 24 * 9)).reshape(24, 24, 3, 3)
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="one", pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("Conv", ["r", "v"], ["y"], name="two", pads=[1] * 4),
+    ]
+    weights = {"w": weight("w", 24, 6, 3, 3), "v": kernel.astype(np.float32)}
+    path = write(tmp_path / "net.onnx", nodes, weights)
+    account = tp.compress_onnx(
+        path, tmp_path / "small.onnx", rank=tp.Energy(1 - 1e-12), input_shape=(6, 9, 9)
+    )
+    assert account.pcr > 2
+    assert account.outputs[0].largest < 1e-5
+
+
+def test_several_inputs_by_their_names(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="one", pads=[1, 1]),
+        node("Conv", ["c", "v"], ["d"], name="two", pads=[1, 1]),
+        node("Add", ["d", "shift"], ["y"]),
+    ]
+    weights = {"w": weight("w", 16, 4, 3), "v": weight("v", 16, 16, 3)}
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        weights,
+        inputs={"x": ("N", 4, "length"), "shift": ("N", 16, 1)},
+    )
+    draw = torch.Generator().manual_seed(0)
+    given = {
+        "shift": torch.randn(20, 16, 1, generator=draw),
+        "x": torch.randn(20, 4, 30, generator=draw),
+    }
+    np.savez(tmp_path / "given.npz", **{name: x.numpy() for name, x in given.items()})
+    account = tp.compress_onnx(
+        path,
+        tmp_path / "small.onnx",
+        budget=tp.Budget(macs=1.5),
+        calibration=load_arrays(tmp_path / "given.npz", most=18),
+        skip_output=False,
+    )
+    assert account.fcr >= 1.5
+    assert account.outputs[0].inputs == 18
+    with pytest.raises(tp.TensorpressError, match="'shift' is missing"):
+        tp.compress_onnx(path, None, budget=tp.Budget(macs=1.5), calibration={"x": given["x"]})
+
+
+def test_a_fixed_batch_is_calibrated_one_by_one(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx", batch=1)
+    model = onnx.load(path)
+    flatten = next(n for n in model.graph.node if n.op_type == "Flatten")
+    flatten.op_type = "Reshape"
+    flatten.input.append("shape")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 12]), "shape"))
+    onnx.save(model, path)
+    assert read_graph_network(path).rows == 1
+    account = tp.compress_onnx(
+        path,
+        tmp_path / "small.onnx",
+        method="ttpwt",
+        budget=tp.Budget(macs=1.5),
+        calibration=images(16),
+        skip_output=False,
+    )
+    assert account.outputs[0].inputs == 16
+
+
+@pytest.mark.usefixtures("measured_once")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_batch_that_the_file_alone_fixes(batch: int, tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx", batch=batch)
+    asked: dict[str, Any] = {"method": "ttpwt", "skip_output": False}
+    account = tp.compress_onnx(path, tmp_path / "small.onnx", rank=tp.Energy(0.8), **asked)
+    assert account.outputs[0].inputs == batch
+    assert onnx.load(tmp_path / "small.onnx").graph.input == onnx.load(path).graph.input
+    tp.compress_onnx(path, tmp_path / "fast.onnx", budget=tp.Budget(speedup=1e-3), **asked)
+    with pytest.raises(tp.TensorpressError, match="at once"):
+        tp.compress_onnx(path, None, budget=tp.Budget(speedup=1e-3, batch=8), **asked)
+
+
+def test_a_quality_is_kept(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    try:
+        account = tp.compress_onnx(
+            path,
+            tmp_path / "small.onnx",
+            method="ttpwt",
+            budget=tp.Budget(output_error=0.3),
+            calibration=images(48),
+            skip_output=False,
+        )
+    except Unreachable:
+        pytest.fail("no rank of three layers keeps the outputs to 30 %")
+    assert account.quality is not None
+    assert account.quality.value <= 0.3
+
+
+@pytest.mark.usefixtures("measured_once")
+def test_time_is_measured_on_the_graph(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    account = tp.compress_onnx(
+        path,
+        tmp_path / "small.onnx",
+        method="ttpwt",
+        budget=tp.Budget(speedup=1e-3),
+        calibration=images(),
+        skip_output=False,
+    )
+    assert account.request["budget"]["runtime"] == "onnxruntime"
+    assert (tmp_path / "small.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"method": "l1", "budget": tp.Budget(macs=2)}, "takes channels out"),
+        ({"method": "deep-k-means", "budget": tp.Budget(params=2)}, "makes no chain"),
+        ({"budget": tp.Budget(speedup=2, runtime="torch")}, "onnxruntime or openvino"),
+        ({"rank": tp.Energy(0.9), "layout": "HWC"}, "NCHW or NHWC"),
+        ({"rank": tp.Energy(0.9), "input_shape": (4, 10, 10)}, "the graph takes"),
+        ({"rank": tp.Energy(0.9), "include": ["nothing"]}, "fits no layer"),
+    ],
+)
+def test_what_is_refused(asked: dict[str, Any], told: str, tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress_onnx(path, tmp_path / "small.onnx", **asked)
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def test_the_file_itself_is_not_overwritten(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    with pytest.raises(tp.TensorpressError, match="another name"):
+        tp.compress_onnx(path, path, rank=tp.Energy(0.9))
+
+
+def test_on_the_command_line(command: Command, tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    np.save(tmp_path / "images.npy", images(40).numpy())
+    answer = command(
+        *("compress", "--net", path, "--calibrate", tmp_path / "images.npy", "--method", "ttpwt"),
+        *("--budget-macs", 1.5, "--no-skip-output", "-o", tmp_path / "OUT"),
+    )
+    assert answer.code == 0, answer.err
+    assert "output 'y': relative error" in answer.out
+    assert {file.name for file in (tmp_path / "OUT").iterdir()} == {
+        *("model.onnx", "account.json", "account.txt")
+    }
+    small = read_graph_network(tmp_path / "OUT" / "model.onnx")
+    assert isinstance(small, GraphNetwork)
+    again = command("compress", "--net", tmp_path / "OUT" / "model.onnx", "--energy", 0.9)
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--data", "digits", "-o", "RUN"),
+        ("compress", "--energy", "0.9", "--weights", "w.pth"),
+        ("compress", "--energy", "0.9", "--store-as", "float16"),
+    ],
+)
+def test_what_files_of_onnx_do_not_take(
+    words: tuple[str, ...], command: Command, tmp_path: Path
+) -> None:
+    refused(command(*words, "--net", classifier(tmp_path / "net.onnx")))
+
+
+def refused(answer: Answer) -> None:
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1

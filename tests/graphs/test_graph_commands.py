@@ -1,0 +1,100 @@
+"""Other commands with an ONNX file as their network."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from command import Command, caller
+from graph_files import weight, write
+from onnx import helper
+
+node = helper.make_node
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return caller(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network for digits, 1x8x8."""
+    nodes = [
+        node("Conv", ["x", "w1"], ["c1"], name="one", pads=[1] * 4),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "w2"], ["c2"], name="two", pads=[1] * 4),
+        node("Relu", ["c2"], ["r2"]),
+        node("GlobalAveragePool", ["r2"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "wf"], ["y"], name="head"),
+    ]
+    weights = {
+        "w1": weight("w1", 8, 1, 3, 3),
+        "w2": weight("w2", 16, 8, 3, 3),
+        "wf": weight("wf", 16, 10),
+    }
+    path = tmp_path_factory.mktemp("net") / "digits.onnx"
+    return write(path, nodes, weights, inputs={"x": ("N", 1, 8, 8)})
+
+
+def test_evaluate(digits: Path, command: Command) -> None:
+    answer = command("evaluate", "--net", digits, "--data", "digits")
+    assert answer.code == 0, answer.err
+    assert "360 test images" in answer.out
+    assert "params 1,384" in answer.out
+
+
+def test_compress_and_bench(
+    digits: Path, command: Command, tmp_path: Path, measured_once: None
+) -> None:
+    del measured_once
+    out = tmp_path / "OUT"
+    answer = command(*("compress", "--net", digits, "--data", "digits", "--energy", 0.5, "-o", out))
+    assert answer.code == 0, answer.err
+    assert "accuracy" in answer.out
+    assert "left" not in answer.out
+    answer = command(
+        *("bench", "--net", digits, "--compressed", out / "model.onnx", "--seconds", 0),
+        *("--runtimes", "onnxruntime", "--batches", 1, "--no-cache"),
+    )
+    assert answer.code == 0, answer.err
+    assert "onnxruntime" in answer.out
+    answer = command("bench", "--compressed", out / "model.onnx")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+def test_export(suffix: str, digits: Path, command: Command, tmp_path: Path) -> None:
+    answer = command("export", "--net", digits, "-o", tmp_path / f"net{suffix}")
+    assert answer.code == 0, answer.err
+    assert (tmp_path / f"net{suffix}").exists()
+    if suffix == ".onnx":
+        assert onnx.load(tmp_path / "net.onnx").graph.node == onnx.load(digits).graph.node
+
+
+def test_export_as_what_is_traced(digits: Path, command: Command, tmp_path: Path) -> None:
+    answer = command("export", "--net", digits, "-o", tmp_path / "net.pt2")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_explore(digits: Path, command: Command) -> None:
+    answer = command(
+        *("explore", "--net", digits, "--calibrate", "digits", "--calibration-images", 16),
+        *("--ratios", 1.2, "--no-skip-output"),
+    )
+    assert answer.code == 0, answer.err
+    assert "two" in answer.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compress", "--method", "l1", "--budget-macs", "2"),
+        ("compare", "--data", "digits", "--epochs", "1", "-o", "OUT"),
+        ("run", "--data", "digits", "--energy", "0.5", "-o", "OUT"),
+    ],
+)
+def test_what_needs_gradients(words: tuple[str, ...], digits: Path, command: Command) -> None:
+    answer = command(*words, "--net", digits)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)

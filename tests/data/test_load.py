@@ -167,6 +167,23 @@ def test_images_to_test_on_alone(place: str, tmp_path: Path) -> None:
     assert torch.equal(data.test.labels, whole.test.labels)
 
 
+def test_classes_without_images_to_test_on_keep_their_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path)
+    part = tmp_path / "test"
+    for file in (part / CLASSES[0]).iterdir():
+        file.unlink()
+    data = load_data(part, tests_alone=True)
+    assert data.classes == CLASSES
+    assert data.test.labels.tolist() == [1, 2]
+    assert f"{part}: 1 of 3 classes have no images" in capsys.readouterr().err
+    for file in part.rglob("*.png"):
+        file.unlink()
+    with pytest.raises(TensorpressError, match="holds no images by class"):
+        load_data(part, tests_alone=True)
+
+
 def cut(file: str, size: int) -> Callable[[Path], None]:
     def act(folder: Path) -> None:
         write_cifar10(folder)

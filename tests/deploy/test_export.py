@@ -166,3 +166,18 @@ def test_a_parallel_network_is_exported_as_the_one_inside(tmp_path: Path) -> Non
     tp.export(nn.DataParallel(net), tmp_path / "net.pt2", example)
     with torch.no_grad():
         assert_equal(run_file(tmp_path / "net.pt2", example), net(example))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_a_planned_file_is_the_network_as_it_runs_fastest(suffix: str, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten()).eval()
+    x = torch.randn(1, 3, 8, 8)
+    small = tp.compress(net, x, rank=tp.Ranks(2, 2, 2)).model
+    path = tmp_path / f"planned{suffix}"
+    report = tp.export(small, path, x, planned=True, progress=False)
+    assert report.plan is not None
+    assert {row.name for row in report.plan.rows} == {"2"}
+    assert report.worst <= 1e-4
+    assert_equal(run_file(path, torch.cat([x, x])), small(torch.cat([x, x])).detach())
+    with pytest.raises(tp.TensorpressError, match="leaves the batch size free"):
+        tp.export(small, path, x, planned=True, dynamic_batch=False)

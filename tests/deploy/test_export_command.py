@@ -159,3 +159,12 @@ def test_bad_input(arguments: str, message: str, tensorpress: Command, tmp_path:
 def listed(folder: Path) -> list[Path]:
     """What a folder holds, but for what Python compiles there."""
     return sorted(entry for entry in folder.iterdir() if entry.name != "__pycache__")
+
+
+def test_a_planned_file(tensorpress: Command, tmp_path: Path) -> None:
+    small = "--compressed small.tp --net export_nets:make"
+    code, out, err = tensorpress(f"{small} --planned 2 -o planned.onnx")
+    assert (code, err) == (0, "")
+    assert "onnxruntime" in out
+    assert "batch 2" in out
+    assert (tmp_path / "planned.onnx").exists()

@@ -39,6 +39,16 @@ Output = Annotated[
         "it), or a folder for model.onnx, model.pt2 or model.xml.",
     ),
 ]
+Planned = Annotated[
+    int | None,
+    typer.Option(
+        "--planned",
+        min=1,
+        metavar="<batch>",
+        help="Write layers in the executions that are measured here to be the fastest for so many "
+        "images at once, in the file's runtime.",
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option("--precision", help="f32, or int8 with --calibrate: smaller and often faster."),
@@ -63,6 +73,7 @@ def export(
     compressed: options.Compressed = None,
     file_format: FileFormat = None,
     batch: Batch = None,
+    planned: Planned = None,
     precision: Precision = "f32",
     calibrate: options.Calibrate = None,
     min_agreement: MinAgreement = FLOOR,
@@ -77,6 +88,8 @@ def export(
 
         tensorpress export --net resnet56 --weights resnet56.th -o resnet56.xml
 
+        tensorpress export --compressed RUN/model.tp --planned 1 -o planned.onnx
+
         tensorpress export --compressed RUN/model.tp --precision int8 --calibrate DIR -o small.onnx
     """
     path = _place(output, file_format)
@@ -85,19 +98,23 @@ def export(
             "--precision int8 and --calibrate go together: the ranges of values are read off "
             "images without labels."
         )
-    named: dict[str, Any] = {"net": net, "calibrate": calibrate, **images.given()}
+    named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
+    named |= images.given()
     inputs, network = read_network(compressed, trained, **named)
     report = deploy.export(
         network,
         path,
-        torch.zeros(batch or 1, *inputs.shape),
+        torch.zeros(batch or planned or 1, *inputs.shape),
         format=file_format,
         dynamic_batch=batch is None,
         check_inputs=_images(inputs, batch or IMAGES),
         precision=precision,
         calibration=read_calibration(calibrate, MOST, inputs),
         min_agreement=min_agreement,
+        planned=planned is not None,
     )
+    if report.plan is not None:
+        typer.echo(f"{report.plan}\n")
     typer.echo(str(report))
     if compressed is None:
         say_if_as_made(inputs, trained)

@@ -73,18 +73,23 @@ def holds_tests(folder: Path) -> bool:
 def load_test_folder(folder: Path, wanted: Wanted) -> Dataset:
     """Load `test/CLASS/*`, or `val` for `test`, or `CLASS/*`, without training images.
 
-    The folders, sorted, are the classes; all else as :func:`load_image_folder`.
+    The folders, sorted, are the classes; those without images keep their numbers and are counted.
+    All else as :func:`load_image_folder`.
 
     Raises:
-        TensorpressError: a class has no images, or as :func:`load_image_folder`.
+        TensorpressError: none has an image, or as :func:`load_image_folder`.
     """
     passed_over = PassedOver(folder)
     part = _test_folder(folder) or "."
     found = _subfolders(folder, part, passed_over)
     classes = tuple(found)
     files = _by_class(folder, part, found, passed_over)
-    _refuse_empty(folder / part, files, classes)
+    if not files:
+        raise TensorpressError(f"{folder / part} holds no images by class")
     passed_over.say()
+    empty = len(classes) - len({name for _, name in files})
+    if empty:
+        announce(f"{folder / part}: {empty} of {len(classes)} classes have no images")
     return _by_parts(folder, [], files, classes, wanted)
 
 

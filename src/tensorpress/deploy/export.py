@@ -16,7 +16,7 @@ from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
 from tensorpress.deploy.graph_file import write_graph_file
-from tensorpress.deploy.int8 import fidelity
+from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
 from tensorpress.deploy.planning.setting import INT8, tolerance_of
@@ -44,6 +44,7 @@ def export(
     precision: str = "f32",
     calibration: CalibrationImages | None = None,
     min_agreement: float = FLOOR,
+    planned: bool = False,
     progress: bool | None = None,
 ) -> ExportReport:
     """Write a network, compressed or not, for ONNX Runtime, OpenVINO or ``torch.export.load``.
@@ -56,8 +57,9 @@ def export(
     itself, as OpenVINO in bfloat16, it is run in that too, and may be off by the rounding of it.
     The file is written aside and renamed.
 
-    In int8 the network is planned first (:func:`plan`), for the example inputs and as many threads
-    as PyTorch uses, and what is quantised is the form that it is executed in.
+    ``planned``, or in int8, the network is planned first (:func:`plan`) in the file's runtime, for
+    the example inputs and as many threads as PyTorch uses, and what is written is the form that it
+    is executed in.
 
     Args:
         model: any network that ``torch.export`` takes; float32 for ONNX and OpenVINO.
@@ -71,6 +73,7 @@ def export(
         precision: "f32", by which the file has the network's own, or "int8".
         calibration, min_agreement: for int8, as in :func:`plan`; both the calibration images and
             ``check_inputs`` have to be agreed on.
+        planned: whether layers are written in the executions that were measured to be the fastest.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
             and lines on standard error where there is none.
 
@@ -81,7 +84,8 @@ def export(
     """
     path = as_path(path)
     kind = find_format(path, format)
-    _refuse_unknown(precision, kind, dynamic_batch=dynamic_batch)
+    planned = planned or precision == INT8
+    _refuse_unknown(precision, kind, planned=planned, dynamic_batch=dynamic_batch)
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
@@ -95,18 +99,17 @@ def export(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
-    if precision == INT8:
-        assert kind.runtime is not None
-        planned = plan(
+    if planned:
+        made = plan(
             net,
             example_inputs,
             runtime=kind.runtime,
-            precision=INT8,
+            precision=precision,
             calibration=calibration,
             min_agreement=min_agreement,
             progress=progress,
         )
-        return _export_int8(planned, net, path, kind, real, min_agreement, versions)
+        return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)
     if isinstance(net, GraphNetwork) and net.structure.batch is not None:
         feed = replace(feed, batched=(False,) * len(feed.batched))
     traced = feed.resized(2) if feed.batch == 1 else feed
@@ -130,28 +133,33 @@ def export(
     return ExportReport(path, kind.name, size, checks, versions)
 
 
-def _export_int8(
-    planned: Plan,
+def _export_plan(
+    made: Plan,
     net: nn.Module,
     path: Path,
     kind: Format,
+    feed: Feed,
     real: Feed | None,
     floor: float,
     versions: dict[str, str],
 ) -> ExportReport:
-    calibration = planned.setting.calibration
-    assert calibration is not None
-    given = {"calibration": calibration} | ({} if real is None else {"given": real})
+    calibration = made.setting.calibration
+    checks: tuple[Check, ...] = ()
+    found: dict[str, Fidelity] = {}
     with staged(path) as place:
-        planned.export(place)
+        made.export(place)
         with quiet():
-            run = _loaded(place, kind)
-            found = {name: fidelity(net, run, feed) for name, feed in given.items()}
+            if calibration is None:
+                checks = tuple(_checks(net, kind.read(place), feed, real, kind, place))
+            else:
+                given = {"calibration": calibration} | ({} if real is None else {"given": real})
+                run = _loaded(place, kind)
+                found = {name: fidelity(net, run, each) for name, each in given.items()}
         for each in found.values():
             each.refuse_below(floor)
         size = sum(file.stat().st_size for file in place.parent.iterdir())
-    layers = planned.int8_layers
-    return ExportReport(path, kind.name, size, (), versions, found, layers)
+    layers = None if calibration is None else made.int8_layers
+    return ExportReport(path, kind.name, size, checks, versions, found, layers, made.table)
 
 
 def find_format(path: Path, name: str | None = None) -> Format:
@@ -184,20 +192,21 @@ def _loaded(place: Path, kind: Format) -> Run:
         ) from error
 
 
-def _refuse_unknown(precision: str, kind: Format, *, dynamic_batch: bool) -> None:
+def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batch: bool) -> None:
     if precision not in ("f32", INT8):
         raise TensorpressError(
             f"precision={shown(precision)}: a file is written in 'f32' or '{INT8}'."
         )
-    if precision == INT8 and kind.runtime is None:
-        able = " or ".join(f"{k.suffix} ({k.name})" for k in FORMATS.values() if k.runtime)
+    if precision == INT8 and not kind.int8:
+        able = " or ".join(f"{k.suffix} ({k.name})" for k in FORMATS.values() if k.int8)
         raise TensorpressError(
             f"{kind.name} files are not written in int8, as PyTorch does not compute in it here: "
             f"write {able}."
         )
-    if precision == INT8 and not dynamic_batch:
+    if planned and not dynamic_batch:
         raise TensorpressError(
-            "a file in int8 leaves the batch size free: leave dynamic_batch=False (--batch) out."
+            "a file that is planned, as those in int8 are, leaves the batch size free: leave "
+            "dynamic_batch=False (--batch) out."
         )
 
 
@@ -247,7 +256,7 @@ def _checks(
     if real is not None:
         for size in sorted({1, real.batch} if real.batch else {0}):
             yield check(net, run, real.resized(size), "given")
-    own = RUNTIMES[kind.runtime].own_precision() if kind.runtime else "f32"
+    own = RUNTIMES[kind.runtime].own_precision()
     if own != "f32":
         by_itself, most = kind.read_by_itself(place), tolerance_of(own)
         inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)

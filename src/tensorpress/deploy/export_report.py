@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tensorpress.deploy.check import Check
 from tensorpress.deploy.int8 import Fidelity
+from tensorpress.deploy.planning.table import PlanTable
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class ExportReport:
             by what they were given.
         int8_layers: how many of its layers compute in int8, and how many there are.
         versions: of PyTorch and of what wrote and ran the file, by name.
+        plan: of a file that was planned, how its layers are executed.
     """
 
     path: Path
@@ -29,6 +31,7 @@ class ExportReport:
     versions: dict[str, str]
     fidelity: dict[str, Fidelity] = field(default_factory=dict)
     int8_layers: tuple[int, int] | None = None
+    plan: PlanTable | None = None
 
     @property
     def worst(self) -> float:

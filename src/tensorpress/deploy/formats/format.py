@@ -24,8 +24,9 @@ class Format:
         prepare: imports what it needs and gives the versions by package name.
         write: writes a program to a file of that suffix, and perhaps others beside it.
         read: loads a file as its users would, but for a precision below float32.
-        runtime: that plans are made for where it is to hold int8; None where it cannot.
         read_by_itself: loads a file in whatever precision its runtime takes by itself.
+        runtime: that a plan is made for which is to be such a file.
+        int8: whether it can hold int8.
     """
 
     name: str
@@ -35,7 +36,8 @@ class Format:
     write: Callable[[ExportedProgram, Path], None]
     read: Callable[[Path], Run]
     read_by_itself: Callable[[Path], Run]
-    runtime: str | None = None
+    runtime: str
+    int8: bool
 
 
 def output_names(program: ExportedProgram) -> list[str]:

@@ -64,4 +64,4 @@ def _read(path: Path) -> Run:
     return run
 
 
-ONNX = Format("onnx", ".onnx", True, _prepare, _write, _read, _read, "onnxruntime")
+ONNX = Format("onnx", ".onnx", True, _prepare, _write, _read, _read, "onnxruntime", True)

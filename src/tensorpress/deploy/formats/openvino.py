@@ -79,4 +79,6 @@ def _compiled(path: Path, options: dict[str, str]) -> Run:
     return run
 
 
-OPENVINO = Format("openvino", ".xml", True, _prepare, _write, _read, _read_by_itself, "openvino")
+OPENVINO = Format(
+    "openvino", ".xml", True, _prepare, _write, _read, _read_by_itself, "openvino", True
+)

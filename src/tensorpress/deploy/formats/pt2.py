@@ -32,4 +32,4 @@ def _read(path: Path) -> Run:
     return run
 
 
-PT2 = Format("pt2", ".pt2", False, _prepare, _write, _read, _read)
+PT2 = Format("pt2", ".pt2", False, _prepare, _write, _read, _read, "torch", False)

@@ -11,6 +11,7 @@ import copy
 import importlib.util
 import json
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,13 +40,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", default="", help="names that hold one of these, by commas")
-    parser.add_argument("--minutes", type=float, default=10.0, help="for one network at most")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of a core, for one network")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     if given.one:
         torch.set_num_threads(given.threads)
+        seconds = int(60 * given.minutes)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         one = next(it for it in listed() if key(it) == given.one)
         for row in walk(one):
             write_whole(place(given.output, one), json.dumps(row, indent=1) + "\n")
@@ -73,14 +76,11 @@ def run_all(given: argparse.Namespace) -> None:
         if path.exists() and json.loads(path.read_text())["ended"]:
             continue
         command = [sys.executable, __file__, "--one", key(one), "-o", str(given.output)]
-        command += ["--threads", str(given.threads)]
-        try:
-            ended = subprocess.run(
-                command, timeout=60 * given.minutes, capture_output=True, text=True, check=False
-            )
-            said = "" if ended.returncode == 0 else (ended.stderr.strip() or "killed")[-2000:]
-        except subprocess.TimeoutExpired:
-            said = f"not ended after {given.minutes:g} minutes"
+        command += ["--threads", str(given.threads), "--minutes", str(given.minutes)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = (ended.stderr.strip() or f"ended by signal {-ended.returncode}")[-2000:]
+        if -ended.returncode in (signal.SIGXCPU, signal.SIGKILL):
+            said = f"not ended after {given.minutes:g} minutes of a core, or out of memory"
         row = json.loads(path.read_text()) if path.exists() else new_row(one)
         if not row["ended"]:
             row["steps"].setdefault("fault", {"state": "fault", "said": said, "seconds": 0.0})

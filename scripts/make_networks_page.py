@@ -24,7 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of make bench-networks")
     folder = parser.parse_args().folder
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
+    rows = [row for row in found if row["ended"]]
     for step in (step for row in rows for step in row["steps"].values()):
         step.pop("where", None)
     (DOCS / "networks.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

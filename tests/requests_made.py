@@ -15,6 +15,7 @@ times = st.none() | st.floats(1e-9, 1e6)
 some_counts = st.none() | st.integers(1, 64)
 seeds = st.integers(0, 2**63 - 1)
 names = st.lists(st.text(min_size=1), max_size=3).map(tuple)
+methods = st.lists(st.text(min_size=1).filter(lambda name: "," not in name), max_size=3).map(tuple)
 rules: st.SearchStrategy[RankRule] = st.one_of(
     shares.map(tp.Energy),
     shares.map(tp.SingularSum),
@@ -63,7 +64,7 @@ sayable = st.builds(
     linear=st.booleans(),
     balance=st.booleans(),
     method=st.sampled_from([None, "auto", "ttpwt", "tucker2", "cp"]),
-    methods=st.none() | st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple),
+    methods=st.none() | methods.filter(bool),
 )
 """What options can ask for."""
 requests = st.builds(
@@ -77,7 +78,7 @@ requests = st.builds(
     linear=st.booleans(),
     balance=st.booleans(),
     method=st.none() | st.text(min_size=1),
-    methods=st.none() | names,
+    methods=st.none() | methods,
     seed=st.none() | seeds,
     calibration=st.none() | st.builds(Calibration, st.integers(16, 10**6), recoveries),
     settings=st.dictionaries(st.text(), st.booleans() | st.text() | st.integers(), max_size=2),

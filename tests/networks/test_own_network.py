@@ -90,7 +90,7 @@ def test_a_network_object_is_copied() -> None:
         ("own.absent:plain", "there is no module 'own.absent'"),
         ("own.nets.deeper:plain", "there is no module 'own.nets.deeper'"),
         ("own/absent.py:plain", "there is no module 'own.absent'"),
-        ("/own/nets.py:plain", "not of the form package.module:function"),
+        ("/own/nets.py:plain", "as it lies in the working directory"),
         ("own.needy:net", "No module named 'a_module_that_is_not_there'"),
         ("own.broken:net", "importing own.broken failed: SyntaxError"),
         ("own.script:net", "importing own.script failed: SystemExit"),

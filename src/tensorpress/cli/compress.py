@@ -116,6 +116,8 @@ def compress(
             calibrate=calibrate,
         )
         _refuse_another(output, inputs.net)
+        if of_graph:
+            _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         if of_graph:
             _compress_graph(inputs, network, output, unlabelled, score, asked, how, layout)
@@ -193,6 +195,26 @@ def _refuse_another(output: Path | None, net: str) -> None:
         raise TensorpressError(
             f"-o {output} holds what '{printable(named)}' was compressed to, and this is '{net}': "
             "give another folder, or delete that one."
+        )
+
+
+def _refuse_others_graph(output: Path | None) -> None:
+    """Raise where -o is no folder for a graph, or holds one that compress did not write.
+
+    Raises:
+        TensorpressError: it says which.
+    """
+    if output is None:
+        return
+    if output.suffix == ".onnx":
+        raise TensorpressError(
+            f"-o {output} is a folder, which gets {graphs.GRAPH} and the account: give a name "
+            "that does not end in .onnx."
+        )
+    if (output / graphs.GRAPH).exists() and not (output / "account.json").exists():
+        raise TensorpressError(
+            f"-o {output} holds a {graphs.GRAPH} that is no result of compress: give another "
+            "folder."
         )
 
 

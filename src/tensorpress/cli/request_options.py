@@ -44,7 +44,7 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     """
     if given.get("methods"):
         names = [name for some in given["methods"] for name in some.split(",")]
-        given = {**given, "methods": names}
+        given = {**given, "methods": tuple(names)}
     rules = [name for rule in RULES.values() for name in _parameters(rule) if name in given]
     budget = any(name in given for name in _amounts(Budget))
     if len(rules) + budget > 1:

@@ -24,7 +24,7 @@ from tensorpress.deploy.check import TOLERANCE
 from tensorpress.deploy.execution import Execution
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
-from tensorpress.deploy.graph_file import write_graph_file
+from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
 from tensorpress.graphs import GraphNetwork, is_graph_file, read_graph_network
@@ -143,6 +143,8 @@ def compress_onnx(
     compared = None if outputs is None else _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
+    if place is not None:
+        refuse_own_weights(net, place)
     if layout is not None:
         net.channels_last = layout == LAYOUTS[1]
     _refuse_other_batch(timed_in, net.structure.batch)

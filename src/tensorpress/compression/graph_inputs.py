@@ -37,17 +37,19 @@ def settled(
                 " with those."
             )
         shapes = [_fitting(net, shapes[0], tuple(input_shape), "input_shape")]
-    if any(None in shape for shape in shapes) and calibration is not None:
-        if len(inputs) == 1 and not isinstance(calibration, (Tensor, np.ndarray)):
+    if calibration is not None:
+        is_free = any(None in shape for shape in shapes)
+        if is_free and len(inputs) == 1 and not isinstance(calibration, (Tensor, np.ndarray)):
             mean, std = normalised_by
             calibration = read_images(calibration, mean=mean, std=std)
-        tensors = [calibration] if len(inputs) == 1 else list(calibration)
-        shapes = [
-            _fitting(net, shape, tuple(tensor.shape[1:]), "calibration")
-            if hasattr(tensor, "shape")
-            else shape
-            for shape, tensor in zip(shapes, tensors, strict=True)
-        ]
+        tensors = [calibration] if len(inputs) == 1 else calibration
+        if isinstance(tensors, (list, tuple)) and len(tensors) == len(inputs):
+            shapes = [
+                _fitting(net, shape, tuple(tensor.shape[1:]), "calibration")
+                if _holds_rows(tensor, shape)
+                else shape
+                for shape, tensor in zip(shapes, tensors, strict=True)
+            ]
     for taken, shape in zip(inputs, shapes, strict=True):
         if None in shape:
             raise TensorpressError(
@@ -61,6 +63,14 @@ def settled(
         for taken, shape in zip(inputs, shapes, strict=True)
     )
     return calibration, examples[0] if len(examples) == 1 else examples
+
+
+def _holds_rows(given: Any, shape: Sequence[int | None]) -> bool:
+    """Whether it is numbers as the graph takes them, (N, ...); pixels and such are read later."""
+    given = _as_tensor(given)
+    return (
+        isinstance(given, Tensor) and given.dim() == len(shape) + 1 and given.dtype != torch.uint8
+    )
 
 
 def _in_order(net: GraphNetwork, given: Any) -> Any:

@@ -15,7 +15,7 @@ from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
-from tensorpress.deploy.graph_file import write_graph_file
+from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
@@ -99,6 +99,11 @@ def export(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     run_examples(net, feed.examples)
+    if isinstance(net, GraphNetwork):
+        refuse_own_weights(net, path)
+        if net.structure.batch is not None:
+            feed = replace(feed, batched=(False,) * len(feed.batched))
+            _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
     if planned:
         made = plan(
             net,
@@ -110,8 +115,6 @@ def export(
             progress=progress,
         )
         return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)
-    if isinstance(net, GraphNetwork) and net.structure.batch is not None:
-        feed = replace(feed, batched=(False,) * len(feed.batched))
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
@@ -150,7 +153,7 @@ def _export_plan(
         made.export(place)
         with quiet():
             if calibration is None:
-                checks = tuple(_checks(net, kind.read(place), feed, real, kind, place))
+                checks = tuple(_checks(net, _loaded(place, kind), feed, real, kind, place))
             else:
                 given = {"calibration": calibration} | ({} if real is None else {"given": real})
                 run = _loaded(place, kind)
@@ -261,6 +264,19 @@ def _checks(
         by_itself, most = kind.read_by_itself(place), tolerance_of(own)
         inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
         yield check(net, by_itself, used, inputs, precision=own, tolerance=most)
+
+
+def _refuse_other_batch(batch: int, feed: Feed, precision: str, *, planned: bool) -> None:
+    if precision == INT8:
+        raise TensorpressError(
+            f"the file takes {batch} at once and no other number, and one in int8 leaves it free: "
+            "export the network again with a free batch."
+        )
+    if planned and len(feed.tensors[0]) != batch:
+        raise TensorpressError(
+            f"the file takes {batch} at once and no other number: plan it for {batch} "
+            f"(--planned {batch})."
+        )
 
 
 def _refuse_other_shapes(feed: Feed, real: Feed) -> None:

@@ -66,7 +66,13 @@ def compare_graphs(
     differences: list[_Running] | None = None
     for start in range(0, len(inputs[0]) - (rows or 1) + 1, size):
         arrays = [tensor[start : start + size].contiguous().numpy() for tensor in inputs]
-        wanted = first.run(None, _named(first, arrays))
+        try:
+            wanted = first.run(None, _named(first, arrays))
+        except Exception as error:
+            raise TensorpressError(
+                f"{before} does not run on these inputs ({first_cause(error)}); nothing was "
+                "written."
+            ) from error
         try:
             found = second.run(None, _named(second, arrays))
         except Exception as error:

@@ -7,6 +7,7 @@ from typing import Any
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.formats.onnx import MOST_BYTES_OF_WEIGHTS
 from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph
+from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs import GraphNetwork
 from tensorpress.graphs.marked import marked_graph
@@ -34,6 +35,22 @@ def write_graph_file(
     lay_apart = any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in _weights(read))
     apart = lay_apart or sum(tensor.nbytes for tensor in _weights(model)) > MOST_BYTES_OF_WEIGHTS
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
+
+
+def refuse_own_weights(net: GraphNetwork, path: Path) -> None:
+    """Refuse a file whose weights would take the place of those that the graph still reads.
+
+    Raises:
+        TensorpressError: it names the file of weights.
+    """
+    onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+    beside = path.with_name(f"{path.name}.data").resolve()
+    for tensor in _weights(net.structure.model):
+        if isinstance(tensor, onnx_ir.ExternalTensor) and Path(tensor.path).resolve() == beside:
+            raise TensorpressError(
+                f"{path}: the weights of what is read lie in {beside.name}, where those of this "
+                "file would: give another name."
+            )
 
 
 def _weights(model: Any) -> Iterator[Any]:

@@ -26,6 +26,8 @@ def marked_graph(net: GraphNetwork) -> Any:
     graph = model.graph
     nodes = list(graph)
     biases: dict[str, Any] = {}
+    taken = {value.name for node in nodes for value in node.outputs}
+    taken |= {value.name for value in graph.inputs} | set(graph.initializers)
     for layer in structure.layers:
         module = net.get_submodule(layer.name)
         chain = module.layer if isinstance(module, Padded) else module
@@ -36,12 +38,12 @@ def marked_graph(net: GraphNetwork) -> Any:
         old = list(node.inputs[1:])
         if layer.name not in biases:
             bias = _bias(chain)
-            name = _free(graph, f"{layer.name}/bias")
+            name = _free(taken, f"{layer.name}/bias")
             if bias is not None and len(old) < 2 and not bias.any():
                 bias = None
             biases[layer.name] = None if bias is None else add_weight(graph, name, bias)
         scale = torch.ones(out_channels(plain_chain(chain)[-1]))
-        node.replace_input_with(1, add_weight(graph, _free(graph, f"{layer.name}/scale"), scale))
+        node.replace_input_with(1, add_weight(graph, _free(taken, f"{layer.name}/scale"), scale))
         node.resize_inputs(2 if biases[layer.name] is None else 3)
         if biases[layer.name] is not None:
             node.replace_input_with(2, biases[layer.name])
@@ -65,8 +67,9 @@ def _make_plain(node: Any) -> None:
     node.attributes["transB"] = onnx_ir.AttrInt64("transB", 1)
 
 
-def _free(graph: Any, name: str) -> str:
-    """A name that no weight of the graph has."""
-    while name in graph.initializers:
+def _free(taken: set[str], name: str) -> str:
+    """A name that no value of the graph has."""
+    while name in taken:
         name += "_"
+    taken.add(name)
     return name

@@ -114,6 +114,9 @@ class GraphNetwork(nn.Module):
         gives_logits: whether it gives logits in the place of rows of probabilities.
     """
 
+    OWN = ("structure", "others", "rows", "channels_last", "gives_logits", "training")
+    """Names that no layer of it can have."""
+
     def __init__(
         self, structure: Structure, layers: Mapping[str, nn.Module], others: Sequence[Sequence[int]]
     ) -> None:

@@ -172,7 +172,7 @@ class _Found:
         """A name of a node as a module can have it: without dots, and no other's."""
         name = layer_name(name)
         taken = {*self.layers, *self.left}
-        while name in taken or hasattr(GraphNetwork, name) or name in ("structure", "others"):
+        while name in taken or hasattr(GraphNetwork, name) or name in GraphNetwork.OWN:
             name += "_"
         return name
 

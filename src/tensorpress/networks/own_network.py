@@ -31,7 +31,11 @@ def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Mod
     module_name, _, attribute = spec.partition(":")
     if module_name.endswith(".py"):
         parts = Path(module_name).with_suffix("").parts
-        module_name = "" if Path(module_name).is_absolute() else ".".join(parts)
+        if Path(module_name).is_absolute():
+            raise TensorpressError(
+                f"{spec}: give the file as it lies in the working directory, or on Python's path."
+            )
+        module_name = ".".join(parts)
     if not module_name or not attribute or module_name.startswith("."):
         raise TensorpressError(f"'{spec}' is not of the form package.module:function")
     with _working_directory_on_path():

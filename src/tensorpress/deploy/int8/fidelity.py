@@ -75,8 +75,9 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
     expected, found = [], []
     for part in in_batches(rows, BATCH):
         leaves = tree_leaves(run_examples(net, part.examples))
-        expected.append([leaf.float() for leaf in leaves if isinstance(leaf, Tensor)])
-        found.append([output.float() for output in run(part)])
+        tensors = (leaf for leaf in leaves if isinstance(leaf, Tensor))
+        expected.append([_in_rows(leaf) for leaf in tensors])
+        found.append([_in_rows(output) for output in run(part)])
     wanted, given = (
         [torch.cat(outputs) for outputs in zip(*o, strict=True)] for o in (expected, found)
     )
@@ -84,6 +85,10 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
     agreement = float(torch.stack(same).double().mean()) if same else None
     errors = [_error(a, b) for a, b in zip(wanted, given, strict=True)]
     return Fidelity(agreement, max(errors), len(rows.tensors[0]))
+
+
+def _in_rows(output: Tensor) -> Tensor:
+    return output.float() if output.dim() else output.float().reshape(1)
 
 
 def read_floor(min_agreement: float) -> float:

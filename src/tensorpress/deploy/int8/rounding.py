@@ -89,7 +89,7 @@ def _layers(model: Any) -> dict[str, list[Any]]:
     shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     found: dict[str, list[Any]] = {}
     for node in model.graph.node:
-        if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes:
+        if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes and _is_plain(node):
             shape = shapes[node.input[1]]
             inputs = shape[0] if _takes_inputs_first(node) else int(np.prod(shape[1:]))
             if len(shape) <= 4 and inputs <= WIDEST:
@@ -113,6 +113,7 @@ def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, 
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [value.name for value in session.get_inputs()]
+    kernels = {value.name: list(value.dims) for value in model.graph.initializer}
     sums: dict[str, Tensor] = {}
     for part in in_batches(rows, BATCH):
         arrays = dict(zip(names, [t.contiguous().numpy() for t in part.tensors], strict=True))
@@ -120,14 +121,24 @@ def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, 
         values = arrays | dict(zip(outputs, session.run(outputs, arrays), strict=True))
         for name, nodes in layers.items():
             for node in nodes:
-                patches = _patches(torch.from_numpy(values[node.input[0]]), node)
+                value = torch.from_numpy(values[node.input[0]])
+                patches = _patches(value, node, kernels[name][2:])
                 moment = patches.transpose(1, 2) @ patches
                 sums[name] = sums[name] + moment if name in sums else moment
     return sums
 
 
-def _patches(fed: Tensor, node: Any) -> Tensor:
-    """What a node's weights are multiplied with, (groups, products, in)."""
+def _is_plain(node: Any) -> bool:
+    """Whether it pads as it says, and multiplies its input as it is."""
+    given = {attribute.name: attribute for attribute in node.attribute}
+    pads_itself = "auto_pad" in given and given["auto_pad"].s not in (b"", b"NOTSET")
+    turned = "transA" in given and given["transA"].i
+    scaled = any(name in given and given[name].f != 1 for name in ("alpha", "beta"))
+    return not (pads_itself or turned or scaled)
+
+
+def _patches(fed: Tensor, node: Any, kernel: list[int]) -> Tensor:
+    """What a node's weights of so many places are multiplied with, (groups, products, in)."""
     if node.op_type == "Gemm":
         return fed[None]
     options = {attribute.name: attribute for attribute in node.attribute}
@@ -136,7 +147,6 @@ def _patches(fed: Tensor, node: Any) -> Tensor:
         given = options.get(name)
         return list(given.ints) if given is not None else [default] * (fed.dim() - 2)
 
-    kernel = numbers("kernel_shape", 1)
     strides, dilations = numbers("strides", 1), numbers("dilations", 1)
     pads = list(options["pads"].ints) if "pads" in options else [0] * 2 * len(kernel)
     groups = options["group"].i if "group" in options else 1

@@ -76,8 +76,9 @@ def read_precision(precision: str) -> str:
         TensorpressError: there is no such precision.
     """
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        names = ", ".join(map(repr, PRECISIONS[:-1]))
-        raise TensorpressError(f"precision={shown(precision)}: give {names} or {PRECISIONS[-1]!r}.")
+        names = ", ".join(f"'{name}'" for name in PRECISIONS[:-1])
+        last = PRECISIONS[-1]
+        raise TensorpressError(f"precision={shown(precision)}: give {names} or '{last}'.")
     return precision
 
 

@@ -46,7 +46,9 @@ class OnnxGraph:
             them.
         """
         model, owners = self.executed(choice)
-        proto = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"].to_proto(model)
+        onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
+        onnx_ir.external_data.load_to_model(model)  # which a graph in memory does not find
+        proto = onnx_ir.to_proto(model)
         del proto.graph.value_info[:]
         return proto, owners
 

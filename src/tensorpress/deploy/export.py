@@ -1,7 +1,7 @@
 """A network as a file for another runtime, checked against the network itself."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,10 +153,11 @@ def _export_plan(
         made.export(place)
         with quiet():
             if calibration is None:
-                checks = tuple(_checks(net, _loaded(place, kind), feed, real, kind, place))
+                run = _loaded(place, kind.read)
+                checks = tuple(_checks(net, run, feed, real, kind, place))
             else:
                 given = {"calibration": calibration} | ({} if real is None else {"given": real})
-                run = _loaded(place, kind)
+                run = _loaded(place, kind.read_by_itself)
                 found = {name: fidelity(net, run, each) for name, each in given.items()}
         for each in found.values():
             each.refuse_below(floor)
@@ -186,9 +187,9 @@ def find_format(path: Path, name: str | None = None) -> Format:
     return found
 
 
-def _loaded(place: Path, kind: Format) -> Run:
+def _loaded(place: Path, read: Callable[[Path], Run]) -> Run:
     try:
-        return kind.read_by_itself(place)
+        return read(place)
     except Exception as error:
         raise TensorpressError(
             f"the exported file cannot be loaded ({first_cause(error)}); nothing was written."

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -69,23 +70,36 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@contextmanager
 def started(
-    place: Path, *options: str, limit: Callable[[], None] | None = None
-) -> subprocess.Popen[str]:
-    """A compression of a network with random weights, which are written first."""
+    place: Path, *options: str, limit: Callable[[], None] = lambda: None
+) -> Iterator[subprocess.Popen[str]]:
+    """A compression of a network with random weights, which are written first.
+
+    It hears Ctrl-C also where the tests run in the background of a shell, and ends with the test.
+    """
+
+    def before() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        limit()
+
     name = options[1]
     torch.manual_seed(0)
     tp.save(tp.networks.build(name), place / f"{name}.safetensors")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, *COMPRESS, *options],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit,
-    )
+        preexec_fn=before,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_until_at_work(place: Path) -> None:

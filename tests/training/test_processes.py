@@ -2,12 +2,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from processes import frozen_training
-
-from tensorpress.training import Place
 
 SCRIPT = str(Path(__file__).with_name("processes.py"))
 LAUNCH = [
@@ -19,16 +16,20 @@ LAUNCH = [
 
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
     pytest.importorskip("accelerate")
-    done = subprocess.run(
-        [*LAUNCH, SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    two = printed_by(*LAUNCH, SCRIPT, str(tmp_path / "two"))
+    one = printed_by(sys.executable, SCRIPT, str(tmp_path / "one"))
+    assert (two["processes"], one["processes"]) == (2, 1)
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    assert two["correct"] == one["correct"]
+
+    for name, processes in (("two", 2), ("one", 1)):
+        assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == 9
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        assert summary["processes"] == processes
+
+
+def printed_by(*command: str) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (printed,) = (json.loads(line) for line in done.stdout.splitlines() if line[0] == "{")
-
-    losses, correct = frozen_training(Place(torch.device("cpu")), batch_size=32)
-    assert printed["world"] == 2
-    assert printed["losses"] == pytest.approx(losses, rel=1e-5)
-    assert printed["correct"] == correct
-
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 9
-    assert json.loads((tmp_path / "summary.json").read_text())["processes"] == 2
+    return dict(printed)

@@ -103,6 +103,25 @@ def test_network_that_is_one_layer(tmp_path: Path) -> None:
     assert_same_state(loaded, model)
 
 
+class OfAVersion(nn.Sequential):
+    """A network that refuses weights of which no version is told, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, told: Any, *rest: Any) -> None:
+        if told.get("version") != 2:
+            raise ValueError(f"version is {told.get('version')}")
+        super()._load_from_state_dict(state, prefix, told, *rest)
+
+
+def test_networks_that_ask_for_their_version(tmp_path: Path) -> None:
+    net = OfAVersion(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    small = tp.compress(net, torch.zeros(1, 3, 8, 8), rank=tp.Energy(0.5)).model
+    tp.save(small, tmp_path / "net.tp")
+    fresh = OfAVersion(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    assert_same_state(tp.load(tmp_path / "net.tp", into=fresh), small)
+
+
 def test_network_that_was_not_compressed(tmp_path: Path) -> None:
     tp.save(trained(0), tmp_path / "net.tp")
     assert read_manifest(tmp_path / "net.tp").layers == {}

@@ -341,6 +341,14 @@ def test_the_version_of_the_whole_network_is_read(wrapped: bool, tmp_path: Path)
     assert_holds(before, kept)
 
 
+def test_a_file_that_tells_no_versions_is_of_the_present_ones(tmp_path: Path) -> None:
+    trained, file = Whole().state_dict(), tmp_path / "w.safetensors"
+    safetensors.torch.save_file(trained, file)
+    for fresh in (Whole(), nn.DataParallel(Whole())):
+        load_weights(fresh, file)
+        assert_holds(getattr(fresh, "module", fresh), trained)
+
+
 def test_a_name_that_the_file_has_twice_is_not_taken_for_another(tmp_path: Path) -> None:
     state = resnet20().state_dict()
     torch.save({**state, "fc.weight": state["linear.weight"] + 1}, tmp_path / "w.pth")

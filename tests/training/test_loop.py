@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +70,13 @@ def test_state_goes_through_a_trainer_of_another_process():
     second.epoch(2)
     ours, theirs = straight.net.state_dict(), second.net.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_checkpoints_tell_the_versions_of_modules(tmp_path):
+    state = trainer(fresh_net(), Recipe(1, lr=0.05, batch_size=16)).state()
+    torch.save(state, tmp_path / "checkpoint.pt")
+    read: Any = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    assert read._metadata == fresh_net().state_dict()._metadata
 
 
 def test_frozen_statistics_stay():

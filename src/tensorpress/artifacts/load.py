@@ -16,6 +16,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
 from tensorpress.layers import Treatment
 from tensorpress.surgery import refuse_unready, remember
+from tensorpress.surgery.state import versioned
 from tensorpress.surgery.wrappers import refuse_distributed, unwrapped
 
 
@@ -65,7 +66,7 @@ def _loaded(
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
     model = put_layers(into, planned)
-    model.load_state_dict(tensors)
+    model.load_state_dict(versioned(model, tensors))
     if manifest.account is not None:
         remember(model, story_of(manifest.account))
     return model

@@ -84,7 +84,7 @@ def load_weights(
         modules[ours]: entry
         for name, entry in versions.items()
         if (ours := _name_in(modules, name, versions)) in modules
-    }
+    } or state._metadata  # type: ignore[attr-defined]
     _put(path, net, given)
     return net
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import arrange_channels_last
+from tensorpress.surgery.state import versioned
 from tensorpress.training.batches import batches_of, epoch_seed
 from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
@@ -284,6 +285,5 @@ class Trainer:
 
 def portable_state(net: nn.Module) -> dict[str, Tensor]:
     """The state dict of ``net`` on the CPU and in plain memory order, to be written to a file."""
-    return {
-        name: value.detach().cpu().contiguous().clone() for name, value in net.state_dict().items()
-    }
+    held = net.state_dict().items()
+    return versioned(net, {name: value.detach().cpu().contiguous().clone() for name, value in held})

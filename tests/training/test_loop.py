@@ -76,7 +76,8 @@ def test_checkpoints_tell_the_versions_of_modules(tmp_path):
     state = trainer(fresh_net(), Recipe(1, lr=0.05, batch_size=16)).state()
     torch.save(state, tmp_path / "checkpoint.pt")
     read: Any = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
-    assert read._metadata == fresh_net().state_dict()._metadata
+    expected: Any = fresh_net().state_dict()
+    assert read._metadata == expected._metadata
 
 
 def test_frozen_statistics_stay():

@@ -19,7 +19,7 @@ from tensorpress.surgery.memory_format import (
     runs_in_channels_last,
 )
 from tensorpress.surgery.quality import Quality
-from tensorpress.surgery.replace import copy_with, replace_layers
+from tensorpress.surgery.replace import copy_with, fold_parametrizations, replace_layers
 from tensorpress.surgery.select import (
     Selector,
     keep_reasons,
@@ -46,6 +46,7 @@ __all__ = [
     "count",
     "describe_kernel",
     "evaluating",
+    "fold_parametrizations",
     "history_of",
     "input_shape",
     "keep_reasons",

@@ -330,9 +330,10 @@ def windows(layer: Any, x: Tensor) -> Tensor:
         steps: Sequence[int] = (1,) * dims
     else:
         steps = layer.stride
-        if any(layer._reversed_padding_repeated_twice):
+        border = _border(layer)
+        if any(border):
             mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-            x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+            x = F.pad(x, border, mode=mode)
     for axis in range(dims):
         reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
         x = x.unfold(2 + axis, reach, steps[axis])[..., :: layer.dilation[axis]]
@@ -344,6 +345,24 @@ def in_kernel_order(layer: Any, taken: Tensor) -> Tensor:
     if not is_transposed(layer):
         return taken
     return taken.flip(tuple(range(taken.dim() - dimensions(layer), taken.dim())))
+
+
+def _border(layer: Any) -> list[int]:
+    """What a convolution pads its input by, the last axis first, as ``pad`` takes it.
+
+    Zeros are padded by ``padding`` as it stands, which some libraries write anew in a layer to
+    dilate it; values of other modes by what was noted when the layer was made.
+    """
+    if layer.padding_mode != "zeros":
+        return list(layer._reversed_padding_repeated_twice)
+    sides: list[int] = []
+    for axis in reversed(range(dimensions(layer))):
+        if layer.padding == "same":
+            whole = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            sides += [whole // 2, whole - whole // 2]
+        else:
+            sides += [0, 0] if layer.padding == "valid" else [layer.padding[axis]] * 2
+    return sides
 
 
 def _spread_out(x: Tensor, stride: Sequence[int]) -> Tensor:

@@ -5,6 +5,14 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.layers import shifted_kernels
 
+
+def dilated_afterwards() -> nn.Module:
+    """As libraries of segmentation turn strides of a backbone into dilations."""
+    conv = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    conv.stride, conv.padding, conv.dilation = (1, 1), (2, 2), (2, 2)
+    return conv
+
+
 CASES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "strides, dilation, groups, reflect": (
         nn.Conv2d(6, 8, (3, 5), (2, 1), (1, 2), (2, 1), groups=2, padding_mode="reflect"),
@@ -14,6 +22,7 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "same": (nn.Conv1d(4, 6, 3, padding="same", dilation=2), (4, 20)),
     "even and same": (nn.Conv2d(3, 5, (2, 4), padding="same"), (3, 9, 9)),
     "valid": (nn.Conv2d(3, 5, 3, padding="valid"), (3, 9, 9)),
+    "dilated afterwards": (dilated_afterwards(), (3, 9, 9)),
     "3-D": (nn.Conv3d(2, 4, (1, 3, 2), stride=2, padding=(0, 1, 1)), (2, 7, 9, 9)),
     "pointwise": (nn.Conv2d(5, 7, 1, stride=2), (5, 8, 8)),
     "linear": (nn.Linear(5, 7), (5,)),

@@ -18,6 +18,7 @@ from tensorpress.surgery.memory_format import (
     arrange_kernels,
     runs_in_channels_last,
 )
+from tensorpress.surgery.precision import Precision
 from tensorpress.surgery.quality import Quality
 from tensorpress.surgery.replace import copy_with, replace_layers
 from tensorpress.surgery.select import (
@@ -35,6 +36,7 @@ __all__ = [
     "ExampleInputs",
     "LayerCost",
     "LayerRow",
+    "Precision",
     "Quality",
     "Selector",
     "Survey",

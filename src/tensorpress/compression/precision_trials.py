@@ -51,7 +51,7 @@ class Candidate:
 
 @dataclass
 class Trials:
-    """Networks of some picks, each made once.
+    """Networks of some picks, each made, timed and judged once.
 
     Attributes:
         net: the network before.
@@ -68,6 +68,9 @@ class Trials:
     judge: Judge
     metric: InputMetric
     _made: dict[Key, tuple[nn.Module, tuple[float, float]]] = field(default_factory=dict)
+    _seconds: dict[tuple[Key, str, tuple[str, ...]], tuple[float, float]] = field(
+        default_factory=dict
+    )
     _ways: dict[Key, Executions] = field(default_factory=dict)
     _quantised: dict[Key, QuantisedNetwork] = field(default_factory=dict)
     _sensitive: dict[Key, list[str]] = field(default_factory=dict)
@@ -98,11 +101,15 @@ class Trials:
         self, picks: Sequence[Pick], precision: str, in_float: Sequence[str] = ()
     ) -> tuple[float, float]:
         """Of such a network, and of the dense one, measured in turns."""
-        chains = chains_of(picks)
-        if precision == AUTO:
-            return self.clocked.clock.network_seconds(chains)
-        clock = self.clocked.clock.in_int8(self.metric.images, in_float)
-        return clock.network_seconds(chains, self._executed(picks))
+        key = (_key(picks), precision, tuple(in_float))
+        if key not in self._seconds:
+            chains, clock = chains_of(picks), self.clocked.clock
+            if precision == AUTO:
+                self._seconds[key] = clock.network_seconds(chains)
+            else:
+                clock = clock.in_int8(self.metric.images, in_float)
+                self._seconds[key] = clock.network_seconds(chains, self._executed(picks))
+        return self._seconds[key]
 
     def candidate(
         self,

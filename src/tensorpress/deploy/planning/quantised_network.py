@@ -81,13 +81,18 @@ class QuantisedNetwork:
         return {n: held for n, held in prepared.in_int8(self._ways).items() if n in named}
 
     def most_sensitive_first(self) -> list[str]:
-        """The layers in int8, first the one without which the outputs come nearest to float32."""
+        """The layers in int8, first the one that alone in int8 changes the outputs most."""
         layers = [name for name, held in self.in_int8().items() if held]
         rows = few(self._rows, FEW)
-        return sorted(layers, key=lambda name: self._without(name, rows).error)
 
-    def _without(self, layer: str, rows: Feed) -> Fidelity:
-        runner = self._set_to(rows, [layer], finely=False).build(self._ways, self._feed)
+        def error(layer: str) -> float:
+            others = [name for name in layers if name != layer]
+            return self._fidelity(others, rows).error
+
+        return sorted(layers, key=error, reverse=True)
+
+    def _fidelity(self, keep_float: Iterable[str], rows: Feed) -> Fidelity:
+        runner = self._set_to(rows, keep_float, finely=False).build(self._ways, self._feed)
         with torch.no_grad():
             return fidelity(self._net, lambda part: runner(*part.tensors), rows)
 

@@ -86,3 +86,25 @@ def test_a_budget_of_time_and_rounded_ranks_on_the_command_line(tensorpress: Com
     refused = tensorpress("compress", "--net", "my_nets.own:make", "--budget-speedup", "-1")
     assert refused.code == 2
     assert "above 0" in refused.err
+
+
+@pytest.mark.usefixtures("measured_once")
+def test_a_network_with_parametrisations(tensorpress: Command, cifar: Path) -> None:
+    Path("normed.py").write_text(
+        "from torch.nn.utils.parametrizations import weight_norm\n"
+        "from my_nets.own import make as plain\n"
+        "def make():\n"
+        "    net = plain()\n"
+        "    for module in list(net.modules()):\n"
+        "        if type(module).__name__ == 'Conv2d':\n"
+        "            weight_norm(module)\n"
+        "    return net\n"
+    )
+    asked = ["compare", "--net", "normed:make", "--data", cifar, "--budget-macs", "1.3"]
+    asked += ["--methods", "spatial-svd,fpgm"]
+    answer = tensorpress(*asked, "-o", "OUT")
+    assert answer.code == 2
+    answer = tensorpress(*asked, "--fold-parametrizations", "-o", "FOLDED")
+    assert (answer.code, answer.err) == (0, "")
+    for method in ("spatial-svd", "fpgm"):
+        assert f"{method} at FCR 1.3: " in answer.out

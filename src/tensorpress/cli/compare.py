@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tensorpress import surgery
 from tensorpress.aligned import ruled
 from tensorpress.charts import can_plot
 from tensorpress.cli import graphs, options, training_options
@@ -62,6 +63,13 @@ def compare_methods(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of a forward pass.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images of a forward pass.")] = 1,
     seed: training_options.Seed = 0,
+    fold_parametrizations: Annotated[
+        bool,
+        typer.Option(
+            "--fold-parametrizations",
+            help="Take the weights that weight norm, spectral norm and pruning masks come to.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +97,8 @@ def compare_methods(
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
     network = inputs.load(trained)
+    if fold_parametrizations:
+        network = surgery.fold_parametrizations(network)
     changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
         epochs, lr
     )

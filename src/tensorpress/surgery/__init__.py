@@ -20,7 +20,7 @@ from tensorpress.surgery.memory_format import (
 )
 from tensorpress.surgery.precision import Precision
 from tensorpress.surgery.quality import Quality
-from tensorpress.surgery.replace import copy_with, replace_layers
+from tensorpress.surgery.replace import copy_with, fold_parametrizations, replace_layers
 from tensorpress.surgery.select import (
     Selector,
     keep_reasons,
@@ -48,6 +48,7 @@ __all__ = [
     "count",
     "describe_kernel",
     "evaluating",
+    "fold_parametrizations",
     "history_of",
     "input_shape",
     "keep_reasons",

@@ -8,6 +8,7 @@ from torch import nn
 
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers.as_layer import name_place
+from tensorpress.layers.folding import fold, is_foldable
 from tensorpress.layers.widths import carry_record
 
 
@@ -35,6 +36,19 @@ def copy_with(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Modul
         if not parameter.is_leaf:  # so torch.jit copies its modules' parameters
             parameter.detach_().requires_grad_()
     return copied
+
+
+def fold_parametrizations(net: nn.Module) -> nn.Module:
+    """A copy of ``net`` whose parametrised layers are the plain ones that they are in eval mode.
+
+    For what takes plain weights only, such as :func:`prune`. Weight norm, spectral norm and masks
+    of pruning are folded, in either style of PyTorch; layers with other hooks stay.
+
+    Raises:
+        TensorpressError: the network cannot be copied.
+    """
+    layers = dict(net.named_modules())
+    return copy_with(net, {name: fold(it) for name, it in layers.items() if is_foldable(it)})
 
 
 def replace_layers(net: nn.Module, replacements: Mapping[str, nn.Module]) -> nn.Module:

@@ -292,3 +292,21 @@ def test_a_group_of_coupled_channels_is_what_can_go_by_itself() -> None:
     found: list[Coupled] = coupled_channels(differentiable(nets.make("grouped")), IMAGE)
     assert [group.units for group in found] == [2, 4, 6, 5]
     assert [len(group.members) for group in found] == [3, 3, 3, 1]
+
+
+def test_parametrised_layers_are_pruned_folded() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(16, 24, 3, padding=1)),
+        nn.ReLU(),
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(24, 8, 3)),
+    ).eval()
+    with pytest.raises(tp.TensorpressError, match=r"prune tensorpress.surgery.fold_parametriz"):
+        tp.prune(net, IMAGE, budget=tp.Budget(macs=2.0))
+    folded = tp.surgery.fold_parametrizations(net)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images()), net(images()))
+    assert tp.prune(folded, IMAGE, budget=tp.Budget(macs=2.0)).fcr >= 2.0
+    assert all(type(layer) is nn.Conv2d for layer in folded[::2])
+    assert type(net[2]) is not nn.Conv2d

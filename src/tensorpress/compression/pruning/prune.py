@@ -22,6 +22,7 @@ from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
 from tensorpress.layers.chain_widths import may_narrow
+from tensorpress.layers.folding import is_foldable
 from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.layers.padded import Padded
 from tensorpress.surgery import (
@@ -38,6 +39,7 @@ from tensorpress.surgery import (
 )
 
 INSEPARABLE = "without its filters others would compute something else"
+PARAMETRISED = "parametrised: prune tensorpress.surgery.fold_parametrizations(net), which is plain"
 LINEAR = "linear layer (linear=True prunes it)"
 ASKED = ("excluded", "not included", "first convolution (skip_first)")
 
@@ -289,7 +291,7 @@ def _why_whole(module: Any) -> str | None:
     if isinstance(module, TTConv2d):
         return f"already tensorized ({module.method})"
     if parametrize.is_parametrized(module) or "weight" not in module._parameters:
-        return "parametrised"
+        return PARAMETRISED if is_foldable(module) else "parametrised"
     if is_transposed(module) and module.groups > 1:
         return "transposed convolution with groups"
     return None

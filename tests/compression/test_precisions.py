@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensorpress.compression import Request, timed
 from tensorpress.deploy.execution import Execution
 from tensorpress.deploy.planning.quantised_network import QuantisedNetwork
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner
+from tensorpress.surgery import Account
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -82,8 +84,13 @@ def with_an_outlier() -> nn.Module:
     return net
 
 
+@cache
+def in_int8_alone() -> Account:
+    return compressed(budget(speedup=2.45))
+
+
 def test_a_time_that_int8_alone_meets_takes_int8_alone() -> None:
-    result = compressed(budget(speedup=2.45))
+    result = in_int8_alone()
     chosen = result.precision
     assert chosen is not None
     assert (chosen.name, chosen.in_float, chosen.in_int8, chosen.layers) == ("int8", (), 4, 4)
@@ -168,6 +175,16 @@ def test_the_fastest_network_that_keeps_a_quality_is_taken(monkeypatch: pytest.M
     assert both.milliseconds < slow.precision.milliseconds
 
 
+def test_nothing_slower_than_the_network_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StillClock, "share", 1.1)
+    result = compressed(budget(output_error=1e-4), include=["2"])
+    assert result.precision is not None
+    assert result.precision.name == "auto"
+    assert result.precision.milliseconds == result.precision.before
+    assert result.pcr == 1
+    assert "auto precision, no int8, nothing decomposed: 1.00x the speed" in str(result)
+
+
 def test_what_is_most_sensitive_comes_first() -> None:
     net = with_an_outlier()
     ready = QuantisedNetwork(net, IMAGE, IMAGES, runtime="onnxruntime", threads=1, ways={})
@@ -195,9 +212,9 @@ def test_layers_that_are_kept_in_float_in_a_plan() -> None:
 
 
 def test_the_choice_is_kept_in_files(tmp_path: Path) -> None:
-    asked = budget(speedup=2.45)
-    result = compressed(asked)
-    assert Request.from_dict(json.loads(json.dumps(dict(result.request)))).budget == asked
+    result = in_int8_alone()
+    asked = Request.from_dict(json.loads(json.dumps(dict(result.request)))).budget
+    assert asked == budget(speedup=2.45)
     path = tmp_path / "model.tp"
     tp.save(result, path)
     account = artifacts.read_manifest(path).account

@@ -198,21 +198,21 @@ class ByPrecision:
         return last - ahead, speeds[last - ahead]
 
     def _keeping(self) -> list[Candidate]:
-        """Of each kind the smallest that keeps the quality.
+        """Of each kind the smallest that keeps the quality, and the network as it is.
 
         Raises:
             TensorpressError: there is none.
         """
         trials, found = self._trials, list[Candidate]()
         judge = trials.judge
-        refused: TensorpressError | None = None
         small: list[Pick] = []
         if AUTO in self._tells:
+            found.append(self._as_it_is())
             try:
                 small = self._search(trials.tried)
                 found.append(trials.candidate(small, AUTO))
             except TensorpressError as error:
-                refused = error
+                announce(str(error), show=trials.metric.progress)
         dense = trials.tried_in_int8([]).quality
         announce(f"int8, nothing decomposed: {dense}", show=trials.metric.progress)
         picks: list[Pick] = []
@@ -230,11 +230,17 @@ class ByPrecision:
             if count < len(layers):
                 found.append(trials.candidate(some, INT8, layers[:count]))
         if not found:
-            raise refused or TensorpressError(
+            raise TensorpressError(
                 f"{self.budget} is not kept in int8 even with one layer in it: the network as it "
                 f"is gives {dense}. Ask for less, or for '{AUTO}' besides."
             )
         return found
+
+    def _as_it_is(self) -> Candidate:
+        """The network before, which nothing that is slower is taken instead of."""
+        seconds = self._trials.clocked.seconds
+        quality = self._trials.judge.quality(self.net)
+        return Candidate([], AUTO, (), seconds, seconds, quality)
 
     def _spared(self, picks: Sequence[Pick]) -> float:
         """The seconds that the layers are said to take less, in the runtime's own precision."""

@@ -6,7 +6,12 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.data import Dataset, ImageSet
-from tensorpress.surgery import arrange_channels_last, runs_in_channels_last
+from tensorpress.surgery import (
+    arrange_channels_last,
+    arrange_for_training,
+    runs_in_channels_last,
+    trains_in_channels_last,
+)
 from tensorpress.training import Distillation, Recipe, Teacher, evaluate, fit
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -87,3 +92,46 @@ def test_it_is_planned():
     planned = tp.plan(small, x, runtime="torch", progress=False)
     with torch.no_grad():
         torch.testing.assert_close(planned(x), small(x), rtol=1e-4, atol=1e-5)
+
+
+def strided(channels: int) -> nn.Sequential:
+    """Its second convolution is one of a pixel, with a stride, as shortcuts have it."""
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, padding=1),
+        nn.Conv2d(channels, 48, 1, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(48, 32, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 3),
+    ).eval()
+
+
+def test_what_cannot_be_trained_so_lies_as_ever():
+    """Its gradients were written past their memory, which ended the process."""
+    net = strided(4)
+    arrange_channels_last(net, IMAGE)
+    assert not trains_in_channels_last(net)
+    assert not arrange_for_training(net, IMAGE)
+    assert net[3].weight.is_contiguous()
+    assert trains_in_channels_last(strided(16))
+    assert arrange_for_training(strided(16), IMAGE)
+    for _ in fit(net, photos(32), Recipe(2, lr=0.01, batch_size=16)):
+        assert net[3].weight.is_contiguous()
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_narrow_strided_convolutions_are_distilled(channels):
+    net = strided(channels)
+    images = torch.randn(32, 3, 64, 64).to(memory_format=torch.channels_last)
+    made = tp.compress(
+        net,
+        images[:1],
+        budget=tp.Budget(macs=1.3),
+        methods=("spatial-svd", "ttpwt"),
+        calibration=images,
+        recover=tp.Recovery(distil_epochs=1),
+        progress=False,
+    )
+    assert made.fcr >= 1.3
+    assert all(torch.isfinite(parameter).all() for parameter in made.model.parameters())

@@ -15,8 +15,10 @@ from tensorpress.surgery.inputs import (
 )
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
+    arrange_for_training,
     arrange_kernels,
     runs_in_channels_last,
+    trains_in_channels_last,
 )
 from tensorpress.surgery.precision import Precision
 from tensorpress.surgery.quality import Quality
@@ -42,6 +44,7 @@ __all__ = [
     "Survey",
     "SurveyedLayer",
     "arrange_channels_last",
+    "arrange_for_training",
     "arrange_kernels",
     "call",
     "copy_with",
@@ -66,4 +69,5 @@ __all__ = [
     "survey",
     "takes_one_only",
     "tally",
+    "trains_in_channels_last",
 ]

@@ -1,5 +1,7 @@
 """Networks in the channels-last memory format, where they run in it."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
@@ -8,6 +10,9 @@ from tensorpress.errors import TensorpressError
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import channels_last
 from tensorpress.surgery.inputs import ExampleInputs, run_examples
+
+VECTOR = 16
+"""Numbers in a vector register, of the widest."""
 
 
 def runs_in_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool:
@@ -25,11 +30,33 @@ def runs_in_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     return True
 
 
+def trains_in_channels_last(net: nn.Module) -> bool:
+    """Whether the gradients of its kernels can be computed in that format.
+
+    oneDNN, by which PyTorch computes them on processors, writes past its memory for convolutions of
+    one pixel with a stride that read fewer channels than a vector register holds: the process ends,
+    then or later (PyTorch 2.13, AVX2: below 8 channels).
+    """
+    return not any(
+        isinstance(module, (nn.Conv2d, nn.Conv3d))
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < VECTOR
+        for module in net.modules()
+    )
+
+
 def arrange_kernels(net: nn.Module) -> None:
     """Put the kernels of ``net`` in that format, in place."""
-    for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-            module.weight.data = channels_last(module.weight.data)
+    _lay_out(net, channels_last)
+
+
+def arrange_for_training(net: nn.Module, example_inputs: ExampleInputs) -> bool:
+    """As :func:`arrange_channels_last`, where it trains so; its kernels are contiguous else."""
+    if trains_in_channels_last(net):
+        return arrange_channels_last(net, example_inputs)
+    _lay_out(net, torch.Tensor.contiguous)
+    return False
 
 
 def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool:
@@ -41,3 +68,9 @@ def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     for name, parameter in net.named_parameters():
         parameter.data = before[name]
     return False
+
+
+def _lay_out(net: nn.Module, arranged: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            module.weight.data = arranged(module.weight.data)

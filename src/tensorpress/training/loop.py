@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import arrange_channels_last
+from tensorpress.surgery import arrange_for_training
 from tensorpress.surgery.state import versioned
 from tensorpress.training.batches import batches_of, epoch_seed
 from tensorpress.training.distil import Objective, Teacher, learning_from
@@ -126,7 +126,7 @@ class Trainer:
             data,
             recipe.batch_size,
             place,
-            channels_last=arrange_channels_last(self.net, example),
+            channels_last=arrange_for_training(self.net, example),
         )
         self.optimizer = make_optimizer(self.net, recipe, place)
         self.step = TrainStep(

@@ -21,7 +21,13 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last
 from tensorpress.progress import progress_bar
 from tensorpress.rows import Rows, changed, gives_classes, inputs_of
-from tensorpress.surgery import arrange_channels_last, copy_with, evaluating
+from tensorpress.surgery import (
+    arrange_channels_last,
+    arrange_for_training,
+    copy_with,
+    evaluating,
+    trains_in_channels_last,
+)
 
 BATCH = 64
 HELD_BACK = 0.1
@@ -62,15 +68,17 @@ def distil(
         epochs: over ``images``.
     """
     teacher = copy.deepcopy(teacher)
-    if arrange_channels_last(teacher, inputs_of(images[:2])):
-        images, held = changed(images, channels_last), changed(held, channels_last)
+    last = trains_in_channels_last(student)
+    last = last and arrange_channels_last(teacher, inputs_of(images[:2]))
+    arranged = channels_last if last else Tensor.contiguous
+    images, held = changed(images, arranged), changed(held, arranged)
     held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
     jitter = jitter_of(teacher, parts, seed)
     wanted = outputs(teacher, held_parts)
     before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
         trained = copy_with(student, {})
-        arrange_channels_last(trained, inputs_of(images[:2]))
+        arrange_for_training(trained, inputs_of(images[:2]))
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensorpress.errors import shown
-from tensorpress.surgery import ratios
+from tensorpress.surgery import Precision, ratios
 
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
 NUMBERS = ("pcr", "fcr", *TOTALS)
@@ -21,6 +21,8 @@ def check_account(account: Any) -> None:
         _require(_is_count(account[key]), key, account[key])
     _require(isinstance(account["request"], dict), "request", account["request"])
     check_history(account.get("history", []))
+    if account.get("precision") is not None:
+        check_precision(account["precision"])
     _require(isinstance(account["layers"], list), "layers", account["layers"])
     for row in account["layers"]:
         for key in ROW_TEXTS:
@@ -33,6 +35,15 @@ def check_account(account: Any) -> None:
         ranks = row["ranks"]
         whole = isinstance(ranks, list) and all(type(rank) is int and rank > 0 for rank in ranks)
         _require(ranks is None or whole, "ranks", ranks)
+
+
+def check_precision(precision: Any) -> None:
+    """Raise ValueError, KeyError or TypeError where it is not what `Precision.to_dict` gave."""
+    read = Precision.from_dict(precision)
+    for key in ("threads", "batch", "milliseconds", "before", "layers", "in_int8"):
+        _require(_is_count(getattr(read, key)), key, precision[key])
+    texts = (read.name, read.runtime, *read.in_float, *read.rivals)
+    _require(all(isinstance(t, str) and t.isprintable() for t in texts), "precision", precision)
 
 
 def check_history(history: Any) -> None:

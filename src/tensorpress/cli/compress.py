@@ -10,7 +10,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from tensorpress import artifacts, compression
+from tensorpress import artifacts, compression, deploy
 from tensorpress.cli import graphs, options, request_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
@@ -28,12 +28,13 @@ from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.data import unlabelled_of
+from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
-from tensorpress.surgery import Account
+from tensorpress.surgery import Account, Precision
 from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
 
 Output = Annotated[
@@ -142,6 +143,8 @@ def compress(
             _write(output, result, source, facts, stored)
             typer.echo(f"written to {output / 'model.tp'}")
     typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+    if result.precision is not None and output is not None:
+        typer.echo(_export(inputs, output, calibrate, result.precision))
 
 
 def _compress_graph(
@@ -279,6 +282,18 @@ def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[s
         "back.",
         "--calibrate DIR, with images that need no labels, keeps much of it from the start.",
     ]
+
+
+def _export(inputs: Inputs, output: Path, calibrate: str | None, chosen: Precision) -> str:
+    """The command that writes what was chosen."""
+    words = ["tensorpress", "export"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(output / "model.tp"), "--planned", str(chosen.batch)]
+    if chosen.name == INT8:
+        words += ["--precision", INT8, "--calibrate", calibrate or "DIR"]
+        words += [word for layer in chosen.in_float for word in ("--keep-float", layer)]
+    suffix = deploy.RUNTIMES[chosen.runtime].suffix
+    return f"As it was chosen: {shlex.join([*words, '-o', f'model{suffix}'])}"
 
 
 def _next(

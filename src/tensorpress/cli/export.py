@@ -63,6 +63,13 @@ MinAgreement = Annotated[
         "nothing is written.",
     ),
 ]
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-float",
+        help="In int8: leave these layers in float32, a name or pattern; may be repeated.",
+    ),
+]
 
 
 @grouped
@@ -77,6 +84,7 @@ def export(
     precision: Precision = "f32",
     calibrate: options.Calibrate = None,
     min_agreement: MinAgreement = FLOOR,
+    keep_float: KeepFloat = None,
     images: options.DataOptions,
     output: Output = None,
 ) -> None:
@@ -111,6 +119,7 @@ def export(
         precision=precision,
         calibration=read_calibration(calibrate, MOST, inputs),
         min_agreement=min_agreement,
+        keep_float=keep_float or (),
         planned=planned is not None,
     )
     if report.plan is not None:

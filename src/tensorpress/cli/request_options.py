@@ -35,16 +35,17 @@ Config = Annotated[
 def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     """The request of the options ``given``, by parameter, over that in the file ``config``.
 
-    A rank rule or a budget among the options takes the place of the file's. Methods may be given
-    one by one or by commas.
+    A rank rule or a budget among the options takes the place of the file's. Methods and precisions
+    may be given one by one or by commas.
 
     Raises:
         TensorpressError: several rules or budgets, a value out of its range, or a file that holds
             no request; the file and the key are then named.
     """
-    if given.get("methods"):
-        names = [name for some in given["methods"] for name in some.split(",")]
-        given = {**given, "methods": tuple(names)}
+    for listed in ("methods", "precisions"):
+        if given.get(listed):
+            names = [name for some in given[listed] for name in some.split(",")]
+            given = {**given, listed: tuple(names)}
     rules = [name for rule in RULES.values() for name in _parameters(rule) if name in given]
     budget = any(name in given for name in _amounts(Budget))
     if len(rules) + budget > 1:

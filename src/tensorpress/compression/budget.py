@@ -8,6 +8,7 @@ from numbers import Real
 
 from tensorpress.decompose.ranks import PANEL
 from tensorpress.deploy import RUNTIMES
+from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.settings import option
 
@@ -43,6 +44,9 @@ class Budget:
         runtime, threads: what time is measured in; by default PyTorch, and as many threads as it
             uses.
         batch: at this batch size; by default at that of the example inputs.
+        precisions: what the network may be executed in: "auto", the runtime's own and the default,
+            and "int8"; with both, or with calibration and "int8" alone, it is chosen together with
+            the layers, for a time or for the fastest network that keeps a quality.
         agreement: the least share of held-back images that get the class that the network before
             gives them.
         output_error: the most that the outputs for held-back images may be off, as the root of the
@@ -130,6 +134,16 @@ class Budget:
             panel=QUALITY,
         ),
     )
+    precisions: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            "--precisions",
+            help="auto,int8: with images, in onnxruntime or openvino, also choose what is executed "
+            "in int8; auto is the runtime's own precision.",
+            panel=TIME,
+            beside=MEASURED,
+        ),
+    )
     max_drop: float | None = field(
         default=None,
         metadata=option(
@@ -151,6 +165,8 @@ class Budget:
             )
         if qualities:
             self._check_quality(qualities, costs)
+        if self.precisions is not None:
+            self._check_precisions()
         for name in ("params", "macs"):
             ratio = getattr(self, name)
             if ratio is not None and not _is_number(ratio, 1.0):
@@ -169,9 +185,15 @@ class Budget:
         return any(getattr(self, name) is not None for name in FIELDS)
 
     @property
+    def chooses_int8(self) -> bool:
+        """Whether int8 is among what the network may be executed in."""
+        return INT8 in (self.precisions or ())
+
+    @property
     def holds_back(self) -> bool:
         """Whether calibration images are held back to judge by."""
-        return self.agreement is not None or self.output_error is not None
+        judged = self.agreement is not None or self.output_error is not None
+        return judged or (self.chooses_int8 and self.max_drop is None)
 
     @property
     def needs_score(self) -> bool:
@@ -208,6 +230,23 @@ class Budget:
         if self.max_drop is not None:
             parts.append(f"drop {self.max_drop:g}")
         return " and ".join(parts)
+
+    def _check_precisions(self) -> None:
+        given = self.precisions
+        known = (AUTO, INT8)
+        if not isinstance(given, (tuple, list)) or not given or not {*given} <= {*known}:
+            raise TensorpressError(
+                f"Budget(precisions={shown(given)}): give some of '{AUTO}' and '{INT8}', such as "
+                f"('{AUTO}', '{INT8}'); '{AUTO}' is the runtime's own."
+            )
+        object.__setattr__(self, "precisions", tuple(given))
+        if not self.chooses_int8:
+            return
+        if self.params is not None or self.macs is not None or not self.is_timed:
+            raise TensorpressError(
+                f"Budget(precisions=): {INT8} is chosen for a time alone (speedup=, milliseconds=) "
+                "or for a quality with runtime=, and not by ratios."
+            )
 
     def _check_quality(self, qualities: list[str], others: list[str]) -> None:
         given = [*qualities, *others]

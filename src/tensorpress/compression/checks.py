@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from tensorpress.compression.budget import Budget
+from tensorpress.compression.budget import RUNTIME, Budget
 from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
 from tensorpress.compression.request import Request, method_meant
 from tensorpress.decompose import RankRule
+from tensorpress.deploy.planning.setting import INT8, usable
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import METHODS, Treatment, find_method
 from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, Decomposition
@@ -126,6 +127,31 @@ def refuse_unjudged(budget: Budget | None, *, calibrated: bool, scored: bool) ->
         )
     if scored and not by_score:
         raise TensorpressError("score= is for Budget(max_drop=): give one too, or leave it out.")
+
+
+def refuse_without_int8(budget: Budget | None, *, calibrated: bool, compared: bool) -> None:
+    """Raise where int8 is to be chosen and cannot be.
+
+    Args:
+        compared: whether something else than the network's answers is compared.
+
+    Raises:
+        TensorpressError: the runtime does not compute in it or is not installed, there are no
+            images, or what is compared is inside the network.
+    """
+    if budget is None or not budget.chooses_int8:
+        return
+    usable(budget.runtime or RUNTIME, INT8)
+    if not calibrated:
+        raise TensorpressError(
+            f"{budget}: int8 is chosen by what it does to the answers for images, and there are "
+            "none: give calibration= (--calibrate) too, a few hundred without labels."
+        )
+    if compared:
+        raise TensorpressError(
+            "outputs= compares what is inside a network or made of its answers, which a file in "
+            "int8 does not give: leave int8 or outputs= out."
+        )
 
 
 def starts_at_random(treated: Sequence[Treatment] | Criterion) -> bool:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tensorpress.compression.accounting import account_of, tell_option
 from tensorpress.compression.budget import Budget, Unreachable
+from tensorpress.compression.by_precision import ByPrecision
 from tensorpress.compression.calibration import Recovery, read_recovery
-from tensorpress.compression.checks import check_asked, refuse_unjudged
+from tensorpress.compression.checks import check_asked, refuse_unjudged, refuse_without_int8
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Score
 from tensorpress.compression.kernel_metric import KernelMetric
@@ -170,6 +171,7 @@ def compress(
             " (--calibrate)."
         )
     refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
+    refuse_without_int8(budget, calibrated=calibration is not None, compared=outputs is not None)
     selection = Selection.of(
         include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
     )
@@ -200,6 +202,8 @@ def compress(
     if budget is None:
         assert rank is not None
         target = ByRules(rules_by_name(net, rank, tasks, kept))
+    elif budget.chooses_int8:
+        target = ByPrecision(budget, base, example_inputs, surveyed, score)
     elif budget.of_quality:
         target = ByQuality(budget, base, example_inputs, surveyed, score)
     else:
@@ -247,7 +251,9 @@ def compress(
             request.to_dict(),
             net,
         )
-    return dataclasses.replace(account, quality=target.finish(model, metric))
+    quality = target.finish(model, metric)
+    precision = target.precision if isinstance(target, ByPrecision) else None
+    return dataclasses.replace(account, quality=quality, precision=precision)
 
 
 def _left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:

@@ -139,6 +139,11 @@ def compress_onnx(
     if layout not in (None, *LAYOUTS):
         raise TensorpressError(f"layout={shown(layout)}: give {' or '.join(LAYOUTS)}.")
     timed_in = _timed_on_graphs(budget)
+    if budget is not None and budget.chooses_int8:
+        raise TensorpressError(
+            f"{budget}: int8 is not chosen for an ONNX file, which is written in float32: leave "
+            "precisions= (--precisions) out."
+        )
     calibrated = calibration is not None
     compared = None if outputs is None else _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)

@@ -20,7 +20,7 @@ def hold_back(images: Rows, seed: int) -> tuple[Rows, Rows]:
     count = max(LEAST, round(SHARE * len(images)))
     if len(images) - count < FEWEST:
         raise TensorpressError(
-            f"a budget of quality holds {LEAST} calibration images back and needs {FEWEST} others, "
+            f"this budget holds {LEAST} calibration images back and needs {FEWEST} others, "
             f"and {len(images)} were given; a few hundred are better."
         )
     return split_off(images, count, seed)

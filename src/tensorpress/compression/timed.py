@@ -50,13 +50,20 @@ def picks_in_time(
         TensorpressError: a budget that cannot be reached, or a runtime that is not installed.
     """
     clocked = timed_layers(net, example_inputs, layers, budget=budget, progress=progress)
+    return spread_in_time(clocked, cost=cost, budget=budget, progress=progress)
+
+
+def spread_in_time(
+    clocked: "Clocked", *, cost: Cost, budget: Budget, progress: bool | None = None
+) -> list[Pick]:
+    """The same of layers that are timed already."""
     wanted = budget.for_seconds(clocked.seconds)
     assert wanted.speedup is not None
     asked = wanted
     with progress_bar(show=progress) as bar:
         for _ in bar.track(range(TRIES), description="comparing with the dense network"):
             picks = picks_by_loss(clocked.layers, cost, asked, clocked.seconds)
-            chains = {pick.name: _chain(pick) for pick in picks}
+            chains = chains_of(picks)
             if not chains:
                 return picks
             seconds, whole_again = clocked.clock.network_seconds(chains)
@@ -123,6 +130,11 @@ def timed_layers(
         timed = _timed(layers, clock, on_share)
         _, seconds = clock.network_seconds(smallest)
     return Clocked(timed, seconds, clock)
+
+
+def chains_of(picks: Sequence[Pick]) -> dict[str, Factorized]:
+    """What is timed of some picks, by the layers' names: weights are random."""
+    return {pick.name: _chain(pick) for pick in picks}
 
 
 def _timed(

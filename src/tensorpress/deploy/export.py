@@ -1,7 +1,7 @@
 """A network as a file for another runtime, checked against the network itself."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
-from tensorpress.deploy.planning.setting import INT8, tolerance_of
+from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.trace import copy_for_export, trace
@@ -44,6 +44,7 @@ def export(
     precision: str = "f32",
     calibration: CalibrationImages | None = None,
     min_agreement: float = FLOOR,
+    keep_float: Iterable[str] = (),
     planned: bool = False,
     progress: bool | None = None,
 ) -> ExportReport:
@@ -71,8 +72,8 @@ def export(
             long as that. False fixes it to that of the example inputs.
         check_inputs: real inputs to compare on, of the example inputs' shapes but for the batch.
         precision: "f32", by which the file has the network's own, or "int8".
-        calibration, min_agreement: for int8, as in :func:`plan`; both the calibration images and
-            ``check_inputs`` have to be agreed on.
+        calibration, min_agreement, keep_float: for int8, as in :func:`plan`; both the calibration
+            images and ``check_inputs`` have to be agreed on.
         planned: whether layers are written in the executions that were measured to be the fastest.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
             and lines on standard error where there is none.
@@ -88,6 +89,7 @@ def export(
     _refuse_unknown(precision, kind, planned=planned, dynamic_batch=dynamic_batch)
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
+    read_keep_float(keep_float, model, precision)
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
     if check_inputs is not None:
@@ -112,6 +114,7 @@ def export(
             precision=precision,
             calibration=calibration,
             min_agreement=min_agreement,
+            keep_float=keep_float,
             progress=progress,
         )
         return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)

@@ -20,6 +20,7 @@ from tensorpress.surgery.memory_format import (
     runs_in_channels_last,
     trains_in_channels_last,
 )
+from tensorpress.surgery.precision import Precision
 from tensorpress.surgery.quality import Quality
 from tensorpress.surgery.replace import copy_with, fold_parametrizations, replace_layers
 from tensorpress.surgery.select import (
@@ -37,6 +38,7 @@ __all__ = [
     "ExampleInputs",
     "LayerCost",
     "LayerRow",
+    "Precision",
     "Quality",
     "Selector",
     "Survey",

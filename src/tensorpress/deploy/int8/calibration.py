@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.errors import TensorpressError
-from tensorpress.rows import CalibrationImages, read_rows
+from tensorpress.rows import CalibrationImages, Rows, read_rows
 from tensorpress.surgery import ExampleInputs
 
 MOST = 512
@@ -29,7 +29,11 @@ def read_calibration(
             "precision='int8' needs images to read the ranges of values off: give a few hundred "
             "without labels as calibration= (--calibrate DIR)."
         )
-    rows = read_rows(given, net, example_inputs)
+    return as_feed(read_rows(given, net, example_inputs), feed)
+
+
+def as_feed(rows: Rows, feed: Feed) -> Feed:
+    """Rows that are read already, in the same way."""
     tensors = (rows,) if isinstance(rows, Tensor) else rows.tensors
     sizes = [tuple(tensor.shape[1:]) for tensor in feed.tensors]
     found = [tuple(tensor.shape[1:]) for tensor in tensors]

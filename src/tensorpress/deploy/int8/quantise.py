@@ -1,7 +1,7 @@
 """A graph quantised by ONNX Runtime's own tool, for all runtimes that read ONNX."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
 
 
-def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
+def quantised(
+    model: Any, calibration: Feed, *, finely: bool = True, in_float: Collection[str] = ()
+) -> Any:
     """The graph with quantisation written into it as pairs of QuantizeLinear and DequantizeLinear.
 
     Values are unsigned and asymmetric, a range a tensor; weights symmetric, a range a channel, and
@@ -30,6 +32,7 @@ def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
         model: an ``onnx.ModelProto`` in float32.
         calibration: what ranges are read off.
         finely: round weights by what that does to the layers' outputs, which takes time.
+        in_float: names of nodes that stay in float32.
 
     Raises:
         TensorpressError: it is not installed, cannot quantise the graph, or finds nothing to.
@@ -60,7 +63,7 @@ def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
                 weight_type=tool.QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                nodes_to_exclude=apart,
+                nodes_to_exclude=[*apart, *in_float],
             )
             made = onnx.load(path)
             del made.graph.value_info[:]  # shapes of all values, which runtimes infer
@@ -81,16 +84,22 @@ def quantised(model: Any, calibration: Feed, *, finely: bool = True) -> Any:
 
 def int8_layers(model: Any) -> tuple[int, int]:
     """How many layers of a graph have weights in int8, and how many have weights."""
+    found = nodes_in_int8(model)
+    return sum(found.values()), len(found)
+
+
+def nodes_in_int8(model: Any) -> dict[str, bool]:
+    """The nodes of a graph that have weights, by name, and whether these are in int8."""
     makers = {name: node for node in model.graph.node for name in node.output}
     held = {value.name for value in model.graph.initializer}
-    found = []
-    for node in model.graph.node:
+    found = {}
+    for number, node in enumerate(model.graph.node):
         if node.op_type in LAYERS:
             maker = makers.get(node.input[1])
             in_int8 = maker is not None and maker.op_type == "DequantizeLinear"
             if in_int8 or node.input[1] in held:
-                found.append(in_int8)
-    return sum(found), len(found)
+                found[node.name or str(number)] = in_int8
+    return found
 
 
 def _scaled_gemms(model: Any) -> list[str]:

@@ -1,16 +1,20 @@
 """How long the layers of a network take at different ranks, each executed in its fastest way."""
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
 from tensorpress.deploy.execution import executions_of, factorized_layers
 from tensorpress.deploy.feed import timed_feed
+from tensorpress.deploy.int8.calibration import as_feed, few
 from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_measuring
-from tensorpress.deploy.planning.setting import AUTO, read_threads, usable
+from tensorpress.deploy.planning.setting import AUTO, INT8, read_threads, usable
+from tensorpress.deploy.runtimes.graph_runtime import ROWS_TO_TIME
 from tensorpress.deploy.runtimes.runtime import Executions, Setting, Timings
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.layers import Factorized, plain_chain
+from tensorpress.rows import Rows
 from tensorpress.surgery import ExampleInputs, count
 
 
@@ -48,9 +52,27 @@ class ChainClock:
         }
         cost = count(net, self._feed.examples)
         self._shapes = {name: cost.of(name).inputs for name in factorized_layers(net)}
-        self._prepared = self._kind.prepare(
-            net, self._feed, Setting(read_threads(threads), precision)
-        )
+        self.threads = read_threads(threads)
+        self._prepared = self._kind.prepare(net, self._feed, Setting(self.threads, precision))
+        self._before = self._prepared
+
+    @property
+    def batch(self) -> int:
+        """The batch size that time is measured for."""
+        return self._feed.batch or 1
+
+    def in_int8(self, rows: Rows, keep_float: Iterable[str] = ()) -> "ChainClock":
+        """The same for networks in int8, beside the dense one as the runtime runs it by itself.
+
+        Args:
+            rows: as the network takes them; few are looked at, as only time matters.
+            keep_float: names of layers that stay in float32.
+        """
+        some = few(as_feed(rows[:ROWS_TO_TIME], self._feed), ROWS_TO_TIME)
+        setting = Setting(self.threads, INT8, some, tuple(keep_float), finely=False)
+        other = copy.copy(self)
+        other._prepared = self._before.set_to(setting)
+        return other
 
     def layer_seconds(
         self, chains: Mapping[str, Factorized], on_step: Callable[[int, int], None]
@@ -62,15 +84,24 @@ class ChainClock:
             found[name] = (times[fastest(times)], dense)
         return found
 
-    def network_seconds(self, chains: Mapping[str, Factorized]) -> tuple[float, float]:
+    def fastest_ways(self, chains: Mapping[str, Factorized]) -> Executions:
+        """How each of these chains is executed fastest."""
+        timings = self._timings(chains, lambda *_: None)
+        return {name: fastest(times) for name, times in timings.items()}
+
+    def network_seconds(
+        self, chains: Mapping[str, Factorized], ways: Executions | None = None
+    ) -> tuple[float, float]:
         """Seconds of the whole network with these chains and all else dense, and of the dense
         network, measured in turns: medians, or the fastest calls where those promise less.
+
+        Args:
+            ways: to execute the chains; by default the fastest are measured.
         """
-        timings = self._timings(chains, lambda *_: None)
-        best = {name: fastest(times) for name, times in timings.items()}
+        best = self.fastest_ways(chains) if ways is None else ways
         runners = [
             self._prepared.rearranged(chains).build({**self._dense, **best}, self._feed),
-            self._prepared.build(self._dense, self._feed),
+            self._before.build(self._dense, self._feed),
         ]
         small, whole = network_seconds(runners, self._feed)
         if whole.best / small.best < whole.median / small.median:

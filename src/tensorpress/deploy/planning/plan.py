@@ -1,7 +1,7 @@
 """An execution plan: how each factorized layer of a network is best run, measured."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,12 @@ from tensorpress.deploy.execution import (
     write_out_codebooks,
 )
 from tensorpress.deploy.feed import Feed, timed_feed
-from tensorpress.deploy.int8 import Fidelity, fidelity, read_calibration, read_floor
+from tensorpress.deploy.int8 import (
+    Fidelity,
+    fidelity,
+    read_calibration,
+    read_floor,
+)
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.latency import Spread
 from tensorpress.deploy.planning.cache import (
@@ -34,6 +39,7 @@ from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_
 from tensorpress.deploy.planning.setting import (
     AUTO,
     INT8,
+    read_keep_float,
     read_precision,
     read_threads,
     tolerance_of,
@@ -163,6 +169,7 @@ def plan(
     precision: str = AUTO,
     calibration: CalibrationImages | None = None,
     min_agreement: float = FLOOR,
+    keep_float: Iterable[str] = (),
     cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
 ) -> Plan:
@@ -190,6 +197,8 @@ def plan(
         min_agreement: for int8, the least share of these images that get the class that they get
             in float32; of a network without classes, the least share of the outputs' variance that
             is kept.
+        keep_float: for int8, layers that stay in float32, by name or pattern, such as those in the
+            ``precision.in_float`` of an account.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
             folder given; True reads it too, False does neither.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
@@ -205,12 +214,13 @@ def plan(
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     net = write_out_codebooks(copy_for_export(model))
+    kept_in_float = read_keep_float(keep_float, net, precision)
     feed = timed_feed(net, example_inputs)
     _refuse_other_precision(net)
     with torch_threads(count_of_threads):
         run_examples(net, feed.examples)
     rows = read_calibration(calibration, net, example_inputs, feed) if precision == INT8 else None
-    setting = Setting(count_of_threads, precision, rows)
+    setting = Setting(count_of_threads, precision, rows, kept_in_float)
     facts = {
         "runtime": kind.name,
         "version": version,
@@ -219,6 +229,8 @@ def plan(
         "batch": feed.batch or 1,
         "processor": kind.processor(),
     }
+    if kept_in_float:
+        facts["in_float"] = list(kept_in_float)
     own_precision = kind.own_precision()
     if own_precision != precision:
         facts["own"] = own_precision

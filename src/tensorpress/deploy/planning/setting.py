@@ -1,12 +1,18 @@
 """What a plan is asked to compute with, and what a runtime makes of that."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
+from tensorpress.deploy.execution import factorized_layers
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runtime
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.layers import Factorized
+from tensorpress.layers.kinds import is_layer
+from tensorpress.surgery import match_patterns
 
 AUTO, INT8 = "auto", "int8"
 PRECISIONS = (AUTO, "f32", "bf16", INT8)
@@ -80,6 +86,26 @@ def read_precision(precision: str) -> str:
         last = PRECISIONS[-1]
         raise TensorpressError(f"precision={shown(precision)}: give {names} or '{last}'.")
     return precision
+
+
+def read_keep_float(patterns: Iterable[str], net: nn.Module, precision: str) -> tuple[str, ...]:
+    """The layers of ``net`` that stay in float32, by name, in its order.
+
+    Raises:
+        TensorpressError: a pattern that fits no layer, or no int8 to be kept out of.
+    """
+    given = [patterns] if isinstance(patterns, str) else list(patterns)
+    if given and precision != INT8:
+        raise TensorpressError(
+            "keep_float= names layers that stay in float32 in a network in int8: give "
+            "precision='int8', or leave it out."
+        )
+    if not given:
+        return ()
+    layers = [n for n, m in net.named_modules() if isinstance(m, Factorized) or is_layer(m)]
+    inside = tuple(f"{n}." for n in factorized_layers(net))
+    names = [name for name in layers if not name.startswith(inside)]
+    return tuple(match_patterns(net, names, dict.fromkeys(given, True), "keep_float"))
 
 
 def read_threads(threads: int | None) -> int:

@@ -15,8 +15,8 @@ from tensorpress.deploy.effort import effort
 from tensorpress.deploy.execution import Execution, factorized_layers
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import few
-from tensorpress.deploy.int8.quantise import int8_layers, quantised
-from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph
+from tensorpress.deploy.int8.quantise import int8_layers, nodes_in_int8, quantised
+from tensorpress.deploy.runtimes.onnx_graph import OnnxGraph, layer_names
 from tensorpress.deploy.runtimes.onnx_marks import export_dense
 from tensorpress.deploy.runtimes.runtime import (
     Executions,
@@ -26,6 +26,7 @@ from tensorpress.deploy.runtimes.runtime import (
     Setting,
     Timings,
 )
+from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 
 ROWS_TO_TIME = 2
@@ -101,7 +102,8 @@ class PreparedGraph(Prepared):
         for number, choice in enumerate(choices):
             model, owner = self.graph.variant(choice)
             if self.setting.calibration is not None:  # its ranges do not matter to time
-                model = quantised(model, few(self.setting.calibration, ROWS_TO_TIME), finely=False)
+                rows = few(self.setting.calibration, ROWS_TO_TIME)
+                model = self._in_int8(model, owner, rows, finely=False)
             sessions.append(self.runtime.load(model, feed, self.setting, profiled=True))
             owners.append(owner)
             on_step(number + 1, 3 * count)
@@ -132,6 +134,15 @@ class PreparedGraph(Prepared):
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
         return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
 
+    def in_int8(self, choice: Executions) -> dict[str, bool]:
+        """The layers, by name, and whether all that is executed of one computes in int8."""
+        names = layer_names(*self.graph.variant(choice))
+        made = nodes_in_int8(self._model(choice))
+        found: dict[str, bool] = {}
+        for node, layer in names.items():
+            found[layer] = found.get(layer, True) and made.get(node, False)
+        return found
+
     def build(self, choice: Executions, feed: Feed) -> "GraphRunner":
         return GraphRunner(self.runtime, self._model(choice), feed, self.setting)
 
@@ -142,8 +153,22 @@ class PreparedGraph(Prepared):
             return self.graph.variant(choice)[0]
         key = frozenset(choice.items())
         if key not in self._quantised:
-            self._quantised[key] = quantised(self.graph.variant(choice)[0], calibration)
+            model, owners = self.graph.variant(choice)
+            finely = self.setting.finely
+            self._quantised[key] = self._in_int8(model, owners, calibration, finely=finely)
         return self._quantised[key]
+
+    def _in_int8(self, model: Any, owners: Mapping[str, str], rows: Feed, *, finely: bool) -> Any:
+        asked = self.setting.keep_float
+        layers = layer_names(model, owners) if asked else {}
+        missing = sorted(set(asked) - set(layers.values()))
+        if missing:
+            raise TensorpressError(
+                f"layer '{missing[0]}' is asked to stay in float32, and is not found in the graph "
+                "that its network is written to: leave it out."
+            )
+        nodes = [node for node, layer in layers.items() if layer in asked]
+        return quantised(model, rows, finely=finely, in_float=nodes)
 
 
 class GraphRunner(Runner):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.execution import Execution, executions_of, realise
+from tensorpress.deploy.int8.quantise import LAYERS
 from tensorpress.deploy.runtimes.onnx_marks import by_output
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs.nodes import MARK, add_weight, takes_inputs_first
@@ -116,6 +117,22 @@ class OnnxGraph:
             )
             value = made[-1].outputs[0]
         return made
+
+
+def layer_names(model: Any, owners: Mapping[str, str]) -> dict[str, str]:
+    """The layer that each node with weights of an ``onnx.ModelProto`` belongs to, by their names.
+
+    Args:
+        owners: as :meth:`OnnxGraph.variant` gives them; layers that are not factorized go by the
+            name of their weight.
+    """
+    held = {value.name for value in model.graph.initializer}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type in LAYERS and node.input[1] in held:
+            layer = owners.get(node.name)
+            found[node.name] = node.input[1].removesuffix(".weight") if layer is None else layer
+    return found
 
 
 def _kernel(part: Any, node: Any, scale: Tensor | None) -> Tensor:

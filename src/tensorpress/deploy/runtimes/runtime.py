@@ -27,11 +27,15 @@ class Setting:
         threads: of one call.
         precision: "f32", "bf16" where the machine computes in it, or "int8".
         calibration: the rows that ranges are read off, for int8.
+        keep_float: layers, by name, that stay in float32 where the others are in int8.
+        finely: whether weights are rounded by what that does to the layers' outputs.
     """
 
     threads: int
     precision: str = "f32"
     calibration: Feed | None = None
+    keep_float: tuple[str, ...] = ()
+    finely: bool = True
 
 
 class Runner(abc.ABC):

@@ -163,8 +163,15 @@ def of_segmentation_models() -> list[Listed]:
         "FPN": "mobilenet_v2", "PSPNet": "resnet18", "DeepLabV3Plus": "resnet18", "PAN": "resnet18",
         "UPerNet": "resnet18", "Segformer": "mit_b0",
     }  # fmt: skip
+    sides = {"PAN": 128}  # it pools the backbone's last map three times over
     return [
-        Listed("segmentation_models_pytorch", f"{kind}, {encoder}", model(kind, encoder), use=masks)
+        Listed(
+            "segmentation_models_pytorch",
+            f"{kind}, {encoder}",
+            model(kind, encoder),
+            (3, sides.get(kind, 64), sides.get(kind, 64)),
+            use=masks,
+        )
         for kind, encoder in kinds.items()
     ]
 

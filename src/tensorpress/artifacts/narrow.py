@@ -37,7 +37,8 @@ def narrowed(named: str, name: str, layer: nn.Module | None, widths: Widths) -> 
     if parametrize.is_parametrized(layer):
         raise TensorpressError(
             f"layer '{name}' is narrower in {named}, and parametrised in this network: call "
-            "torch.nn.utils.parametrize.remove_parametrizations on it."
+            "torch.nn.utils.parametrize.remove_parametrizations on it, or load into "
+            "tensorpress.surgery.fold_parametrizations(net)."
         )
     for attribute, value in widths.items():
         if value > own[attribute]:

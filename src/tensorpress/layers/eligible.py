@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from tensorpress.errors import TensorpressError
-from tensorpress.layers.kinds import KINDS, is_depthwise
+from tensorpress.layers.kinds import KINDS, is_depthwise, unreadable_setting
 
 # Not _load_state_dict_pre_hooks: they are about checkpoints of the layer that is replaced, and
 # removing a weight norm leaves one behind.
@@ -28,7 +28,7 @@ def why_not(module: nn.Module) -> str | None:
     plain = parametrize.type_before_parametrizations(module)
     if plain not in KINDS and not is_lazy(module):
         return f"{plain.__name__} is a subclass and may compute something else"
-    return None
+    return None if is_lazy(module) else unreadable_setting(module)
 
 
 def is_lazy(module: nn.Module) -> bool:

@@ -177,6 +177,26 @@ def _along_an_axis(layer: Any) -> dict[str, int]:
     return idle | {"output_padding": 0} if is_transposed(layer) else idle
 
 
+def unreadable_setting(layer: Any) -> str | None:
+    """What was written anew in a convolution so that other layers could not take it over.
+
+    PyTorch runs with one number for all axes, of which a layer that is made never has less than a
+    number an axis; and where it pads by other values than zeros, by what it noted when it was made.
+    """
+    dims = dimensions(layer)
+    for name in ("stride", "padding", "dilation", "output_padding") if dims else ():
+        value = getattr(layer, name)
+        if not isinstance(value, str) and (isinstance(value, int) or len(value) != dims):
+            return f"its {name} was written as {value}: write a number for each axis"
+    noted = getattr(layer, "_reversed_padding_repeated_twice", None)
+    if dims and layer.padding_mode != "zeros" and list(noted or ()) != _border_of(layer):
+        return (
+            f"its padding was changed after it was made, which PyTorch does not follow where it is "
+            f"'{layer.padding_mode}': make it with that padding"
+        )
+    return None
+
+
 def pads(layer: Any) -> bool:
     """Whether a convolution pads its input, or as a transposed one crops its output."""
     if isinstance(layer.padding, str):
@@ -355,6 +375,11 @@ def _border(layer: Any) -> list[int]:
     """
     if layer.padding_mode != "zeros":
         return list(layer._reversed_padding_repeated_twice)
+    return _border_of(layer)
+
+
+def _border_of(layer: Any) -> list[int]:
+    """The same by its ``padding`` alone."""
     sides: list[int] = []
     for axis in reversed(range(dimensions(layer))):
         if layer.padding == "same":

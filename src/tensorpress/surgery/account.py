@@ -208,6 +208,7 @@ def describe_kernel(layer: nn.Module) -> str:
     marks = []
     for symbol, setting in (("/", "stride"), ("d", "dilation")):
         values = getattr(layer, setting, ())
+        values = (values,) if isinstance(values, int) else values  # PyTorch runs with one for all
         if any(value != 1 for value in values):
             marks.append(
                 symbol + "x".join(map(str, values if len(set(values)) > 1 else values[:1]))

@@ -39,8 +39,8 @@ def trains_in_channels_last(net: nn.Module) -> bool:
     """
     return not any(
         isinstance(module, (nn.Conv2d, nn.Conv3d))
-        and set(module.kernel_size) == {1}
-        and max(module.stride) > 1
+        and module.weight.shape[2:].numel() == 1
+        and module.stride not in (1, (1, 1), (1, 1, 1))
         and module.in_channels // module.groups < VECTOR
         for module in net.modules()
     )

@@ -1,6 +1,5 @@
 """A budget that int8 may meet, too: layers and precision are chosen together."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from tensorpress.compression.budget import RUNTIME, Budget
 from tensorpress.compression.grid import Grid, faster
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import ByOutputs, Judge, Score, judge_of
+from tensorpress.compression.judged import distilled, refuse_unspread
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.precision_trials import Candidate, Trials
 from tensorpress.compression.targets import NOT_NEEDED
@@ -62,10 +62,7 @@ class ByPrecision:
             TensorpressError: no network meets the budget.
         """
         assert isinstance(metric, InputMetric)
-        if not metric.spreads_by_loss:
-            raise TensorpressError(
-                f"{self.budget}: it is spread by what layers lose, so allocate has to stay on."
-            )
+        refuse_unspread(self.budget, metric)
         judge = self._judge(metric)
         layers = metric.measured(tasks)
         clocked = timed_layers(
@@ -99,15 +96,9 @@ class ByPrecision:
         taken = self._taken
         if taken.picks:
             metric.settle(model)
-        quality = self._judged(model)
-        if taken.picks and metric.recovery.distil_epochs:
-            settled = copy.deepcopy(model.state_dict())
-            metric.distil(model)
-            learnt = self._judged(model)
-            if self._is_met(learnt) or not self._is_met(quality):
-                quality = learnt
-            else:
-                model.load_state_dict(settled)
+            quality = distilled(model, metric, self._judged, self._is_met)
+        else:
+            quality = self._judged(model)
         name, in_float = taken.precision, taken.in_float
         if name == INT8 and not self._is_met(quality):
             name, in_float, quality = self._with_more_in_float(model)

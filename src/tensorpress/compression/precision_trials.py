@@ -8,6 +8,7 @@ from torch import nn
 from tensorpress.compression.common_step import ratios
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Judge
+from tensorpress.compression.judged import in_closed_form
 from tensorpress.compression.task import Pick
 from tensorpress.compression.timed import Clocked, chains_of
 from tensorpress.compression.tries import Tried
@@ -15,7 +16,7 @@ from tensorpress.deploy.planning.quantised_network import QuantisedNetwork
 from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.deploy.runtimes.runtime import Executions
 from tensorpress.progress import announce
-from tensorpress.surgery import Cost, ExampleInputs, Quality, copy_with
+from tensorpress.surgery import Cost, ExampleInputs, Quality
 
 Key = frozenset[tuple[int, tuple[int, ...]]]
 
@@ -132,10 +133,8 @@ class Trials:
         """Made in closed form, with its PCR and FCR."""
         key = _key(picks)
         if key not in self._made:
-            made = [option for option in self.metric.fit(picks) if option.is_smaller]
-            chains = {one.task.name: one.fit.to_module(one.task.layer) for one in made}
-            model = copy_with(self.net, chains)
-            if chains:
+            model, made = in_closed_form(self.net, self.metric, picks)
+            if made:
                 self.metric.settle(model)
             self._made[key] = model, ratios(made, self.cost)
         return self._made[key]

@@ -1,6 +1,5 @@
 """A budget of quality: the smallest or fastest network whose answers are still good enough."""
 
-import copy
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,13 +9,14 @@ from tensorpress.compression.common_step import ratios
 from tensorpress.compression.grid import Grid, faster, smaller
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Judge, Score, judge_of
+from tensorpress.compression.judged import distilled, in_closed_form, refuse_unspread
 from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.targets import NOT_NEEDED
 from tensorpress.compression.task import LayerTask, Pick
 from tensorpress.compression.timed import timed_layers
 from tensorpress.compression.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import ExampleInputs, Quality, Survey, copy_with
+from tensorpress.surgery import ExampleInputs, Quality, Survey
 
 
 class ByQuality:
@@ -50,16 +50,11 @@ class ByQuality:
             TensorpressError: it is not kept at any, with the best that was.
         """
         assert isinstance(metric, InputMetric)
-        if not metric.spreads_by_loss:
-            raise TensorpressError(
-                f"{self.budget}: it is spread by what layers lose, so allocate has to stay on."
-            )
+        refuse_unspread(self.budget, metric)
         judge = self._judge = judge_of(self.budget, self.net, metric.held, self.score)
 
         def make(picks: list[Pick]) -> Tried:
-            made = [option for option in metric.fit(picks) if option.is_smaller]
-            chains = {one.task.name: one.fit.to_module(one.task.layer) for one in made}
-            model = copy_with(self.net, chains)
+            model, made = in_closed_form(self.net, metric, picks)
             metric.settle(model)
             return Tried(*ratios(made, self.cost), judge.quality(model))
 
@@ -71,16 +66,7 @@ class ByQuality:
         assert isinstance(metric, InputMetric)
         assert self._judge is not None
         metric.settle(model)
-        before = self._judge.quality(model)
-        if not metric.recovery.distil_epochs:
-            return before
-        settled = copy.deepcopy(model.state_dict())
-        metric.distil(model)
-        after = self._judge.quality(model)
-        if self._judge.is_met(after) or not self._judge.is_met(before):
-            return after
-        model.load_state_dict(settled)
-        return before
+        return distilled(model, metric, self._judge.quality, self._judge.is_met)
 
     def _grid(self, tasks: Sequence[LayerTask], metric: InputMetric) -> Grid:
         layers = metric.measured(tasks)

@@ -3,7 +3,7 @@
 python scripts/make_results_page.py [--int8 DATA] [RUN...]
 
 RUN is the folder of `tensorpress finetune --teacher` or of `tensorpress train --weights` (a
-control), or a results.json of `run` and `reproduce`. Of a network that `tensorpress compress` made,
+control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a network that `tensorpress compress` made,
 the command is read off the account.json beside it, so start it where the runs were started. With
 --int8 every network that is added is also measured in int8. A row that stands there already, of
 the same settings and seed, is put in its place. Without RUN the pages are made again.
@@ -46,7 +46,7 @@ def main() -> None:
             found = [row]
             known = rows.get(_key(replace(row, method=row.method_in_int8)))
             if given.int8 and not row.is_control and known is None:
-                found.append(_in_int8(row, path / "model.tp", given.int8))
+                found.append(_in_int8(row, path, given.int8))
         rows |= {_key(row): row for row in found}
     ordered = sorted(rows.values(), key=_place)
     write_results(ROWS, ordered)
@@ -59,9 +59,9 @@ def _key(row: Result) -> tuple[object, ...]:
 
 
 def _place(row: Result) -> tuple[object, ...]:
-    """By network and data, controls first, then by ratio and method."""
+    """By network and data, then by ratio and method, the dense network first."""
     return (
-        *(row.network, row.data, not row.is_control, round(row.fcr), row.method.split(", int8")[0]),
+        *(row.network, row.data, round(row.fcr), row.method.split(", int8")[0]),
         *(row.epochs, row.is_int8, row.seed),
     )
 
@@ -77,11 +77,14 @@ def _command(run: Path) -> str:
     return re.sub(r"(?<=[\s=])/\S*/", "", command)
 
 
-def _in_int8(row: Result, model: Path, data: str) -> Result:
+def _in_int8(row: Result, run: Path, data: str) -> Result:
+    model = run / "model.tp"
     source = artifacts.read_manifest(model).source
     images = load_data(data, mean=source["mean"], std=source["std"])
     net = build(source["network"], source["num_classes"], source["input_shape"][0])
-    return row.in_int8(accuracy_in_int8(artifacts.load(model, into=net), images))
+    found = row.in_int8(accuracy_in_int8(artifacts.load(model, into=net), images))
+    measured = f"python scripts/make_results_page.py --int8 {images.name} {run}"
+    return replace(found, command=f"{row.command}; {measured}")
 
 
 if __name__ == "__main__":

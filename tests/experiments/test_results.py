@@ -135,6 +135,10 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
     assert control.is_control
     assert (control.method, control.pcr, control.fcr) == ("dense, trained on, AdamW", 1.0, 1.0)
     assert control.acc == outcome.summary["acc"]
+    train(tmp_path / "DENSE", network, data, Recipe(0), settings=quiet)
+    dense = result_in(tmp_path / "DENSE")
+    assert (dense.method, dense.acc, dense.dacc) == ("dense", control.acc_baseline, 0.0)
+    assert not dense.is_control
 
     small = tp.compress(network.make(0), torch.zeros(1, 1, 8, 8), budget=Budget(params=1.2))
     tp.save(small, tmp_path / "small.tp", source={"network": "own"})

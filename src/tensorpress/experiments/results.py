@@ -150,8 +150,8 @@ def method_of(request: Request, finetune: Recipe, *, distilled: bool) -> str:
 
 
 def control_of(recipe: Recipe) -> str:
-    """The method of a control that was trained on by ``recipe``."""
-    return f"{CONTROL}{_by(recipe)}"
+    """The method of the dense network trained on by ``recipe``: as it is at 0 epochs."""
+    return f"{CONTROL}{_by(recipe)}" if recipe.epochs else DENSE
 
 
 def _by(recipe: Recipe) -> str:

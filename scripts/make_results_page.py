@@ -3,10 +3,11 @@
 python scripts/make_results_page.py [--int8 DATA] [RUN...]
 
 RUN is the folder of `tensorpress finetune --teacher` or of `tensorpress train --weights` (a
-control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a network that `tensorpress compress` made,
-the command is read off the account.json beside it, so start it where the runs were started. With
---int8 every network that is added is also measured in int8. A row that stands there already, of
-the same settings and seed, is put in its place. Without RUN the pages are made again.
+control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a
+network that `tensorpress compress` made, the command is read off the account.json beside it, so
+start it where the runs were started. With --int8 every network that is added is also measured in
+int8. A row that stands there already, of the same settings and seed, is put in its place. Without
+RUN the page is made again.
 """
 
 import argparse

@@ -100,8 +100,11 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
-    """dAcc against PCR and against FCR, by the name of the PNG, for each network and data."""
-    runs = [each for each in gathered(results) if not each.any.is_control and each.any.pcr > 1]
+    """dAcc against PCR and against FCR, by the name of the PNG, for each network and data.
+
+    Of compressed networks in their own precision.
+    """
+    runs = [each for each in gathered(results) if each.any.pcr > 1 and not each.any.is_int8]
     found = {}
     for network, data in dict.fromkeys((each.any.network, each.any.data) for each in runs):
         some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
@@ -141,7 +144,7 @@ def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
             cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
             lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
     lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
-    if any(not each.any.is_control for each in runs):
+    if any(each.any.pcr > 1 for each in runs):
         lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
     return "\n".join([*lines, ""])
 
@@ -188,9 +191,10 @@ def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Cha
     ]
     places = [x for line in lines for x, _ in line.points]
     heights = [y for line in lines for _, y in line.points]
+    heights += [each.worse_dacc + sign * each.stderr for each in runs for sign in (-1, 1)]
     return Chart(
         f"dAcc against {ratio}",
-        round_axis(min(places), max(places), ratio),
+        round_axis(1.0, max(places), ratio),
         round_axis(min(heights), max(0.0, *heights), "dAcc, points (the worse of the two)"),
         lines,
         levels=[Level(0.0, "dense")],
@@ -198,7 +202,7 @@ def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Cha
 
 
 def _family(row: Result) -> str:
-    """What rows at other ratios have in common: "TTPWT, calibrated on 2,000 images, 8 epochs"."""
+    """What rows at other ratios have in common: "TTPWT, calibrated, 8 epochs"."""
     method, _, rest = row.method.partition(" at ")
-    marks = rest.split(", ")[1:]
-    return ", ".join([method, *marks, f"{row.epochs} epochs"])
+    calibrated = ["calibrated"] * ("calibrated" in rest)
+    return ", ".join([method, *calibrated, f"{row.epochs} epochs"])

@@ -1,13 +1,13 @@
 """Put the rows of finished runs into docs/results.json, docs/results.md and its plots.
 
-python scripts/make_results_page.py [--int8 DATA] [RUN...]
+python scripts/make_results_page.py [--int8] [RUN...]
 
 RUN is the folder of `tensorpress finetune --teacher` or of `tensorpress train --weights` (a
 control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a
 network that `tensorpress compress` made, the command is read off the account.json beside it, so
 start it where the runs were started. With --int8 every network that is added is also measured in
-int8. A row that stands there already, of the same settings and seed, is put in its place. Without
-RUN the page is made again.
+int8, on the data that its row names. A row that stands there already, of the same settings and
+seed, is replaced. Without RUN the page is made again.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ROWS = DOCS / "results.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="*", type=Path)
-    parser.add_argument("--int8", metavar="DATA", help="cifar10, cifar100 or a folder")
+    parser.add_argument("--int8", action="store_true")
     given = parser.parse_args()
     rows = {_key(row): row for row in read_results(ROWS)}
     for path in given.runs:
@@ -47,7 +47,7 @@ def main() -> None:
             found = [row]
             known = rows.get(_key(replace(row, method=row.method_in_int8)))
             if given.int8 and not row.is_control and known is None:
-                found.append(_in_int8(row, path, given.int8))
+                found.append(_in_int8(row, path))
         rows |= {_key(row): row for row in found}
     ordered = sorted(rows.values(), key=_place)
     write_results(ROWS, ordered)
@@ -78,13 +78,13 @@ def _command(run: Path) -> str:
     return re.sub(r"(?<=[\s=])/\S*/", "", command)
 
 
-def _in_int8(row: Result, run: Path, data: str) -> Result:
+def _in_int8(row: Result, run: Path) -> Result:
     model = run / "model.tp"
     source = artifacts.read_manifest(model).source
-    images = load_data(data, mean=source["mean"], std=source["std"])
+    images = load_data(row.data, mean=source["mean"], std=source["std"])
     net = build(source["network"], source["num_classes"], source["input_shape"][0])
     found = row.in_int8(accuracy_in_int8(artifacts.load(model, into=net), images))
-    measured = f"python scripts/make_results_page.py --int8 {images.name} {run}"
+    measured = f"python scripts/make_results_page.py --int8 {run}"
     return replace(found, command=f"{row.command}; {measured}")
 
 

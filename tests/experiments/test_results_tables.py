@@ -73,7 +73,10 @@ def test_the_page_has_printed_rows_ours_and_every_command() -> None:
 def test_networks_and_data_have_tables_and_plots_of_their_own(tmp_path) -> None:
     other = dataclasses.replace(ROW, network="resnet56-projection", data="cifar100")
     rows = [*seeds(91.0, 93.0), CONTROL, other]
-    rows += [dataclasses.replace(ROW, method=f"{ROW.method}, int8")]
+    rows += [
+        dataclasses.replace(ROW, method=f"{ROW.method}, int8"),
+        dataclasses.replace(ROW, method="TTPWT at PCR 4 and FCR 4", epochs=0, acc=10.0, dacc=-83.0),
+    ]
     assert [line for line in markdown(rows).splitlines() if line.startswith("###")] == [
         "### resnet56, cifar10",
         "### resnet56-projection, cifar100",

@@ -102,9 +102,9 @@ def markdown(results: Sequence[Result]) -> str:
 def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
     """dAcc against PCR and against FCR, by the name of the PNG, for each network and data.
 
-    Of compressed networks in their own precision.
+    Of compressed networks in their own precision; those that lose more than `FAR` are left out.
     """
-    runs = [each for each in gathered(results) if each.any.pcr > 1 and not each.any.is_int8]
+    runs = [each for each in gathered(results) if _is_drawn(each)]
     found = {}
     for network, data in dict.fromkeys((each.any.network, each.any.data) for each in runs):
         some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
@@ -119,6 +119,8 @@ def plot_results(results: Sequence[Result], folder: Path) -> None:
         write_png(folder / name, charts, columns=len(charts))
 
 
+FAR = 10.0
+"""Points; a network that has lost more would press all others together in a plot."""
 RATIOS: dict[str, tuple[Callable[[Result], float], Callable[[PaperRow], float | None]]] = {
     "PCR": (lambda row: row.pcr, lambda row: row.pcr),
     "FCR": (lambda row: row.fcr, lambda row: row.fcr),
@@ -127,6 +129,11 @@ RATIOS: dict[str, tuple[Callable[[Result], float], Callable[[PaperRow], float | 
 
 def _setting(row: Result) -> tuple[object, ...]:
     return (row.network, row.data, row.baseline, row.epochs)
+
+
+def _is_drawn(runs: Runs) -> bool:
+    row = runs.any
+    return row.pcr > 1 and not row.is_int8 and runs.worse_dacc >= -FAR
 
 
 def _plot_name(network: str, data: str) -> str:
@@ -144,7 +151,7 @@ def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
             cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
             lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
     lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
-    if any(each.any.pcr > 1 for each in runs):
+    if any(map(_is_drawn, runs)):
         lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
     return "\n".join([*lines, ""])
 

@@ -158,7 +158,7 @@ def test_a_precision_is_chosen_and_the_command_that_is_printed_writes_it(
     for number, image in enumerate(pixels(48)):  # of which 32 are held back
         Image.fromarray(image).save(folder / f"{number}.png")
     given = ["--keep-output-error", "0.9", "--precisions", "int8", "--runtime", "onnxruntime"]
-    given += ["--threads", "1", "--batch", "2", "--calibrate", folder, "--include", "4"]
+    given += ["--threads", "1", "--batch", "2", "--calibrate", str(folder), "--include", "4"]
     answer = tensorpress(*QUALITY, *given, "-o", "OUT")
     assert answer.code == 0
     chosen = json.loads((tmp_path / "OUT" / "account.json").read_text())["precision"]

@@ -84,7 +84,7 @@ def test_finished_rows_are_not_done_again_and_more_methods_may_be_asked_for(tmp_
     some = dataclasses.replace(ASKED, methods=METHODS[:1])
     first = compare("tiny", net, data, some, tmp_path)
     done = []
-    measured = comparing.measured
+    measured = contestant.measured
 
     def counted(*given):
         done.append(given[3])
@@ -279,7 +279,7 @@ def test_int8_that_fails_is_a_row_with_its_reason_beside_the_other(tmp_path, mon
     asked = dataclasses.replace(
         ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime", int8=True
     )
-    made = contestant.plan
+    made = tp.plan
 
     def refused(*given, precision, **options):
         if precision == "int8":

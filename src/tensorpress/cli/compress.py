@@ -31,7 +31,7 @@ from tensorpress.data import unlabelled_of
 from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
-from tensorpress.graphs import is_graph_file
+from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account, Precision
@@ -115,6 +115,8 @@ def compress(
             net=net,
             **images.given(),
             calibrate=calibrate,
+            layout=layout,
+            several=True,
         )
         _refuse_another(output, inputs.net)
         if of_graph:
@@ -160,7 +162,7 @@ def _compress_graph(
     """The same for a file of ONNX, which stays one."""
     result = compression.compress_onnx(
         inputs.net,
-        None if output is None else output / graphs.GRAPH,
+        None if output is None else output / GRAPH,
         calibration=unlabelled,
         layout=layout,
         input_shape=inputs.shape or None,
@@ -177,8 +179,11 @@ def _compress_graph(
     if output is None:
         typer.echo("Nothing was written: give -o OUT to keep the file.")
         return
-    _write_account(output, result, facts | {"network": inputs.net})
-    typer.echo(f"written to {output / graphs.GRAPH}")
+    shape = inputs.shape
+    if isinstance(unlabelled, Tensor):
+        shape = tuple(unlabelled.shape[1:])
+    _write_account(output, result, facts | {"network": inputs.net, "input_shape": shape or None})
+    typer.echo(f"written to {output / GRAPH}")
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -211,13 +216,12 @@ def _refuse_others_graph(output: Path | None) -> None:
         return
     if output.suffix == ".onnx":
         raise TensorpressError(
-            f"-o {output} is a folder, which gets {graphs.GRAPH} and the account: give a name "
+            f"-o {output} is a folder, which gets {GRAPH} and the account: give a name "
             "that does not end in .onnx."
         )
-    if (output / graphs.GRAPH).exists() and not (output / "account.json").exists():
+    if (output / GRAPH).exists() and not (output / "account.json").exists():
         raise TensorpressError(
-            f"-o {output} holds a {graphs.GRAPH} that is no result of compress: give another "
-            "folder."
+            f"-o {output} holds a {GRAPH} that is no result of compress: give another folder."
         )
 
 

@@ -9,8 +9,6 @@ from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
 
-GRAPH = "model.onnx"
-"""The file that a compressed graph is written to."""
 Layout = Annotated[
     str | None,
     typer.Option(

@@ -27,16 +27,15 @@ from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
-from tensorpress.graphs import GraphNetwork, is_graph_file, read_graph_network
+from tensorpress.graphs import LAYOUTS, GraphNetwork, is_graph_file, read_graph_network
 from tensorpress.graphs.read import layer_name
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import FORMS, Decomposition
 from tensorpress.progress import announce
-from tensorpress.rows import CalibrationImages, Rows, read_rows
+from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import Account, ExampleInputs, tally
 
 RUNTIMES = ("onnxruntime", "openvino")
-LAYOUTS = ("NCHW", "NHWC")
 COMPARED = 256
 """Calibration inputs, at most, that the file is compared with the original on."""
 DRAWN = 4
@@ -91,7 +90,7 @@ def compress_onnx(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     recover: bool | Recovery = False,
-    outputs: Sequence[str] | None = None,
+    outputs: Outputs | None = None,
     score: Score | None = None,
     progress: bool | None = None,
 ) -> GraphAccount:
@@ -120,7 +119,7 @@ def compress_onnx(
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.
         outputs: names of the nodes of layers whose outputs calibration compares, where that is not
-            all that the graph gives.
+            all that the graph gives; or a function of what it gives.
         score, progress: as for :func:`compress`.
 
     Returns:
@@ -145,7 +144,7 @@ def compress_onnx(
             "precisions= (--precisions) out."
         )
     calibrated = calibration is not None
-    compared = None if outputs is None else _layer_names(outputs)
+    compared = _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
     if place is not None:
@@ -170,10 +169,10 @@ def compress_onnx(
         examples,
         method=method,
         methods=methods,
-        rank=_by_name(rank),
+        rank=_layer_names(rank),
         budget=timed_in,
         round_to=round_to,
-        include=None if include is None else _layer_names(include),
+        include=_layer_names(include),
         exclude=_layer_names(exclude),
         skip_first=skip_first,
         skip_output=skip_output,
@@ -263,18 +262,15 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
     return dataclasses.replace(steps, distil_epochs=0)
 
 
-def _names(selectors: Iterable[str]) -> list[str]:
-    return [selectors] if isinstance(selectors, str) else list(selectors)
-
-
-def _layer_names(selectors: Iterable[str]) -> list[str]:
-    return [layer_name(s) if isinstance(s, str) else s for s in _names(selectors)]
-
-
-def _by_name(rank: Any) -> Any:
-    if not isinstance(rank, Mapping):
-        return rank
-    return {layer_name(name) if isinstance(name, str) else name: r for name, r in rank.items()}
+def _layer_names(given: Any) -> Any:
+    """Names of nodes as layers have them; what is no name stays, to be refused where it is read."""
+    if isinstance(given, str):
+        return [layer_name(given)]
+    if isinstance(given, Mapping):
+        return dict(zip(_layer_names(list(given)), given.values(), strict=True))
+    if not isinstance(given, Iterable):
+        return given
+    return [layer_name(one) if isinstance(one, str) else one for one in given]
 
 
 def _as_given(rows: Rows) -> Any:

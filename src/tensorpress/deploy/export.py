@@ -52,10 +52,11 @@ def export(
 
     What is written is a copy in eval mode on the CPU; the model stays as it is. Before the file
     takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
-    on random inputs at batch sizes 1 and 3, and on ``check_inputs`` at batch size 1 and all at
-    once. Equal means: for every output, the largest absolute difference is at most 1e-4 times the
-    largest absolute value that PyTorch gives. Where its runtime computes in another precision by
-    itself, as OpenVINO in bfloat16, it is run in that too, and may be off by the rounding of it.
+    on random inputs at batch sizes 1 and 3 and that of the example inputs, and on ``check_inputs``
+    at batch size 1 and all at once. Equal means: for every output, the largest absolute difference
+    is at most 1e-4 times the largest absolute value that PyTorch gives. Where its runtime computes
+    in another precision by itself, as OpenVINO in bfloat16, it is run in that too, and may be off
+    by the rounding of it.
     The file is written aside and renamed.
 
     ``planned``, or in int8, the network is planned first (:func:`plan`) in the file's runtime, for
@@ -257,8 +258,8 @@ def _write_graph(net: GraphNetwork, place: Path, kind: Format) -> Run:
 def _checks(
     net: nn.Module, run: Run, feed: Feed, real: Feed | None, kind: Format, place: Path
 ) -> Iterator[Check]:
-    sizes = CHECKED_BATCHES if feed.batch else (0,)
-    for seed, size in enumerate(sizes):
+    sizes = {*CHECKED_BATCHES, feed.batch} if feed.batch else {0}
+    for seed, size in enumerate(sorted(sizes)):
         yield check(net, run, feed.resized(size).randomised(seed), "random")
     if real is not None:
         for size in sorted({1, real.batch} if real.batch else {0}):

@@ -1,5 +1,6 @@
 """Weights rounded so that what one rounding adds to a layer's outputs the next ones take back."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
         model: in float32.
     """
     numpy_helper = import_runtimes("onnx", ("onnx.numpy_helper",))["onnx.numpy_helper"]
-    layers = _layers(model)
-    moments = _moments(model, layers, few(calibration, ROWS))
     plain = {value.name: value for value in model.graph.initializer}
+    shapes = {name: tuple(value.dims) for name, value in plain.items()}
+    layers = _layers(model, shapes)
+    moments = _moments(model, layers, shapes, few(calibration, ROWS))
     held = {value.name: value for value in made.graph.initializer}
     makers = {name: node for node in made.graph.node for name in node.output}
     nodes = {node.name: node for node in made.graph.node}
@@ -84,9 +86,8 @@ def rounded(weight: Tensor, scale: Tensor, moment: Tensor) -> Tensor:
     return steps[:, :, order.argsort()]
 
 
-def _layers(model: Any) -> dict[str, list[Any]]:
+def _layers(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[Any]]:
     """The nodes that are treated, by the name of their weight."""
-    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     found: dict[str, list[Any]] = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes and _is_plain(node):
@@ -97,7 +98,9 @@ def _layers(model: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, Tensor]:
+def _moments(
+    model: Any, layers: dict[str, list[Any]], shapes: Mapping[str, tuple[int, ...]], rows: Feed
+) -> dict[str, Tensor]:
     """The second moments (groups, in, in) of what each weight is multiplied with."""
     modules = import_runtimes("onnx", ("onnx", "onnxruntime"))
     onnx, onnxruntime = modules["onnx"], modules["onnxruntime"]
@@ -113,7 +116,6 @@ def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, 
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [value.name for value in session.get_inputs()]
-    kernels = {value.name: list(value.dims) for value in model.graph.initializer}
     sums: dict[str, Tensor] = {}
     for part in in_batches(rows, BATCH):
         arrays = dict(zip(names, [t.contiguous().numpy() for t in part.tensors], strict=True))
@@ -122,7 +124,7 @@ def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, 
         for name, nodes in layers.items():
             for node in nodes:
                 value = torch.from_numpy(values[node.input[0]])
-                patches = _patches(value, node, kernels[name][2:])
+                patches = _patches(value, node, list(shapes[name][2:]))
                 moment = patches.transpose(1, 2) @ patches
                 sums[name] = sums[name] + moment if name in sums else moment
     return sums

@@ -32,9 +32,9 @@ from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.progress import track
 
 OVERLAP = 0.8
-WINDOW, LINE = 256, 320
+WINDOW, LINE = 256, 240
 """Pixels: the side of what the detector is calibrated on, and the width of a line."""
-WINDOWS, LINES = 1, 2
+WINDOWS, LINES = 1, 1
 """Of each page that is calibrated on."""
 TIMED = {"det": (1, 3, 736, 768), "rec": (6, 3, 48, 480)}
 """Inputs as they are for a page."""
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=40, help="pages to test with")
     parser.add_argument("--drops", default="0.5,1,2,4", help="points, for each network")
     parser.add_argument("--methods", default="tucker2,spatial-svd", help="to choose from")
+    parser.add_argument("--only", help="det or rec: make this network's files, and no more")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -65,16 +66,19 @@ def main() -> None:
     paths = {name: next(models.glob(f"*_{name}_*.onnx")) for name in ("det", "rec")}
     rows = {"det": windows(original, calibration), "rec": lines(original, calibration)}
     scores = {"det": det_score(given, choosing), "rec": rec_score(given, choosing)}
+    drops = [float(drop) for drop in given.drops.split(",")]
+    made = {drop: {n: given.output / f"{n}-{drop:g}.onnx" for n in paths} for drop in drops}
+    for drop, targets in made.items():
+        for name, target in targets.items():
+            if given.only in (None, name) and not target.exists():
+                compress(paths[name], target, rows[name], scores[name], drop, given)
+    if given.only:
+        return
     wanted = [read(original, page) for page in track(test, "original")]
     print(f"{machine('cpu')}; {sum(map(len, wanted))} test lines", flush=True)
     found = []
-    for drop in map(float, given.drops.split(",")):
-        made = {}
-        for name, path in paths.items():
-            made[name] = given.output / f"{name}-{drop:g}.onnx"
-            if not made[name].exists():
-                compress(path, made[name], rows[name], scores[name], drop, given)
-        found.append(tested(original, made, paths, test, wanted, given) | {"drop": drop})
+    for drop, targets in made.items():
+        found.append(tested(original, targets, paths, test, wanted, given) | {"drop": drop})
         print(json.dumps(found[-1]), flush=True)
         content = {**vars(given), "machine": machine("cpu"), "rows": found}
         (given.output / "rows.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
@@ -149,7 +153,7 @@ def crops(made: Any, page: Page) -> list[Any]:
 
 
 def windows(made: Any, pages: Sequence[Page]) -> Tensor:
-    """Parts of pages as the detector takes them, (N, 3, 320, 320)."""
+    """Parts of pages as the detector takes them, (N, 3, 256, 256)."""
     draw = np.random.default_rng(0)
     found = []
     for page in pages:
@@ -161,7 +165,7 @@ def windows(made: Any, pages: Sequence[Page]) -> Tensor:
 
 
 def lines(made: Any, pages: Sequence[Page]) -> Tensor:
-    """Lines as the recogniser takes them, (N, 3, 48, 320): of longer ones what fits."""
+    """Lines as the recogniser takes them, (N, 3, 48, 240): of longer ones what fits."""
     draw = random.Random(0)
     found = []
     for page in pages:

@@ -226,6 +226,10 @@ def test_what_is_refused(asked: dict[str, Any], told: str, tmp_path: Path) -> No
         ({"calibration": np.zeros((20, 3, 10, 10), object)}, "an array of object"),
         ({"calibration": {"x": np.zeros((20, 3, 10, 10), object)}}, "an array of object"),
         ({"calibration": 3}, "calibration=int"),
+        ({"precision": "f16"}, "precision='f16'"),
+        ({"precision": "int8"}, "needs images"),
+        ({"min_agreement": 2}, "give a share"),
+        ({"keep_float": 3}, "keep_float"),
     ],
 )
 def test_what_is_of_the_wrong_type(asked: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -291,6 +295,39 @@ def test_several_inputs_without_calibration(
     assert "takes 2 inputs, x, shift" in answer.err
 
 
+def test_in_int8(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    helper.set_model_props(model, {"classes": "a,b,c,d,e"})
+    onnx.save(model, path)
+    asked: dict[str, Any] = {"method": "ttpwt", "budget": tp.Budget(macs=1.5)}
+    asked |= {"calibration": images(), "skip_output": False, "precision": "int8"}
+    small = tmp_path / "small.onnx"
+    account = tp.compress_onnx(path, small, keep_float=["head"], min_agreement=0.5, **asked)
+    assert account.int8 is not None
+    assert account.int8.int8_layers is not None
+    made, count = account.int8.int8_layers
+    assert made == count - 1
+    assert f"int8: {made} of {count} layers" in str(account)
+    assert account.to_dict()["int8"]["layers"] == (made, count)
+    written = onnx.load(small)
+    assert any(n.op_type == "QuantizeLinear" for n in written.graph.node)
+    assert written.graph.input == model.graph.input
+    assert [o.name for o in written.graph.output] == ["y"]
+    assert list(written.metadata_props) == list(model.metadata_props)
+    (output,) = account.outputs
+    assert output.agreement == pytest.approx(agreement(path, small, images()))
+    small.unlink()
+    with pytest.raises(tp.TensorpressError, match="in int8 the network does not give"):
+        tp.compress_onnx(path, small, min_agreement=1.0, **asked | {"calibration": noise()})
+    assert not small.exists()
+
+
+def noise() -> Tensor:
+    """Of which the classes are all but drawn by lot."""
+    return torch.randn(200, 3, 10, 10, generator=torch.Generator().manual_seed(0))
+
+
 def test_the_file_itself_is_not_overwritten(tmp_path: Path) -> None:
     path = classifier(tmp_path / "net.onnx")
     with pytest.raises(tp.TensorpressError, match="another name"):
@@ -322,6 +359,7 @@ def test_on_the_command_line(command: Command, tmp_path: Path) -> None:
         ("compress", "--energy", "0.9", "--weights", "w.pth"),
         ("compress", "--energy", "0.9", "--store-as", "float16"),
         ("compress", "--budget-params", "2", "--methods", "l1"),
+        ("compress", "--energy", "0.9", "--precision", "int8"),
         ("bench",),
     ],
 )

@@ -70,7 +70,7 @@ def compress(
     config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
-    layout: graphs.Layout = None,
+    written: graphs.Written,
     context: typer.Context,
 ) -> None:
     """Make a trained network smaller and print the account, layer by layer.
@@ -86,6 +86,8 @@ def compress(
         tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
 
         tensorpress compress --net model.onnx --calibrate DIR --budget-macs 2 -o OUT
+
+        tensorpress compress --net model.onnx --calibrate DIR --budget-macs 2 --precision int8 -o Q
     """
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
@@ -105,8 +107,8 @@ def compress(
     of_graph = compressed is None and is_graph_file(net)
     if of_graph:
         graphs.refuse_of_networks(store_as=store_as, device=device, ema=trained.ema)
-    elif layout is not None:
-        raise TensorpressError("--layout is of a file of ONNX as --net: leave it out.")
+    else:
+        written.refuse_of_networks()
     place = find_place(device)
     with output_folder(output):
         inputs, network = read_network(
@@ -115,7 +117,7 @@ def compress(
             net=net,
             **images.given(),
             calibrate=calibrate,
-            layout=layout,
+            layout=written.layout,
             several=True,
         )
         _refuse_another(output, inputs.net)
@@ -123,7 +125,7 @@ def compress(
             _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         if of_graph:
-            _compress_graph(inputs, network, output, unlabelled, score, asked, how, layout)
+            _compress_graph(inputs, network, output, unlabelled, score, asked, how, written)
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
         result = compression.compress(
@@ -157,18 +159,17 @@ def _compress_graph(
     score: AccuracyApart | None,
     asked: Request,
     how: bool | Recovery,
-    layout: str | None,
+    written: graphs.Written,
 ) -> None:
     """The same for a file of ONNX, which stays one."""
     result = compression.compress_onnx(
         inputs.net,
         None if output is None else output / GRAPH,
         calibration=unlabelled,
-        layout=layout,
         input_shape=inputs.shape or None,
         recover=how,
         score=score,
-        **graphs.arguments_of(asked),
+        **graphs.arguments_of(asked, written),
     )
     typer.echo(str(result))
     if score is not None:

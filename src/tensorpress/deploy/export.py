@@ -126,7 +126,7 @@ def export(
         if isinstance(net, GraphNetwork):
             bar.update(step, advance=1, description=f"{kind.name} export: writing")
             with quiet():
-                run = _write_graph(net, place, kind)
+                run = _fed_by(net, _write_graph(net, place, kind))
         else:
             with quiet():
                 program = trace(net, traced)
@@ -157,11 +157,11 @@ def _export_plan(
         made.export(place)
         with quiet():
             if calibration is None:
-                run = _loaded(place, kind.read)
+                run = _fed_by(net, _loaded(place, kind.read))
                 checks = tuple(_checks(net, run, feed, real, kind, place))
             else:
                 given = {"calibration": calibration} | ({} if real is None else {"given": real})
-                run = _loaded(place, kind.read_by_itself)
+                run = _fed_by(net, _loaded(place, kind.read_by_itself))
                 found = {name: fidelity(net, run, each) for name, each in given.items()}
         for each in found.values():
             each.refuse_below(floor)
@@ -198,6 +198,13 @@ def _loaded(place: Path, read: Callable[[Path], Run]) -> Run:
         raise TensorpressError(
             f"the exported file cannot be loaded ({first_cause(error)}); nothing was written."
         ) from error
+
+
+def _fed_by(net: nn.Module, run: Run) -> Run:
+    """The same for what the network takes, which may have its channels elsewhere."""
+    if not isinstance(net, GraphNetwork):
+        return run
+    return lambda feed: run(feed.with_tensors(net.fed(feed.tensors)))
 
 
 def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batch: bool) -> None:
@@ -266,7 +273,7 @@ def _checks(
             yield check(net, run, real.resized(size), "given")
     own = RUNTIMES[kind.runtime].own_precision()
     if own != "f32":
-        by_itself, most = kind.read_by_itself(place), tolerance_of(own)
+        by_itself, most = _fed_by(net, kind.read_by_itself(place)), tolerance_of(own)
         inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
         yield check(net, by_itself, used, inputs, precision=own, tolerance=most)
 

@@ -27,6 +27,7 @@ from tensorpress.deploy.runtimes.runtime import (
     Timings,
 )
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import Factorized
 
 ROWS_TO_TIME = 2
@@ -67,7 +68,8 @@ class GraphRuntime(Runtime):
 
     def from_graph(self, model: Any, net: nn.Module, setting: Setting) -> "PreparedGraph":
         """Go on from the graph that :func:`export_dense` gave for this network."""
-        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting)
+        fed = net.fed if isinstance(net, GraphNetwork) else list
+        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting, fed)
 
     @abc.abstractmethod
     def load(
@@ -76,11 +78,17 @@ class GraphRuntime(Runtime):
         """Load an ``onnx.ModelProto``."""
 
 
+Fed = Callable[[Sequence[Tensor]], list[Tensor]]
+"""What gives a network's inputs as its graph takes them."""
+
+
 class PreparedGraph(Prepared):
     """A network as a graph, to be executed by a :class:`GraphRuntime`."""
 
-    def __init__(self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting) -> None:
-        self.runtime, self.graph, self.setting = runtime, graph, setting
+    def __init__(
+        self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting, fed: Fed = list
+    ) -> None:
+        self.runtime, self.graph, self.setting, self.fed = runtime, graph, setting, fed
         self._quantised: dict[Any, Any] = {}
 
     def profile(
@@ -93,6 +101,7 @@ class PreparedGraph(Prepared):
 
         So every layer is measured between its neighbours, with what the runtime fuses into it.
         """
+        feed = feed.with_tensors(self.fed(feed.tensors))
         count = max(map(len, executions.values()), default=0)
         choices = [
             {name: options[min(number, len(options) - 1)] for name, options in executions.items()}
@@ -129,10 +138,10 @@ class PreparedGraph(Prepared):
         }
 
     def set_to(self, setting: Setting) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph, setting)
+        return PreparedGraph(self.runtime, self.graph, setting, self.fed)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
+        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting, self.fed)
 
     def in_int8(self, choice: Executions) -> dict[str, bool]:
         """The layers, by name, and whether all that is executed of one computes in int8."""
@@ -144,7 +153,7 @@ class PreparedGraph(Prepared):
         return found
 
     def build(self, choice: Executions, feed: Feed) -> "GraphRunner":
-        return GraphRunner(self.runtime, self._model(choice), feed, self.setting)
+        return GraphRunner(self.runtime, self._model(choice), feed, self.setting, self.fed)
 
     def _model(self, choice: Executions) -> Any:
         """The graph to load; one in int8 is made once a choice."""
@@ -168,19 +177,24 @@ class PreparedGraph(Prepared):
                 "that its network is written to: leave it out."
             )
         nodes = [node for node, layer in layers.items() if layer in asked]
+        rows = rows.with_tensors(self.fed(rows.tensors))
         return quantised(model, rows, finely=finely, in_float=nodes)
 
 
 class GraphRunner(Runner):
     """A graph, loaded anew for each shape of inputs where its runtime needs that."""
 
-    def __init__(self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting) -> None:
-        self._runtime, self._model, self._feed, self._setting = runtime, model, feed, setting
+    def __init__(
+        self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting, fed: Fed
+    ) -> None:
+        self._runtime, self._model, self._setting, self._fed = runtime, model, setting, fed
+        self._feed = feed.with_tensors(fed(feed.tensors))
         self._sessions: dict[tuple[Any, ...], LoadedGraph] = {}
-        self._session(feed.tensors)
+        self._session(self._feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        return self._session(tensors)(tensors)
+        taken = self._fed(tensors)
+        return self._session(taken)(taken)
 
     def int8_layers(self) -> tuple[int, int]:
         """How many of its layers compute in int8, and how many layers it has."""

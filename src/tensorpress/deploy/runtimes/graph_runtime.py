@@ -68,8 +68,8 @@ class GraphRuntime(Runtime):
 
     def from_graph(self, model: Any, net: nn.Module, setting: Setting) -> "PreparedGraph":
         """Go on from the graph that :func:`export_dense` gave for this network."""
-        fed = net.fed if isinstance(net, GraphNetwork) else list
-        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting, fed)
+        read = net if isinstance(net, GraphNetwork) else None
+        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting, read)
 
     @abc.abstractmethod
     def load(
@@ -83,12 +83,21 @@ Fed = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
 class PreparedGraph(Prepared):
-    """A network as a graph, to be executed by a :class:`GraphRuntime`."""
+    """A network as a graph, to be executed by a :class:`GraphRuntime`.
+
+    Attributes:
+        read: the network, where it was read from a graph itself.
+    """
 
     def __init__(
-        self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting, fed: Fed = list
+        self,
+        runtime: GraphRuntime,
+        graph: OnnxGraph,
+        setting: Setting,
+        read: GraphNetwork | None = None,
     ) -> None:
-        self.runtime, self.graph, self.setting, self.fed = runtime, graph, setting, fed
+        self.runtime, self.graph, self.setting, self.read = runtime, graph, setting, read
+        self.fed: Fed = list if read is None else read.fed
         self._quantised: dict[Any, Any] = {}
 
     def profile(
@@ -138,14 +147,14 @@ class PreparedGraph(Prepared):
         }
 
     def set_to(self, setting: Setting) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph, setting, self.fed)
+        return PreparedGraph(self.runtime, self.graph, setting, self.read)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting, self.fed)
+        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting, self.read)
 
     def in_int8(self, choice: Executions) -> dict[str, bool]:
         """The layers, by name, and whether all that is executed of one computes in int8."""
-        names = layer_names(*self.graph.variant(choice))
+        names = self._names(*self.graph.variant(choice))
         made = nodes_in_int8(self._model(choice))
         found: dict[str, bool] = {}
         for node, layer in names.items():
@@ -167,9 +176,18 @@ class PreparedGraph(Prepared):
             self._quantised[key] = self._in_int8(model, owners, calibration, finely=finely)
         return self._quantised[key]
 
+    def _names(self, model: Any, owners: Mapping[str, str]) -> dict[str, str]:
+        """The layer that each node with weights belongs to, by their names."""
+        if self.read is None:
+            return layer_names(model, owners)
+        structure = self.read.structure
+        nodes = list(structure.model.graph)
+        plain = {nodes[call.node].name: call.name for call in structure.layers}
+        return layer_names(model, {**plain, **owners})
+
     def _in_int8(self, model: Any, owners: Mapping[str, str], rows: Feed, *, finely: bool) -> Any:
         asked = self.setting.keep_float
-        layers = layer_names(model, owners) if asked else {}
+        layers = self._names(model, owners) if asked else {}
         missing = sorted(set(asked) - set(layers.values()))
         if missing:
             raise TensorpressError(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from marked_page import DOCS, put
 
-from tensorpress.experiments.comparison import ROWS, Row
+from tensorpress.experiments.compare import ROWS
+from tensorpress.experiments.comparison import Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 
 

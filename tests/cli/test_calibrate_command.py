@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,47 @@ def test_a_quality_is_kept(tensorpress: Command, records: Path, tmp_path: Path) 
     assert "quality" not in json.loads((tmp_path / "SMALL" / "account.json").read_text())
 
 
+@pytest.mark.usefixtures("measured_once")
+def test_a_precision_is_chosen_and_the_command_that_is_printed_writes_it(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, image in enumerate(pixels(48)):  # of which 32 are held back
+        Image.fromarray(image).save(folder / f"{number}.png")
+    given = ["--keep-output-error", "0.9", "--precisions", "int8", "--runtime", "onnxruntime"]
+    given += ["--threads", "1", "--batch", "2", "--calibrate", folder, "--include", "4"]
+    answer = tensorpress(*QUALITY, *given, "-o", "OUT")
+    assert answer.code == 0
+    chosen = json.loads((tmp_path / "OUT" / "account.json").read_text())["precision"]
+    assert (chosen["name"], chosen["runtime"], chosen["batch"]) == ("int8", "onnxruntime", 2)
+    told = re.search(r"^As it was chosen: tensorpress (export .*)$", answer.out, re.MULTILINE)
+    assert told is not None
+    assert "--precision int8" in told[1]
+    assert told[1].count("--keep-float") == len(chosen["in_float"])
+    written = tensorpress(*shlex.split(told[1]), "--min-agreement", "0")
+    assert written.code == 0
+    held = re.search(r"^int8 +(\d+) of (\d+) layers$", written.out, re.MULTILINE)
+    assert held is not None
+    assert (held[1] == held[2]) == (chosen["in_int8"] == chosen["layers"])
+    assert (tmp_path / "model.onnx").exists()
+
+
+def test_rounding_in_view_is_asked_for_and_kept(
+    tensorpress: Command, flat: Path, tmp_path: Path
+) -> None:
+    answer = tensorpress(*OWN, "--calibrate", flat, "--quantisation-aware", "-o", "OUT")
+    assert (answer.code, answer.err) == (0, "")
+    account = json.loads((tmp_path / "OUT" / "account.json").read_text())
+    assert account["request"]["calibration"]["quantisation_aware"] is True
+    recover = tp.Recovery(quantisation_aware=True)
+    assert_is(
+        tmp_path / "OUT" / "model.tp", expected(load_unlabelled(flat, most=24), recover=recover)
+    )
+
+
 MISTAKES: dict[str, tuple[str, str]] = {
     "no folder": ("--calibrate gone", "there is no folder 'gone'"),
     "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),
@@ -166,6 +209,14 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a quality beside a ratio": (
         "--calibrate FLAT --keep-agreement 0.9",
         "agreement=, params=.: a quality is asked for alone",
+    ),
+    "rounding in view of nothing": (
+        "--quantisation-aware",
+        "recover=.*give calibration= .--calibrate.",
+    ),
+    "rounding in view without distillation": (
+        "--calibrate FLAT --quantisation-aware --no-recover",
+        "rounding is learnt in the distillation",
     ),
     "nothing to recover with": ("--no-recover", "recover=False.*give calibration= .--calibrate."),
 }

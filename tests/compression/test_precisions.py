@@ -127,6 +127,21 @@ def test_a_time_that_int8_alone_does_not_meet_takes_forms_besides(
     assert f"int8 everywhere, forms in {treated} of 4 layers" in str(result)
 
 
+@pytest.mark.parametrize("asked", [{"speedup": 2.0}, {"agreement": 0.95}])
+def test_a_network_without_layers_to_decompose_can_have_int8(asked: dict[str, float]) -> None:
+    account = compressed(budget(**asked), exclude=["*"])
+    assert account.precision is not None
+    assert (account.precision.name, account.precision.in_float) == ("int8", ())
+    assert "int8 everywhere, nothing decomposed: 2.50x the speed" in str(account)
+
+
+def test_a_network_without_layers_to_decompose_says_so_where_int8_is_not_fast_enough() -> None:
+    with pytest.raises(
+        tp.TensorpressError, match=r"in int8 in onnxruntime: .* 2\.50 times as fast"
+    ):
+        compressed(budget(speedup=3.0, precisions=("int8",)), exclude=["*"])
+
+
 def test_int8_that_is_slower_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StillClock, "share", 2.0)
     result = compressed(budget(speedup=1.5))

@@ -11,16 +11,12 @@ import tensorpress as tp
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.deploy.latency import interleaved_seconds
-from tensorpress.experiments import comparison
-from tensorpress.experiments.comparison import (
-    COMPARED,
-    Comparison,
-    Row,
-    compare,
-    compressed,
-    row_passes,
-)
+from tensorpress.experiments import compare as comparing
+from tensorpress.experiments import contestant
+from tensorpress.experiments.compare import compare, row_passes
+from tensorpress.experiments.comparison import COMPARED, Comparison, Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
+from tensorpress.experiments.contestant import compressed
 from tensorpress.layers import DECOMPOSITIONS
 from tensorpress.training import Place, Recipe
 
@@ -88,13 +84,13 @@ def test_finished_rows_are_not_done_again_and_more_methods_may_be_asked_for(tmp_
     some = dataclasses.replace(ASKED, methods=METHODS[:1])
     first = compare("tiny", net, data, some, tmp_path)
     done = []
-    measured = comparison._measured
+    measured = comparing.measured
 
     def counted(*given):
         done.append(given[3])
         return measured(*given)
 
-    monkeypatch.setattr(comparison, "_measured", counted)
+    monkeypatch.setattr(comparing, "measured", counted)
     rows = compare("tiny", net, data, ASKED, tmp_path)
     assert done == [METHODS[1]] * 2
     assert [row for row in rows if row.method == METHODS[0]] == first
@@ -180,7 +176,7 @@ def test_pruned_networks_are_fine_tuned_and_timed_beside_the_whole_one(tmp_path,
         timed.append([tp.count(plan.runner.net, inputs).macs for plan in plans])
         return interleaved(plans, inputs, rounds=rounds)
 
-    monkeypatch.setattr(comparison, "interleaved_seconds", watched)
+    monkeypatch.setattr(contestant, "interleaved_seconds", watched)
     asked = dataclasses.replace(ASKED, methods=("l1", "bn-scale"), budgets=(1.5,))
     rows = compare("tiny", net, data, asked, tmp_path)
     whole = tp.count(net, torch.zeros(2, 3, 12, 12)).macs
@@ -240,3 +236,66 @@ def test_what_a_row_takes_in_passes_of_an_image() -> None:
     assert row_passes(ASKED, data) == 64 * 5 + 2 * 32
     taught = dataclasses.replace(ASKED, recipe=Recipe(10), teacher=True)
     assert row_passes(taught, data) == 10 * 64 * 6 + 2 * 32
+
+
+def test_int8_is_a_row_beside_each_and_one_of_the_network_as_it_is(tmp_path):
+    net, data = tiny()
+    plain = dataclasses.replace(ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime")
+    asked = dataclasses.replace(plain, int8=True)
+    rows = compare("tiny", net, data, asked, tmp_path)
+    assert [row.name for row in rows] == ["dense, int8", "ttpwt", "ttpwt, int8"]
+    assert [row.epochs for row in rows] == [0, 1, 1]
+    dense, own, small = rows
+    assert (dense.pcr, dense.fcr, dense.macs) == (
+        1,
+        1,
+        tp.count(net, torch.zeros(1, 3, 12, 12)).macs,
+    )
+    assert (small.fcr, small.macs) == (own.fcr, own.macs)
+    for row in rows:
+        assert row.dacc == row.acc - row.acc_baseline
+        assert row.milliseconds > 0
+        assert row.milliseconds_dense > 0
+    assert compare("tiny", net, data, asked, tmp_path) == rows
+    assert compare("tiny", net, data, plain, tmp_path) == [own]
+    plot_comparison(rows, tmp_path / "compare.png")
+
+
+def test_int8_asked_for_later_is_measured_beside_what_is_there(tmp_path):
+    net, data = tiny()
+    plain = dataclasses.replace(
+        ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime", recipe=Recipe(0)
+    )
+    compare("tiny", net, data, plain, tmp_path)
+    compare("tiny", net, data, dataclasses.replace(plain, int8=True), tmp_path)
+    kept = [Row(**row) for row in json.loads((tmp_path / "compare.json").read_text())["rows"]]
+    assert [row.name for row in kept] == ["dense, int8", "ttpwt", "ttpwt, int8"]
+
+
+def test_int8_that_fails_is_a_row_with_its_reason_beside_the_other(tmp_path, monkeypatch):
+    net, data = tiny()
+    asked = dataclasses.replace(
+        ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime", int8=True
+    )
+    made = contestant.plan
+
+    def refused(*given, precision, **options):
+        if precision == "int8":
+            raise tp.TensorpressError("no int8 today.")
+        return made(*given, precision=precision, **options)
+
+    monkeypatch.setattr(contestant, "plan", refused)
+    dense, own, small = compare("tiny", net, data, asked, tmp_path)
+    assert (dense.reason, own.reason, small.reason) == ("no int8 today.", "", "no int8 today.")
+    assert own.acc is not None
+    lines = comparison_table([dense, own, small]).splitlines()
+    assert lines[-2:] == [
+        "- dense, int8 at FCR 1: no int8 today.", "- ttpwt, int8 at FCR 1.5: no int8 today."
+    ]  # fmt: skip
+
+
+def test_a_runtime_without_int8_is_refused_before_any_work(tmp_path):
+    net, data = tiny()
+    with pytest.raises(tp.TensorpressError, match="torch computes in f32, bf16, not in int8"):
+        compare("tiny", net, data, dataclasses.replace(ASKED, int8=True), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """``tensorpress compare``."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -15,13 +16,10 @@ from tensorpress.cli.inputs import read_inputs, say_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.compression.budget import TIME
 from tensorpress.deploy import RUNTIMES
+from tensorpress.deploy.planning.setting import INT8, usable
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.comparison import (
-    COMPARED,
-    Comparison,
-    Row,
-    compare,
-)
+from tensorpress.experiments.compare import compare
+from tensorpress.experiments.comparison import COMPARED, Comparison, Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
 from tensorpress.files import write_atomically, write_whole
@@ -36,7 +34,12 @@ def compare_methods(
     net: options.Net = None,
     trained: options.Trained,
     methods: Annotated[
-        str, typer.Option("--methods", help=f"{ALL}, or some of {', '.join(COMPARED)}.")
+        str,
+        typer.Option(
+            "--methods",
+            help=f"{ALL}, or some of {', '.join(COMPARED)}; {INT8} besides for each of them in "
+            "int8, and the network as it is.",
+        ),
     ] = ALL,
     budget_macs: Annotated[
         str, typer.Option("--budget-macs", help="MAC ratios (FCR) to reach, such as 2,4,6.")
@@ -86,12 +89,9 @@ def compare_methods(
     tensorpress compare --net resnet20 --weights FILE --budget-macs 2,4,6 --data DIR -o COMPARED
     """
     folder = required_folder(output)
-    names = COMPARED if methods == ALL else tuple(methods.split(","))
-    unknown = [name for name in names if name not in COMPARED]
-    if unknown:
-        raise TensorpressError(
-            f"--methods {methods}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}."
-        )
+    names = _read_methods(methods)
+    if INT8 in names:
+        usable(runtime, INT8)
     if epochs:
         graphs.refuse_training(net)
     inputs = read_inputs(net, **images.required())
@@ -103,7 +103,8 @@ def compare_methods(
         epochs, lr
     )
     what = Comparison(
-        methods=names,
+        methods=tuple(name for name in names if name != INT8),
+        int8=INT8 in names,
         budgets=tuple(options.read_numbers(budget_macs, "--budget-macs", "2,4,6")),
         recipe=recipes_for(inputs.net).finetune.changed(**changes),
         teacher=teacher,
@@ -129,9 +130,26 @@ def compare_methods(
         )
 
 
+def _read_methods(given: str) -> list[str]:
+    """The methods that are named, each once.
+
+    Raises:
+        TensorpressError: there is none of a name.
+    """
+    named = given.split(",")
+    unknown = [name for name in named if name not in (ALL, INT8, *COMPARED)]
+    if unknown:
+        raise TensorpressError(
+            f"--methods {given}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}, "
+            f"{ALL} for all of these, and {INT8}."
+        )
+    meant = (COMPARED if name == ALL else (name,) for name in named)
+    return list(dict.fromkeys(itertools.chain.from_iterable(meant)))
+
+
 def _say(row: Row) -> None:
     told = row.reason or f"{row.acc_before:.2f} % -> {row.acc:.2f} %"
-    typer.echo(f"{row.method} at FCR {row.budget:g}: {told}")
+    typer.echo(f"{row.name} at FCR {row.budget:g}: {told}")
 
 
 def _table(rows: list[Row], tables: list[PaperTable]) -> str:
@@ -139,16 +157,16 @@ def _table(rows: list[Row], tables: list[PaperTable]) -> str:
     measured = [_cells(row) for row in rows]
     printed = [_printed_cells(row) for table in tables for row in table.rows]
     lines = ruled(head, [*measured, *printed], right=range(1, len(head)))
-    failed = [f"{row.method} at FCR {row.budget:g}: {row.reason}" for row in rows if row.reason]
+    failed = [f"{row.name} at FCR {row.budget:g}: {row.reason}" for row in rows if row.reason]
     return "\n".join(["Methods at equal MACs", "", *lines, *failed])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     if row.acc is None:
-        return (row.method, f"{row.budget:g}", *"-------")
+        return (row.name, f"{row.budget:g}", *"-------")
     assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
     return (
-        row.method,
+        row.name,
         f"{row.fcr:.2f}",
         f"{row.pcr:.2f}",
         f"{row.acc_before:.2f} %",

@@ -130,6 +130,7 @@ def run(
         ),
     ] = None,
     recover: options.Recover = True,
+    quantisation_aware: options.QuantisationAware = False,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
     train_epochs: training_options.TrainEpochs = None,
@@ -185,7 +186,9 @@ def run(
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
     first = training_options.first_given(train_epochs, epochs)
-    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
+    most, how = request_options.calibration_asked(
+        context, asked, calibration_images, recover, quantisation_aware
+    )
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
         without = paper or there_are < FEWEST or config is not None

@@ -96,7 +96,8 @@ class ByPrecision:
         taken = self._taken
         if taken.picks:
             metric.settle(model)
-            quality = distilled(model, metric, self._judged, self._is_met)
+            in_int8 = taken.precision == INT8
+            quality = distilled(model, metric, self._judged, self._is_met, quantised=in_int8)
         else:
             quality = self._judged(model)
         name, in_float = taken.precision, taken.in_float

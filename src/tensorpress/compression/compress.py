@@ -192,7 +192,7 @@ def compress(
 
     surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     tasks, kept = select(net, surveyed, treatments, selection, round_to)
-    if budget is not None and not tasks:
+    if budget is not None and not tasks and not budget.chooses_int8:
         raise Unreachable(
             f"{budget} cannot be reached: no layer can be decomposed, so PCR is 1.00 and FCR "
             f"1.00.{_left_out(surveyed, kept)}"

@@ -104,14 +104,15 @@ def timed_layers(
     """Every option of every layer measured in the budget's runtime, in its fastest execution.
 
     Raises:
-        TensorpressError: no layer would get smaller, or a runtime that is not installed.
+        TensorpressError: no layer would get smaller, and int8 is not there to choose; or a runtime
+            that is not installed.
     """
     smallest = {}
     for layer in layers:
         last = layer.picks[-1]
         if last is not None:
             smallest[layer.name] = _chain(last)
-    if not smallest:
+    if not smallest and not budget.chooses_int8:
         raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
     runtime = budget.runtime or RUNTIME
     clock = ChainClock(
@@ -127,7 +128,7 @@ def timed_layers(
         def on_share(share: float) -> None:
             bar.update(task, completed=share)
 
-        timed = _timed(layers, clock, on_share)
+        timed = _timed(layers, clock, on_share) if smallest else list(layers)
         _, seconds = clock.network_seconds(smallest)
     return Clocked(timed, seconds, clock)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tensorpress.charts import Chart, Level, Line, round_axis, write_png
 from tensorpress.compression.pruning import CRITERIA
+from tensorpress.deploy.planning.setting import AUTO
 from tensorpress.experiments.comparison import Row
 
 
@@ -17,7 +18,7 @@ def comparison_table(rows: Sequence[Row]) -> str:
         f"| {' | '.join(_cells(row))} |" for row in sorted(done, key=lambda r: (r.budget, -_acc(r)))
     ]
     failed = [
-        f"- {row.method} at FCR {row.budget:g}: {row.reason}" for row in rows if row.acc is None
+        f"- {row.name} at FCR {row.budget:g}: {row.reason}" for row in rows if row.acc is None
     ]
     return "\n".join([*lines, *([""] if failed else []), *failed]) + "\n"
 
@@ -26,7 +27,8 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
     """Accuracy against FCR, PCR and measured speed-up, a line a method, as a PNG.
 
     Above right after compression and below after fine-tuning, where there was some. Lines of
-    prunings are dashed.
+    prunings are dashed. What is in int8 stands against the speed-up alone, in the colour of its
+    method, as it changes neither ratio.
     """
     done = sorted((row for row in rows if row.acc is not None), key=lambda row: row.budget)
     stages = {"acc_before": "before fine-tuning"}
@@ -43,15 +45,15 @@ def plot_comparison(rows: Sequence[Row], path: Path) -> None:
 def _chart(
     rows: Sequence[Row], place: Callable[[Row], float], name: str, key: str, stage: str
 ) -> Chart:
-    lines = [
-        Line(
-            [(place(row), getattr(row, key)) for row in rows if row.method == method],
-            method,
-            number,
-            dashes=method in CRITERIA,
-        )
-        for number, method in enumerate(dict.fromkeys(row.method for row in rows))
-    ]
+    methods = list(dict.fromkeys(row.method for row in rows))
+    rows = [row for row in rows if place is _speedup or row.precision == AUTO]
+    lines = []
+    for label in dict.fromkeys(row.name for row in rows):
+        some = [row for row in rows if row.name == label]
+        first = some[0]
+        dashes = int(first.method in CRITERIA) + 2 * (first.precision != AUTO)
+        points = [(place(row), getattr(row, key)) for row in some]
+        lines.append(Line(points, label, methods.index(first.method), dashes=dashes))
     known = {row.acc_baseline for row in rows if row.acc_baseline is not None}
     levels = [Level(base, "dense") for base in sorted(known)]
     places = [place(row) for row in rows]
@@ -67,7 +69,7 @@ def _chart(
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
-        row.method,
+        row.name,
         f"{row.fcr:.2f}",
         f"{row.pcr:.2f}",
         f"{row.acc_before:.2f}",

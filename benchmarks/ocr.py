@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--choosing", type=int, default=12, help="pages to choose by")
     parser.add_argument("--test", type=int, default=40, help="pages to test with")
     parser.add_argument("--det", type=float, default=1.5, help="points the detector may lose")
-    parser.add_argument("--rec", type=float, default=2.1, help="points the recogniser may lose")
+    parser.add_argument(
+        "--rec", type=float, default=2.1, help="points the recogniser may lose; 0: as it is"
+    )
     parser.add_argument("--methods", default="tucker2,spatial-svd", help="to choose from")
     parser.add_argument("--only", help="det or rec: make this network's files, and no more")
     parser.add_argument("--threads", type=int, default=1)
@@ -69,6 +71,7 @@ def main() -> None:
     scores = {"det": det_score(given, choosing), "rec": rec_score(given, choosing)}
     drops = {"det": given.det, "rec": given.rec}
     made = {name: given.output / f"{name}-{drop:g}.onnx" for name, drop in drops.items()}
+    made |= {name: paths[name] for name, drop in drops.items() if not drop}
     for name, target in made.items():
         if given.only in (None, name) and not target.exists():
             compress(paths[name], target, rows[name], scores[name], drops[name], given)

@@ -266,7 +266,11 @@ def _called(*words: object) -> tuple[Any, str]:
         own = os.dup(2)
         os.dup2(heard.fileno(), 2)
         try:
-            with contextlib.redirect_stdout(nothing):
+            with (
+                open(os.dup(heard.fileno()), "w") as errors,
+                contextlib.redirect_stdout(nothing),
+                contextlib.redirect_stderr(errors),
+            ):
                 sys.argv = ["tensorpress", *map(str, words)]
                 code: Any = 0
                 try:
@@ -275,7 +279,6 @@ def _called(*words: object) -> tuple[Any, str]:
                     code = stopped.code or 0
                 except BaseException as error:  # what is told below
                     code = repr(error)[:300]
-            sys.stderr.flush()
         finally:
             os.dup2(own, 2)
             os.close(own)

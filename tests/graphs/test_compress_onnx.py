@@ -317,15 +317,6 @@ def test_in_int8(tmp_path: Path) -> None:
     assert all(known in written.metadata_props for known in model.metadata_props)
     (output,) = account.outputs
     assert output.agreement == pytest.approx(agreement(path, small, images()))
-    small.unlink()
-    with pytest.raises(tp.TensorpressError, match="in int8 the network does not give"):
-        tp.compress_onnx(path, small, min_agreement=1.0, **asked | {"calibration": noise()})
-    assert not small.exists()
-
-
-def noise() -> Tensor:
-    """Of which the classes are all but drawn by lot."""
-    return torch.randn(200, 3, 10, 10, generator=torch.Generator().manual_seed(0))
 
 
 def test_the_file_itself_is_not_overwritten(tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ bench-calibrate: .venv/.dev
 bench-forms: .venv/.dev
 	$(PY) benchmarks/forms.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
 
-# COMPRESSED='a.tp b.tp', ARGS='--batches 1,128' for times, on an idle machine.
+# COMPRESSED='auto-4.tp l1-2.tp', OUT=FOLDER; ARGS='--batches 1,128 --threads 1,2' for times, on an idle machine.
 bench-int8: .venv/.dev
-	$(PY) benchmarks/int8.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" --compressed $(COMPRESSED) $(ARGS)
+	$(PY) benchmarks/int8.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" --compressed $(COMPRESSED) -o "$(OUT)" $(ARGS)
 
 # ARGS='--net crepe' for another network, --threads 1 for one core.
 bench-wide: .venv/.dev

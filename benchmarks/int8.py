@@ -1,8 +1,14 @@
-"""int8 beside and with smaller layers: the rows of ``make bench-int8`` and docs/int8.md."""
+"""int8 beside and with smaller layers: the rows of ``make bench-int8`` and docs/int8.md.
+
+Every network is measured in the runtimes' own precision and in int8, as planned: accuracy of the
+exported file on all test images, and milliseconds in turns with the dense network as the runtime
+runs it by itself. Finished rows and times stand in OUT/int8.json and are not done again. Files of
+compressed networks are named METHOD-RATIO.tp, such as auto-4.tp.
+"""
 
 import argparse
+import copy
 import json
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,73 +17,88 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.data import load_data, normalise
+from tensorpress.data import Dataset, load_data, normalise, unlabelled_of
 from tensorpress.deploy import FORMATS, benchmark
 from tensorpress.deploy.feed import read_feed
-from tensorpress.deploy.runtimes.processor import processor
+from tensorpress.deploy.runtimes.processor import machine
+from tensorpress.files import write_whole
+from tensorpress.networks import build
 
 BATCH = 250
+PRECISIONS = ("auto", "int8")
+Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--net", default="resnet56")
-    parser.add_argument("--weights", required=True, help="trained weights of the dense network")
-    parser.add_argument("--compressed", nargs="*", default=[], help="model.tp files of it")
+    parser.add_argument("--weights", required=True, help="trained weights; 'random' for time alone")
+    parser.add_argument("--compressed", nargs="*", default=[], type=Path, help="METHOD-RATIO.tp")
     parser.add_argument("--data", required=True)
-    parser.add_argument(
-        "--calibrate", type=int, default=512, help="training images to calibrate on"
-    )
+    parser.add_argument("--mean", type=channels, help="of --data, such as .5071,.4865,.4409")
+    parser.add_argument("--std", type=channels)
+    parser.add_argument("--calibrate", type=int, default=512, help="training images")
     parser.add_argument("--images", type=int, help="test images; by default all")
-    parser.add_argument("--formats", default="onnx,openvino")
-    parser.add_argument("--batches", help="measure time too, at these batch sizes")
+    parser.add_argument("--runtimes", default="onnxruntime,openvino,torch")
+    parser.add_argument("--batches", default="", help="measure time too, at these: 1,128")
     parser.add_argument("--threads", default="1")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    print(f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}")
-    data = load_data(args.data)
-    calibration, _ = images(data, data.train, drawn(len(data.train), args.calibrate))
-    test = images(data, data.test, torch.arange(args.images or len(data.test)))
-    dense = tp.load_weights(tp.networks.build(args.net, data.num_classes, 3), args.weights).eval()
-    nets = {"dense": dense}
-    for path in args.compressed:
-        fresh = tp.networks.build(args.net, data.num_classes, 3)
-        nets[Path(path).stem] = tp.load(path, into=tp.load_weights(fresh, args.weights)).eval()
-    rows: list[dict[str, Any]] = []
-    for name, net in nets.items():
-        for kind in args.formats.split(","):
-            for precision in ("f32", "int8"):
-                row = {"network": name, "format": kind, "precision": precision}
-                rows.append(row | exported(net, kind, precision, calibration, *test))
-                print(rows[-1], flush=True)
-    cells = []
-    for name, net in nets.items() if args.batches else ():
-        found = benchmark(
-            dense,
-            net,
-            tuple(calibration.shape[1:]),
-            runtimes=[FORMATS[kind].runtime or "torch" for kind in args.formats.split(",")],
-            batches=[int(batch) for batch in args.batches.split(",")],
-            threads=[int(count) for count in args.threads.split(",")],
-            precisions=("f32", "auto", "int8"),
-            calibration=calibration,
-        )
-        print(f"\n{name}\n{found}", flush=True)
-        cells += [{"network": name, **cell.to_dict()} for cell in found.cells]
-    if args.json:
-        content = {"machine": processor(), "rows": rows, "cells": cells}
-        args.json.write_text(json.dumps(content, indent=1) + "\n")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    path = given.output / "int8.json"
+    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    data = load_data(given.data, mean=given.mean, std=given.std)
+    calibration = unlabelled_of(data, most=given.calibrate)
+    dense = build(given.net, data.num_classes, data.input_shape[0]).eval()
+    if given.weights != "random":
+        dense = tp.load_weights(dense, given.weights).eval()
+    for name, net in networks(dense, given.compressed):
+        for runtime in given.runtimes.split(","):
+            for precision in PRECISIONS if runtime != "torch" else PRECISIONS[:1]:
+                key = {
+                    "network": given.net, "data": data.name, "name": name,
+                    "runtime": runtime, "precision": precision,
+                }  # fmt: skip
+                row = next((row for row in rows if key.items() <= row.items()), None)
+                if row is None:
+                    row = key | {"calibration_images": given.calibrate, "milliseconds": {}}
+                    if given.weights != "random":
+                        row |= exported(net, runtime, precision, calibration, data, given.images)
+                    rows.append(row | {"machine": machine("cpu")})
+                    row = rows[-1]
+                    write_whole(path, json.dumps(rows, indent=1) + "\n")
+                    print(json.dumps(row), flush=True)
+                times(row, dense, net, calibration, given)
+                write_whole(path, json.dumps(rows, indent=1) + "\n")
+
+
+def channels(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
+def networks(dense: nn.Module, files: list[Path]) -> list[tuple[str, nn.Module]]:
+    """The dense one and the others, by name."""
+    others = [(path.stem, tp.load(path, into=copy.deepcopy(dense)).eval()) for path in files]
+    return [("dense", dense), *others]
 
 
 def exported(
-    net: nn.Module, kind: str, precision: str, calibration: Tensor, pixels: Tensor, labels: Tensor
-) -> dict[str, Any]:
+    net: nn.Module,
+    runtime: str,
+    precision: str,
+    calibration: Tensor,
+    data: Dataset,
+    count: int | None,
+) -> Row:
     """A file of the network: its accuracy on test images in percent, its bytes, its fidelity."""
+    some = data.test.subset(torch.arange(count or len(data.test))).held()
+    pixels, labels = normalise(some.images, data.mean, data.std), some.labels
+    kind = next(name for name, made in FORMATS.items() if made.runtime == runtime)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{FORMATS[kind].suffix}"
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"planned": True}
         if precision == "int8":
-            options = {"precision": "int8", "calibration": calibration, "min_agreement": 0.0}
+            options |= {"precision": "int8", "calibration": calibration, "min_agreement": 0.0}
         report = tp.export(net, path, pixels[:1], progress=False, **options)
         run = FORMATS[kind].read_by_itself(path)
         parts = pixels.split(BATCH)  # type: ignore[no-untyped-call]
@@ -93,15 +114,32 @@ def exported(
     }
 
 
-def images(data: Any, part: Any, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised images and their labels."""
-    some = part.subset(chosen).held()
-    return normalise(some.images, data.mean, data.std), some.labels
-
-
-def drawn(total: int, count: int) -> Tensor:
-    """So many places, at random."""
-    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
+def times(
+    row: Row, dense: nn.Module, net: nn.Module, calibration: Tensor, given: argparse.Namespace
+) -> None:
+    """Milliseconds of it and of the dense network, for each "batch-threads" that is missing."""
+    for batch in filter(None, given.batches.split(",")):
+        for threads in given.threads.split(","):
+            if f"{batch}-{threads}" in row["milliseconds"]:
+                continue
+            found = benchmark(
+                dense,
+                net,
+                tuple(calibration.shape[1:]),
+                runtimes=[row["runtime"]],
+                batches=[int(batch)],
+                threads=[int(threads)],
+                precisions=[row["precision"]],
+                calibration=calibration if row["precision"] == "int8" else None,
+            )
+            (cell,) = found.cells
+            row["milliseconds"][f"{batch}-{threads}"] = {
+                "planned": 1e3 * cell.planned.median,
+                "dense": 1e3 * cell.own.median,
+                "certain": cell.certain,
+            }
+            told = row["milliseconds"][f"{batch}-{threads}"]
+            print(row["name"], row["runtime"], row["precision"], batch, threads, told, flush=True)
 
 
 if __name__ == "__main__":

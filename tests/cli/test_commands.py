@@ -69,6 +69,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "reproduce": (
         *("--data", "--weights", "--mean", "--std", "--epochs", "--teacher", "--no-control"),
         *("--seed", "--hold-back", "--device", "--compile", "--bf16", "--output"),
+        *("--net", "--calibration-images", "--train-epochs", "--finetune-epochs", "--finetune-lr"),
+        *("--optimizer", "--schedule", "--no-paper", "--int8"),
     ),
 }
 

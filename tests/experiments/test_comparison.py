@@ -194,7 +194,9 @@ def test_pruned_networks_are_fine_tuned_and_timed_beside_the_whole_one(tmp_path,
     [
         ("vggnet", "cifar10", ["DCP", "Random-DCP", "WM+", "CP", "PFEC", "TTPWT (0.6)"]),
         ("resnet56", "cifar-100-binary", ["SFP", "FPGM", "CCPrune", "FPDC", "TTPWT (0.55)"]),
-        ("resnet56", "cifar-10-batches-bin", []),
+        ("resnet56-projection", "cifar100", ["SFP", "FPGM", "CCPrune", "FPDC", "TTPWT (0.55)"]),
+        ("resnet56", "cifar-10-batches-bin", ["HT-2", "HT-2"]),
+        ("resnet20", "cifar-100-binary", []),
         ("tiny", "tiny", []),
     ],
 )

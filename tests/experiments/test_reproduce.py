@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from tensorpress.cli.app import app
-from tensorpress.data import load_data
+from tensorpress.data import Dataset, load_data
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import Result, TableRun, paper_table, read_results, reproduce
 from tensorpress.networks import build
-from tensorpress.training import Network, Settings
+from tensorpress.training import Accuracy, Network, Recipe, Settings
 
 KEYS = {
     "network", "data", "method", "pcr", "fcr", "acc_baseline", "acc", "dacc", "images", "stderr",
@@ -27,9 +30,12 @@ def plan(folder: Path) -> TableRun:
         folder=folder,
         network=Network("tt_conv_cnn", lambda: build("tt_conv_cnn", 10, 1)),
         data=few,
-        epochs=1,
+        train=Recipe(1, weight_decay=0.0),
+        finetune=Recipe(1, weight_decay=0.0),
         control=True,
         teacher=False,
+        calibration_images=0,
+        int8=False,
         settings=Settings(seed=3, device="cpu", quiet=True),
         command="tensorpress reproduce table2",
     )
@@ -46,15 +52,17 @@ def test_every_ttpwt_row_is_run_at_its_ratios_and_its_threshold(
 ) -> None:
     _, results = rows
     assert [result.method for result in results] == [
+        "dense, trained on",
         "TTPWT at PCR 3.06 and FCR 2.95",
-        "TTPWT, eq. 14 at 0.6",
+        "TTPWT with Energy(tau=0.6)",
         "TTPWT at PCR 5.03 and FCR 4.73",
-        "TTPWT, eq. 14 at 0.5",
+        "TTPWT with Energy(tau=0.5)",
     ]
-    for result, (pcr, fcr) in zip(results[::2], [(3.06, 2.95), (5.03, 4.73)], strict=True):
+    for result, (pcr, fcr) in zip(results[1::2], [(3.06, 2.95), (5.03, 4.73)], strict=True):
         assert result.pcr >= pcr
         assert result.fcr >= fcr
     assert len({result.acc_baseline for result in results}) == 1
+    assert {result.baseline for result in results} == {"trained for 1 epochs"}
 
 
 def test_rows_hold_what_repeats_them(rows: tuple[Path, list[Result]]) -> None:
@@ -63,8 +71,7 @@ def test_rows_hold_what_repeats_them(rows: tuple[Path, list[Result]]) -> None:
     assert all(set(row) >= KEYS for row in written)
     for result in results:
         assert result.dacc == pytest.approx(result.acc - result.acc_baseline)
-        assert result.dacc_vs_control is not None
-        assert result.worse_dacc == min(result.dacc, result.dacc_vs_control)
+        assert result.is_control or result.dacc_vs_control is not None
         assert (result.seed, result.epochs, result.images) == (3, 1, 360)
 
 
@@ -81,13 +88,14 @@ def test_the_table_stands_beside_the_printed_one(rows: tuple[Path, list[Result]]
     shown = CliRunner().invoke(app, ["reproduce", "table2", "-o", str(folder)])
     assert shown.exit_code == 0
     assert "not run" not in shown.output
+    assert shown.output.count("ours: ") == 5
     assert "digits" in shown.output
 
 
 def test_rows_that_were_not_run_say_so() -> None:
     shown = CliRunner().invoke(app, ["reproduce", "table5"])
     assert shown.exit_code == 0
-    assert shown.output.count("not run") == 2
+    assert shown.output.count("not run") == 1
 
 
 def test_table_1_counts_the_networks() -> None:
@@ -100,3 +108,100 @@ def test_damaged_results_are_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('[{"network": ')
     with pytest.raises(TensorpressError, match="delete it"):
         read_results(tmp_path / "results.json")
+
+
+def tiny_net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+
+
+def test_a_baseline_of_weights_is_taken_and_each_point_has_three_rows_and_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "published-net.pt"
+    net = tiny_net()
+    torch.save(net.state_dict(), weights)
+    data = load_data("digits")
+    few = data.train.subset(torch.arange(32))
+    asked = dataclasses.replace(
+        plan(tmp_path / "RUNS"),
+        network=Network("tiny", tiny_net, weights),
+        data=dataclasses.replace(data, train=few, test=few),
+        train=Recipe(0),
+        finetune=Recipe(1, lr=0.01),
+        control=False,
+        calibration_images=16,
+        int8=True,
+    )
+    table = dataclasses.replace(paper_table("resnet20-cifar10"), ratios=((1.2, 1.2),))
+    measured = []
+
+    def in_int8(net: nn.Module, _: Dataset) -> Accuracy:
+        measured.append(sum(parameter.numel() for parameter in net.parameters()))
+        return Accuracy(9, 360)
+
+    module = sys.modules["tensorpress.experiments.reproduce"]
+    monkeypatch.setattr(module, "accuracy_in_int8", in_int8)
+    results = reproduce(table, asked)
+    at = "at PCR 1.2 and FCR 1.2"
+    methods = [f"TTPWT {at}", *(f"{m} {at}, calibrated on 16 images" for m in ("TTPWT", "auto"))]
+    assert [result.method for result in results] == [
+        "dense, int8", *(name for method in methods for name in (method, f"{method}, int8"))
+    ]  # fmt: skip
+    dense = sum(parameter.numel() for parameter in net.parameters())
+    ratios = [dense / count for count in measured]
+    assert ratios == pytest.approx([1.0, *(result.pcr for result in results[1::2])])
+    for result in results:
+        assert result.baseline.startswith("published-net.pt (sha256 ")
+        assert result.acc_baseline == results[0].acc_baseline
+        if result.is_int8:
+            assert (result.acc, result.dacc) == (2.5, 2.5 - result.acc_baseline)
+    assert reproduce(table, asked) == results
+    assert len(measured) == 4
+
+
+def test_the_control_counts_for_int8_too(rows: tuple[Path, list[Result]]) -> None:
+    _, results = rows
+    row = results[1]
+    found = row.in_int8(Accuracy(180, 360))
+    control = next(result for result in results if result.is_control)
+    assert found.dacc_vs_control == pytest.approx(50.0 - control.acc)
+    assert not found.is_control
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        (("--weights", "w.pt", "--epochs", "3"), (0, 3)),
+        (("--weights", "w.pt", "--train-epochs", "2", "--finetune-epochs", "1"), (2, 1)),
+        (("--epochs", "3"), (3, 3)),
+        ((), (200, 200)),
+    ],
+)
+def test_given_weights_are_the_baseline_unless_epochs_are_asked_for(
+    options: tuple[str, ...],
+    epochs: tuple[int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(build("resnet20", 10, 1).state_dict(), "w.pt")
+    asked: list[TableRun] = []
+
+    def run(_: object, what: TableRun) -> list[Result]:
+        asked.append(what)
+        return []
+
+    monkeypatch.setattr(sys.modules["tensorpress.cli.reproduce"], "reproduce", run)
+    command = ["reproduce", "resnet20-cifar10", "--data", "digits", *options, "-o", "R"]
+    shown = CliRunner().invoke(app, [*command, "--no-paper"])
+    assert shown.exit_code == 0, shown.output
+    assert (asked[0].train.epochs, asked[0].finetune.epochs) == epochs
+    assert (asked[0].train.optimizer, asked[0].finetune.optimizer) == ("sgd", "muon")
+    assert asked[0].calibration_images == min(2000, len(asked[0].data.train))

@@ -1,14 +1,27 @@
 """Measured rows as JSON and Markdown."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
+import tensorpress as tp
 from tensorpress import Budget, Energy
 from tensorpress.compression import Request
-from tensorpress.experiments import Result, markdown, method_of, read_results, write_results
-from tensorpress.training import Recipe
+from tensorpress.compression.request import Calibration
+from tensorpress.data import Dataset, ImageSet
+from tensorpress.errors import TensorpressError
+from tensorpress.experiments import (
+    Result,
+    method_of,
+    read_results,
+    result_in,
+    result_of,
+    write_results,
+)
+from tensorpress.training import Accuracy, Network, Recipe, Settings, finetune, train
 from tensorpress.training.recipes import Optimizer
 
 ROW = Result(
@@ -40,26 +53,31 @@ def test_no_file_is_no_rows(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.json") == []
 
 
+def test_rows_from_before_baselines_were_told_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, [ROW])
+    rows = json.loads(path.read_text())
+    del rows[0]["baseline"]
+    path.write_text(json.dumps(rows))
+    assert read_results(path) == [ROW]
+
+
 def test_the_worse_difference_counts() -> None:
     assert ROW.worse_dacc == -0.75
     assert dataclasses.replace(ROW, dacc_vs_control=-1.5).worse_dacc == -1.5
     assert dataclasses.replace(ROW, dacc_vs_control=0.5).worse_dacc == -0.75
 
 
-def test_markdown_has_a_row_a_result_and_says_what_was_not_run() -> None:
-    text = markdown([ROW, dataclasses.replace(ROW, dacc_vs_control=-1.5, seed=2)])
-    rows = [line for line in text.splitlines() if line.startswith("| resnet56")]
-    assert len(rows) == 2
-    assert len({row.count("|") for row in text.splitlines()[:4]}) == 1
-    assert "not run" in rows[0]
-    assert "-1.50" in rows[1]
-    assert text.count("`tensorpress run`") == 2
-
-
 @pytest.mark.parametrize(
     ("compression", "optimizer", "distilled", "words"),
     [
         (Request(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
+        (
+            Request(method="auto", budget=Budget(macs=4), calibration=Calibration(2000)),
+            "muon",
+            True,
+            "auto at FCR 4, calibrated on 2,000 images, distilled, Muon",
+        ),
         (Request(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
         (
             Request(method="ttpwt", budget=Budget(params=4, macs=3), balance=True),
@@ -74,3 +92,82 @@ def test_methods_in_words(
 ) -> None:
     recipe = Recipe(1, optimizer=optimizer)
     assert method_of(compression, recipe, distilled=distilled) == words
+
+
+def test_no_epochs_of_fine_tuning_are_not_told_of() -> None:
+    request = Request(budget=Budget(params=4))
+    assert method_of(request, Recipe(0, optimizer="muon"), distilled=True) == "TTPWT at PCR 4"
+
+
+def test_int8_moves_both_differences_alike() -> None:
+    row = dataclasses.replace(ROW, dacc_vs_control=-1.5).in_int8(Accuracy(89, 100))
+    assert (row.method, row.acc, row.images) == ("TTPWT, int8", 89.0, 100)
+    assert (row.dacc, row.dacc_vs_control) == pytest.approx((-1.0, -1.75))
+    assert row.stderr == Accuracy(89, 100).stderr
+    assert row.is_int8
+    assert not ROW.is_int8
+
+
+def make_net() -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1),
+        torch.nn.Conv2d(4, 8, 3, padding=1),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 2),
+    )
+
+
+def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_path: Path) -> None:
+    images = ImageSet(
+        torch.arange(32 * 64, dtype=torch.int64).remainder(251).to(torch.uint8).view(32, 1, 8, 8),
+        torch.arange(32).remainder(2),
+    )
+    data = Dataset("few", images, images, ("a", "b"), (0.5,), (0.5,), 0, flip=False)
+    torch.manual_seed(0)
+    torch.save(make_net().state_dict(), tmp_path / "known.pt")
+    network = Network("own", make_net, tmp_path / "known.pt")
+    quiet = Settings(device="cpu", quiet=True, command="tensorpress words", seed=4)
+    recipe = Recipe(2, lr=0.01, batch_size=16, optimizer="adamw")
+
+    outcome = train(tmp_path / "CONTROL", network, data, recipe, settings=quiet)
+    control = result_in(tmp_path / "CONTROL")
+    assert control.is_control
+    assert (control.method, control.pcr, control.fcr) == ("dense, trained on, AdamW", 1.0, 1.0)
+    assert control.acc == outcome.summary["acc"]
+    train(tmp_path / "DENSE", network, data, Recipe(0), settings=quiet)
+    dense = result_in(tmp_path / "DENSE")
+    assert (dense.method, dense.acc, dense.dacc) == ("dense", control.acc_baseline, 0.0)
+    assert not dense.is_control
+
+    small = tp.compress(network.make(0), torch.zeros(1, 1, 8, 8), budget=Budget(params=1.2))
+    tp.save(small, tmp_path / "small.tp", source={"network": "own"})
+    finetune(
+        *(tmp_path / "RUN", Network("own", make_net), tmp_path / "small.tp", data, recipe),
+        teacher=network,
+        settings=quiet,
+    )
+    row = result_in(tmp_path / "RUN")
+    assert row.method == "TTPWT at PCR 1.2, distilled, AdamW"
+    assert (row.pcr, row.fcr) == (small.pcr, small.fcr)
+    assert (row.seed, row.epochs, row.images, row.command) == (4, 2, 32, "tensorpress words")
+    assert row.baseline == control.baseline
+    assert row.baseline.startswith("known.pt (sha256 ")
+    assert row.acc_baseline == control.acc_baseline == control.acc - control.dacc
+    assert row.dacc == row.acc - row.acc_baseline
+
+
+def test_a_run_without_a_baseline_or_an_end_is_no_row(tmp_path: Path) -> None:
+    with pytest.raises(TensorpressError, match="no finished run"):
+        result_in(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "finetune"}')
+    (tmp_path / "summary.json").write_text('{"acc": 1.0, "acc_baseline": null}')
+    with pytest.raises(TensorpressError, match="knows no baseline"):
+        result_in(tmp_path)
+
+
+def test_a_summary_from_before_machines_were_told_is_a_row() -> None:
+    summary = {**dataclasses.asdict(ROW), "device": "cpu"}
+    del summary["machine"], summary["baseline"]
+    row = result_of(summary, "TTPWT", "tensorpress run")
+    assert row == dataclasses.replace(ROW, machine="cpu")

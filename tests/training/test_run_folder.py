@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import resource
@@ -244,9 +245,37 @@ def test_train_then_finetune_from_its_files(tmp_path):
     assert tuned.summary["distilled"]
     assert (tuned.summary["pcr"], tuned.summary["fcr"]) == (small.pcr, small.fcr)
     assert tuned.summary["acc_baseline"] == trained.summary["acc"]
+    assert tuned.summary["baseline"] == dense.origin()
     assert tuned.summary["dacc"] == tuned.summary["acc"] - trained.summary["acc"]
     loaded = tp.load(tuned.model_file, into=tiny_net())
     assert sum(p.numel() for p in loaded.parameters()) == tuned.summary["params"]
+
+
+def test_weights_that_are_trained_on_are_the_baseline(tmp_path):
+    start = tmp_path / "start.pt"
+    torch.save(tiny_net().state_dict(), start)
+    known = Network("tiny", tiny_net, start)
+    found = train(tmp_path / "on", known, tiny_data(), Recipe(1, lr=0.02), settings=QUIET).summary
+    same = train(tmp_path / "as-is", known, tiny_data(), Recipe(0), settings=QUIET).summary
+    assert found["acc_baseline"] == same["acc"] == same["acc_baseline"]
+    assert found["dacc"] == found["acc"] - found["acc_baseline"]
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
+    assert found["baseline"] == f"start.pt (sha256 {digest[:8]})"
+    fresh = train(tmp_path / "new", Network("tiny", tiny_net), tiny_data(), Recipe(0)).summary
+    assert "acc_baseline" not in fresh
+
+
+@pytest.mark.parametrize(
+    ("known", "epochs", "words"),
+    [
+        ({}, 0, "not trained"),
+        ({}, 4, "trained for 4 epochs"),
+        ({"built_trained": True}, 0, "the weights that tiny is built with"),
+        ({"pretrained": tiny_net}, 2, "the weights of tiny, trained on for 2 epochs"),
+    ],
+)
+def test_where_weights_come_from_in_words(known, epochs, words):
+    assert Network("tiny", tiny_net, **known).origin(epochs) == words
 
 
 def test_finetuning_on_labels_has_nothing_to_compare_with(tmp_path):

@@ -8,12 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tensorpress.cli import options
+from tensorpress.cli import options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
-from tensorpress.cli.training_options import LoopOptions
+from tensorpress.cli.training_options import (
+    CALIBRATION_IMAGES,
+    LoopOptions,
+    RecipeOptions,
+    first_given,
+)
 from tensorpress.experiments import (
     PaperTable,
     Result,
@@ -22,11 +27,12 @@ from tensorpress.experiments import (
     read_results,
     reproduce,
 )
-from tensorpress.experiments.paper import NAMES, paper_counts
-from tensorpress.experiments.reproduce import RESULTS, points
+from tensorpress.experiments.paper import NAMES, TABLES, paper_counts
+from tensorpress.experiments.reproduce import RESULTS
 from tensorpress.networks import build
+from tensorpress.rows import FEWEST
 from tensorpress.surgery import count
-from tensorpress.training import find_place
+from tensorpress.training import find_place, recipes_for
 
 NOT_RUN = "not run"
 
@@ -34,15 +40,52 @@ NOT_RUN = "not run"
 @grouped
 def reproduce_table(
     *,
-    table: Annotated[str, typer.Argument(help="table1, table2, table3, table4 or table5.")],
+    table: Annotated[str, typer.Argument(help=f"{', '.join(TABLES[:-1])} or {TABLES[-1]}.")],
     data: options.Data = None,
+    net: Annotated[
+        str | None,
+        typer.Option(
+            "--net",
+            help="A network of its kind in place of the table's, such as resnet56-projection.",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
     trained: options.Trained,
     mean: options.Mean = None,
     std: options.Std = None,
+    calibration_images: Annotated[
+        int,
+        typer.Option(
+            "--calibration-images",
+            min=0,
+            help="Training images, without their labels, of the rows that are calibrated; 0 "
+            "leaves these rows out.",
+            rich_help_panel=options.CALIBRATION,
+        ),
+    ] = CALIBRATION_IMAGES,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", help="Epochs of each phase, in place of the paper's 100 or 200."),
     ] = None,
+    train_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--train-epochs",
+            help="Epochs of the baseline alone; by default --weights are taken as they are.",
+            rich_help_panel=options.TRAINING,
+        ),
+    ] = None,
+    finetune_epochs: training_options.FinetuneEpochs = None,
+    finetune_lr: training_options.FinetuneLr = None,
+    recipe: RecipeOptions,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper/--no-paper",
+            help="Fine-tune by the paper's recipe, or by ours: Muon at 0.002 by cosine.",
+            rich_help_panel=options.TRAINING,
+        ),
+    ] = True,
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Fine-tune with the baseline as the teacher.")
     ] = False,
@@ -50,6 +93,10 @@ def reproduce_table(
         bool,
         typer.Option("--control/--no-control", help="Also train the baseline on for as long."),
     ] = True,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also measure every network in int8, in ONNX Runtime."),
+    ] = False,
     loop: LoopOptions,
     output: Annotated[
         Path | None,
@@ -60,39 +107,53 @@ def reproduce_table(
         ),
     ] = None,
 ) -> None:
-    """Print one of the paper's tables with our measured rows beside the printed ones.
+    """Print a table of the paper, or of further points, with our measured rows beside the printed.
 
-    Without --data nothing is run, and only what stands in -o from earlier is shown. Runs resume.
+    At each point there is a row of TTPWT as printed, of TTPWT calibrated and of the best form of
+    each layer, all fine-tuned alike. The baseline is --weights, or is trained by the paper's
+    recipe; options of the recipe are of fine-tuning. Without --data nothing is run, and only what
+    stands in -o from earlier is shown. Runs resume.
 
     tensorpress reproduce table1
 
     tensorpress reproduce table4 --data cifar100 --epochs 20 -o TABLE4
+
+    tensorpress reproduce resnet20-cifar10 --weights resnet20.th --data cifar10 --no-paper
+    --teacher --int8 --epochs 8 -o R20
     """
     if table == "table1":
         Console().print(_counts())
         return
-    paper = paper_table(table)
+    asked_for = paper_table(table)
     results: list[Result] = []
     if data is not None:
         folder = required_folder(output)
-        inputs = read_inputs(paper.net, data=data, mean=mean, std=std)
+        inputs = read_inputs(net or asked_for.net, data=data, mean=mean, std=std)
         assert inputs.data is not None
-        plan = TableRun(
-            folder=folder,
-            network=inputs.as_network(trained),
-            data=inputs.data,
-            epochs=epochs,
-            control=control,
-            teacher=teacher,
-            settings=loop.settings(),
-            command=command_line(),
+        network = inputs.as_network(trained)
+        recipes = recipes_for(asked_for.net, paper=paper)
+        taken = 0 if network.is_trained else epochs
+        there_are = len(inputs.data.train) - loop.hold_back
+        tuning = recipe.changes(first_given(finetune_epochs, epochs), finetune_lr)
+        results = reproduce(
+            asked_for,
+            TableRun(
+                folder=folder,
+                network=network,
+                data=inputs.data,
+                train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
+                finetune=recipes.finetune.changed(**tuning),
+                control=control,
+                teacher=teacher,
+                calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
+                int8=int8,
+                settings=loop.settings(),
+                command=command_line(),
+            ),
         )
-        results = reproduce(paper, plan)
     elif output is not None:
         results = read_results(output / RESULTS)
-    Console(quiet=not find_place(loop.device).is_main).print(
-        _comparison(paper, {result.method: result for result in results})
-    )
+    Console(quiet=not find_place(loop.device).is_main).print(_comparison(asked_for, results))
 
 
 def _counts() -> Table:
@@ -105,9 +166,9 @@ def _counts() -> Table:
     return table
 
 
-def _comparison(paper: PaperTable, results: dict[str, Result]) -> Table:
+def _comparison(paper: PaperTable, results: list[Result]) -> Table:
     table = Table(
-        title=f"{paper.name.capitalize()}: {paper.network}, {paper.data} in the paper",
+        title=f"{paper.name.capitalize()}: {paper.network}, {paper.data}",
         caption="dAcc in points; control: against the baseline trained on for as long",
     )
     for heading in ("method", "dAcc", "control", "PCR", "FCR", "accuracy", "data, epochs, seed"):
@@ -115,14 +176,14 @@ def _comparison(paper: PaperTable, results: dict[str, Result]) -> Table:
     for row in paper.rows:
         printed = (_signed(row.dacc), "", _ratio(row.pcr), _ratio(row.fcr), "", "printed")
         table.add_row(row.method, *printed)
-        for method in points(row):
-            table.add_row(f"  ours: {method}", *_measured(results.get(method)), style="bold")
+    for result in results:
+        table.add_row(f"ours: {result.method}", *_measured(result), style="bold")
+    if not results:
+        table.add_row("ours", NOT_RUN, *[""] * 5, style="bold")
     return table
 
 
-def _measured(result: Result | None) -> tuple[str, ...]:
-    if result is None:
-        return (NOT_RUN, "", "", "", "", "")
+def _measured(result: Result) -> tuple[str, ...]:
     return (
         _signed(result.dacc),
         _signed(result.dacc_vs_control),

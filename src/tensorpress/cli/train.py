@@ -18,6 +18,7 @@ from tensorpress.cli.inputs import (
 )
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import (
+    CALIBRATION_IMAGES,
     LoopOptions,
     RecipeOptions,
     TeacherOptions,
@@ -30,8 +31,6 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments import method_of, result_of, write_results
 from tensorpress.rows import FEWEST
 from tensorpress.training import Outcome, recipes_for
-
-CALIBRATION_IMAGES = 2000
 
 
 @grouped

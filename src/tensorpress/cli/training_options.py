@@ -10,6 +10,8 @@ from tensorpress.cli.options import TRAINING, Trained
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Distillation, Settings, find_place
 
+CALIBRATION_IMAGES = 2000
+"""Training images, without labels, that a run compresses with where no number is given."""
 RunFolder = Annotated[
     Path | None,
     typer.Option(

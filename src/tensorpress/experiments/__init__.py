@@ -4,12 +4,13 @@ from tensorpress.experiments.paper import PaperRow, PaperTable, paper_table
 from tensorpress.experiments.reproduce import TableRun, reproduce
 from tensorpress.experiments.results import (
     Result,
-    markdown,
     method_of,
     read_results,
+    result_in,
     result_of,
     write_results,
 )
+from tensorpress.experiments.results_page import markdown
 
 __all__ = [
     "PaperRow",
@@ -21,6 +22,7 @@ __all__ = [
     "paper_table",
     "read_results",
     "reproduce",
+    "result_in",
     "result_of",
     "write_results",
 ]

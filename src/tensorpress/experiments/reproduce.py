@@ -1,21 +1,33 @@
-"""Run the TTPWT rows of one of the paper's tables, at its ratios and at its thresholds."""
+"""Run our rows of one table: TTPWT as printed, calibrated, and the best form of each layer."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+from tensorpress import artifacts
 from tensorpress.compression import Budget, Request
+from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset
 from tensorpress.decompose import Energy
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.paper import PaperRow, PaperTable
-from tensorpress.experiments.results import Result, read_results, result_of, write_results
+from tensorpress.experiments.int8 import accuracy_in_int8, refuse_without_int8
+from tensorpress.experiments.paper import PaperTable
+from tensorpress.experiments.results import (
+    DENSE,
+    Result,
+    control_of,
+    method_of,
+    read_results,
+    result_of,
+    write_results,
+)
+from tensorpress.layers.methods import AUTO
 from tensorpress.training import (
     Distillation,
     Network,
     Outcome,
     Recipe,
     Settings,
-    recipes_for,
     run_scheme,
     train,
 )
@@ -30,35 +42,52 @@ class TableRun:
     Attributes:
         folder: of all its runs, each of which resumes.
         network, data: what to train.
-        epochs: of each phase; None takes the paper's.
+        train: the recipe of the baseline; 0 epochs take the network's weights as they are.
+        finetune: that of fine-tuning, for every row and for the control.
         control: also train the baseline on for as long as fine-tuning takes.
         teacher: fine-tune with the baseline as the teacher.
+        calibration_images: training images of the rows that are calibrated; 0 leaves these out.
+        int8: also measure every network in int8.
         command: stands in the rows.
     """
 
     folder: Path
     network: Network
     data: Dataset
-    epochs: int | None
+    train: Recipe
+    finetune: Recipe
     control: bool
     teacher: bool
+    calibration_images: int
+    int8: bool
     settings: Settings
     command: str
 
+    def method_of(self, request: Request) -> str:
+        """The name of a row."""
+        return method_of(request, self.finetune, distilled=self.teacher)
 
-def points(row: PaperRow) -> dict[str, Request]:
-    """The compressions that a printed TTPWT row asks for, by the name of the method."""
-    if row.tau is None:
-        return {}
-    ratios = Budget(params=row.pcr, macs=row.fcr)
-    return {
-        f"TTPWT at {ratios}": Request(method="ttpwt", budget=ratios),
-        f"TTPWT, eq. 14 at {row.tau:g}": Request(method="ttpwt", rank=Energy(row.tau)),
-    }
+
+def points(table: PaperTable, calibration_images: int = 0) -> Iterator[Request]:
+    """The compressions that a table asks for.
+
+    At the ratios of a printed TTPWT row and at its threshold, and at the table's further ratios;
+    with images also calibrated, by TTPWT and by the best form of each layer.
+    """
+    calibration = Calibration(calibration_images) if calibration_images else None
+    printed = [(row.pcr, row.fcr, row.tau) for row in table.rows if row.tau is not None]
+    for pcr, fcr, tau in [*printed, *((*ratios, None) for ratios in table.ratios)]:
+        ratios = Budget(params=pcr, macs=fcr)
+        yield Request(method="ttpwt", budget=ratios)
+        if tau is not None:
+            yield Request(method="ttpwt", rank=Energy(tau))
+        if calibration is not None:
+            yield Request(method="ttpwt", budget=ratios, calibration=calibration)
+            yield Request(method=AUTO, budget=ratios, calibration=calibration)
 
 
 def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
-    """Train one baseline, then compress and fine-tune it for every TTPWT row of ``table``.
+    """Train one baseline, or take it, then compress and fine-tune it for every row of `points`.
 
     The control is that baseline trained on by the recipe of fine-tuning. Each finished row is
     added to ``results.json`` in its folder; what was run before is only read.
@@ -66,42 +95,81 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
-    if asked.epochs == 0 and not asked.network.is_trained:
+    if asked.train.epochs == 0 and not asked.network.is_trained:
         raise TensorpressError(
             "0 epochs and no weights would compress an untrained network; give weights, or epochs."
         )
-    recipes = recipes_for(asked.network.name, paper=True)
-    tuning = recipes.finetune.changed(epochs=asked.epochs)
-
-    def train_dense(name: str, network: Network, recipe: Recipe) -> Outcome:
-        folder = asked.folder / name
-        return train(folder, network, asked.data, recipe, settings=asked.settings)
-
-    baseline = train_dense("baseline", asked.network, recipes.train.changed(epochs=asked.epochs))
+    if asked.int8:
+        refuse_without_int8()
+    rows = Rows(asked.folder / RESULTS)
+    baseline = _dense(asked, "baseline", asked.network, asked.train)
     dense = dataclasses.replace(asked.network, weights=baseline.folder / "baseline.pt")
-    control = train_dense("control", dense, tuning).summary["acc"] if asked.control else None
-    path = asked.folder / RESULTS
-    for row in table.rows:
-        for method, request in points(row).items():
-            outcome = run_scheme(
-                asked.folder / _folder_name(method),
-                dense,
-                asked.data,
-                request,
-                train=recipes.train.scaled(0),
-                finetune=tuning,
-                distillation=Distillation() if asked.teacher else None,
-                settings=asked.settings,
-            )
-            if outcome.is_main:
-                rows = {result.method: result for result in read_results(path)}
-                if method not in rows or not outcome.was_finished:
-                    rows[method] = result_of(outcome.summary, method, asked.command)
-                if control is not None:
-                    versus = rows[method].acc - control
-                    rows[method] = dataclasses.replace(rows[method], dacc_vs_control=versus)
-                write_results(path, list(rows.values()))
-    return read_results(path)
+    origin = asked.network.origin(asked.train.epochs)
+    facts = {**baseline.summary, "pcr": 1.0, "fcr": 1.0, "epochs": 0, "baseline": origin}
+    facts |= {"acc_baseline": facts["acc"], "dacc": 0.0}
+    unchanged = result_of(facts, DENSE, asked.command)
+    if asked.int8 and baseline.is_main:
+        rows.add_int8(unchanged, baseline, asked)
+    control = None
+    if asked.control:
+        outcome = _dense(asked, "control", dense, asked.finetune)
+        control = outcome.summary["acc"]
+        if outcome.is_main:
+            facts = {**facts, **outcome.summary, "baseline": origin}
+            rows.add(result_of(facts, control_of(asked.finetune), asked.command), outcome)
+    for request in points(table, asked.calibration_images):
+        method = asked.method_of(request)
+        outcome = run_scheme(
+            asked.folder / _folder_name(method),
+            dense,
+            asked.data,
+            request,
+            train=asked.train.scaled(0),
+            finetune=asked.finetune,
+            distillation=Distillation() if asked.teacher else None,
+            settings=asked.settings,
+        )
+        if not outcome.is_main:
+            continue
+        facts = {**outcome.summary, "baseline": origin}
+        row = rows.add(result_of(facts, method, asked.command), outcome, control)
+        if asked.int8:
+            rows.add_int8(row, outcome, asked)
+    return read_results(asked.folder / RESULTS)
+
+
+class Rows:
+    """The finished rows of a table, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found = {row.method: row for row in read_results(path)}
+
+    def add(self, row: Result, outcome: Outcome, control: float | None = None) -> Result:
+        """Keep ``row``, or what was kept of a run that was finished before."""
+        if outcome.was_finished:
+            row = self.found.get(row.method, row)
+        return self._keep(row if control is None else row.against(control))
+
+    def add_int8(self, row: Result, outcome: Outcome, asked: TableRun) -> None:
+        """Keep the row of the same network in int8, measured once."""
+        known = self.found.get(row.method_in_int8)
+        if known is None or not outcome.was_finished:
+            net = artifacts.load(outcome.model_file, into=asked.network.build())
+            known = row.in_int8(accuracy_in_int8(net, asked.data))
+        elif row.dacc_vs_control is not None:
+            known = known.against(row.acc - row.dacc_vs_control)
+        self._keep(known)
+
+    def _keep(self, row: Result) -> Result:
+        self.found[row.method] = row
+        write_results(self.path, list(self.found.values()))
+        return row
+
+
+def _dense(asked: TableRun, name: str, network: Network, recipe: Recipe) -> Outcome:
+    folder = asked.folder / name
+    return train(folder, network, asked.data, recipe, settings=asked.settings)
 
 
 def _folder_name(method: str) -> str:

@@ -1,14 +1,18 @@
 """Measured rows: what was run, what came out, and the command that repeats it."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
-from tensorpress.training import Recipe
+from tensorpress.training import Accuracy, Recipe
+from tensorpress.training.run_folder import CONFIG, MODEL, SUMMARY
+
+DENSE, CONTROL, INT8 = "dense", "dense, trained on", "int8"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Result:
         stderr: standard error of ``acc`` in points.
         epochs: of fine-tuning.
         seed, command, machine: what repeats it, and where it was run.
+        baseline: where the baseline comes from, in words.
     """
 
     network: str
@@ -42,65 +47,116 @@ class Result:
     seed: int
     command: str
     machine: str
+    baseline: str = ""
 
     @property
     def worse_dacc(self) -> float:
         """The one of the two differences that counts."""
         return self.dacc if self.dacc_vs_control is None else min(self.dacc, self.dacc_vs_control)
 
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the dense network trained on, which the others are held against."""
+        return self.method.startswith(CONTROL) and not self.is_int8
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether it is another row's network in int8."""
+        return self.method.endswith(f", {INT8}")
+
+    def against(self, control: float) -> "Result":
+        """The same row, held against a control of that accuracy."""
+        return replace(self, dacc_vs_control=self.acc - control)
+
+    @property
+    def method_in_int8(self) -> str:
+        """The method of the row of the same network in int8."""
+        return f"{self.method}, {INT8}"
+
+    def in_int8(self, found: Accuracy) -> "Result":
+        """The row of the same network in int8."""
+        dacc = found.percent - self.acc_baseline
+        moved = None if self.dacc_vs_control is None else self.dacc_vs_control + dacc - self.dacc
+        return replace(
+            self,
+            method=self.method_in_int8,
+            acc=found.percent,
+            dacc=dacc,
+            dacc_vs_control=moved,
+            stderr=found.stderr,
+            images=found.images,
+        )
+
 
 def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
     """The row of a finished run, from its summary."""
     known = {
-        field.name: summary.get(field.name)
+        field.name: summary.get(field.name, field.default)
         for field in fields(Result)
-        if field.name not in ("method", "command", "machine")
+        if field.name not in ("method", "command", "machine", "dacc_vs_control")
     }
-    where = summary.get("machine", summary["device"])
-    return Result(**known, method=method, command=command, machine=where)  # type: ignore[arg-type]
+    return Result(
+        **known,
+        method=method,
+        command=command,
+        machine=summary.get("machine", summary["device"]),
+        dacc_vs_control=summary.get("dacc_vs_control"),
+    )
+
+
+def result_in(folder: Path) -> Result:
+    """The row of the finished run in ``folder``: fine-tuned from a teacher, or a control.
+
+    Raises:
+        TensorpressError: no such run is there, or it is not finished.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TensorpressError(f"{folder} holds no finished run ({error}).") from error
+    if summary.get("acc_baseline") is None:
+        raise TensorpressError(
+            f"{folder} knows no baseline: it has to be fine-tuned from a --teacher, or trained on "
+            "from --weights."
+        )
+    command = config.get("command") or ""
+    if config["kind"] == "train":
+        recipe = Recipe(**config["train"])
+        return result_of({"pcr": 1.0, "fcr": 1.0, **summary}, control_of(recipe), command)
+    account = artifacts.read_manifest(folder / MODEL).account
+    if account is None:
+        raise TensorpressError(f"{folder / MODEL} was saved without its account.")
+    request, recipe = Request.from_dict(account["request"]), Recipe(**config["finetune"])
+    return result_of(summary, method_of(request, recipe, distilled=summary["distilled"]), command)
 
 
 NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
 
 
 def method_of(request: Request, finetune: Recipe, *, distilled: bool) -> str:
-    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced, Muon"."""
+    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced, Muon".
+
+    Fine-tuning is told of where there was any.
+    """
     rule = f"at {request.budget}" if request.budget else f"with {request.rank}"
-    marks = [", balanced"] * request.balance + [", distilled"] * distilled
+    marks = [", balanced"] * request.balance
+    marks += [", distilled"] * (distilled and finetune.epochs > 0)
     if request.calibration:
         marks.insert(0, f", calibrated on {request.calibration.images:,} images")
-    marks += [f", {NAMES[finetune.optimizer]}"] * (finetune.optimizer != "sgd")
-    return f"{request.treated_by.upper()} {rule}{''.join(marks)}"
+    name = request.treated_by
+    name = name.upper() if name == "ttpwt" else name  # as it is printed
+    return f"{name} {rule}{''.join(marks)}{_by(finetune)}"
 
 
-def markdown(results: list[Result]) -> str:
-    """Rows as a Markdown table, with the commands and machines that gave them below."""
-    head = (
-        "network", "data", "method", "PCR", "FCR", "baseline", "accuracy", "dAcc",
-        "dAcc to control", "images", "epochs", "seed",
-    )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for row in results:
-        control = "not run" if row.dacc_vs_control is None else f"{row.dacc_vs_control:+.2f}"
-        cells = (
-            row.network,
-            row.data,
-            row.method,
-            f"{row.pcr:.2f}",
-            f"{row.fcr:.2f}",
-            f"{row.acc_baseline:.2f}",
-            f"{row.acc:.2f} ± {row.stderr:.2f}",
-            f"{row.dacc:+.2f}",
-            control,
-            f"{row.images:,}",
-            str(row.epochs),
-            str(row.seed),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    sources = [
-        f"{number}. `{row.command}`  \n   {row.machine}" for number, row in enumerate(results, 1)
-    ]
-    return "\n".join([*lines, "", "Commands and machines, row by row:", "", *sources]) + "\n"
+def control_of(recipe: Recipe) -> str:
+    """The method of the dense network trained on by ``recipe``: as it is at 0 epochs."""
+    return f"{CONTROL}{_by(recipe)}" if recipe.epochs else DENSE
+
+
+def _by(recipe: Recipe) -> str:
+    told = recipe.epochs > 0 and recipe.optimizer != "sgd"
+    return f", {NAMES[recipe.optimizer]}" if told else ""
 
 
 def write_results(path: Path, results: list[Result]) -> None:

@@ -48,6 +48,26 @@ class Network:
         net = self.build()
         return load_weights(net, self.weights, ema=self.ema, allow_extra=self.allow_extra)
 
+    def origin(self, epochs: int = 0) -> str:
+        """Where its weights come from, in words, after ``epochs`` of training.
+
+        A file is told by its name and the start of its SHA-256.
+
+        Raises:
+            TensorpressError: there is no such file.
+        """
+        start = ""
+        if self.weights is not None:
+            start = f"{self.weights.name} (sha256 {file_digest(self.weights)[:8]})"
+        elif self.pretrained is not None:
+            start = f"the weights of {self.name}"
+        elif self.built_trained:
+            start = f"the weights that {self.name} is built with"
+        if not epochs:
+            return start or "not trained"
+        trained = f"trained {'on ' if start else ''}for {epochs} epochs"
+        return f"{start}, {trained}" if start else trained
+
     def fingerprint(self) -> dict[str, str | bool | None]:
         """Name, digest of the weight file and how it is read, for the configuration of a run."""
         digest = None if self.weights is None else file_digest(self.weights)

@@ -82,6 +82,7 @@ def run_scheme(
             "params": small["params"],
             "macs_baseline": dense["macs"],
             "macs": small["macs"],
+            "baseline": network.origin(train.epochs),
             "acc_baseline": dense["acc"],
             "acc_before_finetune": small["acc"],
             "acc": tuned["acc"],
@@ -107,7 +108,8 @@ def train(
 ) -> Outcome:
     """Train ``network`` by ``recipe``: a run of one phase, resumed like `run_scheme`.
 
-    ``folder`` ends with ``model.tp`` and the plain weights ``baseline.pt``.
+    ``folder`` ends with ``model.tp`` and the plain weights ``baseline.pt``. Of trained weights the
+    summary holds the accuracy at the start too, and the difference to it.
 
     Raises:
         TensorpressError: as `run_scheme`.
@@ -116,7 +118,7 @@ def train(
     def phases(session: Session) -> dict[str, Any]:
         facts = stages.baseline(session, recipe)
         stages.save_model(session, MODEL, stages.trained_baseline(session))
-        return {"method": "dense", **facts}
+        return {"method": "dense", **facts, **_gain(session, facts["acc"])}
 
     config = {"kind": "train", "train": dataclasses.asdict(recipe)}
     return carry_out(folder, config, network, data, settings or Settings(), phases)
@@ -166,6 +168,7 @@ def finetune(
             **stages.ratios_of(compressed),
             **stages.cost_of(start.cpu(), data),
             "distilled": teacher is not None,
+            "baseline": teacher and teacher.origin(),
             "acc_baseline": dense,
             "acc_before_finetune": before.percent,
             **facts,
@@ -174,3 +177,17 @@ def finetune(
         }
 
     return carry_out(folder, config, network, data, settings or Settings(), phases)
+
+
+def _gain(session: Session, reached: float) -> dict[str, Any]:
+    """What training on has changed; nothing where it started from no trained weights."""
+    network = session.network
+    if not network.is_trained:
+        return {}
+    start = network.make(session.settings.seed)
+    found = evaluate(start, session.data, place=session.place, progress=session.progress)
+    return {
+        "baseline": network.origin(),
+        "acc_baseline": found.percent,
+        "dacc": reached - found.percent,
+    }

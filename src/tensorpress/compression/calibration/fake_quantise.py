@@ -26,11 +26,14 @@ SUMS = (torch.add, Tensor.add, Tensor.add_)
 class FakeQuantise(TorchFunctionMode):
     """While it is entered, layers and sums take what int8 would leave of their inputs and weights.
 
-    As files in int8 have it: values of 8 bits with a range for each tensor, here that of the batch;
-    weights of 7 bits, symmetric, with a range for each channel out. Gradients pass rounding as if
-    it were not there (the straight-through estimator; Bengio et al., 2013). Activations and batch
-    norms are not rounded by themselves, as runtimes fuse them with the layer before.
+    As files in int8 have it: values of 8 bits with a range for each tensor, here that of the batch,
+    or between two layers for each channel, as these are equalised; weights of 7 bits, symmetric,
+    with a range for each channel out. Gradients pass rounding as if it were not there (the
+    straight-through estimator; Bengio et al., 2013). Activations and batch norms are not rounded by
+    themselves, as runtimes fuse them with the layer before.
     """
+
+    _between: Tensor | None = None
 
     def __torch_function__(
         self,
@@ -40,17 +43,27 @@ class FakeQuantise(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func in LAYERS and len(args) > 1:
-            args = (of_values(args[0]), of_weight(args[1], LAYERS[func]), *args[2:])
-        elif func in SUMS and all(isinstance(x, Tensor) and x.dim() > 2 for x in args[:2]):
+            values, weight, *others = args
+            values = of_values(values, by_channel=values is self._between)
+            found: Tensor = func(values, of_weight(weight, LAYERS[func]), *others, **(kwargs or {}))
+            self._between = found
+            return found
+        if func in SUMS and all(isinstance(x, Tensor) and x.dim() > 2 for x in args[:2]):
             total = torch.add(of_values(args[0]), of_values(args[1]), *args[2:], **(kwargs or {}))
             return args[0].copy_(total) if func is Tensor.add_ else total
         return func(*args, **(kwargs or {}))
 
 
-def of_values(values: Tensor) -> Tensor:
-    """Rounded to 256 steps that reach from the smallest to the largest of them, zero among them."""
+def of_values(values: Tensor, *, by_channel: bool = False) -> Tensor:
+    """Rounded to 256 steps that reach from the smallest to the largest of them, zero among them.
+
+    Args:
+        values: of maps (N, C, ...) also by channel.
+    """
     given = values.detach()
-    spread = given.amax().clamp(min=0) - given.amin().clamp(max=0)
+    others = [n for n in range(given.dim()) if n != 1 or not by_channel]
+    largest, smallest = (end(others, keepdim=True) for end in (given.amax, given.amin))
+    spread = largest.clamp(min=0) - smallest.clamp(max=0)
     return _rounded(values, spread / STEPS)
 
 

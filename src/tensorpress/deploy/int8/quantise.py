@@ -10,7 +10,9 @@ import numpy as np
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
+from tensorpress.deploy.int8.equalise import equalise
 from tensorpress.deploy.int8.rounding import round_by_outputs
+from tensorpress.deploy.int8.short_names import shorten_names
 from tensorpress.deploy.quiet import quiet
 from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
@@ -51,6 +53,8 @@ def quantised(
     onnx = import_runtimes("onnx", ("onnx",))["onnx"]
     try:
         with quiet(), tempfile.TemporaryDirectory() as folder:
+            model = onnx.ModelProto.FromString(model.SerializeToString())
+            equalise(model, calibration)
             plain, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
             apart = _scaled_gemms(model)
             plain.write_bytes(model.SerializeToString())  # it writes into a graph in memory
@@ -79,6 +83,7 @@ def quantised(
         )
     if finely:
         round_by_outputs(made, model, calibration)
+        shorten_names(made)
     return made
 
 

@@ -1,6 +1,7 @@
 """Weights rounded so that what one rounding adds to a layer's outputs the next ones take back."""
 
-from collections.abc import Mapping
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,38 +26,51 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
 
     Weight by weight, the error of one is spread over those that are not rounded yet so that the
     layer's outputs change least: optimal brain surgery, as in GPTQ (Frantar et al., 2022). Scales
-    stay. Convolutions over one or two axes and linear layers of up to 1,152 inputs an output are
-    treated; others stay rounded to the nearest.
+    stay. What is left of it in the outputs' means the bias takes back, where there is one (bias
+    correction; Nagel et al., 2019). Convolutions over one or two axes and linear layers of up to
+    1,152 inputs an output are treated; others stay rounded to the nearest.
 
     Args:
         made: an ``onnx.ModelProto`` that was made of ``model``.
         model: in float32.
     """
     numpy_helper = import_runtimes("onnx", ("onnx.numpy_helper",))["onnx.numpy_helper"]
+    layers = _layers(model)
+    moments = _moments(model, layers, few(calibration, ROWS))
     plain = {value.name: value for value in model.graph.initializer}
-    shapes = {name: tuple(value.dims) for name, value in plain.items()}
-    layers = _layers(model, shapes)
-    moments = _moments(model, layers, shapes, few(calibration, ROWS))
     held = {value.name: value for value in made.graph.initializer}
     makers = {name: node for node in made.graph.node for name in node.output}
     nodes = {node.name: node for node in made.graph.node}
+    used = Counter(name for node in made.graph.node for name in node.input)
+
+    def read(maker: Any, place: int) -> Tensor:
+        return torch.tensor(numpy_helper.to_array(held[maker.input[place]]))
+
+    def write(maker: Any, steps: Tensor) -> None:
+        name = maker.input[0]
+        kind = numpy_helper.to_array(held[name]).dtype
+        found = np.ascontiguousarray(steps.numpy().astype(kind))
+        held[name].CopyFrom(numpy_helper.from_array(found, name))
+
     for name, moment in moments.items():
         node = nodes.get(layers[name][0].name)
-        maker = None if node is None else makers.get(node.input[1])
-        if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] not in held:
+        maker, bias = (_dequantised(node, place, makers) for place in (1, 2))
+        if maker is None or maker.input[0] not in held:
             continue
         weight = torch.tensor(numpy_helper.to_array(plain[name]))
-        scale = torch.tensor(numpy_helper.to_array(held[maker.input[1]])).reshape(-1)
+        scale = read(maker, 1).reshape(-1)
         turned = _takes_inputs_first(layers[name][0])
         rows = (weight.T if turned else weight).flatten(1)
         if len(scale) not in (1, len(rows)):
             continue
-        grouped = rows.reshape(len(moment), -1, rows.shape[1])
-        scales = scale.expand(len(rows)).reshape(len(moment), -1)
-        steps = rounded(grouped, scales, moment).reshape(rows.shape)
-        steps = (steps.T if turned else steps).reshape(weight.shape)
-        found = np.ascontiguousarray(steps.numpy().astype(np.int8))
-        held[maker.input[0]].CopyFrom(numpy_helper.from_array(found, maker.input[0]))
+        grouped = rows.reshape(len(moment.square), -1, rows.shape[1])
+        scales = scale.expand(len(rows)).reshape(len(grouped), -1)
+        steps = rounded(grouped, scales, moment.square)
+        off = (grouped - steps * scales[:, :, None]) @ moment.mean[:, :, None]
+        steps = steps.reshape(rows.shape)
+        write(maker, (steps.T if turned else steps).reshape(weight.shape))
+        if bias is not None and bias.input[0] in held and used[bias.output[0]] == 1:
+            write(bias, (read(bias, 0) + off.reshape(-1) / read(bias, 1).double()).round())
 
 
 def rounded(weight: Tensor, scale: Tensor, moment: Tensor) -> Tensor:
@@ -86,8 +100,45 @@ def rounded(weight: Tensor, scale: Tensor, moment: Tensor) -> Tensor:
     return steps[:, :, order.argsort()]
 
 
-def _layers(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[Any]]:
+@dataclass
+class Moments:
+    """Of what a weight is multiplied with.
+
+    Attributes:
+        square: (groups, in, in), summed up over ``count`` of it.
+        total: (groups, in), likewise.
+    """
+
+    square: Tensor
+    total: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, patches: Tensor) -> "Moments":
+        """Of (groups, count, in)."""
+        return cls(patches.transpose(1, 2) @ patches, patches.sum(1), patches.shape[1])
+
+    def with_more(self, other: "Moments") -> "Moments":
+        counts = self.count + other.count
+        return Moments(self.square + other.square, self.total + other.total, counts)
+
+    @property
+    def mean(self) -> Tensor:
+        """(groups, in), float64."""
+        return self.total.double() / self.count
+
+
+def _dequantised(node: Any, place: int, makers: dict[str, Any]) -> Any:
+    """What gives an input of a node its values out of int8, or None."""
+    if node is None or place >= len(node.input):
+        return None
+    maker = makers.get(node.input[place])
+    return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
+
+
+def _layers(model: Any) -> dict[str, list[Any]]:
     """The nodes that are treated, by the name of their weight."""
+    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     found: dict[str, list[Any]] = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes and _is_plain(node):
@@ -98,10 +149,8 @@ def _layers(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list
     return found
 
 
-def _moments(
-    model: Any, layers: dict[str, list[Any]], shapes: Mapping[str, tuple[int, ...]], rows: Feed
-) -> dict[str, Tensor]:
-    """The second moments (groups, in, in) of what each weight is multiplied with."""
+def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, Moments]:
+    """Of what each weight is multiplied with."""
     modules = import_runtimes("onnx", ("onnx", "onnxruntime"))
     onnx, onnxruntime = modules["onnx"], modules["onnxruntime"]
     watched = onnx.ModelProto()
@@ -116,7 +165,8 @@ def _moments(
         watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [value.name for value in session.get_inputs()]
-    sums: dict[str, Tensor] = {}
+    kernels = {value.name: list(value.dims) for value in model.graph.initializer}
+    sums: dict[str, Moments] = {}
     for part in in_batches(rows, BATCH):
         arrays = dict(zip(names, [t.contiguous().numpy() for t in part.tensors], strict=True))
         outputs = [value.name for value in session.get_outputs()]
@@ -124,9 +174,9 @@ def _moments(
         for name, nodes in layers.items():
             for node in nodes:
                 value = torch.from_numpy(values[node.input[0]])
-                patches = _patches(value, node, list(shapes[name][2:]))
-                moment = patches.transpose(1, 2) @ patches
-                sums[name] = sums[name] + moment if name in sums else moment
+                patches = _patches(value, node, kernels[name][2:])
+                moments = Moments.of(patches)
+                sums[name] = sums[name].with_more(moments) if name in sums else moments
     return sums
 
 

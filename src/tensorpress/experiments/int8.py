@@ -1,0 +1,38 @@
+"""What a network is worth in int8, the ordinary way to make it smaller."""
+
+import torch
+from torch import nn
+
+from tensorpress.data import Dataset, unlabelled_of
+from tensorpress.deploy import plan
+from tensorpress.deploy.planning.quantised_network import Executed
+from tensorpress.deploy.planning.setting import INT8, usable
+from tensorpress.experiments.contestant import CPU, IMAGES_FOR_RANGES
+from tensorpress.training import Accuracy, evaluate
+
+RUNTIME = "onnxruntime"
+
+
+def refuse_without_int8() -> None:
+    """Raise where nothing here computes in int8, before long work.
+
+    Raises:
+        TensorpressError: the runtime or what quantises for it is not installed.
+    """
+    usable(RUNTIME, INT8)
+
+
+def accuracy_in_int8(net: nn.Module, data: Dataset) -> Accuracy:
+    """Accuracy on the test images of ``net`` as ONNX Runtime executes it in int8.
+
+    Ranges of values are read off training images without labels.
+    """
+    planned = plan(
+        net.to("cpu").eval(),
+        torch.zeros(1, *data.input_shape),
+        runtime=RUNTIME,
+        precision=INT8,
+        calibration=unlabelled_of(data, most=IMAGES_FOR_RANGES),
+        min_agreement=0.0,
+    )
+    return evaluate(Executed(planned.runner, None), data, place=CPU)

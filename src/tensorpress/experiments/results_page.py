@@ -1,0 +1,215 @@
+"""Measured rows for people: Markdown tables beside printed rows, and a plot for each network."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from tensorpress.charts import Chart, Level, Line, round_axis, write_png
+from tensorpress.experiments.paper import PaperRow, tables_on
+from tensorpress.experiments.results import Result
+
+HEAD = (
+    "method", "PCR", "FCR", "accuracy", "dAcc", "dAcc to control", "epochs", "seeds", "rows"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Rows that differ in nothing but their seed, and the controls that they are held against.
+
+    Attributes:
+        rows: at least one.
+        numbers: of the rows on their page, from 1.
+        controls: of the same network, baseline, data and epochs.
+    """
+
+    rows: tuple[Result, ...]
+    numbers: tuple[int, ...]
+    controls: tuple[Result, ...] = ()
+
+    @property
+    def any(self) -> Result:
+        """One of the rows, for what they have in common."""
+        return self.rows[0]
+
+    @property
+    def accuracy(self) -> float:
+        """The mean over the seeds, in percent."""
+        return fmean(row.acc for row in self.rows)
+
+    @property
+    def stderr(self) -> float:
+        """In points: of the mean over the seeds, or of the one accuracy."""
+        if len(self.rows) == 1:
+            return self.any.stderr
+        return stdev(row.acc for row in self.rows) / math.sqrt(len(self.rows))
+
+    @property
+    def dacc(self) -> float:
+        """The mean difference to the baseline, in points."""
+        return fmean(row.dacc for row in self.rows)
+
+    @property
+    def dacc_vs_control(self) -> float | None:
+        """The difference to the mean of the controls; None where there is none."""
+        if self.any.is_control or not self.controls:
+            return None
+        return self.accuracy - fmean(row.acc for row in self.controls)
+
+    @property
+    def worse_dacc(self) -> float:
+        """The one of the two differences that counts."""
+        control = self.dacc_vs_control
+        return self.dacc if control is None else min(self.dacc, control)
+
+
+def gathered(results: Sequence[Result]) -> list[Runs]:
+    """Rows that differ in their seed alone, together, in the order of the first of each."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for number, row in enumerate(results):
+        found.setdefault((*_setting(row), row.method), []).append(number)
+    return [
+        Runs(
+            tuple(results[number] for number in numbers),
+            tuple(number + 1 for number in numbers),
+            tuple(
+                row
+                for row in results
+                if row.is_control and _setting(row) == _setting(results[numbers[0]])
+            ),
+        )
+        for numbers in found.values()
+    ]
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """A table for each network and data, printed rows first, and where the rows come from."""
+    runs = gathered(results)
+    parts = []
+    for network, data in dict.fromkeys((row.network, row.data) for row in results):
+        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
+        parts.append(_table(network, data, some))
+    sources = [
+        f"{number}. seed {row.seed}, {row.acc:.2f} % of {row.images:,}: `{row.command}`  \n"
+        f"   {row.machine}"
+        for number, row in enumerate(results, 1)
+    ]
+    return "\n".join([*parts, "### Commands and machines, row by row", "", *sources]) + "\n"
+
+
+def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
+    """dAcc against PCR and against FCR, by the name of the PNG, for each network and data.
+
+    Of compressed networks in their own precision; those that lose more than `FAR` are left out.
+    """
+    runs = [each for each in gathered(results) if _is_drawn(each)]
+    found = {}
+    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in runs):
+        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
+        printed = [row for table in tables_on(network, data) for row in table.rows]
+        found[_plot_name(network, data)] = [_chart(some, printed, ratio) for ratio in RATIOS]
+    return found
+
+
+def plot_results(results: Sequence[Result], folder: Path) -> None:
+    """Write :func:`plots` into ``folder``."""
+    for name, charts in plots(results).items():
+        write_png(folder / name, charts, columns=len(charts))
+
+
+FAR = 10.0
+"""Points; a network that has lost more would press all others together in a plot."""
+RATIOS: dict[str, tuple[Callable[[Result], float], Callable[[PaperRow], float | None]]] = {
+    "PCR": (lambda row: row.pcr, lambda row: row.pcr),
+    "FCR": (lambda row: row.fcr, lambda row: row.fcr),
+}
+
+
+def _setting(row: Result) -> tuple[object, ...]:
+    return (row.network, row.data, row.baseline, row.epochs)
+
+
+def _is_drawn(runs: Runs) -> bool:
+    row = runs.any
+    return row.pcr > 1 and not row.is_int8 and runs.worse_dacc >= -FAR
+
+
+def _plot_name(network: str, data: str) -> str:
+    return f"results-{network}-{data}.png"
+
+
+def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
+    lines = [f"### {network}, {data}", ""]
+    for baseline, accuracy in dict.fromkeys((r.any.baseline, r.any.acc_baseline) for r in runs):
+        lines.append(f"Baseline: {accuracy:.2f} %, {baseline}.")
+    lines += ["", f"| {' | '.join(HEAD)} |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
+    for table in tables_on(network, data):
+        for row in table.rows:
+            ratios = [_number(value, "{:.2f}") for value in (row.pcr, row.fcr)]
+            cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
+            lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
+    lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
+    if any(map(_is_drawn, runs)):
+        lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
+    return "\n".join([*lines, ""])
+
+
+def _cells(runs: Runs) -> tuple[str, ...]:
+    row, control = runs.any, runs.dacc_vs_control
+    missing = "" if row.is_control or row.epochs == 0 else "not run"
+    return (
+        row.method,
+        f"{row.pcr:.2f}",
+        f"{row.fcr:.2f}",
+        f"{runs.accuracy:.2f} ± {runs.stderr:.2f}",
+        f"{runs.dacc:+.2f}",
+        missing if control is None else f"{control:+.2f}",
+        str(row.epochs),
+        str(len(runs.rows)),
+        ", ".join(map(str, runs.numbers)),
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Chart:
+    of_run, of_printed = RATIOS[ratio]
+    lines: list[Line] = []
+    families: dict[str, list[Runs]] = {}
+    for each in runs:
+        families.setdefault(_family(each.any), []).append(each)
+    for family, members in families.items():
+        members = sorted(members, key=lambda each: of_run(each.any))
+        points = [(of_run(each.any), each.worse_dacc) for each in members]
+        errors = [each.stderr for each in members]
+        lines.append(Line(points, family, len(lines), errors=errors))
+    known: dict[str, list[tuple[float, float]]] = {}
+    for row in printed:
+        place = of_printed(row)
+        if place is not None and row.dacc is not None:
+            known.setdefault(f"{row.method}, printed", []).append((place, row.dacc))
+    lines += [
+        Line(sorted(points), name, len(lines) + number, dashes=1)
+        for number, (name, points) in enumerate(known.items())
+    ]
+    places = [x for line in lines for x, _ in line.points]
+    heights = [y for line in lines for _, y in line.points]
+    heights += [each.worse_dacc + sign * each.stderr for each in runs for sign in (-1, 1)]
+    return Chart(
+        f"dAcc against {ratio}",
+        round_axis(1.0, max(places), ratio),
+        round_axis(min(heights), max(0.0, *heights), "dAcc, points (the worse of the two)"),
+        lines,
+        levels=[Level(0.0, "dense")],
+    )
+
+
+def _family(row: Result) -> str:
+    """What rows at other ratios have in common: "TTPWT, calibrated, 8 epochs"."""
+    method, _, rest = row.method.partition(" at ")
+    calibrated = ["calibrated"] * ("calibrated" in rest)
+    return ", ".join([method, *calibrated, f"{row.epochs} epochs"])

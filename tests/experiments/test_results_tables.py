@@ -1,0 +1,102 @@
+"""Measured rows for people: seeds gathered, controls found, printed rows beside ours."""
+
+import dataclasses
+
+import pytest
+
+from tensorpress.experiments import Result, markdown
+from tensorpress.experiments.results_page import gathered, plot_results, plots
+
+ROW = Result(
+    network="resnet56",
+    data="cifar10",
+    method="auto at PCR 4 and FCR 4, calibrated on 2,000 images, distilled, Muon",
+    pcr=4.0,
+    fcr=4.2,
+    acc_baseline=93.0,
+    acc=92.0,
+    dacc=-1.0,
+    dacc_vs_control=None,
+    images=10_000,
+    stderr=0.31,
+    epochs=8,
+    seed=0,
+    command="tensorpress finetune",
+    machine="a machine",
+    baseline="net.th (sha256 01234567)",
+)
+CONTROL = dataclasses.replace(
+    ROW, method="dense, trained on, Muon", pcr=1.0, fcr=1.0, acc=93.5, dacc=0.5
+)
+
+
+def seeds(*accuracies: float) -> list[Result]:
+    return [
+        dataclasses.replace(ROW, seed=seed, acc=acc, dacc=acc - 93.0)
+        for seed, acc in enumerate(accuracies)
+    ]
+
+
+def test_seeds_are_gathered_to_their_mean_and_its_standard_error() -> None:
+    (runs,) = gathered(seeds(91.0, 92.0, 93.0))
+    assert (runs.accuracy, runs.dacc) == (92.0, -1.0)
+    assert runs.stderr == pytest.approx(1.0 / 3**0.5)
+    assert runs.numbers == (1, 2, 3)
+    assert gathered([ROW])[0].stderr == ROW.stderr
+
+
+def test_controls_are_those_of_the_same_baseline_and_epochs() -> None:
+    second = dataclasses.replace(CONTROL, seed=1, acc=94.5, dacc=1.5)
+    longer = dataclasses.replace(CONTROL, epochs=20, acc=99.0)
+    other = dataclasses.replace(CONTROL, baseline="another", acc=10.0)
+    runs, control, *_ = gathered([ROW, CONTROL, second, longer, other])
+    assert runs.dacc_vs_control == pytest.approx(92.0 - 94.0)
+    assert runs.worse_dacc == runs.dacc_vs_control
+    assert (control.dacc_vs_control, control.worse_dacc) == (None, 1.0)
+    assert gathered([ROW])[0].worse_dacc == -1.0
+
+
+def test_the_page_has_printed_rows_ours_and_every_command() -> None:
+    text = markdown([*seeds(91.0, 93.0), CONTROL])
+    lines = text.splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert "| HT-2, printed | 3.98 |  |  | +0.06 |  |  |  |  |" in table
+    ours = next(line for line in table if line.startswith("| auto"))
+    assert "| 4.00 | 4.20 | 92.00 ± 1.00 | -1.00 | -1.50 | 8 | 2 | 1, 2 |" in ours
+    assert "Baseline: 93.00 %, net.th (sha256 01234567)." in lines
+    assert text.count("`tensorpress finetune`") == 3
+    assert "not run" not in text
+    assert "not run" in markdown([ROW])
+
+
+def test_networks_and_data_have_tables_and_plots_of_their_own(tmp_path) -> None:
+    other = dataclasses.replace(ROW, network="resnet56-projection", data="cifar100")
+    rows = [*seeds(91.0, 93.0), CONTROL, other]
+    rows += [
+        dataclasses.replace(ROW, method=f"{ROW.method}, int8"),
+        dataclasses.replace(ROW, method="TTPWT at PCR 4 and FCR 4", epochs=0, acc=10.0, dacc=-83.0),
+    ]
+    assert [line for line in markdown(rows).splitlines() if line.startswith("###")] == [
+        "### resnet56, cifar10",
+        "### resnet56-projection, cifar100",
+        "### Commands and machines, row by row",
+    ]
+    found = plots(rows)
+    assert list(found) == [
+        "results-resnet56-cifar10.png",
+        "results-resnet56-projection-cifar100.png",
+    ]
+    pcr, fcr = found["results-resnet56-cifar10.png"]
+    assert [line.name for line in pcr.lines] == [
+        "auto, calibrated, 8 epochs",
+        "HT-2, printed",
+    ]
+    assert list(pcr.lines[0].points) == [(4.0, -1.5)]  # to the control, which is the worse one
+    assert [line.name for line in fcr.lines] == [pcr.lines[0].name]  # no FCR is printed
+    printed = [line.name for line in found["results-resnet56-projection-cifar100.png"][0].lines]
+    assert "TTPWT (0.55), printed" in printed
+    plot_results(rows, tmp_path)
+    for name in found:
+        assert (tmp_path / name).stat().st_size > 1000
+        assert f"]({name})" in markdown(rows)

@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -94,6 +94,18 @@ bench-wide: .venv/.dev
 # Of the libraries that are there; ARGS='-o OUT --only yolo' for some of them.
 bench-networks: .venv/.dev
 	$(PY) benchmarks/networks.py $(ARGS)
+
+# A file of ONNX compressed beside the network of PyTorch that it came from; ARGS='--macs 4 -o OUT'.
+bench-onnx-beside-torch: .venv/.dev
+	$(PY) benchmarks/onnx_beside_torch.py --net $(NET) --weights "$(WEIGHTS)" --data "$(DATA)" $(ARGS)
+
+# Of the libraries that are there; ARGS='-o OUT --only resnet' for some of them.
+bench-onnx-full-rank: .venv/.dev
+	$(PY) benchmarks/onnx_full_rank.py $(ARGS)
+
+# With rapidocr_onnxruntime; ARGS='-o OUT'.
+bench-ocr: .venv/.dev
+	$(PY) benchmarks/ocr.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-lowest

@@ -22,6 +22,7 @@ from rich.progress import track
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path[:0] = [str(TESTS / "bad_days"), str(TESTS / "training")]
 
+import graph_mutations  # noqa: E402
 import mutations  # noqa: E402
 import size  # noqa: E402
 import test_interrupted  # noqa: E402
@@ -50,6 +51,7 @@ def main() -> int:
         rows = [
             *networks(folder, times(1000), times(40)),
             *altered_files(folder, times(10_000), times(2_000)),
+            *altered_graphs(times(1_000)),
             *kills(folder, times(30), times(10)),
         ]
         print_table(rows)
@@ -100,6 +102,12 @@ def altered_files(folder: Path, compressed: int, plain: int) -> Iterable[Row]:
             )
         counts["survived"] = counts.pop("equal", 0)
         yield what, counts
+
+
+def altered_graphs(count: int) -> Iterable[Row]:
+    """In processes of their own, which a file might end."""
+    yield "bytes of an ONNX file altered", graph_mutations.outcomes("bytes", range(count))
+    yield "parts of an ONNX graph altered", graph_mutations.outcomes("graph", range(count))
 
 
 def kills(folder: Path, saves: int, runs: int) -> Iterable[Row]:

@@ -271,3 +271,20 @@ def test_a_rule_that_sees_different_ranks_within_the_bounds_gets_a_better_spectr
     assert all(low <= (1 + 1e-9) ** 2 <= high for low, high in seen)
     single = truncated_svd(wide.float(), choose)
     assert single.solver == "svd"
+
+
+def test_where_lapack_gives_nan_the_next_solver_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does in float32 for values very far apart."""
+    solve = module._eigh_in_place
+
+    def spoilt(gram: Tensor) -> tuple[Tensor, Tensor]:
+        values, vectors = solve(gram)
+        return (values * torch.nan, vectors) if gram.dtype == torch.float32 else (values, vectors)
+
+    monkeypatch.setattr(module, "_eigh_in_place", spoilt)
+    matrix = torch.randn(12, 40, generator=torch.Generator().manual_seed(0))
+    found = truncated_svd(matrix, fixed(5))
+    assert found.solver == "gram64"
+    s = torch.linalg.svdvals(matrix.double())
+    error = (matrix - found.basis @ found.rest).double().norm()
+    assert float(error) == pytest.approx(float(s[5:].norm()), rel=1e-5)

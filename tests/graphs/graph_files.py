@@ -70,3 +70,41 @@ def classifier(path: Path, *, batch: int | str = "N", opset: int = 17) -> Path:
         "bf": weight("bf", 5),
     }
     return write(path, nodes, weights, inputs={"x": (batch, 3, 10, 10)}, opset=opset)
+
+
+def bodies(path: Path) -> Path:
+    """An If with a convolution in it, one with a quantised weight and one with a computed one."""
+    node = helper.make_node
+    kernel = weight("w", 6, 6, 3, 3)
+    branch = helper.make_graph(
+        [node("Conv", ["x", "inner"], ["then"], name="hidden", pads=[1] * 4)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("then", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(kernel, "inner")],
+    )
+    other = helper.make_graph(
+        [node("Neg", ["x"], ["else"])],
+        "other",
+        [],
+        [helper.make_tensor_value_info("else", TensorProto.FLOAT, None)],
+    )
+    scale, zero = np.array(0.01, np.float32), np.array(0, np.int8)
+    nodes = [
+        node("ReduceMax", ["x"], ["top"], keepdims=0),
+        node("Greater", ["top", "nothing"], ["is_high"]),
+        node("If", ["is_high"], ["i"], name="if", then_branch=branch, else_branch=other),
+        node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
+        node("Conv", ["i", "dq"], ["c"], name="quantised", pads=[1] * 4),
+        node("Mul", ["w", "top"], ["scaled"]),
+        node("Conv", ["c", "scaled"], ["d"], name="computed", pads=[1] * 4),
+        node("Conv", ["d", "w"], ["y"], name="plain"),
+    ]
+    weights = {
+        "w": kernel,
+        "nothing": np.array(0, np.float32),
+        "q": (100 * kernel).astype(np.int8),
+        "scale": scale,
+        "zero": zero,
+    }
+    return write(path, nodes, weights)

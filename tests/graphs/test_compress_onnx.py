@@ -212,6 +212,113 @@ def test_what_is_refused(asked: dict[str, Any], told: str, tmp_path: Path) -> No
     assert not (tmp_path / "small.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"input_shape": 3}, "input_shape=3: give the sizes"),
+        ({"input_shape": "3,10,10"}, "input_shape='3,10,10': give the sizes"),
+        ({"input_shape": (3, 10.0, 10)}, "give the sizes"),
+        ({"include": 3}, "take names, patterns and modules, not 3"),
+        ({"exclude": None}, "take names, patterns and modules, not None"),
+        ({"rank": {3: tp.Energy(0.5)}}, "takes names, patterns and modules, not 3"),
+        ({"outputs": 3, "calibration": images()}, "outputs=3: give the names"),
+        ({"outputs": ["nothing"], "calibration": images()}, "has no module 'nothing'"),
+        ({"calibration": np.zeros((20, 3, 10, 10), object)}, "an array of object"),
+        ({"calibration": {"x": np.zeros((20, 3, 10, 10), object)}}, "an array of object"),
+        ({"calibration": 3}, "calibration=int"),
+        ({"precision": "f16"}, "precision='f16'"),
+        ({"precision": "int8"}, "needs images"),
+        ({"min_agreement": 2}, "give a share"),
+        ({"keep_float": 3}, "keep_float"),
+    ],
+)
+def test_what_is_of_the_wrong_type(asked: dict[str, Any], told: str, tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress_onnx(path, None, **{"rank": tp.Energy(0.9), **asked})
+
+
+def test_outputs_may_be_a_function_of_the_answer(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    seen = []
+
+    def compared(answer: Tensor) -> Tensor:
+        seen.append(answer.shape[1:])
+        return answer[:, :2]
+
+    tp.compress_onnx(
+        path, None, budget=tp.Budget(macs=1.3), method="ttpwt", calibration=images(),
+        outputs=compared, skip_output=False,
+    )  # fmt: skip
+    assert set(seen) == {(5,)}
+
+
+def test_channels_last_by_its_option(tmp_path: Path, command: Command) -> None:
+    """Eight channels are no image's, so that the shape alone does not tell."""
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w"], ["c"], name="one", pads=[1] * 4),
+        node("Conv", ["c", "v"], ["y"], name="two"),
+    ]
+    weights = {"w": weight("w", 12, 8, 3, 3), "v": weight("v", 12, 12, 3, 3)}
+    taken = {"x": ("N", 9, 9, 8)}
+    path = write(tmp_path / "net.onnx", nodes, weights, inputs=taken)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(20, 8, 9, 9)))
+    asked = ("compress", "--net", path, "--energy", 0.5, "--layout", "NHWC", "--no-skip-output")
+    for calibrated in ((), ("--calibrate", tmp_path / "x.npy")):
+        answer = command(*asked, *calibrated)
+        assert answer.code == 0, answer.err
+        assert "two" in answer.out
+
+
+@pytest.mark.parametrize("length", [30, "length"])
+def test_several_inputs_without_calibration(
+    length: int | str, tmp_path: Path, command: Command
+) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="one", pads=[1, 1]),
+        node("Conv", ["c", "v"], ["d"], name="two", pads=[1, 1]),
+        node("Add", ["d", "shift"], ["y"]),
+    ]
+    weights = {"w": weight("w", 16, 4, 3), "v": weight("v", 16, 16, 3)}
+    taken: dict[str, Any] = {"x": ("N", 4, length), "shift": ("N", 16, 1)}
+    path = write(tmp_path / "net.onnx", nodes, weights, inputs=taken)
+    answer = command("compress", "--net", path, "--energy", 0.5, "--no-skip-output")
+    if isinstance(length, int):
+        assert answer.code == 0, answer.err
+        assert "output 'y'" in answer.out
+    else:
+        refused(answer)
+        assert "'x' free: give --calibrate FILE.npz" in answer.err
+    answer = command("export", "--net", path, "-o", tmp_path / "out.onnx")
+    refused(answer)
+    assert "takes 2 inputs, x, shift" in answer.err
+
+
+def test_in_int8(tmp_path: Path) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    helper.set_model_props(model, {"classes": "a,b,c,d,e"})
+    onnx.save(model, path)
+    asked: dict[str, Any] = {"method": "ttpwt", "budget": tp.Budget(macs=1.5)}
+    asked |= {"calibration": images(), "skip_output": False, "precision": "int8"}
+    small = tmp_path / "small.onnx"
+    account = tp.compress_onnx(path, small, keep_float=["head"], min_agreement=0.5, **asked)
+    assert account.int8 is not None
+    assert account.int8.int8_layers is not None
+    made, count = account.int8.int8_layers
+    assert made == count - 1
+    assert f"int8: {made} of {count} layers" in str(account)
+    assert account.to_dict()["int8"]["layers"] == (made, count)
+    written = onnx.load(small)
+    assert any(n.op_type == "QuantizeLinear" for n in written.graph.node)
+    assert written.graph.input == model.graph.input
+    assert [o.name for o in written.graph.output] == ["y"]
+    assert all(known in written.metadata_props for known in model.metadata_props)
+    (output,) = account.outputs
+    assert output.agreement == pytest.approx(agreement(path, small, images()))
+
+
 def test_the_file_itself_is_not_overwritten(tmp_path: Path) -> None:
     path = classifier(tmp_path / "net.onnx")
     with pytest.raises(tp.TensorpressError, match="another name"):
@@ -242,6 +349,9 @@ def test_on_the_command_line(command: Command, tmp_path: Path) -> None:
         ("train", "--data", "digits", "-o", "RUN"),
         ("compress", "--energy", "0.9", "--weights", "w.pth"),
         ("compress", "--energy", "0.9", "--store-as", "float16"),
+        ("compress", "--budget-params", "2", "--methods", "l1"),
+        ("compress", "--energy", "0.9", "--precision", "int8"),
+        ("bench",),
     ],
 )
 def test_what_files_of_onnx_do_not_take(

@@ -1,5 +1,6 @@
 """Other commands with an ONNX file as their network."""
 
+import json
 from pathlib import Path
 
 import onnx
@@ -60,6 +61,30 @@ def test_compress_and_bench(
     assert answer.code == 0, answer.err
     assert "onnxruntime" in answer.out
     answer = command("bench", "--compressed", out / "model.onnx")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    for words in (("evaluate", "--data", "digits"), ("compress", "--energy", 0.9)):
+        answer = command(*words, "--compressed", out / "model.onnx")
+        assert answer.code == 2
+        assert answer.err.endswith("is a file of ONNX: give it as --net.\n")
+
+
+def test_report(digits: Path, command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "OUT"
+    asked = ("compress", "--net", digits, "--data", "digits", "--energy", 0.5, "--no-skip-output")
+    answer = command(*asked, "-o", out)
+    assert answer.code == 0, answer.err
+    answer = command("report", out, "--batch", 2)
+    assert answer.code == 0, answer.err
+    page = (out / "report" / "index.html").read_text()
+    account = json.loads((out / "account.json").read_text())
+    assert f"{account['params_after']:,}" in page
+    assert "in ONNX Runtime" in page
+    assert "the output &#39;y&#39; is off by" in page
+    assert f"{account['acc']:.2f} %" in page
+    spectra = (out / "report" / "spectra.csv").read_text()
+    assert "two" in spectra
+    (out / "account.json").unlink()
+    answer = command("report", out / "model.onnx")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
 
 

@@ -96,6 +96,55 @@ def test_a_graph_that_fixes_its_batch_is_planned_for_that(tmp_path: Path) -> Non
         tp.export(net, path, x[:2], precision="int8", calibration=x, progress=False)
 
 
+@pytest.fixture
+def channels_last(tmp_path: Path) -> Path:
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w"], ["c"], name="one", pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("Conv", ["r", "v"], ["d"], name="two", pads=[1] * 4),
+        node("GlobalAveragePool", ["d"], ["p"]),
+        node("Flatten", ["p"], ["y"]),
+    ]
+    weights = {"w": weight("w", 16, 3, 3, 3), "v": weight("v", 16, 16, 3, 3)}
+    taken = {"x": ("N", 9, 12, 3)}
+    return write(tmp_path / "net.onnx", nodes, weights, inputs=taken)
+
+
+@pytest.mark.usefixtures("measured_once")
+def test_runtimes_are_fed_channels_last_where_the_graph_is(
+    channels_last: Path, tmp_path: Path
+) -> None:
+    """Timed, planned, written and quantised, the graph takes what its file says."""
+    net, x = read_graph_network(channels_last), torch.randn(32, 3, 9, 12)
+    wanted = net(x)
+    for suffix in (".onnx", ".xml"):
+        path = tmp_path / f"file{suffix}"
+        assert tp.export(net, path, x[:1], check_inputs=x, progress=False).worst < 1e-4
+        assert tp.export(net, path, x[:1], planned=True, progress=False).worst < 1e-4
+    report = tp.export(
+        net,
+        tmp_path / "int8.onnx",
+        x[:1],
+        precision="int8",
+        calibration=x,
+        min_agreement=0.5,
+        progress=False,
+    )
+    assert report.fidelity["calibration"].error < 0.2
+    planned = tp.plan(net, x[:1], runtime="onnxruntime", cache=False, progress=False)
+    assert torch.allclose(planned(x), wanted, atol=1e-5)
+    account = tp.compress_onnx(
+        channels_last,
+        tmp_path / "small.onnx",
+        budget=tp.Budget(speedup=1e-3),
+        method="ttpwt",
+        calibration=x,
+        skip_output=False,
+    )
+    assert account.outputs[0].inputs == len(x)
+
+
 def test_images_of_another_size_are_refused_before_any_work(tmp_path: Path) -> None:
     path = classifier(tmp_path / "net.onnx")
     with pytest.raises(tp.TensorpressError, match=r"calibration has the shape \(3, 8, 8\)"):

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from graph_files import classifier, weight, write
+from graph_files import bodies, classifier, weight, write
 from onnx import helper, numpy_helper
 
 import tensorpress as tp
@@ -237,39 +237,7 @@ def test_the_same_weight_in_other_layers_stays(tmp_path: Path) -> None:
 
 
 def test_what_stays_is_said(tmp_path: Path) -> None:
-    kernel = weight("w", 6, 6, 3, 3)
-    branch = helper.make_graph(
-        [node("Conv", ["x", "inner"], ["then"], name="hidden", pads=[1] * 4)],
-        "branch",
-        [],
-        [helper.make_tensor_value_info("then", onnx.TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(kernel, "inner")],
-    )
-    other = helper.make_graph(
-        [node("Neg", ["x"], ["else"])],
-        "other",
-        [],
-        [helper.make_tensor_value_info("else", onnx.TensorProto.FLOAT, None)],
-    )
-    scale, zero = np.array(0.01, np.float32), np.array(0, np.int8)
-    nodes = [
-        node("ReduceMax", ["x"], ["top"], keepdims=0),
-        node("Greater", ["top", "nothing"], ["is_high"]),
-        node("If", ["is_high"], ["i"], name="if", then_branch=branch, else_branch=other),
-        node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
-        node("Conv", ["i", "dq"], ["c"], name="quantised", pads=[1] * 4),
-        node("Mul", ["w", "top"], ["scaled"]),
-        node("Conv", ["c", "scaled"], ["d"], name="computed", pads=[1] * 4),
-        node("Conv", ["d", "w"], ["y"], name="plain"),
-    ]
-    weights = {
-        "w": kernel,
-        "nothing": np.array(0, np.float32),
-        "q": (100 * kernel).astype(np.int8),
-        "scale": scale,
-        "zero": zero,
-    }
-    path = write(tmp_path / "net.onnx", nodes, weights)
+    path = bodies(tmp_path / "net.onnx")
     net = read_graph_network(path)
     assert net.structure.left == {
         "if/hidden": "inside a body of If",

@@ -19,7 +19,7 @@ from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
-from tensorpress.graphs import is_graph_file, read_graph_network
+from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
 
 ALL = "all"
 
@@ -73,7 +73,8 @@ def bench(
     tensorpress bench --net model.onnx --compressed OUT/model.onnx
     """
     if compressed is None:
-        raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
+        written = GRAPH if is_graph_file(net) else "model.tp"
+        raise TensorpressError(f"--compressed is missing: give the {written} that compress wrote.")
     asked = precisions.split(",")
     if (INT8 in asked) != (calibrate is not None):
         raise TensorpressError("--precisions int8 and --calibrate DIR go together: give both.")

@@ -31,7 +31,7 @@ from tensorpress.data import unlabelled_of
 from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
-from tensorpress.graphs import is_graph_file
+from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account, Precision
@@ -71,7 +71,7 @@ def compress(
     config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
-    layout: graphs.Layout = None,
+    written: graphs.Written,
     context: typer.Context,
 ) -> None:
     """Make a trained network smaller and print the account, layer by layer.
@@ -87,6 +87,8 @@ def compress(
         tensorpress compress --compressed OUT/model.tp --method l1 --budget-macs 2 -o SMALLER
 
         tensorpress compress --net model.onnx --calibrate DIR --budget-macs 2 -o OUT
+
+        tensorpress compress --net model.onnx --calibrate DIR --budget-macs 2 --precision int8 -o Q
     """
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
@@ -108,8 +110,8 @@ def compress(
     of_graph = compressed is None and is_graph_file(net)
     if of_graph:
         graphs.refuse_of_networks(store_as=store_as, device=device, ema=trained.ema)
-    elif layout is not None:
-        raise TensorpressError("--layout is of a file of ONNX as --net: leave it out.")
+    else:
+        written.refuse_of_networks()
     place = find_place(device)
     with output_folder(output):
         inputs, network = read_network(
@@ -118,13 +120,15 @@ def compress(
             net=net,
             **images.given(),
             calibrate=calibrate,
+            layout=written.layout,
+            several=True,
         )
         _refuse_another(output, inputs.net)
         if of_graph:
             _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         if of_graph:
-            _compress_graph(inputs, network, output, unlabelled, score, asked, how, layout)
+            _compress_graph(inputs, network, output, unlabelled, score, asked, how, written)
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
         result = compression.compress(
@@ -158,18 +162,17 @@ def _compress_graph(
     score: AccuracyApart | None,
     asked: Request,
     how: bool | Recovery,
-    layout: str | None,
+    written: graphs.Written,
 ) -> None:
     """The same for a file of ONNX, which stays one."""
     result = compression.compress_onnx(
         inputs.net,
-        None if output is None else output / graphs.GRAPH,
+        None if output is None else output / GRAPH,
         calibration=unlabelled,
-        layout=layout,
         input_shape=inputs.shape or None,
         recover=how,
         score=score,
-        **graphs.arguments_of(asked),
+        **graphs.arguments_of(asked, written),
     )
     typer.echo(str(result))
     if score is not None:
@@ -180,8 +183,11 @@ def _compress_graph(
     if output is None:
         typer.echo("Nothing was written: give -o OUT to keep the file.")
         return
-    _write_account(output, result, facts | {"network": inputs.net})
-    typer.echo(f"written to {output / graphs.GRAPH}")
+    shape = inputs.shape
+    if isinstance(unlabelled, Tensor):
+        shape = tuple(unlabelled.shape[1:])
+    _write_account(output, result, facts | {"network": inputs.net, "input_shape": shape or None})
+    typer.echo(f"written to {output / GRAPH}")
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -214,13 +220,12 @@ def _refuse_others_graph(output: Path | None) -> None:
         return
     if output.suffix == ".onnx":
         raise TensorpressError(
-            f"-o {output} is a folder, which gets {graphs.GRAPH} and the account: give a name "
+            f"-o {output} is a folder, which gets {GRAPH} and the account: give a name "
             "that does not end in .onnx."
         )
-    if (output / graphs.GRAPH).exists() and not (output / "account.json").exists():
+    if (output / GRAPH).exists() and not (output / "account.json").exists():
         raise TensorpressError(
-            f"-o {output} holds a {graphs.GRAPH} that is no result of compress: give another "
-            "folder."
+            f"-o {output} holds a {GRAPH} that is no result of compress: give another folder."
         )
 
 

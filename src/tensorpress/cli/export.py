@@ -49,27 +49,6 @@ Planned = Annotated[
         "images at once, in the file's runtime.",
     ),
 ]
-Precision = Annotated[
-    str,
-    typer.Option("--precision", help="f32, or int8 with --calibrate: smaller and often faster."),
-]
-MinAgreement = Annotated[
-    float,
-    typer.Option(
-        "--min-agreement",
-        min=0.0,
-        max=1.0,
-        help="In int8: the least share of images with the same class as in float32; below it "
-        "nothing is written.",
-    ),
-]
-KeepFloat = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--keep-float",
-        help="In int8: leave these layers in float32, a name or pattern; may be repeated.",
-    ),
-]
 
 
 @grouped
@@ -81,10 +60,10 @@ def export(
     file_format: FileFormat = None,
     batch: Batch = None,
     planned: Planned = None,
-    precision: Precision = "f32",
+    precision: options.Precision = "f32",
     calibrate: options.Calibrate = None,
-    min_agreement: MinAgreement = FLOOR,
-    keep_float: KeepFloat = None,
+    min_agreement: options.MinAgreement = FLOOR,
+    keep_float: options.KeepFloat = None,
     images: options.DataOptions,
     output: Output = None,
 ) -> None:

@@ -1,16 +1,16 @@
 """Files of ONNX on the command line."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from tensorpress.cli import options
 from tensorpress.compression import Request
+from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
 
-GRAPH = "model.onnx"
-"""The file that a compressed graph is written to."""
 Layout = Annotated[
     str | None,
     typer.Option(
@@ -20,6 +20,44 @@ Layout = Annotated[
         rich_help_panel=options.DATA,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a compressed graph is written.
+
+    Attributes:
+        layout: of its images.
+        precision: "f32" or "int8".
+        min_agreement, keep_float: in int8.
+    """
+
+    layout: Layout = None
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="Of a file of ONNX: f32, or int8 with --calibrate, as export writes it.",
+        ),
+    ] = "f32"
+    min_agreement: options.MinAgreement = FLOOR
+    keep_float: options.KeepFloat = None
+
+    def refuse_of_networks(self) -> None:
+        """Raise for what is asked of a network of PyTorch, and is of a file of ONNX.
+
+        Raises:
+            TensorpressError: it names the option.
+        """
+        if self.layout is not None:
+            raise TensorpressError("--layout is of a file of ONNX as --net: leave it out.")
+        if self != Written():
+            raise TensorpressError(
+                "--precision, --min-agreement and --keep-float are of a file of ONNX here; of a "
+                "network of PyTorch tensorpress export writes one in int8."
+            )
+
+
 CLOSED_FORM = (
     "All of it was done in closed form: distillation and fine-tuning need gradients, which ONNX "
     "Runtime has not."
@@ -27,8 +65,8 @@ CLOSED_FORM = (
 UNCALIBRATED = "--calibrate DIR, with images that need no labels, keeps much more of the accuracy."
 
 
-def arguments_of(asked: Request) -> dict[str, Any]:
-    """What `tensorpress.compress_onnx` takes of a request.
+def arguments_of(asked: Request, written: Written) -> dict[str, Any]:
+    """What `tensorpress.compress_onnx` takes of a request, and how the file is written.
 
     Raises:
         TensorpressError: it asks for what a graph has not.
@@ -38,7 +76,12 @@ def arguments_of(asked: Request) -> dict[str, Any]:
         raise TensorpressError(
             "--fold-parametrizations is of networks of PyTorch; a file of ONNX has none."
         )
-    return arguments
+    return arguments | {
+        "layout": written.layout,
+        "precision": written.precision,
+        "min_agreement": written.min_agreement,
+        "keep_float": written.keep_float or (),
+    }
 
 
 def refuse_of_networks(**given: object) -> None:

@@ -16,7 +16,7 @@ from tensorpress.data import Dataset, Framing, Wanted, load_data, load_unlabelle
 from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.data.framing import INTERPOLATIONS
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.graphs import image_shape, is_graph_file
+from tensorpress.graphs import is_graph_file, read_sizes
 from tensorpress.networks import NETWORKS, build
 from tensorpress.networks.libraries import Usual, in_library
 from tensorpress.training import Network
@@ -121,12 +121,16 @@ def read_inputs(
     workers: int | None = None,
     remembered: Mapping[str, Any] | None = None,
     tests_alone: bool = False,
+    layout: str | None = None,
+    several: bool = False,
 ) -> Inputs:
     """Load the data, and settle the network's shapes from the options and the data.
 
     Args:
         remembered: what a file of ours says of its network; options and data come first.
         tests_alone: whether test images are enough.
+        layout: where a graph has the channels of its images; by default its shapes tell.
+        several: whether a graph may take several inputs.
 
     Raises:
         TensorpressError: no network, or options and data that contradict each other.
@@ -171,21 +175,35 @@ def read_inputs(
     elif usual is not None:
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
     if shape is None and is_graph_file(net):
-        shape = _of_graph(net, calibrate)
+        shape = _of_graph(net, calibrate, layout, several=several)
     by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
     shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
     return Inputs(net, shape, classes, dataset, *normalised_by, wanted)
 
 
-def _of_graph(net: str, calibrate: str | None) -> tuple[int, ...]:
-    """The shape that a graph takes; () where what it is calibrated on will say it."""
-    found = image_shape(net)
-    if found is None and calibrate is None:
+def _of_graph(
+    net: str, calibrate: str | None, layout: str | None, *, several: bool
+) -> tuple[int, ...]:
+    """The shape that a graph takes; () of several inputs, or where calibration will say it."""
+    sizes = read_sizes(net, layout)
+    free = [name for name, shape in sizes.items() if None in shape]
+    if len(sizes) == 1 and not free:
+        return tuple(size for size in next(iter(sizes.values())) if size is not None)
+    if len(sizes) > 1 and not several:
         raise TensorpressError(
-            f"{net} leaves the sizes of its input free, or takes several inputs: give "
-            "--input-shape, such as 3,224,224, or --calibrate."
+            f"{net} takes {len(sizes)} inputs, {', '.join(sizes)}, and this command gives one: "
+            "only compress takes such a file, with --calibrate FILE.npz for arrays by name."
         )
-    return found or ()
+    if free and calibrate is None:
+        what = (
+            "--input-shape, such as 3,224,224, or --calibrate"
+            if len(sizes) == 1
+            else "--calibrate FILE.npz, with an array for each of the inputs by its name"
+        )
+        raise TensorpressError(
+            f"{net} leaves the sizes of its input '{free[0]}' free: give {what}."
+        )
+    return ()
 
 
 def usual_of(net: str) -> Usual | None:
@@ -301,6 +319,8 @@ def read_compressed_inputs(
     Raises:
         TensorpressError: a file that cannot be read, or options that do not fit it.
     """
+    if is_graph_file(path):
+        raise TensorpressError(f"{path} is a file of ONNX: give it as --net.")
     source = read_source(path)
     named = source.get("network")
     if net is None and named not in NETWORKS:

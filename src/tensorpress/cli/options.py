@@ -79,6 +79,27 @@ Classes = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option("--precision", help="f32, or int8 with --calibrate: smaller and often faster."),
+]
+MinAgreement = Annotated[
+    float,
+    typer.Option(
+        "--min-agreement",
+        min=0.0,
+        max=1.0,
+        help="In int8: the least share of images with the same class as in float32; below it "
+        "nothing is written.",
+    ),
+]
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep-float",
+        help="In int8: leave these layers in float32, a name or pattern; may be repeated.",
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(

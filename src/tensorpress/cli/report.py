@@ -1,7 +1,7 @@
 """``tensorpress report``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,10 +9,11 @@ from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_compressed_inputs, refuse_without_weights
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
 from tensorpress.cli.output import output_folder
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import is_graph_file
 from tensorpress.report import Findings, Material
 from tensorpress.report.write import PAGE
 
@@ -93,15 +94,14 @@ def _findings(
     if material.model_file is None:
         return pages.known_without_networks(material, "There is no model.tp yet.")
     try:
-        inputs = read_compressed_inputs(
-            material.model_file,
-            net=net,
-            data=None,
-            mean=None,
-            std=None,
-            input_shape=input_shape,
-            classes=classes,
-        )
+        named: dict[str, Any] = {"net": net, "classes": classes, "input_shape": input_shape}
+        named |= {"data": None, "mean": None, "std": None}
+        if is_graph_file(material.model_file):
+            shape = ",".join(map(str, material.input_shape or ())) or None
+            named |= {"net": net or material.network, "input_shape": input_shape or shape}
+            inputs = read_inputs(**named)
+        else:
+            inputs = read_compressed_inputs(material.model_file, **named)
         known = options.Trained(material.dense_weights)
         network = inputs.as_network(trained if trained.weights else known)
         return pages.examine(

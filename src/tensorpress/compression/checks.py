@@ -171,6 +171,13 @@ def _read_choice(
         raise TensorpressError(
             f"methods={shown(methods)}: give several, such as ('ttpwt', 'spatial-svd')."
         )
+    pruning = [one for one in methods if isinstance(one, Criterion) or one in tuple(CRITERIA)]
+    if pruning:
+        raise TensorpressError(
+            f"methods={shown(methods)}: {_name(pruning[0])} takes filters out and replaces no "
+            "layer, so that it is not chosen beside others: give decompositions, or prune by it "
+            "alone, as method= (--method), which is of networks of PyTorch."
+        )
     found = [read_methods(one, None)[0] for one in methods if one != AUTO]
     names = [treatment.name for treatment in found]
     if len(found) < len(methods) or len(set(names)) < len(names):
@@ -187,6 +194,10 @@ def _read_choice(
             "or a budget in place of rank=."
         )
     return found
+
+
+def _name(criterion: str | Criterion) -> str:
+    return criterion if isinstance(criterion, str) else criterion.name
 
 
 def check_request(request: Request) -> Sequence[Treatment] | Criterion:

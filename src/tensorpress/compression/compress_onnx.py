@@ -19,24 +19,26 @@ from tensorpress.compression.graph_inputs import settled
 from tensorpress.compression.judge import Score
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
-from tensorpress.deploy import plan
+from tensorpress.deploy import ExportReport, export, plan
 from tensorpress.deploy.check import TOLERANCE
 from tensorpress.deploy.execution import Execution
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
+from tensorpress.deploy.int8 import read_floor
+from tensorpress.deploy.int8.fidelity import FLOOR
+from tensorpress.deploy.planning.setting import INT8, read_keep_float
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
-from tensorpress.graphs import GraphNetwork, is_graph_file, read_graph_network
+from tensorpress.graphs import LAYOUTS, GraphNetwork, is_graph_file, read_graph_network
 from tensorpress.graphs.read import layer_name
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import FORMS, Decomposition
 from tensorpress.progress import announce
-from tensorpress.rows import CalibrationImages, Rows, read_rows
+from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import Account, ExampleInputs, tally
 
 RUNTIMES = ("onnxruntime", "openvino")
-LAYOUTS = ("NCHW", "NHWC")
 COMPARED = 256
 """Calibration inputs, at most, that the file is compared with the original on."""
 DRAWN = 4
@@ -51,10 +53,12 @@ class GraphAccount(Account):
 
     Attributes:
         outputs: how far each output of the new file is from that of the original.
+        int8: of a file in int8, what the export says of it.
         left: why nodes stay as they are that no layers could be made of, by name.
     """
 
     outputs: tuple[OutputDifference, ...] = ()
+    int8: ExportReport | None = None
     left: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
@@ -62,12 +66,20 @@ class GraphAccount(Account):
         if self.left:
             why = tally(self.left.values(), f"{len(self.left)} nodes")
             lines.append(f"left in the graph: {why}")
+        if self.int8 is not None and self.int8.int8_layers is not None:
+            made, count = self.int8.int8_layers
+            found = self.int8.fidelity["calibration"]
+            lines.append(f"int8: {made} of {count} layers; to the same in float32: {found}")
         lines += map(str, self.outputs)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         outputs = [dataclasses.asdict(output) for output in self.outputs]
-        return {**super().to_dict(), "outputs": outputs, "left": dict(self.left)}
+        facts: dict[str, Any] = {"outputs": outputs, "left": dict(self.left)}
+        if self.int8 is not None:
+            fidelity = self.int8.fidelity["calibration"].to_dict()
+            facts["int8"] = {"layers": self.int8.int8_layers, "fidelity": fidelity}
+        return {**super().to_dict(), **facts}
 
 
 def compress_onnx(
@@ -91,7 +103,10 @@ def compress_onnx(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     recover: bool | Recovery = False,
-    outputs: Sequence[str] | None = None,
+    precision: str = "f32",
+    min_agreement: float = FLOOR,
+    keep_float: Iterable[str] = (),
+    outputs: Outputs | None = None,
     score: Score | None = None,
     progress: bool | None = None,
 ) -> GraphAccount:
@@ -119,8 +134,10 @@ def compress_onnx(
         input_shape: of an input without the batch, where the graph leaves sizes free and there is
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.
+        precision: "int8" writes the compressed graph in int8, as :func:`export` does.
+        min_agreement, keep_float: in int8, as for :func:`export`.
         outputs: names of the nodes of layers whose outputs calibration compares, where that is not
-            all that the graph gives.
+            all that the graph gives; or a function of what it gives.
         score, progress: as for :func:`compress`.
 
     Returns:
@@ -145,9 +162,11 @@ def compress_onnx(
             "precisions= (--precisions) out."
         )
     calibrated = calibration is not None
-    compared = None if outputs is None else _layer_names(outputs)
+    _refuse_precision(precision, min_agreement, timed_in, calibrated=calibrated)
+    compared = _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
+    kept_in_float = read_keep_float(_layer_names(keep_float), net, precision)
     if place is not None:
         refuse_own_weights(net, place)
     if layout is not None:
@@ -170,10 +189,10 @@ def compress_onnx(
         examples,
         method=method,
         methods=methods,
-        rank=_by_name(rank),
+        rank=_layer_names(rank),
         budget=timed_in,
         round_to=round_to,
-        include=None if include is None else _layer_names(include),
+        include=_layer_names(include),
         exclude=_layer_names(exclude),
         skip_first=skip_first,
         skip_output=skip_output,
@@ -190,17 +209,31 @@ def compress_onnx(
     small.gives_logits = False
     choice = None
     if timed_in is not None and timed_in.is_timed:
-        choice = _fastest(small, examples, timed_in, progress)
+        real = rows[: net.structure.batch or 1] if calibrated else None
+        choice = _fastest(small, examples, timed_in, progress, real)
     tried = _compared_on(net, rows if calibrated else None, examples)
     errors = [row.relative_error for row in account.layers if row.method]
     exact = all(error is not None and error <= EXACT for error in errors)
+    written = None
     with _place(place) as made:
-        write_graph_file(small, made, choice)
+        if precision == INT8:
+            written = export(
+                small,
+                made,
+                examples,
+                precision=INT8,
+                calibration=_as_given(rows),
+                min_agreement=min_agreement,
+                keep_float=kept_in_float,
+                progress=progress,
+            )
+        else:
+            write_graph_file(small, made, choice)
         differences = compare_graphs(as_path(source), made, tried, net.structure.batch)
-        if exact:
+        if exact and written is None:
             _refuse_unequal(differences)
     facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
-    return GraphAccount(**facts, outputs=differences, left=net.structure.left)
+    return GraphAccount(**facts, outputs=differences, int8=written, left=net.structure.left)
 
 
 def _target(source: object, target: object) -> Path | None:
@@ -253,6 +286,29 @@ def _refuse_other_batch(budget: Budget | None, batch: int | None) -> None:
         )
 
 
+def _refuse_precision(
+    precision: str, min_agreement: float, timed_in: Budget | None, *, calibrated: bool
+) -> None:
+    if precision not in ("f32", INT8):
+        raise TensorpressError(
+            f"precision={shown(precision)} (--precision): an ONNX file is written in 'f32' or "
+            f"'{INT8}'."
+        )
+    read_floor(min_agreement)
+    if precision != INT8:
+        return
+    if not calibrated:
+        raise TensorpressError(
+            f"precision='{INT8}' (--precision {INT8}) needs images to read the ranges of values "
+            "off: give calibration= (--calibrate) too."
+        )
+    if timed_in is not None and timed_in.is_timed:
+        raise TensorpressError(
+            f"{timed_in}: the time of an ONNX file is measured in float32: ask for ratios, or "
+            f"leave precision='{INT8}' (--precision {INT8}) out."
+        )
+
+
 def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recovery:
     """The steps of recovery but for distillation."""
     steps = read_recovery(recover)
@@ -263,18 +319,15 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
     return dataclasses.replace(steps, distil_epochs=0, quantisation_aware=False)
 
 
-def _names(selectors: Iterable[str]) -> list[str]:
-    return [selectors] if isinstance(selectors, str) else list(selectors)
-
-
-def _layer_names(selectors: Iterable[str]) -> list[str]:
-    return [layer_name(s) if isinstance(s, str) else s for s in _names(selectors)]
-
-
-def _by_name(rank: Any) -> Any:
-    if not isinstance(rank, Mapping):
-        return rank
-    return {layer_name(name) if isinstance(name, str) else name: r for name, r in rank.items()}
+def _layer_names(given: Any) -> Any:
+    """Names of nodes as layers have them; what is no name stays, to be refused where it is read."""
+    if isinstance(given, str):
+        return [layer_name(given)]
+    if isinstance(given, Mapping):
+        return dict(zip(_layer_names(list(given)), given.values(), strict=True))
+    if not isinstance(given, Iterable):
+        return given
+    return [layer_name(one) if isinstance(one, str) else one for one in given]
 
 
 def _as_given(rows: Rows) -> Any:
@@ -282,11 +335,18 @@ def _as_given(rows: Rows) -> Any:
 
 
 def _fastest(
-    small: GraphNetwork, examples: ExampleInputs, budget: Budget, progress: bool | None
+    small: GraphNetwork,
+    examples: ExampleInputs,
+    budget: Budget,
+    progress: bool | None,
+    real: Rows | None,
 ) -> dict[str, Execution]:
-    """How the layers are executed in the least time."""
+    """How the layers are executed in the least time, tried on real inputs where there are any."""
     assert budget.runtime is not None
     feed = read_feed(examples, dynamic_batch=True)
+    if real is not None:
+        tensors = (real,) if isinstance(real, Tensor) else real.tensors
+        feed = feed.with_tensors([x.to(e) for x, e in zip(tensors, feed.tensors, strict=True)])
     if budget.batch is not None:
         feed = feed.resized(budget.batch)
     planned = plan(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.graphs import GraphNetwork
+from tensorpress.graphs.file import sizes_of_rows
 from tensorpress.rows import read_images
 from tensorpress.surgery import ExampleInputs
 
@@ -29,14 +30,14 @@ def settled(
         raise TensorpressError("the graph takes no inputs, so that there is nothing to compress.")
     if calibration is not None:
         calibration = _in_order(net, calibration)
-    shapes = [_image_shape(net, taken.shape[1:]) for taken in inputs]
+    shapes = sizes_of_rows([taken.shape for taken in inputs], channels_last=net.channels_last)
     if input_shape is not None:
         if len(inputs) > 1:
             raise TensorpressError(
                 f"input_shape= is of one input, and the graph takes {len(inputs)}: give calibration"
                 " with those."
             )
-        shapes = [_fitting(net, shapes[0], tuple(input_shape), "input_shape")]
+        shapes = [_fitting(net, shapes[0], _read_sizes(input_shape), "input_shape")]
     if calibration is not None:
         is_free = any(None in shape for shape in shapes)
         if is_free and len(inputs) == 1 and not isinstance(calibration, (Tensor, np.ndarray)):
@@ -91,14 +92,23 @@ def _in_order(net: GraphNetwork, given: Any) -> Any:
 
 
 def _as_tensor(value: Any) -> Any:
-    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+    """An array of numbers as a tensor; all else as it is, to be refused where it is read."""
+    is_numbers = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+    return torch.from_numpy(np.array(value)) if is_numbers else value
 
 
-def _image_shape(net: GraphNetwork, shape: Sequence[int | None]) -> tuple[int | None, ...]:
-    """The shape of an input without the batch, channels first."""
-    if net.channels_last and len(shape) > 1:
-        return (shape[-1], *shape[:-1])
-    return tuple(shape)
+def _read_sizes(given: Any) -> tuple[int, ...]:
+    """
+    Raises:
+        TensorpressError: no sizes.
+    """
+    is_row = isinstance(given, Sequence) and not isinstance(given, str)
+    if not is_row or not all(type(size) is int and size > 0 for size in given):
+        raise TensorpressError(
+            f"input_shape={shown(given)}: give the sizes of an input without the batch, such as "
+            "(3, 224, 224)."
+        )
+    return tuple(given)
 
 
 def _fitting(

@@ -81,9 +81,12 @@ def _by_gram(
     if dtype not in grams:
         gram = _lower_gram(matrix.T if tall else matrix, dtype)
         try:
-            grams[dtype] = _eigh_in_place(gram)
+            found = _eigh_in_place(gram)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return None
+        if not all(bool(torch.isfinite(part).all()) for part in found):
+            return None  # LAPACK gives NaN where values are very far apart
+        grams[dtype] = found
     eigenvalues, eigenvectors = grams[dtype]
     squares = eigenvalues.flip(0).clamp(min=0).double().cpu().numpy()
     bounds = np.full_like(squares, _rounding(matrix, dtype) * torch.finfo(dtype).eps * squares[0])

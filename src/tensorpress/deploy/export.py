@@ -52,10 +52,11 @@ def export(
 
     What is written is a copy in eval mode on the CPU; the model stays as it is. Before the file
     takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
-    on random inputs at batch sizes 1 and 3, and on ``check_inputs`` at batch size 1 and all at
-    once. Equal means: for every output, the largest absolute difference is at most 1e-4 times the
-    largest absolute value that PyTorch gives. Where its runtime computes in another precision by
-    itself, as OpenVINO in bfloat16, it is run in that too, and may be off by the rounding of it.
+    on random inputs at batch sizes 1 and 3 and that of the example inputs, and on ``check_inputs``
+    at batch size 1 and all at once. Equal means: for every output, the largest absolute difference
+    is at most 1e-4 times the largest absolute value that PyTorch gives. Where its runtime computes
+    in another precision by itself, as OpenVINO in bfloat16, it is run in that too, and may be off
+    by the rounding of it.
     The file is written aside and renamed.
 
     ``planned``, or in int8, the network is planned first (:func:`plan`) in the file's runtime, for
@@ -125,7 +126,7 @@ def export(
         if isinstance(net, GraphNetwork):
             bar.update(step, advance=1, description=f"{kind.name} export: writing")
             with quiet():
-                run = _write_graph(net, place, kind)
+                run = _fed_by(net, _write_graph(net, place, kind))
         else:
             with quiet():
                 program = trace(net, traced)
@@ -156,11 +157,11 @@ def _export_plan(
         made.export(place)
         with quiet():
             if calibration is None:
-                run = _loaded(place, kind.read)
+                run = _fed_by(net, _loaded(place, kind.read))
                 checks = tuple(_checks(net, run, feed, real, kind, place))
             else:
                 given = {"calibration": calibration} | ({} if real is None else {"given": real})
-                run = _loaded(place, kind.read_by_itself)
+                run = _fed_by(net, _loaded(place, kind.read_by_itself))
                 found = {name: fidelity(net, run, each) for name, each in given.items()}
         for each in found.values():
             each.refuse_below(floor)
@@ -197,6 +198,13 @@ def _loaded(place: Path, read: Callable[[Path], Run]) -> Run:
         raise TensorpressError(
             f"the exported file cannot be loaded ({first_cause(error)}); nothing was written."
         ) from error
+
+
+def _fed_by(net: nn.Module, run: Run) -> Run:
+    """The same for what the network takes, which may have its channels elsewhere."""
+    if not isinstance(net, GraphNetwork):
+        return run
+    return lambda feed: run(feed.with_tensors(net.fed(feed.tensors)))
 
 
 def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batch: bool) -> None:
@@ -257,15 +265,15 @@ def _write_graph(net: GraphNetwork, place: Path, kind: Format) -> Run:
 def _checks(
     net: nn.Module, run: Run, feed: Feed, real: Feed | None, kind: Format, place: Path
 ) -> Iterator[Check]:
-    sizes = CHECKED_BATCHES if feed.batch else (0,)
-    for seed, size in enumerate(sizes):
+    sizes = {*CHECKED_BATCHES, feed.batch} if feed.batch else {0}
+    for seed, size in enumerate(sorted(sizes)):
         yield check(net, run, feed.resized(size).randomised(seed), "random")
     if real is not None:
         for size in sorted({1, real.batch} if real.batch else {0}):
             yield check(net, run, real.resized(size), "given")
     own = RUNTIMES[kind.runtime].own_precision()
     if own != "f32":
-        by_itself, most = kind.read_by_itself(place), tolerance_of(own)
+        by_itself, most = _fed_by(net, kind.read_by_itself(place)), tolerance_of(own)
         inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
         yield check(net, by_itself, used, inputs, precision=own, tolerance=most)
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.errors import TensorpressError
-from tensorpress.extras import import_runtimes
-from tensorpress.graphs.sessions import QUIET
+from tensorpress.graphs.sessions import open_file
 
 ROWS = 16
 
@@ -140,12 +139,8 @@ def _named(session: Any, arrays: Sequence[Array]) -> dict[str, Array]:
 
 
 def _session(path: Path) -> Any:
-    onnxruntime = import_runtimes("onnx", ("onnxruntime",))["onnxruntime"]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = QUIET
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return open_file(path)
     except Exception as error:
         raise TensorpressError(
             f"ONNX Runtime does not take {path.name} ({first_cause(error)}); nothing was written."

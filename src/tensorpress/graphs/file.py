@@ -14,7 +14,10 @@ from tensorpress.files import as_path
 from tensorpress.graphs.nodes import read_by
 
 SUFFIX = ".onnx"
+GRAPH = "model.onnx"
+"""What a compressed graph is called in a folder of results."""
 CHANNELS_OF_IMAGES = (1, 3, 4)
+LAYOUTS = ("NCHW", "NHWC")
 
 
 def is_graph_file(name: object) -> bool:
@@ -95,10 +98,21 @@ def has_channels_last(shapes: Sequence[Sequence[int | None]]) -> bool:
     return last in CHANNELS_OF_IMAGES and first not in CHANNELS_OF_IMAGES
 
 
-def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
-    """The shape of what a graph takes, without the batch and channels first.
+def sizes_of_rows(
+    shapes: Sequence[Sequence[int | None]], *, channels_last: bool
+) -> list[tuple[int | None, ...]]:
+    """The shapes of inputs without the batch, and with the channels first."""
+    sizes = [tuple(shape[1:]) for shape in shapes]
+    return [(*s[-1:], *s[:-1]) if channels_last and len(s) > 1 else s for s in sizes]
 
-    None where it takes several inputs, or leaves sizes free.
+
+def read_sizes(
+    path: str | os.PathLike[str], layout: str | None = None
+) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of what a graph takes, by name, as :func:`sizes_of_rows`; None for a free size.
+
+    Args:
+        layout: "NHWC" or "NCHW", where the channels of images are; by default the shapes tell.
 
     Raises:
         TensorpressError: as :func:`read_model`.
@@ -108,12 +122,9 @@ def image_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
         tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape or ())
         for value in inputs
     ]
-    if len(shapes) != 1 or None in shapes[0][1:] or len(shapes[0]) < 2:
-        return None
-    shape = shapes[0][1:]
-    if has_channels_last(shapes):
-        shape = (shape[-1], *shape[:-1])
-    return tuple(size for size in shape if size is not None)
+    last = has_channels_last(shapes) if layout is None else layout == LAYOUTS[1]
+    sizes = sizes_of_rows(shapes, channels_last=last)
+    return dict(zip((value.name for value in inputs), sizes, strict=True))
 
 
 def _tensors(graph: Any) -> Any:

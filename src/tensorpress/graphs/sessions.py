@@ -41,6 +41,15 @@ def session_of(
     return load(whole)
 
 
+def open_file(path: Path) -> Any:
+    """A file in ONNX Runtime as it is, with as many threads as PyTorch uses."""
+    onnxruntime = import_runtimes("onnx", ("onnxruntime",))["onnxruntime"]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = QUIET
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 def load(model: Any, *, optimised: bool = True) -> Any:
     """An ``onnx_ir.Model`` in ONNX Runtime, with as many threads as PyTorch uses.
 

@@ -1,8 +1,10 @@
 """What only the networks themselves tell: time, spectra, and an account where none is recorded."""
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +12,10 @@ from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.deploy import interleaved_seconds
+from tensorpress.deploy.latency import interleaved_times
 from tensorpress.errors import TensorpressError, first_line
+from tensorpress.graphs import GraphNetwork, is_graph_file, read_graph_network
+from tensorpress.graphs.sessions import open_file
 from tensorpress.layers.methods import METHODS, TrainDecomposition
 from tensorpress.report.account import AccountRecord, count_account
 from tensorpress.report.material import Material
@@ -39,7 +44,7 @@ NO_WEIGHTS = (
 class Timing:
     """Median seconds of a forward pass of a batch, taken in turns, on the CPU.
 
-    ``after`` is None where there is no compressed network.
+    ``after`` is None where there is no compressed network, and ``executed`` says by what.
     """
 
     before: float
@@ -47,6 +52,7 @@ class Timing:
     batch: int
     machine: str
     rounds: int = ROUNDS
+    executed: str = "eager"
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def examine(
         TensorpressError: the network does not fit the files, or does not run on inputs of
             ``shape``.
     """
-    notes: list[str] = []
+    notes = list(material.said)
     dense = network.make(seed=0).eval()
     spectra: Mapping[str, LayerSpectra] = {}
     if material.layers and network.is_trained:
@@ -87,14 +93,17 @@ def examine(
         notes.append(NO_WEIGHTS)
     model, small = material.model_file, None
     if model is not None:
-        small = artifacts.load(model, into=network.build()).eval()
+        small = _loaded(model, network)
     is_compressed = small is not None and bool(material.layers)
     account = material.account
     if account is None and small is not None and is_compressed:
         fits = {name: (layer.kept_energy, layer.relative_error) for name, layer in spectra.items()}
         account = count_account(dense, small, _inputs(1, shape), fits)
     timing = None
-    if timed:
+    if timed and isinstance(dense, GraphNetwork) and model is not None:
+        batch = dense.structure.batch or batch
+        timing = _time_of_files(dense, (Path(network.name), model), shape, batch, machine)
+    elif timed:
         timing = _time(dense, small if is_compressed else None, shape, batch, machine)
     costs = _costs(material, account, dense, shape)
     return Findings(account, costs, spectra, timing, tuple(notes))
@@ -105,7 +114,7 @@ def known_without_networks(material: Material, *notes: str) -> Findings:
     account, costs = material.account, material.costs
     if account is not None:
         costs = _costs_of(account)
-    return Findings(account, costs, notes=(NO_NETWORK, *notes))
+    return Findings(account, costs, notes=(*material.said, NO_NETWORK, *notes))
 
 
 def _spectra(
@@ -117,7 +126,8 @@ def _spectra(
             "compression began with are not kept."
         )
         return {}
-    narrow = artifacts.read_manifest(material.model_file).widths if material.model_file else {}
+    held = material.model_file
+    narrow = {} if held is None or is_graph_file(held) else artifacts.read_manifest(held).widths
     entries = {name: entry for name, entry in material.layers.items() if name not in narrow}
     if len(entries) < len(material.layers):
         notes.append("Layers that were pruned too have no spectra: their kernels are not kept.")
@@ -157,6 +167,27 @@ def _time(
             "give a smaller --batch."
         ) from error
     return Timing(seconds[0], seconds[1] if len(seconds) > 1 else None, batch, machine)
+
+
+def _loaded(model: Path, network: Network) -> nn.Module:
+    """The compressed network."""
+    if is_graph_file(model):
+        return read_graph_network(model)
+    return artifacts.load(model, into=network.build()).eval()
+
+
+def _time_of_files(
+    dense: GraphNetwork, paths: Sequence[Path], shape: tuple[int, ...], batch: int, machine: str
+) -> Timing:
+    """The same of files of ONNX, run by ONNX Runtime alone."""
+    count(dense, _inputs(batch, shape))
+    (fed,) = dense.fed([_inputs(batch, shape)])
+    calls = []
+    for path in paths:
+        session = open_file(path)
+        calls.append(partial(session.run, None, {session.get_inputs()[0].name: fed.numpy()}))
+    before, after = (statistics.median(times) for times in interleaved_times(calls, ROUNDS))
+    return Timing(before, after, batch, machine, executed="in ONNX Runtime")
 
 
 def _inputs(batch: int, shape: tuple[int, ...]) -> torch.Tensor:

@@ -124,7 +124,8 @@ def _cost_card(title: str, symbol: str, before: int, after: int | None) -> Card:
 
 def _time_card(timing: Timing) -> Card:
     how = (
-        f"Batch of {timing.batch}, median of {timing.rounds} rounds in turns, on the CPU, eager.",
+        f"Batch of {timing.batch}, median of {timing.rounds} rounds in turns, on the CPU, "
+        f"{timing.executed}.",
         f"{timing.machine}.",
     )
     if timing.after is None:

@@ -11,9 +11,11 @@ from tensorpress.artifacts import LayerEntry
 from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
+from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
 from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
+from tensorpress.surgery import tally
 from tensorpress.training.curves import NUMBERS, Epoch
 from tensorpress.training.metrics import read_metrics
 from tensorpress.training.run_folder import (
@@ -72,7 +74,10 @@ class Material:
         request: what the compression was asked for; None where that cannot be told.
         layers: the factorized layers of ``model_file``.
         epochs: every epoch so far, in order.
-        model_file: the network that came of it so far; None where there is none yet.
+        model_file: the network that came of it so far, a .tp or an .onnx; None where there is none
+            yet.
+        input_shape: of an input without the batch, where no ``model_file`` tells.
+        said: what else there is to know of the result, in sentences.
         dense_weights: weights of the baseline; None where there are none.
         command: what repeats it; None where that cannot be told.
         config: what was asked, flat, for people to read.
@@ -94,6 +99,8 @@ class Material:
     layers: Mapping[str, LayerEntry] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
     model_file: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    said: tuple[str, ...] = ()
     dense_weights: Path | None = None
     command: Command | None = None
     config: Mapping[str, object] = field(default_factory=dict)
@@ -108,7 +115,7 @@ def read_material(path: Path) -> Material:
     """
     path = as_path(path)
     if path.is_file():
-        return _of_file(path, "file")
+        return _of_graph(path, path) if is_graph_file(path) else _of_file(path, "file")
     if not path.exists():
         raise TensorpressError(
             f"there is no {path}: give the folder of a run, the -o folder of compress, or a "
@@ -124,9 +131,11 @@ def read_material(path: Path) -> Material:
         return _of_run(path, config, kind)
     if (path / MODEL).is_file():
         return _of_file(path / MODEL, "compress", path)
+    if (path / GRAPH).is_file():
+        return _of_graph(path / GRAPH, path)
     raise TensorpressError(
-        f"{path} holds neither a run (config.json) nor a compressed network (model.tp): give the "
-        "folder of a run, the -o folder of compress, or a model.tp."
+        f"{path} holds neither a run (config.json) nor a compressed network (model.tp, "
+        f"{GRAPH}): give the folder of a run, the -o folder of compress, or a model.tp."
     )
 
 
@@ -156,6 +165,59 @@ def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
         config=_flat({"request": dict(recorded), "source": manifest.source}),
         versions={"tensorpress": manifest.tool},
     )
+
+
+def _of_graph(graph: Path, given: Path) -> Material:
+    """Of an ONNX file, with what compress wrote beside it."""
+    written = graph.with_name(ACCOUNT)
+    facts = read_object(written)
+    if facts is None:
+        raise TensorpressError(
+            f"{graph} says nothing of how it was made, and there is no {ACCOUNT} beside it: give "
+            "the -o folder of compress."
+        )
+    account = read_account(facts, written)
+    images, shape = whole(facts.get("images")), facts.get("input_shape")
+    network = facts.get("network")
+    shape = shape if isinstance(shape, list) and all(map(whole, shape)) else None
+    return Material(
+        path=given,
+        kind="compress",
+        network=network if isinstance(network, str) else None,
+        before=_score("dense", facts.get("acc_baseline"), images),
+        untuned=_score("compressed, not fine-tuned", facts.get("acc"), images),
+        account=account,
+        request=_request(account.request),
+        layers={
+            row.name: LayerEntry(row.method, row.ranks or ())
+            for row in account.layers
+            if row.method is not None
+        },
+        model_file=graph,
+        input_shape=None if shape is None else tuple(shape),
+        said=_of_outputs(facts),
+        command=_typed(facts.get(COMMAND)),
+        config=_flat({"request": dict(account.request)}),
+    )
+
+
+def _of_outputs(facts: Json) -> tuple[str, ...]:
+    """How far the outputs of a graph moved, and what of it was left."""
+    found = []
+    outputs, left = facts.get("outputs"), facts.get("left")
+    for output in outputs if isinstance(outputs, list) else ():
+        name, error = inside(output, "name"), number(inside(output, "error"))
+        inputs, agreement = whole(inside(output, "inputs")), number(inside(output, "agreement"))
+        if isinstance(name, str) and error is not None and inputs is not None:
+            same = "" if agreement is None else f" and has the same class in {agreement:.2%}"
+            found.append(
+                f"On {inputs} inputs, those that it was calibrated on where there are any, the "
+                f"output '{name}' is off by {error:.2g} of its spread{same}."
+            )
+    if isinstance(left, dict) and left:
+        reasons = [reason for reason in left.values() if isinstance(reason, str)]
+        found.append(f"Left in the graph: {tally(reasons, f'{len(left)} nodes')}.")
+    return tuple(found)
 
 
 def _of_run(folder: Path, config: Json, kind: str) -> Material:

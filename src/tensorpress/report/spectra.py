@@ -13,6 +13,7 @@ from tensorpress.decompose.ranks import Step
 from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import DECOMPOSITIONS, METHODS, factorize_layer
+from tensorpress.layers.padded import Padded
 from tensorpress.layers.taken_apart import apart_at
 from tensorpress.progress import track
 from tensorpress.surgery import match_patterns
@@ -68,6 +69,7 @@ def read_spectra(
     for name, entry in track(list(factorized.items()), "spectra"):
         place, apart = places[name], aparts[name]
         layer = modules.get(name) if apart is None else apart[1].layer
+        layer = layer.layer if isinstance(layer, Padded) else layer
         if layer is None:
             raise TensorpressError(f"the dense network has no layer '{name}'.")
         watched = _Watched(*entry.ranks)

@@ -92,8 +92,12 @@ def read_keep_float(patterns: Iterable[str], net: nn.Module, precision: str) -> 
     """The layers of ``net`` that stay in float32, by name, in its order.
 
     Raises:
-        TensorpressError: a pattern that fits no layer, or no int8 to be kept out of.
+        TensorpressError: no patterns, one that fits no layer, or no int8 to be kept out of.
     """
+    if not isinstance(patterns, Iterable):
+        raise TensorpressError(
+            f"keep_float={shown(patterns)}: give names or patterns of layers, such as ['head']."
+        )
     given = [patterns] if isinstance(patterns, str) else list(patterns)
     if given and precision != INT8:
         raise TensorpressError(

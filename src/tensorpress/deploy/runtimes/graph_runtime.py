@@ -27,6 +27,7 @@ from tensorpress.deploy.runtimes.runtime import (
     Timings,
 )
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import Factorized
 
 ROWS_TO_TIME = 2
@@ -67,7 +68,8 @@ class GraphRuntime(Runtime):
 
     def from_graph(self, model: Any, net: nn.Module, setting: Setting) -> "PreparedGraph":
         """Go on from the graph that :func:`export_dense` gave for this network."""
-        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting)
+        read = net if isinstance(net, GraphNetwork) else None
+        return PreparedGraph(self, OnnxGraph(model, factorized_layers(net)), setting, read)
 
     @abc.abstractmethod
     def load(
@@ -76,11 +78,26 @@ class GraphRuntime(Runtime):
         """Load an ``onnx.ModelProto``."""
 
 
-class PreparedGraph(Prepared):
-    """A network as a graph, to be executed by a :class:`GraphRuntime`."""
+Fed = Callable[[Sequence[Tensor]], list[Tensor]]
+"""What gives a network's inputs as its graph takes them."""
 
-    def __init__(self, runtime: GraphRuntime, graph: OnnxGraph, setting: Setting) -> None:
-        self.runtime, self.graph, self.setting = runtime, graph, setting
+
+class PreparedGraph(Prepared):
+    """A network as a graph, to be executed by a :class:`GraphRuntime`.
+
+    Attributes:
+        read: the network, where it was read from a graph itself.
+    """
+
+    def __init__(
+        self,
+        runtime: GraphRuntime,
+        graph: OnnxGraph,
+        setting: Setting,
+        read: GraphNetwork | None = None,
+    ) -> None:
+        self.runtime, self.graph, self.setting, self.read = runtime, graph, setting, read
+        self.fed: Fed = list if read is None else read.fed
         self._quantised: dict[Any, Any] = {}
 
     def profile(
@@ -93,6 +110,7 @@ class PreparedGraph(Prepared):
 
         So every layer is measured between its neighbours, with what the runtime fuses into it.
         """
+        feed = feed.with_tensors(self.fed(feed.tensors))
         count = max(map(len, executions.values()), default=0)
         choices = [
             {name: options[min(number, len(options) - 1)] for name, options in executions.items()}
@@ -129,14 +147,14 @@ class PreparedGraph(Prepared):
         }
 
     def set_to(self, setting: Setting) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph, setting)
+        return PreparedGraph(self.runtime, self.graph, setting, self.read)
 
     def rearranged(self, chains: Mapping[str, Factorized]) -> "PreparedGraph":
-        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting)
+        return PreparedGraph(self.runtime, self.graph.rearranged(chains), self.setting, self.read)
 
     def in_int8(self, choice: Executions) -> dict[str, bool]:
         """The layers, by name, and whether all that is executed of one computes in int8."""
-        names = layer_names(*self.graph.variant(choice))
+        names = self._names(*self.graph.variant(choice))
         made = nodes_in_int8(self._model(choice))
         found: dict[str, bool] = {}
         for node, layer in names.items():
@@ -144,7 +162,7 @@ class PreparedGraph(Prepared):
         return found
 
     def build(self, choice: Executions, feed: Feed) -> "GraphRunner":
-        return GraphRunner(self.runtime, self._model(choice), feed, self.setting)
+        return GraphRunner(self.runtime, self._model(choice), feed, self.setting, self.fed)
 
     def _model(self, choice: Executions) -> Any:
         """The graph to load; one in int8 is made once a choice."""
@@ -158,9 +176,18 @@ class PreparedGraph(Prepared):
             self._quantised[key] = self._in_int8(model, owners, calibration, finely=finely)
         return self._quantised[key]
 
+    def _names(self, model: Any, owners: Mapping[str, str]) -> dict[str, str]:
+        """The layer that each node with weights belongs to, by their names."""
+        if self.read is None:
+            return layer_names(model, owners)
+        structure = self.read.structure
+        nodes = list(structure.model.graph)
+        plain = {nodes[call.node].name: call.name for call in structure.layers}
+        return layer_names(model, {**plain, **owners})
+
     def _in_int8(self, model: Any, owners: Mapping[str, str], rows: Feed, *, finely: bool) -> Any:
         asked = self.setting.keep_float
-        layers = layer_names(model, owners) if asked else {}
+        layers = self._names(model, owners) if asked else {}
         missing = sorted(set(asked) - set(layers.values()))
         if missing:
             raise TensorpressError(
@@ -168,19 +195,24 @@ class PreparedGraph(Prepared):
                 "that its network is written to: leave it out."
             )
         nodes = [node for node, layer in layers.items() if layer in asked]
+        rows = rows.with_tensors(self.fed(rows.tensors))
         return quantised(model, rows, finely=finely, in_float=nodes)
 
 
 class GraphRunner(Runner):
     """A graph, loaded anew for each shape of inputs where its runtime needs that."""
 
-    def __init__(self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting) -> None:
-        self._runtime, self._model, self._feed, self._setting = runtime, model, feed, setting
+    def __init__(
+        self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting, fed: Fed
+    ) -> None:
+        self._runtime, self._model, self._setting, self._fed = runtime, model, setting, fed
+        self._feed = feed.with_tensors(fed(feed.tensors))
         self._sessions: dict[tuple[Any, ...], LoadedGraph] = {}
-        self._session(feed.tensors)
+        self._session(self._feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
-        return self._session(tensors)(tensors)
+        taken = self._fed(tensors)
+        return self._session(taken)(taken)
 
     def int8_layers(self) -> tuple[int, int]:
         """How many of its layers compute in int8, and how many layers it has."""

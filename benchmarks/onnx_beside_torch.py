@@ -60,28 +60,29 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     dense = folder / "dense.onnx"
     tp.export(net, dense, example, progress=False)
     places = {"file": folder / "file.onnx", "module": folder / "module.onnx"}
-    accounts, seconds = {}, {}
+    seconds = {}
     start = time.perf_counter()
-    accounts["file"] = tp.compress_onnx(dense, places["file"], **asked)
+    of_file = tp.compress_onnx(dense, places["file"], **asked)
     seconds["file"] = time.perf_counter() - start
     start = time.perf_counter()
-    accounts["module"] = tp.compress(net, example, **asked)
+    of_module = tp.compress(net, example, **asked)
     seconds["module"] = time.perf_counter() - start
-    tp.export(accounts["module"].model, places["module"], example, progress=False)
+    tp.export(of_module.model, places["module"], example, progress=False)
+    reached = {"file": (of_file.pcr, of_file.fcr), "module": (of_module.pcr, of_module.fcr)}
     rows = []
     for name, path in {"dense": dense, **places}.items():
         found = evaluate(read_graph_network(path), data)
         row = {"network": name, "acc": found.percent, "stderr": found.stderr}
         row["images"] = found.images
-        if name in accounts:
-            account = accounts[name]
-            row |= {"pcr": account.pcr, "fcr": account.fcr, "seconds": seconds[name]}
+        if name in reached:
+            pcr, fcr = reached[name]
+            row |= {"pcr": pcr, "fcr": fcr, "seconds": seconds[name]}
         rows.append(row)
         print(row, flush=True)
     times = timed([dense, *places.values()], data.input_shape, given)
     for batch, taken in times.items():
         print(f"batch {batch}: ms", [round(1000 * best, 3) for best in taken], flush=True)
-    told = differing(accounts["file"], accounts["module"])
+    told = differing(of_file, of_module)
     print(f"{len(told)} layers replaced otherwise (file, module):", *told, sep="\n")
     content = {**vars(given), "rows": rows, "milliseconds": times, "otherwise": told}
     (folder / "rows.json").write_text(json.dumps(content, indent=1, default=str) + "\n")

@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def files() -> Iterator[File]:
         models = Path(found.origin).parent / "models"
         for name, shape in READERS.items():
             path = next(models.glob(f"*_{name}_*.onnx"))
-            yield f"rapidocr_onnxruntime {path.stem}", lambda _, path=path: path, shape
+            yield f"rapidocr_onnxruntime {path.stem}", partial(lambda path, _: path, path), shape
 
 
 def exported(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> Callable[[Path], Path]:

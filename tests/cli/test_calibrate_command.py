@@ -175,19 +175,6 @@ def test_a_precision_is_chosen_and_the_command_that_is_printed_writes_it(
     assert (tmp_path / "model.onnx").exists()
 
 
-def test_rounding_in_view_is_asked_for_and_kept(
-    tensorpress: Command, flat: Path, tmp_path: Path
-) -> None:
-    answer = tensorpress(*OWN, "--calibrate", flat, "--quantisation-aware", "-o", "OUT")
-    assert (answer.code, answer.err) == (0, "")
-    account = json.loads((tmp_path / "OUT" / "account.json").read_text())
-    assert account["request"]["calibration"]["quantisation_aware"] is True
-    recover = tp.Recovery(quantisation_aware=True)
-    assert_is(
-        tmp_path / "OUT" / "model.tp", expected(load_unlabelled(flat, most=24), recover=recover)
-    )
-
-
 MISTAKES: dict[str, tuple[str, str]] = {
     "no folder": ("--calibrate gone", "there is no folder 'gone'"),
     "an empty folder": ("--calibrate my_nets", "my_nets holds no images"),
@@ -209,14 +196,6 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a quality beside a ratio": (
         "--calibrate FLAT --keep-agreement 0.9",
         "agreement=, params=.: a quality is asked for alone",
-    ),
-    "rounding in view of nothing": (
-        "--quantisation-aware",
-        "recover=.*give calibration= .--calibrate.",
-    ),
-    "rounding in view without distillation": (
-        "--calibrate FLAT --quantisation-aware --no-recover",
-        "rounding is learnt in the distillation",
     ),
     "nothing to recover with": ("--no-recover", "recover=False.*give calibration= .--calibrate."),
 }

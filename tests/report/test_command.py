@@ -29,7 +29,6 @@ RUNS = [
     "run --net resnet56 --data digits --singular-sum 0.5 --paper",
     "run --net resnet56 --data digits --energy 0.5 --paper --teacher --alpha 1",
     "run --net resnet56 --data digits --energy 0.5 --paper --calibration-images 300 --no-recover",
-    "run --net resnet56 --data digits --energy 0.5 --calibration-images 300 --quantisation-aware",
     "run --net vggnet --data digits --energy 0.5 --no-teacher --calibration-images 0 --epochs 9",
     "run --net vggnet --data digits --energy 0.5 --optimizer adamw --lr 0.1 --epochs 2",
     "run --net resnet20 --data digits --method tucker2 --vbmf --round-to 8",

@@ -66,7 +66,6 @@ def compress(
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
-    quantisation_aware: options.QuantisationAware = False,
     device: options.Device = None,
     config: request_options.Config = None,
     output: Output = None,
@@ -92,9 +91,7 @@ def compress(
     """
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
-    most, how = request_options.calibration_asked(
-        context, asked, calibration_images, recover, quantisation_aware
-    )
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     needs_score = asked.budget is not None and asked.budget.needs_score
     if needs_score and images.data is None:
         raise TensorpressError(

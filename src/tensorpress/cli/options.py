@@ -196,14 +196,6 @@ Recover = Annotated[
         rich_help_panel=CALIBRATION,
     ),
 ]
-QuantisationAware = Annotated[
-    bool,
-    typer.Option(
-        "--quantisation-aware",
-        help="Distil with the rounding of int8 in view, for export --precision int8.",
-        rich_help_panel=CALIBRATION,
-    ),
-]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from tensorpress import artifacts
 from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.compression import Budget, Recovery, Request
 from tensorpress.compression.budget import QUALITIES
-from tensorpress.compression.calibration import read_recovery
 from tensorpress.compression.checks import check_request
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RULES, VBMF
@@ -73,22 +72,16 @@ def check_asked(request: Request) -> Sequence[Treatment] | Criterion:
 
 
 def calibration_asked(
-    context: typer.Context,
-    request: Request,
-    images: N,
-    recover: bool = True,
-    quantisation_aware: bool = False,
+    context: typer.Context, request: Request, images: N, recover: bool = True
 ) -> tuple[int | N, bool | Recovery]:
     """How many images calibrate, and what is done with them: by options, else by the request."""
     asked = request.calibration
-    how: bool | Recovery = recover
-    if asked is not None and not is_given(context, "recover"):
-        how = asked.recovery
-    if quantisation_aware:
-        how = dataclasses.replace(read_recovery(how), quantisation_aware=True)
-    if asked is None or is_given(context, "calibration_images"):
-        return images, how
-    return asked.images, how
+    if asked is None:
+        return images, recover
+    return (
+        images if is_given(context, "calibration_images") else asked.images,
+        recover if is_given(context, "recover") else asked.recovery,
+    )
 
 
 def read_config(path: Path) -> Request:

@@ -129,7 +129,6 @@ def run(
         ),
     ] = None,
     recover: options.Recover = True,
-    quantisation_aware: options.QuantisationAware = False,
     images: options.DataOptions,
     epochs: training_options.Epochs = None,
     train_epochs: training_options.TrainEpochs = None,
@@ -185,9 +184,7 @@ def run(
     assert inputs.data is not None
     recipes = recipes_for(inputs.net, paper=paper)
     first = training_options.first_given(train_epochs, epochs)
-    most, how = request_options.calibration_asked(
-        context, asked, calibration_images, recover, quantisation_aware
-    )
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
         without = paper or there_are < FEWEST or config is not None

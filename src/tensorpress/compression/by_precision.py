@@ -96,8 +96,7 @@ class ByPrecision:
         taken = self._taken
         if taken.picks:
             metric.settle(model)
-            in_int8 = taken.precision == INT8
-            quality = distilled(model, metric, self._judged, self._is_met, quantised=in_int8)
+            quality = distilled(model, metric, self._judged, self._is_met)
         else:
             quality = self._judged(model)
         name, in_float = taken.precision, taken.in_float

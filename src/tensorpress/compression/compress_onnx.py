@@ -316,7 +316,7 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
         return True if recover is False else recover
     if steps.distil_epochs and isinstance(recover, Recovery):
         announce("distillation is left out: ONNX Runtime, which runs the graph, has no gradients")
-    return dataclasses.replace(steps, distil_epochs=0, quantisation_aware=False)
+    return dataclasses.replace(steps, distil_epochs=0)
 
 
 def _layer_names(given: Any) -> Any:

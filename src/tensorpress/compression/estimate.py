@@ -25,8 +25,6 @@ ON_BATCH_STATISTICS = 2.0
 """Passes that one with batch norms on the batch's own statistics is worth."""
 STEP, TEACHER = 5.0, 1.0
 """Passes that an image of a step of training is worth, there and back, and its teacher's."""
-ROUNDED = 1.5
-"""How much longer a step takes that rounds as int8 does."""
 PRODUCTS = 1.3
 """Multiply-accumulates for each product of two values of a patch, with taking the patches."""
 FITTING = 8.0
@@ -120,7 +118,6 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     if recovery.distil_epochs:
         used = (1 - HELD_BACK) * work.images
         passes_each = recovery.distil_epochs * training_passes(taught=True)
-        passes_each *= ROUNDED if recovery.quantisation_aware else 1
         passes["distilling"] = work.networks * passes_each * used
     return {stage: count * image_seconds for stage, count in passes.items()}
 

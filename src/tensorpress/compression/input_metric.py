@@ -188,8 +188,8 @@ class InputMetric(NetworkMetric):
             parts = batches(self.images, model, SETTLED_ON)
             settle_batch_norm(model, self.net, parts, progress=self.progress)
 
-    def distil(self, model: nn.Module, *, quantised: bool = False) -> None:
-        """What is learnt, as far as it is asked for; ``quantised`` for a network in int8."""
+    def distil(self, model: nn.Module) -> None:
+        """What is learnt, as far as it is asked for."""
         recovery = self.recovery
         if recovery.distil_epochs:
             images, judges = (
@@ -202,7 +202,6 @@ class InputMetric(NetworkMetric):
                 judges,
                 epochs=recovery.distil_epochs,
                 seed=recovery.seed,
-                quantised=quantised or recovery.quantisation_aware,
                 progress=self.progress,
             )
 

@@ -38,19 +38,13 @@ def distilled(
     metric: InputMetric,
     judged: Callable[[nn.Module], Quality],
     is_met: Callable[[Quality], bool],
-    *,
-    quantised: bool = False,
 ) -> Quality:
-    """Distil ``model`` in place, which is undone where that alone loses what was asked for.
-
-    Args:
-        quantised: it is to be executed in int8, as ``judged`` has it.
-    """
+    """Distil ``model`` in place, which is undone where that alone loses what was asked for."""
     before = judged(model)
     if not metric.recovery.distil_epochs:
         return before
     settled = copy.deepcopy(model.state_dict())
-    metric.distil(model, quantised=quantised)
+    metric.distil(model)
     after = judged(model)
     if is_met(after) or not is_met(before):
         return after

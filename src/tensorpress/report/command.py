@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tensorpress.compression import Request
@@ -188,9 +188,7 @@ def _compression(request: Request, words: list[str], caveats: list[str]) -> None
     words += ["--calibration-images", str(request.calibration.images)]
     recovery = request.calibration.recovery
     words += ["--no-recover"] * (not recovery.distil_epochs)
-    words += ["--quantisation-aware"] * recovery.quantisation_aware
-    usual = read_recovery(recovery.distil_epochs > 0)
-    if recovery != replace(usual, quantisation_aware=recovery.quantisation_aware):
+    if recovery != read_recovery(recovery.distil_epochs > 0):
         caveats.append("No option sets the steps of its calibration; --config takes them.")
 
 

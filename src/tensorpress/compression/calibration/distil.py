@@ -1,17 +1,14 @@
 """Label-free distillation: the compressed network learns to answer as the original does."""
 
-import contextlib
 import copy
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tensorpress.compression.calibration.answers import Answer, answer, outputs
 from tensorpress.compression.calibration.divergence import divergence
-from tensorpress.compression.calibration.fake_quantise import FakeQuantise
 from tensorpress.compression.calibration.images import even_batches
 from tensorpress.compression.calibration.jitter import Jitter, jitter_of
 from tensorpress.compression.calibration.kept_outputs import (
@@ -51,7 +48,6 @@ def distil(
     *,
     epochs: int,
     seed: int = 0,
-    quantised: bool = False,
     progress: bool | None = None,
 ) -> None:
     """Train ``student``, in place, on the answers of ``teacher`` to images without labels.
@@ -70,8 +66,6 @@ def distil(
         images: (N, C, H, W) or of another shape; only images are flipped and shifted.
         held: other ones, that ``student`` was not fitted on either.
         epochs: over ``images``.
-        quantised: the student computes as in int8 (:class:`FakeQuantise`), in training and where it
-            is judged; its weights stay in float32.
     """
     teacher = copy.deepcopy(teacher)
     last = trains_in_channels_last(student)
@@ -81,21 +75,18 @@ def distil(
     held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
     jitter = jitter_of(teacher, parts, seed)
     wanted = outputs(teacher, held_parts)
-    rounding = FakeQuantise() if quantised else contextlib.nullcontext()
-    with rounding:
-        before = float(divergence(outputs(student, held_parts), wanted))
+    before = float(divergence(outputs(student, held_parts), wanted))
     for rate in LEARNING_RATES:
         trained = copy_with(student, {})
         arrange_for_training(trained, inputs_of(images[:2]))
         if not any(parameter.requires_grad for parameter in trained.parameters()):
             for parameter in trained.parameters():
                 parameter.requires_grad_(parameter.is_floating_point())
-        _train(trained, teacher, images, jitter, epochs, rate, seed, rounding, progress)
+        _train(trained, teacher, images, jitter, epochs, rate, seed, progress)
         found = []
         for shown in (jitter.parts(parts, seed), parts):
-            with rounding:
-                reestimate_batch_norm(trained, shown)
-                reached = _divergence_or_inf(trained, held_parts, wanted)
+            reestimate_batch_norm(trained, shown)
+            reached = _divergence_or_inf(trained, held_parts, wanted)
             found.append((reached, copy.deepcopy(trained.state_dict())))
         reached, state = min(found, key=lambda entry: entry[0])
         if reached < before:
@@ -139,7 +130,6 @@ def _train(
     epochs: int,
     rate: float,
     seed: int,
-    rounding: contextlib.AbstractContextManager[Any],
     progress: bool | None,
 ) -> None:
     layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
@@ -173,9 +163,7 @@ def _train(
                 with torch.no_grad():
                     wanted = answer(teacher, part)
                 optimiser.zero_grad()
-                with rounding:
-                    found = answer(student, part)
-                loss = _distance(found, wanted)
+                loss = _distance(answer(student, part), wanted)
                 loss = loss + LAYERS * mean_distance(compared, maps, wanted_maps)
                 torch.autograd.backward(loss)
                 optimiser.step()

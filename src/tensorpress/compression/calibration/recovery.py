@@ -18,8 +18,6 @@ class Recovery:
         sweeps: of alternating least squares over the cores of a layer.
         distil_epochs: of label-free distillation over the calibration images; 0 for none. With
             any, a tenth of the images is held back from all steps, to judge it by.
-        quantisation_aware: distil with the rounding of int8 in view, for a network that is to be
-            exported or planned in int8; where it is chosen for int8 that is done anyhow.
         seed: of all randomness.
     """
 
@@ -30,7 +28,6 @@ class Recovery:
     sweeps: int = 2
     distil_epochs: int = 30
     seed: int = 0
-    quantisation_aware: bool = False
 
     def __post_init__(self) -> None:
         refuse_no_flag(
@@ -38,7 +35,6 @@ class Recovery:
             allocate=self.allocate,
             reconstruct=self.reconstruct,
             statistics=self.statistics,
-            quantisation_aware=self.quantisation_aware,
         )
         for name in ("sweeps", "distil_epochs"):
             value = getattr(self, name)
@@ -46,11 +42,6 @@ class Recovery:
                 raise TensorpressError(
                     f"Recovery({name}={shown(value)}): give a whole number, 0 or up."
                 )
-        if self.quantisation_aware and not self.distil_epochs:
-            raise TensorpressError(
-                "Recovery(quantisation_aware=True, distil_epochs=0): rounding is learnt in the "
-                "distillation; give it epochs, or leave quantisation_aware out."
-            )
         if self.reconstruct and not self.data_aware:
             raise TensorpressError(
                 "Recovery(reconstruct=True, data_aware=False): the reconstruction is data-aware; "
@@ -59,7 +50,7 @@ class Recovery:
 
 
 def read_recovery(recover: bool | Recovery) -> Recovery:
-    """``recover`` of `compress`: True for all usual steps, False for those in closed form."""
+    """``recover`` of `compress`: True for all steps, False for those in closed form."""
     if isinstance(recover, Recovery):
         return recover
     if not isinstance(recover, bool):

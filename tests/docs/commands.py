@@ -12,7 +12,8 @@ from tensorpress.cli.app import app
 
 Run = Callable[[list[str]], None]
 _PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-_TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+_MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+_TARGETS = set(re.findall(r"^([\w-]+):", _MAKEFILE, re.M))
 
 
 def command_lines(text: str) -> list[list[str]]:
@@ -28,7 +29,9 @@ def check(words: list[str], run: Run) -> None:
     if program == "tensorpress":
         run(rest)
     elif program == "make":
-        assert set(rest) <= _TARGETS
+        given = {word.partition("=")[0] for word in rest if "=" in word}
+        assert all(f"$({name})" in _MAKEFILE for name in given)
+        assert {word for word in rest if "=" not in word} <= _TARGETS
     elif program == "accelerate":
         start = rest.index("-m")
         assert rest[start + 1] == "tensorpress"

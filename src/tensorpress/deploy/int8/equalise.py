@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.int8.calibration import in_batches
+from tensorpress.deploy.int8.values import values_by_batch
 from tensorpress.extras import import_runtimes
 
 Array = np.ndarray[Any, Any]
@@ -119,8 +118,7 @@ def _is_own(node: Any, used: Counter[str], held: set[str]) -> bool:
 
 def _ranges(model: Any, names: list[str], rows: Feed) -> dict[str, tuple[Array, Array]]:
     """The smallest and the largest value of each channel, by the map's name."""
-    modules = import_runtimes("onnx", ("onnx", "onnxruntime"))
-    onnx, onnxruntime = modules["onnx"], modules["onnxruntime"]
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     opset = max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
@@ -140,17 +138,9 @@ def _ranges(model: Any, names: list[str], rows: Feed) -> dict[str, tuple[Array, 
             watched.graph.node.append(node)
             watched.graph.output.append(onnx.ValueInfoProto(name=output))
             asked.append(output)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
-    given = [value.name for value in session.get_inputs()]
     found: dict[str, tuple[Array, Array]] = {}
-    for part in in_batches(rows, BATCH):
-        arrays = dict(zip(given, [t.contiguous().numpy() for t in part.tensors], strict=True))
-        ends = [value.astype(np.float64) for value in session.run(asked, arrays)]
+    for values in values_by_batch(watched, rows, BATCH):
+        ends = [values[name].astype(np.float64) for name in asked]
         for name, low, high in zip(names, ends[::2], ends[1::2], strict=True):
             before = found.get(name, (low, high))
             found[name] = np.minimum(before[0], low), np.maximum(before[1], high)

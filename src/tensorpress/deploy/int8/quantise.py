@@ -1,7 +1,7 @@
 """A graph quantised by ONNX Runtime's own tool, for all runtimes that read ONNX."""
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.deploy.int8.equalise import equalise
 from tensorpress.deploy.int8.rounding import round_by_outputs
 from tensorpress.deploy.int8.short_names import shorten_names
+from tensorpress.deploy.int8.values import inputs_by_batch
 from tensorpress.deploy.quiet import quiet
 from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
@@ -40,12 +40,10 @@ def quantised(
         TensorpressError: it is not installed, cannot quantise the graph, or finds nothing to.
     """
     tool = import_runtimes("onnx", MODULES)[MODULES[0]]
-    names = [value.name for value in model.graph.input]
-    rows = in_batches(calibration, BATCH)
 
     class Reader(tool.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            self._left = _arrays(names, rows)
+            self._left = inputs_by_batch(model, calibration, BATCH)
 
         def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
             return next(self._left, None)
@@ -115,9 +113,3 @@ def _scaled_gemms(model: Any) -> list[str]:
             node.name = node.name or f"Gemm_{number}"
             found.append(node.name)
     return found
-
-
-def _arrays(names: list[str], rows: list[Feed]) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    for part in rows:
-        arrays = [tensor.contiguous().numpy() for tensor in part.tensors]
-        yield dict(zip(names, arrays, strict=True))

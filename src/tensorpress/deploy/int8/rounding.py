@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.int8.calibration import few, in_batches
+from tensorpress.deploy.int8.calibration import few
+from tensorpress.deploy.int8.values import values_by_batch
 from tensorpress.extras import import_runtimes
 
 ROWS, BATCH = 128, 16
@@ -151,26 +152,15 @@ def _layers(model: Any) -> dict[str, list[Any]]:
 
 def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, Moments]:
     """Of what each weight is multiplied with."""
-    modules = import_runtimes("onnx", ("onnx", "onnxruntime"))
-    onnx, onnxruntime = modules["onnx"], modules["onnxruntime"]
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     known = {value.name for value in [*model.graph.input, *model.graph.output]}
     fed = {node.input[0] for nodes in layers.values() for node in nodes}
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(fed - known))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [value.name for value in session.get_inputs()]
     kernels = {value.name: list(value.dims) for value in model.graph.initializer}
     sums: dict[str, Moments] = {}
-    for part in in_batches(rows, BATCH):
-        arrays = dict(zip(names, [t.contiguous().numpy() for t in part.tensors], strict=True))
-        outputs = [value.name for value in session.get_outputs()]
-        values = arrays | dict(zip(outputs, session.run(outputs, arrays), strict=True))
+    for values in values_by_batch(watched, rows, BATCH):
         for name, nodes in layers.items():
             for node in nodes:
                 value = torch.from_numpy(values[node.input[0]])

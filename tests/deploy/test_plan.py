@@ -85,7 +85,7 @@ def test_a_plan_gives_what_the_network_gives(runtime: str, name: str, graphs: Pa
     net, example = PLANNED[name]()
     net.train()
     before = copy.deepcopy(net.state_dict())
-    plan = planned(net, example, runtime, cache=graphs / name)
+    plan = planned(net, example, runtime, precision="f32", cache=graphs / name)
     assert all(module.training for module in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     net.eval()
@@ -137,7 +137,7 @@ def test_several_inputs_and_outputs(runtime: str, by_keyword: bool) -> None:
     inputs = (IMAGE, torch.randn(2, 1, 8, 9), torch.tensor([0, 2, 3]))
     names = ("a", "b", "index")
     given = dict(zip(names, inputs, strict=True))
-    plan = planned(net, given if by_keyword else inputs, runtime)
+    plan = planned(net, given if by_keyword else inputs, runtime, precision="f32")
     expected = net(*inputs)
     assert_equal(plan(*inputs), expected)
     if by_keyword:
@@ -203,7 +203,7 @@ def test_an_exported_plan_runs_without_us(runtime: str, batch: int, tmp_path: Pa
     needs(runtime)
     run_file = pytest.importorskip("runtimes").run_file
     net, example = PLANNED["residual"]()
-    plan = planned(net.eval(), example[:batch], runtime)
+    plan = planned(net.eval(), example[:batch], runtime, precision="f32")
     path = tmp_path / f"new/plan{RUNTIMES[runtime].suffix}"
     assert plan.export(path) == path
     for number in (1, 2, 5):

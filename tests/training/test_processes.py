@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = str(Path(__file__).with_name("processes.py"))
+SCRIPT, THREADS = (str(Path(__file__).with_name(name)) for name in ("processes.py", "threads.py"))
 LAUNCH = [
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
     *("--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),
@@ -26,6 +26,13 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
         assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == 9
         summary = json.loads((tmp_path / name / "summary.json").read_text())
         assert summary["processes"] == processes
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are read off Linux")
+def test_no_thread_of_the_communication_is_left_at_the_end():
+    """One that asks for the interpreter while it ends aborts the process, now and then."""
+    pytest.importorskip("accelerate")
+    assert printed_by(*LAUNCH, THREADS) == {"gloo": []}
 
 
 def printed_by(*command: str) -> dict[str, Any]:

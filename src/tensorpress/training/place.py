@@ -82,13 +82,17 @@ def _launched(*, on_cpu: bool) -> Place:
             "several processes were launched, and that needs Hugging Face Accelerate: "
             "pip install 'tensorpress[train]', or start one process."
         ) from error
+    # Its functions take the group of all processes as a default, which they would keep alive past
+    # its end, with threads that abort the process; a group that is not there yet they cannot.
+    import torch.distributed.nn.functional  # noqa: F401
+
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
-    atexit.unregister(_leave)
-    atexit.register(_leave)
+    atexit.unregister(end_communication)
+    atexit.register(end_communication)
     return Place(state.device, state.process_index, state.num_processes)
 
 
-def _leave() -> None:
+def end_communication() -> None:
     """End the communication; a thread of it that is left at the end aborts the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

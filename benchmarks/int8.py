@@ -2,8 +2,9 @@
 
 Every network is measured in the runtimes' own precision and in int8, as planned: accuracy of the
 exported file on all test images, and milliseconds in turns with the dense network as the runtime
-runs it by itself. Finished rows and times stand in OUT/int8.json and are not done again. Files of
-compressed networks are named METHOD-RATIO.tp, such as auto-4.tp.
+runs it by itself. With --choose SPEEDUP there is a row for what a budget of time over both
+precisions takes, in each runtime and at each batch. Finished rows and times stand in OUT/int8.json
+and are not done again. Files of compressed networks are named METHOD-RATIO.tp, such as auto-4.tp.
 """
 
 import argparse
@@ -17,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.data import Dataset, load_data, normalise, unlabelled_of
+from tensorpress.data import load_data, normalise, unlabelled_of
 from tensorpress.deploy import FORMATS, benchmark
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.files import write_whole
+from tensorpress.layers import Factorized
 from tensorpress.networks import build
 
 BATCH = 250
@@ -34,7 +36,8 @@ def main() -> None:
     parser.add_argument("--net", default="resnet56")
     parser.add_argument("--weights", required=True, help="trained weights; 'random' for time alone")
     parser.add_argument("--compressed", nargs="*", default=[], type=Path, help="METHOD-RATIO.tp")
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="not needed with random weights")
+    parser.add_argument("--input-shape", default="3,32,32", help="with random weights")
     parser.add_argument("--mean", type=channels, help="of --data, such as .5071,.4865,.4409")
     parser.add_argument("--std", type=channels)
     parser.add_argument("--calibrate", type=int, default=512, help="training images")
@@ -42,34 +45,45 @@ def main() -> None:
     parser.add_argument("--runtimes", default="onnxruntime,openvino,torch")
     parser.add_argument("--batches", default="", help="measure time too, at these: 1,128")
     parser.add_argument("--threads", default="1")
+    parser.add_argument("--choose", help="also let a budget choose, at such a speedup: 2.5")
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     path = given.output / "int8.json"
     rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
-    data = load_data(given.data, mean=given.mean, std=given.std)
-    calibration = unlabelled_of(data, most=given.calibrate)
-    dense = build(given.net, data.num_classes, data.input_shape[0]).eval()
-    if given.weights != "random":
-        dense = tp.load_weights(dense, given.weights).eval()
+    source = Source(given)
+    dense = source.dense
     for name, net in networks(dense, given.compressed):
         for runtime in given.runtimes.split(","):
             for precision in PRECISIONS if runtime != "torch" else PRECISIONS[:1]:
-                key = {
-                    "network": given.net, "data": data.name, "name": name,
-                    "runtime": runtime, "precision": precision,
-                }  # fmt: skip
+                key = source.key(name, runtime, precision)
                 row = next((row for row in rows if key.items() <= row.items()), None)
                 if row is None:
                     row = key | {"calibration_images": given.calibrate, "milliseconds": {}}
-                    if given.weights != "random":
-                        row |= exported(net, runtime, precision, calibration, data, given.images)
+                    if source.data is not None:
+                        options: Row = {}
+                        if precision == "int8":
+                            options |= {"precision": precision, "calibration": source.calibration}
+                        row |= source.exported(net, runtime, options)
                     rows.append(row | {"machine": machine("cpu")})
                     row = rows[-1]
-                    write_whole(path, json.dumps(rows, indent=1) + "\n")
+                    keep(path, rows)
                     print(json.dumps(row), flush=True)
-                times(row, dense, net, calibration, given)
-                write_whole(path, json.dumps(rows, indent=1) + "\n")
+                times(row, dense, net, source.calibration, given)
+                keep(path, rows)
+    if given.choose:
+        for runtime in given.runtimes.replace(",torch", "").split(","):
+            for batch in map(int, given.batches.split(",")):
+                key = source.key(f"choice-{given.choose}", runtime, "chosen") | {"batch": batch}
+                if not any(key.items() <= row.items() for row in rows):
+                    row = key | chosen(source, runtime, batch, float(given.choose))
+                    rows.append(row | {"machine": machine("cpu")})
+                    keep(path, rows)
+                    print(json.dumps(rows[-1]), flush=True)
+
+
+def keep(path: Path, rows: list[Row]) -> None:
+    write_whole(path, json.dumps(rows, indent=1) + "\n")
 
 
 def channels(text: str) -> tuple[float, ...]:
@@ -82,36 +96,84 @@ def networks(dense: nn.Module, files: list[Path]) -> list[tuple[str, nn.Module]]
     return [("dense", dense), *others]
 
 
-def exported(
-    net: nn.Module,
-    runtime: str,
-    precision: str,
-    calibration: Tensor,
-    data: Dataset,
-    count: int | None,
-) -> Row:
-    """A file of the network: its accuracy on test images in percent, its bytes, its fidelity."""
-    some = data.test.subset(torch.arange(count or len(data.test))).held()
-    pixels, labels = normalise(some.images, data.mean, data.std), some.labels
-    kind = next(name for name, made in FORMATS.items() if made.runtime == runtime)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"net{FORMATS[kind].suffix}"
-        options: dict[str, Any] = {"planned": True}
-        if precision == "int8":
-            options |= {"precision": "int8", "calibration": calibration, "min_agreement": 0.0}
-        report = tp.export(net, path, pixels[:1], progress=False, **options)
-        run = FORMATS[kind].read_by_itself(path)
-        parts = pixels.split(BATCH)  # type: ignore[no-untyped-call]
-        outputs = torch.cat([run(read_feed(x, dynamic_batch=True))[0] for x in parts])
-    accuracy = 100 * float((outputs.argmax(1) == labels).double().mean())
-    found = report.fidelity.get("calibration")
-    return {
-        "acc": round(accuracy, 2),
-        "stderr": round((accuracy * (100 - accuracy) / len(labels)) ** 0.5, 2),
-        "images": len(labels),
-        "bytes": report.bytes,
-        "fidelity": None if found is None else found.to_dict(),
+class Source:
+    """The dense network, what it is calibrated on, and what it is tested on, if its weights mean
+    anything."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.network, self.count, self.data = given.net, given.images, None
+        if given.weights == "random":
+            torch.manual_seed(0)
+            self.dense = build(given.net).eval()
+            shape = tuple(map(int, given.input_shape.split(",")))
+            self.calibration = torch.randn(given.calibrate, *shape)
+            return
+        self.data = load_data(given.data, mean=given.mean, std=given.std)
+        self.dense = build(given.net, self.data.num_classes, self.data.input_shape[0]).eval()
+        self.dense = tp.load_weights(self.dense, given.weights).eval()
+        self.calibration = unlabelled_of(self.data, most=given.calibrate)
+
+    def key(self, name: str, runtime: str, precision: str) -> Row:
+        return {
+            "network": self.network, "data": self.data.name if self.data else "random weights",
+            "name": name, "runtime": runtime, "precision": precision,
+        }  # fmt: skip
+
+    def exported(self, net: nn.Module, runtime: str, options: Row) -> Row:
+        """A file of the network: its accuracy on test images in percent, its bytes, fidelity."""
+        assert self.data is not None
+        test = self.data.test.subset(torch.arange(self.count or len(self.data.test))).held()
+        pixels = normalise(test.images, self.data.mean, self.data.std)
+        kind = next(name for name, made in FORMATS.items() if made.runtime == runtime)
+        if options:
+            options = {"min_agreement": 0.0} | options
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"net{FORMATS[kind].suffix}"
+            report = tp.export(net, path, pixels[:1], planned=True, progress=False, **options)
+            run = FORMATS[kind].read_by_itself(path)
+            parts = pixels.split(BATCH)  # type: ignore[no-untyped-call]
+            outputs = torch.cat([run(read_feed(x, dynamic_batch=True))[0] for x in parts])
+        accuracy = 100 * float((outputs.argmax(1) == test.labels).double().mean())
+        found = report.fidelity.get("calibration")
+        return {
+            "acc": round(accuracy, 2),
+            "stderr": round((accuracy * (100 - accuracy) / len(test.labels)) ** 0.5, 2),
+            "images": len(test.labels),
+            "bytes": report.bytes,
+            "fidelity": None if found is None else found.to_dict(),
+        }
+
+
+def chosen(source: Source, runtime: str, batch: int, speedup: float) -> Row:
+    """What a budget of time takes of forms and precisions, and how that does."""
+    precisions = ("auto", "int8")
+    budget = tp.Budget(
+        speedup=speedup, runtime=runtime, batch=batch, threads=1, precisions=precisions
+    )
+    images = source.calibration
+    recovery = tp.Recovery(distil_epochs=0)
+    try:
+        found = tp.compress(
+            source.dense, images[:1], budget=budget, calibration=images, recover=recovery
+        )
+    except tp.TensorpressError as error:
+        return {"chosen": [str(error)], "milliseconds": {}}
+    told = found.precision
+    assert told is not None
+    options: Row = {}
+    if told.name == "int8":
+        options = {"precision": "int8", "calibration": images, "keep_float": told.in_float}
+    decomposed = sum(isinstance(m, Factorized) for m in found.model.modules())
+    layers = sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in source.dense.modules())
+    cell = {"planned": told.milliseconds, "dense": told.before, "certain": True}
+    row: Row = {
+        "chosen": told.sentences(decomposed, layers),
+        "milliseconds": {f"{batch}-1": cell},
+        "calibration_images": len(images),
     }
+    if source.data is not None:
+        row |= source.exported(found.model, runtime, options)
+    return row
 
 
 def times(

@@ -16,6 +16,7 @@ from tensorpress.charts import Chart, Level, Line, round_axis, write_png
 
 ROWS = "int8.json"
 Row = dict[str, Any]
+NOISE = 1.05
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
 
 
@@ -48,6 +49,8 @@ def by_network(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
 def section(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
     """A line for each network and precision, in Markdown: accuracies, bytes, times."""
     runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
+    choices = [row for row in rows if "chosen" in row]
+    rows = [row for row in rows if "chosen" not in row]
     settings = list(dict.fromkeys(key for row in rows for key in row["milliseconds"]))
     scored = any("acc" in row for row in rows)
     yield f"\n**{network}**" + (f" on {data}" if scored else ", random weights") + "\n\n"
@@ -69,6 +72,37 @@ def section(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
                 cells.append(size(some.get("onnxruntime")))
             cells += [speed(some.get(one), key) for key in settings for one in runtimes]
             yield f"| {' | '.join(cells)} |\n"
+    for number, row in enumerate(choices):
+        if not number:
+            yield "\n| asked of a budget over both precisions | taken | accuracy, % | in front |\n"
+            yield "|---|---|---:|---|\n"
+        yield choice(row, rows)
+
+
+def choice(row: Row, others: Sequence[Row]) -> str:
+    """A line for what a budget took, and whether another row beats it by more than noise."""
+    asked = f"{row['name'].rsplit('-', 1)[1]}x in {NAMES[row['runtime']]}, batch {row['batch']}"
+    taken = row["chosen"][0]
+    if not row["milliseconds"]:
+        return f"| {asked} | nothing: {taken} | - | - |\n"
+    key = next(iter(row["milliseconds"]))
+    rivals = [r for r in others if r["runtime"] == row["runtime"] and key in r["milliseconds"]]
+    better = [r for r in rivals if beats(r, row, key)]
+    named = (f"`{r['name']}` {'int8' if r['precision'] == 'int8' else 'own'}" for r in better)
+    told = "yes" if not better else f"behind {', '.join(named)}"
+    return f"| {asked} | {taken} | {accuracy(row)} | {told} |\n"
+
+
+def beats(one: Row, other: Row, key: str) -> bool:
+    """Whether a row is faster by a twentieth and not less accurate, or as fast and more accurate,
+    beyond what noise explains."""
+    speeds = [speedup(row["milliseconds"][key]) for row in (one, other)]
+    faster = speeds[0] / speeds[1]
+    if "acc" not in one:
+        return faster > NOISE
+    # Of networks that agree on nearly all images a difference has half the error of one.
+    more, noise = one["acc"] - other["acc"], max(one["stderr"], other["stderr"])
+    return (faster > NOISE and more >= 0) or (faster > 1 and more > noise)
 
 
 def told(key: str) -> str:
@@ -113,7 +147,7 @@ def chart(rows: Sequence[Row], title: str, key: str) -> Chart:
     base = max(row["acc"] for row in rows if (row["name"], row["precision"]) == ("dense", "auto"))
     lines = []
     for number, name in enumerate(ways):
-        for precision in ("auto", "int8"):
+        for precision in ("auto", "int8", "chosen"):
             points = sorted(
                 (
                     row["milliseconds"][key]["dense"] / row["milliseconds"][key]["planned"],
@@ -123,7 +157,7 @@ def chart(rows: Sequence[Row], title: str, key: str) -> Chart:
                 if (way(row["name"]), row["precision"]) == (name, precision)
             )
             if points:
-                label = name if precision == "auto" else f"{name}, int8"
+                label = f"{name}, int8" if precision == "int8" else name
                 lines.append(Line(points, label, number, dashes=int(precision == "int8")))
     speeds = [x for line in lines for x, _ in line.points]
     heights = [y for line in lines for _, y in line.points]

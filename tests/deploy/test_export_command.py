@@ -6,6 +6,7 @@ import pytest
 import torch
 from command import without_lines
 from runtimes import run_file
+from torch import nn
 
 import tensorpress as tp
 from tensorpress.cli import main
@@ -104,6 +105,10 @@ def test_a_file_that_remembers_a_normalisation_needs_no_data(
     assert "random  1x1x8x8" in out
 
 
+def weighted(net: nn.Module) -> int:
+    return sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in net.modules())
+
+
 @pytest.mark.usefixtures("measured_once")
 def test_int8(tensorpress: Command, tmp_path: Path) -> None:
     int8 = f"{SMALL} --precision int8 --calibrate digits --mean 0 --std 1"
@@ -116,6 +121,10 @@ def test_int8(tensorpress: Command, tmp_path: Path) -> None:
     (found,) = run_file(tmp_path / "small.onnx", images)
     expected = net(images)
     assert 1e-5 < float((found - expected).abs().max() / expected.abs().max()) < 0.2
+    code, out, err = tensorpress(f"{int8} --min-agreement 0 --as-stored -o stored.onnx")
+    assert (code, err) == (0, "")
+    assert "fastest" not in out
+    assert f"\nint8     {weighted(net)} of {weighted(net)} layers\n" in out
     code, out, err = tensorpress(f"{int8} --min-agreement 1 -o perfect.onnx")
     if code:  # its classes are all but the same, of random weights
         assert "an agreement of 1 is asked for: there is no plan, and nothing is written" in err
@@ -127,6 +136,7 @@ def test_int8(tensorpress: Command, tmp_path: Path) -> None:
     [
         (f"{SMALL} --precision int8 -o net.onnx", "--precision int8 and --calibrate go together"),
         (f"{SMALL} --calibrate digits -o net.onnx", "--precision int8 and --calibrate go together"),
+        (f"{SMALL} --as-stored --planned 1 -o net.onnx", "--as-stored and --planned exclude"),
         (f"{SMALL}", "-o is missing: give a file, such as model.onnx, or a folder"),
         (f"{SMALL} -o OUT", "--format is missing: give onnx, pt2, openvino, or end -o in .onnx"),
         (f"{SMALL} --format tflite -o OUT", "no --format tflite; there is: onnx, pt2, openvino"),

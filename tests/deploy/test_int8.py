@@ -156,6 +156,41 @@ def test_times_are_kept_and_ranges_are_not() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_layers_can_be_written_as_they_are_stored(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    run_file = pytest.importorskip("runtimes").run_file
+    model, path = net(), tmp_path / f"net{suffix}"
+    options: dict[str, Any] = {"precision": "int8", "calibration": IMAGES, "min_agreement": 0.5}
+    report = tp.export(model, path, IMAGE, planned=False, **options)
+    weighted = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert report.int8_layers == (len(weighted), len(weighted))
+    assert report.plan is None
+    with torch.no_grad():
+        error = relative_error(run_file(path, IMAGES)[0], model(IMAGES))
+    assert report.fidelity["calibration"].error == pytest.approx(error, rel=0.05)
+    kept = tp.export(model, path, IMAGE, planned=False, keep_float=["second"], **options)
+    assert kept.int8_layers == (len(weighted) - len(list(model.second)), len(weighted))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"calibration": None}, "precision='int8' needs images"),
+        ({"calibration": IMAGES[:3]}, "at least 16 images, and 3 were given"),
+        ({"keep_float": ["third"]}, "third"),
+        ({"dynamic_batch": False}, "or in int8, leaves the batch size free"),
+    ],
+)
+def test_what_is_wrong_is_said_of_stored_ones_too(
+    wrong: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    options = {"precision": "int8", "calibration": IMAGES, "planned": False, **wrong}
+    with pytest.raises(tp.TensorpressError, match=message):
+        tp.export(net(), tmp_path / "net.onnx", IMAGE, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_an_exported_file_computes_in_int8(suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     run_file = pytest.importorskip("runtimes").run_file

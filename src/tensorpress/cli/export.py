@@ -50,6 +50,15 @@ Planned = Annotated[
     ),
 ]
 
+AsStored = Annotated[
+    bool,
+    typer.Option(
+        "--as-stored",
+        help="In int8: write layers as they are stored, the smallest file, in place of the "
+        "fastest executions measured here.",
+    ),
+]
+
 
 @grouped
 def export(
@@ -60,6 +69,7 @@ def export(
     file_format: FileFormat = None,
     batch: Batch = None,
     planned: Planned = None,
+    as_stored: AsStored = False,
     precision: options.Precision = "f32",
     calibrate: options.Calibrate = None,
     min_agreement: options.MinAgreement = FLOOR,
@@ -85,6 +95,8 @@ def export(
             "--precision int8 and --calibrate go together: the ranges of values are read off "
             "images without labels."
         )
+    if as_stored and planned is not None:
+        raise TensorpressError("--as-stored and --planned exclude each other: give one of them.")
     named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
     named |= images.given()
     inputs, network = read_network(compressed, trained, **named)
@@ -99,7 +111,7 @@ def export(
         calibration=read_calibration(calibrate, MOST, inputs),
         min_agreement=min_agreement,
         keep_float=keep_float or (),
-        planned=planned is not None,
+        planned=False if as_stored else True if planned else None,
     )
     if report.plan is not None:
         typer.echo(f"{report.plan}\n")

@@ -19,9 +19,11 @@ from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
+from tensorpress.deploy.planning.quantised_network import stored_in_int8
 from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES
+from tensorpress.deploy.runtimes.graph_runtime import GraphRunner
 from tensorpress.deploy.trace import copy_for_export, trace
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
@@ -45,7 +47,7 @@ def export(
     calibration: CalibrationImages | None = None,
     min_agreement: float = FLOOR,
     keep_float: Iterable[str] = (),
-    planned: bool = False,
+    planned: bool | None = None,
     progress: bool | None = None,
 ) -> ExportReport:
     """Write a network, compressed or not, for ONNX Runtime, OpenVINO or ``torch.export.load``.
@@ -59,9 +61,10 @@ def export(
     by the rounding of it.
     The file is written aside and renamed.
 
-    ``planned``, or in int8, the network is planned first (:func:`plan`) in the file's runtime, for
-    the example inputs and as many threads as PyTorch uses, and what is written is the form that it
-    is executed in.
+    ``planned``, the network is planned first (:func:`plan`) in the file's runtime, for the example
+    inputs and as many threads as PyTorch uses, and what is written is the form that it is executed
+    in. In int8 that is so unless ``planned=False``: layers as they are stored make the smallest
+    file, and executed as they are the fastest the smallest time.
 
     Args:
         model: any network that ``torch.export`` takes; float32 for ONNX and OpenVINO.
@@ -75,7 +78,8 @@ def export(
         precision: "f32", by which the file has the network's own, or "int8".
         calibration, min_agreement, keep_float: for int8, as in :func:`plan`; both the calibration
             images and ``check_inputs`` have to be agreed on.
-        planned: whether layers are written in the executions that were measured to be the fastest.
+        planned: whether layers are written in the executions that were measured to be the fastest;
+            by default in int8 alone.
         progress: False for none; else whatever takes over two seconds shows a bar on a terminal,
             and lines on standard error where there is none.
 
@@ -86,7 +90,7 @@ def export(
     """
     path = as_path(path)
     kind = find_format(path, format)
-    planned = planned or precision == INT8
+    planned = precision == INT8 if planned is None else planned
     _refuse_unknown(precision, kind, planned=planned, dynamic_batch=dynamic_batch)
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
@@ -119,6 +123,11 @@ def export(
             progress=progress,
         )
         return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)
+    if precision == INT8:
+        stored = stored_in_int8(
+            net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
+        )
+        return _export_stored(stored, net, path, kind, real, min_agreement, versions)
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
@@ -155,19 +164,51 @@ def _export_plan(
     found: dict[str, Fidelity] = {}
     with staged(path) as place:
         made.export(place)
-        with quiet():
-            if calibration is None:
+        if calibration is None:
+            with quiet():
                 run = _fed_by(net, _loaded(place, kind.read))
                 checks = tuple(_checks(net, run, feed, real, kind, place))
-            else:
-                given = {"calibration": calibration} | ({} if real is None else {"given": real})
-                run = _fed_by(net, _loaded(place, kind.read_by_itself))
-                found = {name: fidelity(net, run, each) for name, each in given.items()}
-        for each in found.values():
-            each.refuse_below(floor)
+        else:
+            found = _answers(net, place, kind, calibration, real, floor)
         size = sum(file.stat().st_size for file in place.parent.iterdir())
     layers = None if calibration is None else made.int8_layers
     return ExportReport(path, kind.name, size, checks, versions, found, layers, made.table)
+
+
+def _export_stored(
+    stored: GraphRunner,
+    net: nn.Module,
+    path: Path,
+    kind: Format,
+    real: Feed | None,
+    floor: float,
+    versions: dict[str, str],
+) -> ExportReport:
+    calibration = stored.setting.calibration
+    assert calibration is not None
+    with staged(path) as place:
+        with quiet():
+            stored.save(place)
+        found = _answers(net, place, kind, calibration, real, floor)
+        size = sum(file.stat().st_size for file in place.parent.iterdir())
+    return ExportReport(path, kind.name, size, (), versions, found, stored.int8_layers())
+
+
+def _answers(
+    net: nn.Module, place: Path, kind: Format, calibration: Feed, real: Feed | None, floor: float
+) -> dict[str, Fidelity]:
+    """How near a file in int8 comes to the network, run by itself.
+
+    Raises:
+        TensorpressError: not near enough.
+    """
+    given = {"calibration": calibration} | ({} if real is None else {"given": real})
+    with quiet():
+        run = _fed_by(net, _loaded(place, kind.read_by_itself))
+        found = {name: fidelity(net, run, each) for name, each in given.items()}
+    for each in found.values():
+        each.refuse_below(floor)
+    return found
 
 
 def find_format(path: Path, name: str | None = None) -> Format:
@@ -218,9 +259,9 @@ def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batc
             f"{kind.name} files are not written in int8, as PyTorch does not compute in it here: "
             f"write {able}."
         )
-    if planned and not dynamic_batch:
+    if (planned or precision == INT8) and not dynamic_batch:
         raise TensorpressError(
-            "a file that is planned, as those in int8 are, leaves the batch size free: leave "
+            "a file that is planned, or in int8, leaves the batch size free: leave "
             "dynamic_batch=False (--batch) out."
         )
 

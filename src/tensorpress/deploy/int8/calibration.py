@@ -18,8 +18,21 @@ def read_calibration(
     """Rows for a network in int8, as a feed of at most 512.
 
     Args:
-        given: as ``compress`` takes its calibration: images in whichever form.
         feed: the example inputs as they are read for the network.
+
+    Raises:
+        TensorpressError: as :func:`rows_to_quantise`, or other shapes.
+    """
+    return as_feed(rows_to_quantise(given, net, example_inputs), feed)
+
+
+def rows_to_quantise(
+    given: CalibrationImages | None, net: nn.Module, example_inputs: ExampleInputs
+) -> Rows:
+    """Rows for a network in int8.
+
+    Args:
+        given: as ``compress`` takes its calibration: images in whichever form.
 
     Raises:
         TensorpressError: there are none, too few, or they are not what the network takes.
@@ -29,7 +42,7 @@ def read_calibration(
             "precision='int8' needs images to read the ranges of values off: give a few hundred "
             "without labels as calibration= (--calibrate DIR)."
         )
-    return as_feed(read_rows(given, net, example_inputs), feed)
+    return read_rows(given, net, example_inputs)
 
 
 def as_feed(rows: Rows, feed: Feed) -> Feed:

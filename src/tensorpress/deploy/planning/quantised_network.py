@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.deploy.execution import write_out_codebooks
+from tensorpress.deploy.execution import Execution, factorized_layers, write_out_codebooks
 from tensorpress.deploy.feed import Feed, timed_feed
 from tensorpress.deploy.int8 import Fidelity, fidelity
-from tensorpress.deploy.int8.calibration import as_feed, few
-from tensorpress.deploy.planning.setting import INT8, read_threads, usable
-from tensorpress.deploy.runtimes.graph_runtime import PreparedGraph
+from tensorpress.deploy.int8.calibration import as_feed, few, rows_to_quantise
+from tensorpress.deploy.planning.setting import INT8, read_keep_float, read_threads, usable
+from tensorpress.deploy.runtimes.graph_runtime import GraphRunner, PreparedGraph
 from tensorpress.deploy.runtimes.runtime import Executions, Runner, Setting
 from tensorpress.deploy.trace import copy_for_export
-from tensorpress.rows import Rows
+from tensorpress.layers import plain_chain
+from tensorpress.rows import CalibrationImages, Rows
 from tensorpress.surgery import ExampleInputs
 
 FEW = 32
@@ -41,8 +42,9 @@ class QuantisedNetwork:
 
     Args:
         net: compressed or not; a copy is taken.
-        rows: that ranges are read off, as the network takes them.
-        ways: how factorized layers are executed; others are dense.
+        rows: that ranges are read off, as the network takes them; at most 512 are used.
+        ways: how factorized layers are executed; others are dense. None executes all of them as
+            they are stored.
         runtime, threads: as for :func:`tensorpress.plan`.
     """
 
@@ -54,12 +56,13 @@ class QuantisedNetwork:
         *,
         runtime: str,
         threads: int | None,
-        ways: Executions,
+        ways: Executions | None = None,
     ) -> None:
         kind, _, _ = usable(runtime, INT8)
         self._net = write_out_codebooks(copy_for_export(net))
         self._feed = timed_feed(self._net, example_inputs)
-        self._rows, self._ways = as_feed(rows, self._feed), ways
+        self._rows = as_feed(rows, self._feed)
+        self._ways = _as_stored(self._net) if ways is None else ways
         self._threads = read_threads(threads)
         prepared = kind.prepare(self._net, self._feed, Setting(self._threads))
         assert isinstance(prepared, PreparedGraph)
@@ -71,8 +74,11 @@ class QuantisedNetwork:
         Args:
             finely: round weights by what that does to the layers' outputs, as plans do.
         """
-        runner = self._set_to(self._rows, keep_float, finely=finely).build(self._ways, self._feed)
-        return Executed(runner, self._feed.names)
+        return Executed(self.runner(keep_float, finely=finely), self._feed.names)
+
+    def runner(self, keep_float: Iterable[str] = (), *, finely: bool = False) -> GraphRunner:
+        """The same as the runtime runs it."""
+        return self._set_to(self._rows, keep_float, finely=finely).build(self._ways, self._feed)
 
     def in_int8(self, keep_float: Iterable[str] = ()) -> dict[str, bool]:
         """The layers, by name, and whether they compute in int8 then."""
@@ -99,3 +105,32 @@ class QuantisedNetwork:
     def _set_to(self, rows: Feed, keep_float: Iterable[str], *, finely: bool) -> PreparedGraph:
         setting = Setting(self._threads, INT8, rows, tuple(keep_float), finely)
         return self._prepared.set_to(setting)
+
+
+def stored_in_int8(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    calibration: CalibrationImages | None,
+    *,
+    runtime: str,
+    keep_float: Iterable[str] = (),
+) -> GraphRunner:
+    """A network in int8 with its factorized layers executed as they are stored.
+
+    Args:
+        calibration: images in any form that ``compress`` takes them in.
+        keep_float: layers that stay in float32, by name or pattern.
+
+    Raises:
+        TensorpressError: images that are missing or do not fit, a layer that is not there, or a
+            network that the runtime cannot take.
+    """
+    kept = read_keep_float(keep_float, net, INT8)
+    rows = rows_to_quantise(calibration, net, example_inputs)
+    made = QuantisedNetwork(net, example_inputs, rows, runtime=runtime, threads=None)
+    return made.runner(kept, finely=True)
+
+
+def _as_stored(net: nn.Module) -> Executions:
+    chains = factorized_layers(net)
+    return {name: Execution((1,) * len(plain_chain(chain))) for name, chain in chains.items()}

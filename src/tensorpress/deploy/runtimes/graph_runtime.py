@@ -205,7 +205,7 @@ class GraphRunner(Runner):
     def __init__(
         self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting, fed: Fed
     ) -> None:
-        self._runtime, self._model, self._setting, self._fed = runtime, model, setting, fed
+        self._runtime, self._model, self.setting, self._fed = runtime, model, setting, fed
         self._feed = feed.with_tensors(fed(feed.tensors))
         self._sessions: dict[tuple[Any, ...], LoadedGraph] = {}
         self._session(self._feed.tensors)
@@ -225,5 +225,5 @@ class GraphRunner(Runner):
         shapes = () if self._runtime.any_shape else tuple(tensor.shape for tensor in tensors)
         if shapes not in self._sessions:
             feed = self._feed.with_tensors(tensors)
-            self._sessions[shapes] = self._runtime.load(self._model, feed, self._setting)
+            self._sessions[shapes] = self._runtime.load(self._model, feed, self.setting)
         return self._sessions[shapes]

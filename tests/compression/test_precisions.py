@@ -98,7 +98,7 @@ def test_a_time_that_int8_alone_meets_takes_int8_alone() -> None:
     assert result.pcr == 1
     assert not any(row.method for row in result.layers)
     assert "int8 everywhere, nothing decomposed: 2.50x the speed" in str(result)
-    assert chosen.rivals[0].startswith("auto, forms in 2 layers: ")
+    assert "and not forms of layers, which were not measured" in str(result)
     for key, value in NET.state_dict().items():
         assert torch.equal(result.model.state_dict()[key], value)
 
@@ -109,6 +109,7 @@ def test_time_to_spare_puts_sensitive_layers_back_into_float() -> None:
     assert chosen is not None
     assert set(chosen.in_float[:2]) == {"2", "5"}
     assert 1.15 <= chosen.before / chosen.milliseconds < 2.5
+    assert any(rival.startswith("auto, forms in ") for rival in chosen.rivals)
     assert result.pcr == 1
     assert f"int8 in {4 - len(chosen.in_float)} of 4 layers, nothing decomposed" in str(result)
 

@@ -16,7 +16,7 @@ from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.precision_trials import Candidate, Trials
 from tensorpress.compression.targets import NOT_NEEDED
 from tensorpress.compression.task import LayerTask, Pick
-from tensorpress.compression.timed import spread_in_time, timed_layers
+from tensorpress.compression.timed import Clocked, clock_for, spread_in_time, timed_layers
 from tensorpress.compression.tries import USUAL, Tried, Tries
 from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
@@ -25,6 +25,10 @@ from tensorpress.surgery import ExampleInputs, Precision, Quality, Survey
 
 GUESSED = 3
 """Sizes in int8 that are guessed; what is left is then halved each time."""
+NEXT_TO_NOTHING = 0.05
+"""The output error up to which int8 alone, where it is fast enough, is taken unrivalled: to measure
+forms takes minutes, and nothing is left that they could save."""
+UNMEASURED = "forms of layers, which were not measured: int8 alone is fast enough"
 SLACK = 1.05
 """By how much a network has to be faster than was asked for, for layers to go back to float32."""
 
@@ -35,7 +39,8 @@ class ByPrecision:
     Three kinds of networks are compared: forms in the runtime's own precision; all layers in int8,
     decomposed no further than the budget needs; and some layers of that left in float32, the most
     sensitive ones first, as far as the time allows or the quality asks. For a time the one of them
-    is taken that loses least of the outputs for images held back, for a quality the fastest.
+    is taken that loses least of the outputs for images held back, for a quality the fastest. Where
+    int8 alone meets the time and loses next to nothing, nothing else is measured.
     """
 
     left = NOT_NEEDED
@@ -64,26 +69,23 @@ class ByPrecision:
         assert isinstance(metric, InputMetric)
         refuse_unspread(self.budget, metric)
         judge = self._judge(metric)
+        if not self.budget.of_quality:
+            alone = self._alone_in_time(judge, metric)
+            if alone is not None:
+                self._taken, self._rivals = alone, [UNMEASURED]
+                return []
         layers = metric.measured(tasks)
         clocked = timed_layers(
             self.net, self.inputs, layers, budget=self.budget, progress=metric.progress
         )
         self._grid = Grid(clocked.layers, self.cost, faster, clocked.seconds)
-        self._trials = Trials(
-            self.net,
-            self.inputs,
-            self.cost,
-            clocked,
-            self.budget.runtime or RUNTIME,
-            judge,
-            metric,
-        )
+        self._trials = self._trials_of(clocked, judge, metric)
         found = self._keeping() if self.budget.of_quality else self._in_time()
         if self.budget.of_quality:
             self._taken = max(found, key=lambda one: one.speedup)
         else:
             self._taken = min(found, key=lambda one: (judge.lost(one.quality.value), one.seconds))
-        self._rivals = [one for one in found if one is not self._taken]
+        self._rivals = [str(one) for one in found if one is not self._taken]
         return self._taken.picks
 
     def finish(self, model: nn.Module, metric: NetworkMetric) -> Quality:
@@ -110,6 +112,22 @@ class ByPrecision:
             return judge_of(self.budget, self.net, metric.held, self.score)
         assert metric.held is not None
         return ByOutputs(math.inf, self.net, metric.held)
+
+    def _trials_of(self, clocked: Clocked, judge: Judge, metric: InputMetric) -> Trials:
+        runtime = self.budget.runtime or RUNTIME
+        return Trials(self.net, self.inputs, self.cost, clocked, runtime, judge, metric)
+
+    def _alone_in_time(self, judge: Judge, metric: InputMetric) -> Candidate | None:
+        """int8 with nothing decomposed, where that is all that is needed."""
+        clock = clock_for(self.net, self.inputs, self.budget)
+        _, seconds = clock.network_seconds({})
+        self._trials = self._trials_of(Clocked([], seconds, clock), judge, metric)
+        wanted = self.budget.for_seconds(seconds).speedup
+        assert wanted is not None
+        if _speedup(self._trials.seconds([], INT8)) < wanted:
+            return None
+        found = self._trials.candidate([], INT8)
+        return found if judge.lost(found.quality.value) <= NEXT_TO_NOTHING else None
 
     def _in_time(self) -> list[Candidate]:
         """Of each kind the one that loses least in the time.
@@ -294,7 +312,7 @@ class ByPrecision:
             in_int8=held[0],
             layers=held[1],
             in_float=in_float,
-            rivals=tuple(map(str, self._rivals)),
+            rivals=tuple(self._rivals),
         )
 
 

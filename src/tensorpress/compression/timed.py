@@ -114,16 +114,9 @@ def timed_layers(
             smallest[layer.name] = _chain(last)
     if not smallest and not budget.chooses_int8:
         raise TensorpressError(f"{budget} cannot be reached: no layer would get smaller.")
-    runtime = budget.runtime or RUNTIME
-    clock = ChainClock(
-        copy_with(net, dict(smallest)),
-        example_inputs,
-        runtime=runtime,
-        threads=budget.threads,
-        batch=budget.batch,
-    )
+    clock = clock_for(copy_with(net, dict(smallest)), example_inputs, budget)
     with progress_bar(TaskProgressColumn(), show=progress) as bar:
-        task = bar.add_task(f"timing layers in {runtime}", total=1.0)
+        task = bar.add_task(f"timing layers in {budget.runtime or RUNTIME}", total=1.0)
 
         def on_share(share: float) -> None:
             bar.update(task, completed=share)
@@ -131,6 +124,17 @@ def timed_layers(
         timed = _timed(layers, clock, on_share) if smallest else list(layers)
         _, seconds = clock.network_seconds(smallest)
     return Clocked(timed, seconds, clock)
+
+
+def clock_for(net: nn.Module, example_inputs: ExampleInputs, budget: Budget) -> ChainClock:
+    """What measures the network in the runtime, on the threads and at the batch of a budget."""
+    return ChainClock(
+        net,
+        example_inputs,
+        runtime=budget.runtime or RUNTIME,
+        threads=budget.threads,
+        batch=budget.batch,
+    )
 
 
 def chains_of(picks: Sequence[Pick]) -> dict[str, Factorized]:

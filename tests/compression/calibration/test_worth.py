@@ -66,7 +66,8 @@ CLOSED = tp.Recovery(True, True, True, True, 2, 0)
 DISTILLED = tp.Recovery(True, True, True, True, 2, 20)
 STEPS = {
     "statistics": (tp.Recovery(False, False, False, False, distil_epochs=0), STATISTICS),
-    "whitening": (STATISTICS, WHITENED),
+    # Core by core what is whitened may lose more, of one network in two: sweeps make it worth it.
+    "whitening and sweeps": (STATISTICS, SWEPT),
     "sweeps": (WHITENED, SWEPT),
     "measured losses": (SWEPT, SPREAD),
     "reconstruction": (SPREAD, CLOSED),

@@ -1,7 +1,8 @@
 """Put measured networks in int8 into docs/: python scripts/make_int8_page.py OUT...
 
-Each argument is a folder of `make bench-int8`. Their rows go to docs/int8.json, the tables to
-docs/int8.md, between its marks, and a plot of each network with accuracies beside it.
+Each argument is a folder of `make bench-int8`. Their rows go to docs/int8.json, in the place of
+those of the same networks on the same machine, the tables to docs/int8.md, between its marks, and
+a plot of each network with accuracies beside it.
 """
 
 import argparse
@@ -22,38 +23,39 @@ NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorc
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folders", type=Path, nargs="+", help="of make bench-int8")
-    rows = [
-        row
-        for folder in parser.parse_args().folders
-        for row in json.loads((folder / ROWS).read_text(encoding="utf-8"))
-    ]
+    parser.add_argument("folders", type=Path, nargs="*", help="of make bench-int8")
+    rows = json.loads((DOCS / ROWS).read_text(encoding="utf-8"))
+    for folder in parser.parse_args().folders:
+        new = json.loads((folder / ROWS).read_text(encoding="utf-8"))
+        replaced = by_network(new)
+        rows = [row for row in rows if not by_network([row]).keys() & replaced.keys()] + new
     (DOCS / ROWS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     text = ""
-    for (network, data), some in by_network(rows).items():
-        text += "".join(section(network, data, some))
+    for (network, data, where), some in by_network(rows).items():
+        text += "".join(section(network, data, where, some))
         if any("acc" in row for row in some) and charts(some):
-            picture = f"int8-{network}-{data}.png"
+            picture = f"int8-{network}-{data}{'-vnni' if 'VNNI' in where else ''}.png"
             text += f"\n![Accuracy against measured speed]({picture})\n"
             write_png(DOCS / picture, charts(some), columns=2)
     put("int8.md", "measured", text)
 
 
-def by_network(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    found: dict[tuple[str, str], list[Row]] = {}
+def by_network(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """Rows by network, data and machine."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((row["network"], row["data"]), []).append(row)
+        found.setdefault((row["network"], row["data"], row["machine"]), []).append(row)
     return found
 
 
-def section(network: str, data: str, rows: Sequence[Row]) -> Iterator[str]:
+def section(network: str, data: str, where: str, rows: Sequence[Row]) -> Iterator[str]:
     """A line for each network and precision, in Markdown: accuracies, bytes, times."""
     runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
     choices = [row for row in rows if "chosen" in row]
     rows = [row for row in rows if "chosen" not in row]
     settings = list(dict.fromkeys(key for row in rows for key in row["milliseconds"]))
     scored = any("acc" in row for row in rows)
-    yield f"\n**{network}**" + (f" on {data}" if scored else ", random weights") + "\n\n"
+    yield f"\n**{network}**" + (f" on {data}" if scored else ", random weights") + f". {where}\n\n"
     head = ["network", "precision"]
     head += [f"{NAMES[one]}, %" for one in runtimes] if scored else []
     head += ["bytes"] if scored else []

@@ -10,6 +10,18 @@ from pathlib import Path
 import torch
 
 X86 = ("x86_64", "amd64")
+FEATURES = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "VNNI",
+    "avx512_vnni": "VNNI",
+    "avx512_bf16": "bfloat16",
+    "amx_int8": "AMX",
+    "asimddp": "dot products",
+    "i8mm": "int8 matrices",
+    "bf16": "bfloat16",
+}
+"""What decides how fast networks are, by the names that Linux has for it."""
 
 
 def machine(device: str) -> str:
@@ -24,11 +36,18 @@ def machine(device: str) -> str:
 
 @cache
 def processor() -> str:
-    """The name of the processor, as the system gives it."""
+    """The name of the processor, as the system gives it, and what it has for networks.
+
+    Hosts give processors of several kinds one name: "AMD EPYC (AVX2, AVX-512, VNNI, bfloat16)".
+    """
     with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        if found:
-            return found.group(1)
+        text = Path("/proc/cpuinfo").read_text()
+        name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+        flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
+        held = set(flags.group(1).split()) if flags else set()
+        has = dict.fromkeys(shown for flag, shown in FEATURES.items() if flag in held)
+        found = name.group(1) if name else platform.machine()
+        return f"{found} ({', '.join(has)})" if has else found
     return platform.processor() or platform.machine()
 
 

@@ -195,6 +195,25 @@ def small_files_only() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_what_noise_gives_is_held_to_what_the_inputs_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detector that finds nothing in noise gives next to nothing there, all of it rounding."""
+    kind = FORMATS["pt2"]
+
+    def rounded(path: Path) -> Callable[[Any], list[Tensor]]:
+        run = kind.read(path)
+        return lambda feed: [output + 1e-6 for output in run(feed)]
+
+    monkeypatch.setitem(FORMATS, "pt2", dataclasses.replace(kind, read=rounded))
+    finds = Layer(lambda x: 1e-4 * x.mean((1, 2, 3)) + (x.mean((1, 2, 3)) - 5).relu()).eval()
+    assert_refused("they differ by", finds, tmp_path / "net.pt2")
+    seen = 10 + torch.rand(2, 3, 12, 12)
+    for examples, options in ((IMAGE, {"check_inputs": seen}), (seen, {})):
+        report = tp.export(finds, tmp_path / "net.pt2", examples, **options)
+        assert 0 < report.worst < 1e-6
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_the_old_files(suffix: str, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from tensorpress.deploy.cause import first_cause
-from tensorpress.deploy.check import Check, check
+from tensorpress.deploy.check import Check, check, largest_of
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
@@ -56,10 +57,10 @@ def export(
     takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
     on random inputs at batch sizes 1 and 3 and that of the example inputs, and on ``check_inputs``
     at batch size 1 and all at once. Equal means: for every output, the largest absolute difference
-    is at most 1e-4 times the largest absolute value that PyTorch gives. Where its runtime computes
-    in another precision by itself, as OpenVINO in bfloat16, it is run in that too, and may be off
-    by the rounding of it.
-    The file is written aside and renamed.
+    is at most 1e-4 times the largest absolute value that PyTorch gives, on these inputs or, where
+    that is more, on ``check_inputs`` or example inputs that are not blank. Where its runtime
+    computes in another precision by itself, as OpenVINO in bfloat16, it is run in that too, and may
+    be off by the rounding of it. The file is written aside and renamed.
 
     ``planned``, the network is planned first (:func:`plan`) in the file's runtime, for the example
     inputs and as many threads as PyTorch uses, and what is written is the form that it is executed
@@ -307,8 +308,9 @@ def _checks(
     net: nn.Module, run: Run, feed: Feed, real: Feed | None, kind: Format, place: Path
 ) -> Iterator[Check]:
     sizes = {*CHECKED_BATCHES, feed.batch} if feed.batch else {0}
+    scales = _scales(net, real or feed)
     for seed, size in enumerate(sorted(sizes)):
-        yield check(net, run, feed.resized(size).randomised(seed), "random")
+        yield check(net, run, feed.resized(size).randomised(seed), "random", scales=scales)
     if real is not None:
         for size in sorted({1, real.batch} if real.batch else {0}):
             yield check(net, run, real.resized(size), "given")
@@ -316,7 +318,17 @@ def _checks(
     if own != "f32":
         by_itself, most = _fed_by(net, kind.read_by_itself(place)), tolerance_of(own)
         inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
-        yield check(net, by_itself, used, inputs, precision=own, tolerance=most)
+        yield check(net, by_itself, used, inputs, precision=own, tolerance=most, scales=scales)
+
+
+def _scales(net: nn.Module, known: Feed) -> list[float] | None:
+    """How large each output becomes on inputs that hold anything."""
+    if not known.holds_values:
+        return None
+    outputs = tree_leaves(run_examples(net, known.examples))
+    if not all(isinstance(value, Tensor) and bool(value.isfinite().all()) for value in outputs):
+        return None
+    return [largest_of(value) for value in outputs]
 
 
 def _refuse_other_batch(batch: int, feed: Feed, precision: str, *, planned: bool) -> None:

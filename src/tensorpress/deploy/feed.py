@@ -42,6 +42,12 @@ class Feed:
         """The batch size; 0 where nothing is batched."""
         return next((len(t) for t, b in zip(self.tensors, self.batched, strict=True) if b), 0)
 
+    @property
+    def holds_values(self) -> bool:
+        """Whether the inputs are more than zeros or ones in the right shapes."""
+        tensors = [t for t in self.tensors if t.is_floating_point() and t.numel() > 1]
+        return bool(tensors) and all(bool((t != t.flatten()[0]).any()) for t in tensors)
+
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Feed":
         """The same inputs with other values, in order."""
         return replace(self, tensors=tuple(tensors))

@@ -378,13 +378,15 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
     inputs stand in for blank ones; of a detector, which finds nothing in noise, they leave so small
     numbers that rounding is all that there is to compare.
     """
-    which = "these" if _holds_values(feed) else "random"
+    which = "these" if feed.holds_values else "random"
     feed = feed if which == "these" else feed.randomised(0)
     expected = run_examples(net, feed.examples)
     leaves = [leaf for leaf in tree_leaves(expected) if isinstance(leaf, Tensor)]
     found = planned(*feed.args, **feed.kwargs)
     outputs = [found] if isinstance(found, Tensor) else list(found)
-    difference = relative_difference(*(list(map(torch.nan_to_num, v)) for v in (leaves, outputs)))
+    difference = relative_difference(
+        list(map(torch.nan_to_num, leaves)), list(map(torch.nan_to_num, outputs))
+    )
     most = tolerance_of(planned.setting.precision)
     if difference > most:
         raise TensorpressError(
@@ -393,12 +395,6 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
             "draw random numbers? If not, use another runtime or precision."
         )
     return difference
-
-
-def _holds_values(feed: Feed) -> bool:
-    """Whether the inputs are more than zeros or ones in the right shapes."""
-    tensors = [t for t in feed.tensors if t.is_floating_point() and t.numel() > 1]
-    return bool(tensors) and all(bool((t != t.flatten()[0]).any()) for t in tensors)
 
 
 def _open_cache(cache: bool | str | os.PathLike[str]) -> PlanCache | None:

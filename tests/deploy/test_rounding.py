@@ -69,7 +69,8 @@ def test_moments_are_of_what_the_weights_are_multiplied_with(layer: nn.Conv2d) -
     inputs = torch.randn(16, 6, *[9] * (layer.weight.dim() - 2))
     feed = read_feed(inputs, dynamic_batch=True)
     model = to_onnx(trace(layer.eval(), feed)).model_proto
-    (moments,) = _moments(model, _layers(model), feed).values()
+    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
+    (moments,) = _moments(model, _layers(model, shapes), shapes, feed).values()
     moment = moments.square
     assert tuple(moment.shape[:1]) == (layer.groups,)
     weight = layer.weight.detach().flatten(1).reshape(layer.groups, -1, moment.shape[1])

@@ -14,6 +14,7 @@ from tensorpress.deploy.int8.calibration import few
 from tensorpress.deploy.int8.values import values_by_batch
 from tensorpress.extras import import_runtimes
 
+Shapes = dict[str, tuple[int, ...]]
 ROWS, BATCH = 128, 16
 WIDEST = 1152
 """Inputs of an output, of layers that are rounded so; the work grows with their cube."""
@@ -36,8 +37,9 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
         model: in float32.
     """
     numpy_helper = import_runtimes("onnx", ("onnx.numpy_helper",))["onnx.numpy_helper"]
-    layers = _layers(model)
-    moments = _moments(model, layers, few(calibration, ROWS))
+    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
+    layers = _layers(model, shapes)
+    moments = _moments(model, layers, shapes, few(calibration, ROWS))
     plain = {value.name: value for value in model.graph.initializer}
     held = {value.name: value for value in made.graph.initializer}
     makers = {name: node for node in made.graph.node for name in node.output}
@@ -137,9 +139,8 @@ def _dequantised(node: Any, place: int, makers: dict[str, Any]) -> Any:
     return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
 
-def _layers(model: Any) -> dict[str, list[Any]]:
+def _layers(model: Any, shapes: Shapes) -> dict[str, list[Any]]:
     """The nodes that are treated, by the name of their weight."""
-    shapes = {value.name: tuple(value.dims) for value in model.graph.initializer}
     found: dict[str, list[Any]] = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm") and node.input[1] in shapes and _is_plain(node):
@@ -150,7 +151,9 @@ def _layers(model: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, Moments]:
+def _moments(
+    model: Any, layers: dict[str, list[Any]], shapes: Shapes, rows: Feed
+) -> dict[str, Moments]:
     """Of what each weight is multiplied with."""
     onnx = import_runtimes("onnx", ("onnx",))["onnx"]
     watched = onnx.ModelProto()
@@ -158,13 +161,12 @@ def _moments(model: Any, layers: dict[str, list[Any]], rows: Feed) -> dict[str, 
     known = {value.name for value in [*model.graph.input, *model.graph.output]}
     fed = {node.input[0] for nodes in layers.values() for node in nodes}
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(fed - known))
-    kernels = {value.name: list(value.dims) for value in model.graph.initializer}
     sums: dict[str, Moments] = {}
     for values in values_by_batch(watched, rows, BATCH):
         for name, nodes in layers.items():
             for node in nodes:
                 value = torch.from_numpy(values[node.input[0]])
-                patches = _patches(value, node, kernels[name][2:])
+                patches = _patches(value, node, list(shapes[name][2:]))
                 moments = Moments.of(patches)
                 sums[name] = sums[name].with_more(moments) if name in sums else moments
     return sums

@@ -100,15 +100,15 @@ def choice(row: Row, others: Sequence[Row]) -> str:
 
 
 def beats(one: Row, other: Row, key: str) -> bool:
-    """Whether a row is faster by a twentieth and not less accurate, or as fast and more accurate,
-    beyond what noise explains."""
+    """Whether a row is faster by a twentieth and not less accurate, or more accurate beyond its
+    standard error and not slower by a twentieth."""
     speeds = [speedup(row["milliseconds"][key]) for row in (one, other)]
     faster = speeds[0] / speeds[1]
     if "acc" not in one:
         return faster > NOISE
     # Of networks that agree on nearly all images a difference has half the error of one.
     more, noise = one["acc"] - other["acc"], max(one["stderr"], other["stderr"])
-    return (faster > NOISE and more >= 0) or (faster > 1 and more > noise)
+    return (faster > NOISE and more >= 0) or (faster > 1 / NOISE and more > noise)
 
 
 def told(key: str) -> str:

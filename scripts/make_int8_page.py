@@ -142,7 +142,11 @@ def charts(rows: Sequence[Row]) -> list[Chart]:
     found = []
     for key in dict.fromkeys(key for row in rows for key in row["milliseconds"]):
         for runtime in dict.fromkeys(row["runtime"] for row in rows):
-            some = [r for r in rows if r["runtime"] == runtime and key in r["milliseconds"]]
+            some = [
+                r
+                for r in rows
+                if r["runtime"] == runtime and key in r["milliseconds"] and "chosen" not in r
+            ]
             if any("acc" in row for row in some):
                 found.append(chart(some, f"{NAMES[runtime]}, {told(key)}", key))
     return found
@@ -153,7 +157,7 @@ def chart(rows: Sequence[Row], title: str, key: str) -> Chart:
     base = max(row["acc"] for row in rows if (row["name"], row["precision"]) == ("dense", "auto"))
     lines = []
     for number, name in enumerate(ways):
-        for precision in ("auto", "int8", "chosen"):
+        for at, precision in enumerate(("auto", "int8")):
             points = sorted(
                 (
                     row["milliseconds"][key]["dense"] / row["milliseconds"][key]["planned"],
@@ -164,7 +168,7 @@ def chart(rows: Sequence[Row], title: str, key: str) -> Chart:
             )
             if points:
                 label = f"{name}, int8" if precision == "int8" else name
-                lines.append(Line(points, label, number, dashes=int(precision == "int8")))
+                lines.append(Line(points, label, 2 * number + at, dashes=at))
     speeds = [x for line in lines for x, _ in line.points]
     heights = [y for line in lines for _, y in line.points]
     return Chart(

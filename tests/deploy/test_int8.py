@@ -190,6 +190,23 @@ def test_what_is_wrong_is_said_of_stored_ones_too(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_network_that_cannot_be_traced_is_one_line(planned: bool, tmp_path: Path) -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+    options: dict[str, Any] = {"precision": "int8", "calibration": IMAGES, "planned": planned}
+    with pytest.raises(tp.TensorpressError, match="cannot be exported") as refused:
+        tp.export(Branching().eval(), tmp_path / "net.onnx", IMAGE, **options)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_an_exported_file_computes_in_int8(suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("openvino")

@@ -125,9 +125,11 @@ def export(
         )
         return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)
     if precision == INT8:
-        stored = stored_in_int8(
-            net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
-        )
+        with progress_bar(show=progress) as bar:
+            bar.add_task(f"{kind.name} export: quantising", total=None)
+            stored = stored_in_int8(
+                net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
+            )
         return _export_stored(stored, net, path, kind, real, min_agreement, versions)
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)

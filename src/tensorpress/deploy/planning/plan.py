@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,9 @@ from tensorpress.deploy.planning.setting import (
     usable,
 )
 from tensorpress.deploy.planning.table import OWN_CHAIN, OWN_DENSE, PlanRow, PlanTable
+from tensorpress.deploy.planning.trying import trying
 from tensorpress.deploy.quiet import quiet
-from tensorpress.deploy.runtimes import RUNTIMES, Prepared, Runner, Runtime, Setting
+from tensorpress.deploy.runtimes import Prepared, Runner, Runtime, Setting
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner, GraphRuntime
 from tensorpress.deploy.runtimes.onnx_marks import export_dense, read_graph, write_graph
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
@@ -58,8 +59,6 @@ from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
-
-Result = TypeVar("Result")
 
 
 class Plan:
@@ -278,12 +277,12 @@ def _prepare(
     kind: Runtime, net: nn.Module, feed: Feed, setting: Setting, kept: PlanCache | None
 ) -> Prepared:
     if not isinstance(kind, GraphRuntime) or kept is None:
-        return _trying(kind, lambda: kind.prepare(net, feed, setting))
+        return trying(kind, lambda: kind.prepare(net, feed, setting))
     key = graph_key(net, feed)
     stored = kept.graph(key) if key else None
     if stored is not None:
         return kind.from_graph(read_graph(stored), net, setting)
-    graph = _trying(kind, lambda: export_dense(net, feed))
+    graph = trying(kind, lambda: export_dense(net, feed))
     if key:
         kept.keep_graph(key, write_graph(graph))
     return kind.from_graph(graph, net, setting)
@@ -302,7 +301,7 @@ def _measure(
     cost = count(net, feed.examples)
     inputs = {name: cost.of(name).inputs for name in chains}
     executions = worth_measuring(chains, inputs, kind.multiples)
-    timings = _trying(kind, lambda: prepared.profile(executions, feed, on_step))
+    timings = trying(kind, lambda: prepared.profile(executions, feed, on_step))
     choices = {
         "plan": {name: fastest(taken) for name, taken in timings.items()},
         "dense": {name: options[0] for name, options in executions.items()},
@@ -355,20 +354,7 @@ def _whole(
 def _build(
     kind: Runtime, prepared: Prepared, choice: Mapping[str, Execution], feed: Feed
 ) -> Runner:
-    return _trying(kind, lambda: prepared.build(choice, feed))
-
-
-def _trying(kind: Runtime, work: Callable[[], Result]) -> Result:
-    """The result of some work of a runtime, its errors in one line."""
-    try:
-        return work()
-    except TensorpressError:
-        raise
-    except Exception as error:
-        raise TensorpressError(
-            f"{kind.name} cannot run the network ({first_cause(error)}); try another of the "
-            f"runtimes {', '.join(RUNTIMES)}."
-        ) from error
+    return trying(kind, lambda: prepared.build(choice, feed))
 
 
 def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:

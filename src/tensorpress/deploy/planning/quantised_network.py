@@ -11,6 +11,9 @@ from tensorpress.deploy.feed import Feed, timed_feed
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.calibration import as_feed, few, rows_to_quantise
 from tensorpress.deploy.planning.setting import INT8, read_keep_float, read_threads, usable
+from tensorpress.deploy.planning.trying import trying
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner, PreparedGraph
 from tensorpress.deploy.runtimes.runtime import Executions, Runner, Setting
 from tensorpress.deploy.trace import copy_for_export
@@ -64,7 +67,7 @@ class QuantisedNetwork:
         self._rows = as_feed(rows, self._feed)
         self._ways = _as_stored(self._net) if ways is None else ways
         self._threads = read_threads(threads)
-        prepared = kind.prepare(self._net, self._feed, Setting(self._threads))
+        prepared = trying(kind, lambda: kind.prepare(self._net, self._feed, Setting(self._threads)))
         assert isinstance(prepared, PreparedGraph)
         self._prepared = prepared
 
@@ -127,8 +130,9 @@ def stored_in_int8(
     """
     kept = read_keep_float(keep_float, net, INT8)
     rows = rows_to_quantise(calibration, net, example_inputs)
-    made = QuantisedNetwork(net, example_inputs, rows, runtime=runtime, threads=None)
-    return made.runner(kept, finely=True)
+    with quiet():
+        made = QuantisedNetwork(net, example_inputs, rows, runtime=runtime, threads=None)
+        return trying(RUNTIMES[runtime], lambda: made.runner(kept, finely=True))
 
 
 def _as_stored(net: nn.Module) -> Executions:

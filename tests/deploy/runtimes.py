@@ -10,6 +10,7 @@ from torch import Tensor
 from tensorpress.deploy.formats.openvino import import_openvino
 
 openvino = import_openvino()  # a plain import would report itself to a server
+CORE = openvino.Core()
 
 
 def run_file(path: Path, *inputs: Tensor) -> list[Tensor]:
@@ -23,7 +24,7 @@ def run_file(path: Path, *inputs: Tensor) -> list[Tensor]:
         names = [value.name for value in session.get_inputs()]
         found = session.run(None, dict(zip(names, arrays, strict=True)))
     else:
-        model = openvino.Core().read_model(path)
+        model = CORE.read_model(path)
         options = {"INFERENCE_PRECISION_HINT": "f32"}
-        found = list(openvino.Core().compile_model(model, "CPU", options)(arrays).values())
+        found = list(CORE.compile_model(model, "CPU", options)(arrays).values())
     return [torch.from_numpy(np.array(value)) for value in found]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from exports import worst_in_f32
 from nets import NETS, tiny
-from runtimes import openvino, run_file
+from runtimes import CORE, run_file
 from torch import Tensor, nn
 
 import tensorpress as tp
@@ -76,7 +76,8 @@ def test_several_inputs_and_outputs_by_keyword(suffix: str, tmp_path: Path) -> N
     path = tmp_path / f"net{suffix}"
     net.requires_grad_(False)
     report = tp.export(net, path, {"a": a, "b": b}, check_inputs={"a": a[[0, 0]], "b": b[[0, 0]]})
-    assert [check.inputs for check in report.checks] == ["random", "random", "given", "given"]
+    in_f32 = [check.inputs for check in report.checks if check.precision == "f32"]
+    assert in_f32 == ["random", "random", "given", "given"]
     if suffix == ".pt2":
         outputs = list(torch.export.load(path).module()(a=a, b=b).values())
     else:
@@ -104,7 +105,7 @@ def test_openvino_keeps_sizes_and_names_and_a_free_batch(tmp_path: Path) -> None
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["net.bin", "net.xml"]
     assert report.bytes == sum(file.stat().st_size for file in files)
-    model = openvino.Core().read_model(tmp_path / "net.xml")
+    model = CORE.read_model(tmp_path / "net.xml")
     assert [str(model.input("input").partial_shape)] == ["[?,3,12,12]"]
     assert [str(model.output("output").partial_shape)] == ["[?,10]"]
 

@@ -111,7 +111,9 @@ def test_a_plan_gives_what_the_network_gives(runtime: str, name: str, graphs: Pa
     if not (plan_is_dense or plan_is_chain):
         for row in plan.table.rows:
             assert row.seconds[row.chosen] == min(row.seconds.values())
-    assert plan.table.whole["plan"] == min(plan.table.whole.values())
+    # Where the processor has bfloat16, what OpenVINO does by itself may well be faster.
+    in_f32 = [taken for way, taken in plan.table.whole.items() if not way.startswith("own ")]
+    assert plan.table.whole["plan"] == min(in_f32)
     again = PlanTable.from_dict(json.loads(json.dumps(plan.table.to_dict())))
     assert (again, str(again)) == (plan.table, str(plan))
 

@@ -1,6 +1,7 @@
 """OpenVINO's intermediate representation: NAME.xml, and its weights in NAME.bin."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ def import_openvino() -> Any:
     finally:
         if silenced:
             del sys.modules[TELEMETRY]
+
+
+@cache
+def openvino_core() -> Any:
+    """The one ``Core`` of this process, which is never let go.
+
+    Its CPU device sets a stack for signals and unmaps it at its end. Of two that end in the order
+    they began in, the thread is left with a stack that is gone, and the next signal that has a
+    handler, as Ctrl-C or the end of a child has, ends the process (OpenVINO 2026.4).
+    """
+    return import_openvino().Core()
 
 
 def _prepare() -> dict[str, str]:
@@ -70,7 +82,7 @@ def _read_by_itself(path: Path) -> Run:
 
 
 def _compiled(path: Path, options: dict[str, str]) -> Run:
-    compiled = import_openvino().compile_model(path, "CPU", options)
+    compiled = openvino_core().compile_model(path, "CPU", options)
 
     def run(feed: Feed) -> list[Tensor]:
         outputs = compiled([tensor.numpy() for tensor in feed.tensors])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.openvino import import_openvino
+from tensorpress.deploy.formats.openvino import import_openvino, openvino_core
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
 from tensorpress.extras import import_runtimes
@@ -30,7 +30,7 @@ class OpenVino(GraphRuntime):
         return {"openvino": import_openvino().__version__.split("-")[0]}
 
     def own_precision(self) -> str:
-        return str(import_openvino().Core().get_property("CPU", HINT).get_type_name())
+        return str(openvino_core().get_property("CPU", HINT).get_type_name())
 
     def load(
         self, model: Any, feed: Feed, setting: Setting, *, profiled: bool = False
@@ -43,7 +43,7 @@ class LoadedOpenVino(LoadedGraph):
 
     def __init__(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool) -> None:
         self._openvino = import_openvino()
-        core = self._openvino.Core()
+        core = openvino_core()
         self._model = core.read_model(model.SerializeToString())
         self._free = [port.partial_shape for port in self._model.inputs]
         self._model.reshape(dict(enumerate(map(_partial_shape, feed.tensors))))

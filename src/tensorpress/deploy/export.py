@@ -22,8 +22,9 @@ from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
 from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of
+from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.quiet import quiet
-from tensorpress.deploy.runtimes import RUNTIMES
+from tensorpress.deploy.runtimes import RUNTIMES, Runner
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner
 from tensorpress.deploy.trace import copy_for_export, trace
 from tensorpress.errors import TensorpressError, shown
@@ -123,14 +124,17 @@ def export(
             keep_float=keep_float,
             progress=progress,
         )
-        return _export_plan(made, net, path, kind, feed, real, min_agreement, versions)
+        if precision == INT8:
+            rest = (net, path, kind, real, min_agreement, versions, made.table)
+            return _export_int8(made.runner, made.export, *rest)
+        return _export_plan(made, net, path, kind, feed, real, versions)
     if precision == INT8:
         with progress_bar(show=progress) as bar:
             bar.add_task(f"{kind.name} export: quantising", total=None)
             stored = stored_in_int8(
                 net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
             )
-        return _export_stored(stored, net, path, kind, real, min_agreement, versions)
+        return _export_int8(stored, stored.save, net, path, kind, real, min_agreement, versions)
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
     with staged(path) as place, progress_bar(show=progress) as bar:
@@ -159,42 +163,38 @@ def _export_plan(
     kind: Format,
     feed: Feed,
     real: Feed | None,
-    floor: float,
     versions: dict[str, str],
 ) -> ExportReport:
-    calibration = made.setting.calibration
-    checks: tuple[Check, ...] = ()
-    found: dict[str, Fidelity] = {}
     with staged(path) as place:
         made.export(place)
-        if calibration is None:
-            with quiet():
-                run = _fed_by(net, _loaded(place, kind.read))
-                checks = tuple(_checks(net, run, feed, real, kind, place))
-        else:
-            found = _answers(net, place, kind, calibration, real, floor)
+        with quiet():
+            run = _fed_by(net, _loaded(place, kind.read))
+            checks = tuple(_checks(net, run, feed, real, kind, place))
         size = sum(file.stat().st_size for file in place.parent.iterdir())
-    layers = None if calibration is None else made.int8_layers
-    return ExportReport(path, kind.name, size, checks, versions, found, layers, made.table)
+    return ExportReport(path, kind.name, size, checks, versions, plan=made.table)
 
 
-def _export_stored(
-    stored: GraphRunner,
+def _export_int8(
+    runner: Runner,
+    write: Callable[[Path], object],
     net: nn.Module,
     path: Path,
     kind: Format,
     real: Feed | None,
     floor: float,
     versions: dict[str, str],
+    table: PlanTable | None = None,
 ) -> ExportReport:
-    calibration = stored.setting.calibration
+    """A file of what a runtime executes in int8, planned or as stored."""
+    assert isinstance(runner, GraphRunner)
+    calibration = runner.setting.calibration
     assert calibration is not None
     with staged(path) as place:
         with quiet():
-            stored.save(place)
+            write(place)
         found = _answers(net, place, kind, calibration, real, floor)
         size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, (), versions, found, stored.int8_layers())
+    return ExportReport(path, kind.name, size, (), versions, found, runner.int8_layers(), table)
 
 
 def _answers(

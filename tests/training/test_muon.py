@@ -116,6 +116,25 @@ def test_each_group_is_a_matrix_of_its_own() -> None:
     torch.testing.assert_close(grouped.weight, torch.cat([half.weight for half in halves]))
 
 
+@pytest.mark.parametrize("shape", [(6, 3, 3, 3), (70, 9, 1, 1), (5, 65, 1, 1), (1, 2, 3, 3)])
+def test_matrices_that_are_moved_together_move_as_they_would_alone(shape: tuple[int, ...]) -> None:
+    """Kernels of all shapes are one batch of padded matrices; one that has no gradient stays."""
+    shapes = [(8, 3, 3, 3), (3, 8, 1, 1), (64, 9, 1, 1), shape]
+    layers = [nn.Conv2d(s[1], s[0], s[2], bias=False) for s in shapes]
+    alone = [nn.Parameter(layer.weight.detach().clone()) for layer in layers]
+    together = optimizer_of(nn.ModuleList(layers))
+    torch.manual_seed(0)
+    for layer, kernel in zip(layers[1:], alone[1:], strict=True):
+        layer.weight.grad = torch.randn_like(layer.weight)
+        step = (1 - MOMENTUM**2) * layer.weight.grad  # Nesterov's first
+        polar = newton_schulz(step.flatten(1)).reshape(step.shape)
+        length = 0.2 * max(step.shape[0], step[0].numel()) ** 0.5
+        kernel.data.mul_(1 - LR * DECAY).sub_(LR * length * polar)
+    together.step()
+    for layer, kernel in zip(layers, alone, strict=True):
+        torch.testing.assert_close(layer.weight, kernel, rtol=1e-5, atol=1e-6)
+
+
 def test_a_learning_rate_that_is_set_reaches_all() -> None:
     module = net()
     before = [p.detach().clone() for p in module.parameters()]

@@ -1,5 +1,6 @@
 """Muon: momentum whose steps are orthogonalised, matrix by matrix."""
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -48,11 +49,11 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__([weight for weight, _ in matrices], settings)
-        self._alike: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+        self._by_size: dict[tuple[int, int], list[_Held]] = defaultdict(list)
         for weight, groups in matrices:
             self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-            rows = weight.shape[0] // groups
-            self._alike[groups, rows, weight[0].numel()].append(weight)
+            held = _Held(weight, (groups, weight.shape[0] // groups, weight[0].numel()))
+            self._by_size[held.size].append(held)
         self._adamw: torch.optim.AdamW | None = None
         if others:
             self._adamw = adamw(others, lr, momentum, weight_decay, capturable=capturable)
@@ -66,10 +67,17 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for shape, weights in self._alike.items():
-            moving = [weight for weight in weights if weight.grad is not None]
+        steps = self._steps()
+        moves: dict[Tensor, Tensor] = {}
+        for size, alike in self._by_size.items():
+            moving = [held for held in alike if held.weight in steps]
             if moving:
-                self._move(moving, shape)
+                moves |= _orthogonalised(moving, steps, size)
+        if moves:
+            lr = self.param_groups[0]["lr"]
+            taken = list(moves.values())
+            torch._foreach_mul_(taken, lr)
+            torch._foreach_sub_(list(moves), taken)
         if self._adamw is not None:
             self._adamw.step()
         return loss
@@ -78,18 +86,74 @@ class Muon(torch.optim.Optimizer):
         """Refused: see the class."""
         raise NotImplementedError("fill the tensors of Muon's state in place instead.")
 
-    def _move(self, weights: list[nn.Parameter], shape: tuple[int, ...]) -> None:
-        """One step of weights that are matrices of the same (groups, rows, columns)."""
+    def _steps(self) -> dict[Tensor, Tensor]:
+        """Nesterov's momentum of every weight that has a gradient; the weights decay."""
         settings = self.param_groups[0]
-        lr, momentum = settings["lr"], settings["momentum"]
-        steps = []
-        for weight in weights:
-            gradient = cast(Tensor, weight.grad)
-            average = self.state[weight]["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            steps.append(gradient.lerp(average, momentum).reshape(shape))
-        moves = newton_schulz(torch.stack(steps)) * (lr * RMS_OF_ADAM * math.sqrt(max(shape[1:])))
-        for weight, move in zip(weights, moves, strict=True):
-            weight.mul_(1 - lr * settings["weight_decay"]).sub_(move.reshape(weight.shape))
+        momentum, decay = settings["momentum"], settings["lr"] * settings["weight_decay"]
+        moving: list[Tensor] = [
+            held.weight
+            for alike in self._by_size.values()
+            for held in alike
+            if held.weight.grad is not None
+        ]
+        if not moving:
+            return {}
+        gradients = [cast(Tensor, weight.grad) for weight in moving]
+        averages = [self.state[weight]["momentum_buffer"] for weight in moving]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        torch._foreach_mul_(moving, 1 - decay)
+        return dict(zip(moving, torch._foreach_lerp(gradients, averages, momentum), strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """A weight as ``shape`` = (groups, rows, columns): so many matrices."""
+
+    weight: nn.Parameter
+    shape: tuple[int, int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the matrix that each is put into, lying down, with zeros beside it.
+
+        A network has few sizes but hundreds of shapes, each of which would take its own kernels.
+        Zeros change nothing of a polar factor.
+        """
+        low, high = sorted(self.shape[1:])
+        return _up(low), _up(high)
+
+    @property
+    def length(self) -> float:
+        """Of a step at a learning rate of 1, as one of AdamW."""
+        return RMS_OF_ADAM * math.sqrt(max(self.shape[1:]))
+
+    def within(self, padded: Tensor) -> Tensor:
+        """The view of ``padded`` (groups, *size) in which the matrices lie."""
+        _, rows, columns = self.shape
+        if rows > columns:
+            return padded[:, :columns, :rows].mT
+        return padded[:, :rows, :columns]
+
+
+def _up(length: int) -> int:
+    """The next power of two, from 64 on the next multiple of 64."""
+    return -(-length // 64) * 64 if length > 64 else 1 << (length - 1).bit_length()
+
+
+def _orthogonalised(
+    held: list[_Held], steps: dict[Tensor, Tensor], size: tuple[int, int]
+) -> dict[Tensor, Tensor]:
+    """The steps of weights whose matrices fit into ``size``, for a learning rate of 1."""
+    counts = [one.shape[0] for one in held]
+    stacked = held[0].weight.new_zeros(sum(counts), *size)
+    places = [
+        one.within(part) for one, part in zip(held, torch.split(stacked, counts), strict=True)
+    ]
+    torch._foreach_copy_(places, [steps[one.weight].reshape(one.shape) for one in held])
+    moves = torch.split(newton_schulz(stacked), counts)
+    taken = [one.within(p).reshape(one.weight.shape) for one, p in zip(held, moves, strict=True)]
+    torch._foreach_mul_(taken, [one.length for one in held])
+    return {one.weight: move for one, move in zip(held, taken, strict=True)}
 
 
 def newton_schulz(matrices: Tensor) -> Tensor:

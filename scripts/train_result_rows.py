@@ -1,0 +1,183 @@
+"""Train the rows of docs/results.md, the most telling first.
+
+python scripts/train_result_rows.py -o OUT --weights FOLDER [--epochs 40] [--jobs 1] [--only c100]
+
+FOLDER holds the weight files that others have published (see `BASELINES`). A row is `tensorpress
+compress` into OUT/small, where it is not there yet, and `tensorpress finetune` into OUT/runs, or
+`tensorpress train` for the dense network trained on alike. So many --jobs run at a time: one for
+each core, or on a GPU, which a single one does not fill, a dozen. What each prints stands beside
+its folder. The same command again goes on where it was stopped; --minutes ends what is not done by
+then, each row with the epochs that it has. `scripts/make_results_page.py OUT/runs/*` then puts what
+is finished into the page.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+TENSORPRESS = [sys.executable, "-m", "tensorpress"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trained network and the images that it knows, as options."""
+
+    net: str
+    weights: str
+    data: str
+    more: tuple[str, ...] = ()
+    classes: int = 10
+
+    @property
+    def images(self) -> list[str]:
+        return ["--data", self.data, *self.more]
+
+
+MEAN_STD = ("--mean", ".5070,.4865,.4409", "--std", ".2673,.2564,.2761")
+BASELINES = {
+    "c100": Baseline(
+        "resnet56-projection", "cifar100_resnet56-f2eff4c8.pt", "cifar100", MEAN_STD, classes=100
+    ),
+    "r56": Baseline("resnet56", "resnet56-4bfd9763.th", "cifar10"),
+    "r20": Baseline("resnet20", "resnet20-12fca82f.th", "cifar10"),
+}
+CALIBRATED = ("--calibration-images", "2000")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A form of a baseline at ratios of parameters and MACs; the dense network without a form."""
+
+    baseline: str
+    form: str = "dense"
+    params: float = 1.0
+    macs: float = 1.0
+    seeds: tuple[int, ...] = (0,)
+
+
+ROWS = [
+    Row("c100", "auto", 3.93, 4.19),
+    Row("c100"),
+    Row("r20", "auto", 4, 4, (0, 1, 2)),
+    Row("r20", seeds=(0, 1, 2)),
+    Row("r56", "auto", 4, 4),
+    Row("r56"),
+    Row("r56", "auto", 6, 6),
+    Row("c100", "ttpwt", 3.93, 4.19),
+    Row("c100", "auto", 6, 6),
+    Row("c100", "ttpwt-printed", 3.93, 4.19),
+    Row("r56", "ttpwt", 4, 4),
+    Row("r20", "ttpwt", 4, 4, (0, 1, 2)),
+    Row("r20", "auto", 6, 6, (0, 1, 2)),
+    Row("r20", "auto", 2, 2, (0, 1, 2)),
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands to run one after the other, each unless its file is there."""
+
+    name: str
+    commands: list[tuple[Path, list[str]]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--only", default="", help="what the names begin with, separated by commas")
+    parser.add_argument("--list", action="store_true", help="print the commands and end")
+    parser.add_argument("more", nargs="*", help="options of training, after --")
+    given = parser.parse_args()
+    begins = tuple(given.only.split(","))
+    jobs = [
+        job
+        for job in jobs_of(given.weights.resolve(), given.epochs, given.more)
+        if job.name.startswith(begins)
+    ]
+    if given.list:
+        for job in jobs:
+            print(job.name, *(" ".join(command[2:]) for _, command in job.commands), sep="\n  ")
+        return
+    assert jobs, f"no row begins with {given.only}"
+    run_all(jobs, given.output, given.jobs, given.minutes)
+
+
+def jobs_of(weights: Path, epochs: int, more: list[str]) -> Iterator[Job]:
+    """Every seed of every row, by rows."""
+    for row in ROWS:
+        base = BASELINES[row.baseline]
+        of = str(weights / base.weights)
+        small = f"{row.baseline}-{row.form}" + (f"-{row.macs:.0f}" if row.form != "dense" else "")
+        for seed in row.seeds:
+            run = f"runs/{small}-{epochs}-s{seed}"
+            training = ["--epochs", str(epochs), "--seed", str(seed), *more, "-o", run]
+            done = Path(run) / "summary.json"
+            if row.form == "dense":
+                given = ["--net", base.net, "--weights", of, *base.images]
+                alike = ["--optimizer", "muon", "--lr", "0.002", "--schedule", "cosine"]
+                command = [*TENSORPRESS, "train", *given, *alike, *training]
+                yield Job(Path(run).name, [(done, command)])
+                continue
+            file = Path("small") / small / "model.tp"
+            made = (file, [*TENSORPRESS, "compress", *compression(row, base, of, file.parent)])
+            given = ["--compressed", str(file), "--teacher", of, *base.images]
+            tuned = (done, [*TENSORPRESS, "finetune", *given, *training])
+            yield Job(Path(run).name, [made, tuned])
+
+
+def compression(row: Row, base: Baseline, weights: str, output: Path) -> list[str]:
+    """The options of ``tensorpress compress``."""
+    method = row.form.removesuffix("-printed")
+    options = ["--net", base.net, "--weights", weights, "--classes", str(base.classes)]
+    options += [] if method == "auto" else ["--method", method]
+    options += ["--budget-params", f"{row.params:g}", "--budget-macs", f"{row.macs:g}"]
+    options += base.images
+    if method == row.form:
+        options += ["--calibrate", base.data, *CALIBRATED]
+    return [*options, "-o", str(output)]
+
+
+def run_all(jobs: list[Job], output: Path, at_once: int, minutes: float | None) -> None:
+    """Run the jobs in their order, ``at_once`` of them at a time, for at most ``minutes``."""
+    (output / "runs").mkdir(parents=True, exist_ok=True)
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    making: dict[Path, Lock] = defaultdict(Lock)
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(run, job, output, making, end): job for job in jobs}
+        for number, future in enumerate(as_completed(running), 1):
+            print(f"{number} of {len(jobs)}: {running[future].name} {future.result()}", flush=True)
+
+
+def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None) -> str:
+    """Run what is not there yet of a job, and say how it ended; a file is made by one job."""
+    began = time.monotonic()
+    with (output / "runs" / f"{job.name}.log").open("a") as log:
+        for file, command in job.commands:
+            with making[file]:
+                if (output / file).exists():
+                    continue
+                left = None if end is None else max(0.0, end - time.monotonic())
+                try:
+                    subprocess.run(
+                        command, cwd=output, stdout=log, stderr=log, check=True, timeout=left
+                    )
+                except subprocess.TimeoutExpired:
+                    return "is not done in time"
+                except subprocess.CalledProcessError as error:
+                    return f"FAILED with {error.returncode}: see {log.name}"
+    return f"is done, in {time.monotonic() - began:.0f} s"
+
+
+if __name__ == "__main__":
+    main()

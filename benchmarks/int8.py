@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.data import load_data, normalise, unlabelled_of
+from tensorpress.data import Wanted, load_data, normalise, unlabelled_of
 from tensorpress.deploy import FORMATS, benchmark
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.runtimes.processor import machine
@@ -34,10 +34,10 @@ Row = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--net", default="resnet56")
-    parser.add_argument("--weights", required=True, help="trained weights; 'random' for time alone")
+    parser.add_argument("--weights", required=True, help="a file; 'own' of the network, 'random'")
     parser.add_argument("--compressed", nargs="*", default=[], type=Path, help="METHOD-RATIO.tp")
     parser.add_argument("--data", help="not needed with random weights")
-    parser.add_argument("--input-shape", default="3,32,32", help="with random weights")
+    parser.add_argument("--input-shape", default="3,32,32", help="with own or random weights")
     parser.add_argument("--mean", type=channels, help="of --data, such as .5071,.4865,.4409")
     parser.add_argument("--std", type=channels)
     parser.add_argument("--calibrate", type=int, default=512, help="training images")
@@ -102,22 +102,30 @@ class Source:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.network, self.count, self.data = given.net, given.images, None
+        shape = tuple(map(int, given.input_shape.split(",")))
         if given.weights == "random":
             torch.manual_seed(0)
             self.dense = build(given.net).eval()
-            shape = tuple(map(int, given.input_shape.split(",")))
             self.calibration = torch.randn(given.calibrate, *shape)
             return
-        self.data = load_data(given.data, mean=given.mean, std=given.std)
-        self.dense = build(given.net, self.data.num_classes, self.data.input_shape[0]).eval()
-        self.dense = tp.load_weights(self.dense, given.weights).eval()
+        own = given.weights == "own"
+        wanted = Wanted(shape=shape) if own else None
+        self.data = load_data(given.data, mean=given.mean, std=given.std, wanted=wanted)
+        if own:
+            self.dense = build(given.net).eval()
+        else:
+            self.dense = build(given.net, self.data.num_classes, self.data.input_shape[0])
+            self.dense = tp.load_weights(self.dense, given.weights).eval()
         self.calibration = unlabelled_of(self.data, most=given.calibrate)
 
     def key(self, name: str, runtime: str, precision: str) -> Row:
         return {
-            "network": self.network, "data": self.data.name if self.data else "random weights",
-            "name": name, "runtime": runtime, "precision": precision,
-        }  # fmt: skip
+            "network": self.network.split(".py:")[-1],
+            "data": self.data.name if self.data else "random weights",
+            "name": name,
+            "runtime": runtime,
+            "precision": precision,
+        }
 
     def exported(self, net: nn.Module, runtime: str, options: Row) -> Row:
         """A file of the network: its accuracy on test images in percent, its bytes, fidelity."""

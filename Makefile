@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest check docs train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -106,6 +106,10 @@ bench-onnx-full-rank: .venv/.dev
 # With rapidocr_onnxruntime; ARGS='-o OUT'.
 bench-ocr: .venv/.dev
 	$(PY) benchmarks/ocr.py $(ARGS)
+
+# The rows of docs/results.md, for days: WEIGHTS=FOLDER, OUT=FOLDER, ARGS='--epochs 30 --jobs 12'.
+train-results: .venv/.dev
+	$(PY) scripts/train_result_rows.py --weights "$(WEIGHTS)" -o "$(OUT)" $(ARGS)
 
 clean:
 	rm -rf .venv .venv-lowest

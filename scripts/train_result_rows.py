@@ -1,6 +1,6 @@
 """Train the rows of docs/results.md, the most telling first.
 
-python scripts/train_result_rows.py -o OUT --weights FOLDER [--epochs 40] [--jobs 1] [--only c100]
+make train-results WEIGHTS=FOLDER OUT=OUT ARGS="--epochs 40 --jobs 1 --only c100"
 
 FOLDER holds the weight files that others have published (see `BASELINES`). A row is `tensorpress
 compress` into OUT/small, where it is not there yet, and `tensorpress finetune` into OUT/runs, or

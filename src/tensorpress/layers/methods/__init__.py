@@ -50,9 +50,6 @@ METHODS: dict[str, Treatment] = {
 }
 DECOMPOSITIONS = {name: m for name, m in METHODS.items() if isinstance(m, Decomposition)}
 
-AUTO = "auto"
-"""Asked for in place of a method: the best of several for each layer."""
-
 FORMS = tuple(name for name, m in DECOMPOSITIONS.items() if m.data_aware)
 """The methods that "auto" chooses from: those that know what a layer is fed."""
 
@@ -100,7 +97,6 @@ def treated_by(module: nn.Module) -> str | None:
 
 
 __all__ = [
-    "AUTO",
     "DECOMPOSITIONS",
     "FORMS",
     "KERNEL",

@@ -10,6 +10,7 @@ from tensorpress.cli import (
     compare,
     compress,
     demo,
+    doctor,
     evaluate,
     explore,
     export,
@@ -41,6 +42,7 @@ app.command("finetune")(train.finetune)
 app.command("run")(train.run)
 app.command("report")(report.report)
 app.command("compare")(compare.compare_methods)
+app.command("doctor")(doctor.doctor)
 app.command("reproduce")(reproduce.reproduce_table)
 
 

@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
         names.append(device)
         return Place(torch.device("cpu") if device is None else ELSEWHERE)
 
-    for module in ("cli.compress", "cli.explore", "training"):
+    for module in ("cli.work.compress", "cli.work.explore", "training"):
         monkeypatch.setattr(f"tensorpress.{module}.find_place", find)
     return names
 

@@ -66,12 +66,17 @@ def options(
 
     Win its accuracy back: tensorpress finetune --compressed OUT/model.tp --data DIR -o RUN
 
-    Every command has its own --help.
+    Every command has its own --help. Exit codes: 0 it is done, 1 a fault of tensorpress, 2 what is
+    given is to be mended, 130 stopped by Ctrl-C. NO_COLOR=1 leaves colours out.
     """
 
 
 def main() -> None:
-    """Run the command line: exit code 0 on success, 2 with one message on a user's mistake."""
+    """Run the command line.
+
+    Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, and 1 with a
+    traceback on a fault of ours.
+    """
     try:
         app()
     except TensorpressError as error:

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from tensorpress.choices import AUTO
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, spatial_axes
@@ -97,6 +98,7 @@ def treated_by(module: nn.Module) -> str | None:
 
 
 __all__ = [
+    "AUTO",
     "DECOMPOSITIONS",
     "FORMS",
     "KERNEL",

@@ -18,7 +18,6 @@ WITH_EXAMPLES = {
     "tensorpress.compression.compress",
     "tensorpress.ranks.rules",
     "tensorpress.decompose.tensor_train",
-    "tensorpress.ranks.vbmf",
     "tensorpress.layers.factorize",
     "tensorpress.layers.tensorized.factors",
     "tensorpress.layers.tensorized.tt_conv",

@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.calibration import Recovery
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
@@ -34,6 +33,7 @@ from tensorpress.files import write_whole
 from tensorpress.layers import Factorized
 from tensorpress.layers.methods import AUTO, FORMS, METHODS
 from tensorpress.networks import build
+from tensorpress.request import Recovery
 from tensorpress.rows import read_images
 from tensorpress.surgery import Survey, copy_with, count, survey
 from tensorpress.training import evaluate

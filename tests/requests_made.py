@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 import tensorpress as tp
 from tensorpress.compression import Request
-from tensorpress.compression.request import Calibration
 from tensorpress.decompose import RankRule
+from tensorpress.request.request import Calibration
 
 shares = st.floats(0, 1, exclude_min=True)
 ratios = st.none() | st.floats(1, 1e6) | st.integers(1, 99)

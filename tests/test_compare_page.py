@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tensorpress.experiments.comparison import COMPARED, Row
+from tensorpress.choices import COMPARED
+from tensorpress.experiments.comparison import Row
 from tensorpress.experiments.comparison_page import comparison_table
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -16,9 +16,8 @@ MODULES = [
 WITH_EXAMPLES = {
     "tensorpress.artifacts.structure",
     "tensorpress.compression.compress",
-    "tensorpress.decompose.ranks",
+    "tensorpress.ranks.rules",
     "tensorpress.decompose.tensor_train",
-    "tensorpress.decompose.vbmf",
     "tensorpress.layers.factorize",
     "tensorpress.layers.tensorized.factors",
     "tensorpress.layers.tensorized.tt_conv",

@@ -66,6 +66,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         *("--net", "--weights", "--input-shape", "--classes", "--layer", "--batch", "--no-time"),
         "--output",
     ),
+    "doctor": ("--json",),
     "reproduce": (
         *("--data", "--weights", "--mean", "--std", "--epochs", "--teacher", "--no-control"),
         *("--seed", "--hold-back", "--device", "--compile", "--bf16", "--output"),

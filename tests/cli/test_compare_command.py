@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from tensorpress.cli.compare import _table
+from tensorpress.cli.work.compare import _table
 from tensorpress.experiments.paper import tables_on
 
 

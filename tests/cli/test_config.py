@@ -19,8 +19,8 @@ from tensorpress import training
 from tensorpress.cli.grouped import grouped
 from tensorpress.cli.request_options import Asked
 from tensorpress.compression import Request
-from tensorpress.compression.request import Calibration
 from tensorpress.errors import TensorpressError
+from tensorpress.request.request import Calibration
 from tensorpress.settings import words_of
 
 OWN = ("compress", "--net", "my_nets.own:make", "--input-shape", "3,16,16")

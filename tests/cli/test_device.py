@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
         names.append(device)
         return Place(torch.device("cpu") if device is None else ELSEWHERE)
 
-    for module in ("cli.compress", "cli.explore", "training"):
+    for module in ("cli.work.compress", "cli.work.explore", "training"):
         monkeypatch.setattr(f"tensorpress.{module}.find_place", find)
     return names
 
@@ -49,7 +49,7 @@ def test_network_and_example_are_there(
         raise Seen
 
     monkeypatch.setattr("tensorpress.compression.compress", catch)
-    monkeypatch.setattr("tensorpress.cli.explore.explore_network", catch)
+    monkeypatch.setattr("tensorpress.cli.work.explore.explore_network", catch)
     budget = ("--budget-params", "2") if command == "compress" else ()
     given = () if device is None else ("--device", device)
     assert tensorpress(command, *OWN, *budget, "--calibrate", cifar, *given).code == 130
@@ -67,7 +67,7 @@ def test_accuracy_is_measured_there(
         raise Seen
 
     monkeypatch.setattr("tensorpress.training.evaluate", catch)
-    monkeypatch.setattr("tensorpress.cli.compress.evaluate", catch)
+    monkeypatch.setattr("tensorpress.cli.work.compress.evaluate", catch)
     data = ("--data", cifar, "--device", "cuda")
     assert tensorpress("evaluate", *OWN, *data).code == 130
     monkeypatch.setattr("tensorpress.compression.compress", lambda net, *_, **__: Model(net))

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.measured import picks_by_loss
-from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, select
 from tensorpress.layers.methods import FORMS, METHODS
+from tensorpress.request.budget import Budget
+from tensorpress.request.request import Request
 from tensorpress.surgery import survey
 
 IMAGE = torch.zeros(1, 3, 12, 12)

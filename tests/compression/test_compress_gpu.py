@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.calibration import Recovery
 from tensorpress.layers.methods import METHODS
+from tensorpress.request import Recovery
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 IMAGE = torch.zeros(1, 3, 16, 16)

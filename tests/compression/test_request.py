@@ -11,9 +11,9 @@ from torch import nn
 
 import tensorpress as tp
 from tensorpress.compression import Request
-from tensorpress.compression.request import Calibration
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
+from tensorpress.request.request import Calibration
 from tensorpress.settings import given_by, read_options
 
 FIXTURES = Path(__file__).parents[1] / "artifacts" / "fixtures"

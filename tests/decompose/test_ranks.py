@@ -12,8 +12,8 @@ from reference import PROPERTY
 
 from tensorpress import Energy, Ranks, RelativeError, SingularSum, TensorpressError
 from tensorpress.decompose import RankRule
-from tensorpress.decompose.ranks import Step
-from tensorpress.decompose.spectrum import Spectrum
+from tensorpress.ranks.rules import Step
+from tensorpress.ranks.spectrum import Spectrum
 
 
 def choose(rule: RankRule, squares: list[float], count: int = 1) -> int:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from tensorpress import Energy, Ranks, RelativeError, tt_svd
 from tensorpress.decompose import truncated_svd as module
-from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.truncated_svd import Truncation, truncated_svd
+from tensorpress.ranks.spectrum import Spectrum
 
 
 def with_singular_values(s: Array, rows: int, columns: int, seed: int = 0) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize, minimize_scalar
 
 from tensorpress import VBMF, tt_svd
-from tensorpress.decompose.vbmf import least_ratio, noise_variance, vbmf_rank
+from tensorpress.ranks.vbmf import least_ratio, noise_variance, vbmf_rank
 
 Array = NDArray[np.float64]
 

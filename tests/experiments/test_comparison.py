@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import tensorpress as tp
+from tensorpress.choices import COMPARED
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.deploy.latency import interleaved_seconds
 from tensorpress.experiments import compare as comparing
 from tensorpress.experiments import contestant
 from tensorpress.experiments.compare import compare, row_passes
-from tensorpress.experiments.comparison import COMPARED, Comparison, Row
+from tensorpress.experiments.comparison import Comparison, Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.experiments.contestant import compressed
 from tensorpress.layers import DECOMPOSITIONS

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
+from tensorpress.choices import TABLES
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.paper import NAMES, TABLES, paper_counts, paper_table
+from tensorpress.experiments.paper import NAMES, paper_counts, paper_table
 from tensorpress.experiments.reproduce import points
 from tensorpress.networks import NETWORKS
 

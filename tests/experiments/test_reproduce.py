@@ -198,7 +198,7 @@ def test_given_weights_are_the_baseline_unless_epochs_are_asked_for(
         asked.append(what)
         return []
 
-    monkeypatch.setattr(sys.modules["tensorpress.cli.reproduce"], "reproduce", run)
+    monkeypatch.setattr(sys.modules["tensorpress.cli.work.reproduce"], "reproduce", run)
     command = ["reproduce", "resnet20-cifar10", "--data", "digits", *options, "-o", "R"]
     shown = CliRunner().invoke(app, [*command, "--no-paper"])
     assert shown.exit_code == 0, shown.output

@@ -10,7 +10,6 @@ import torch
 import tensorpress as tp
 from tensorpress import Budget, Energy
 from tensorpress.compression import Request
-from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset, ImageSet
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import (
@@ -21,6 +20,7 @@ from tensorpress.experiments import (
     result_of,
     write_results,
 )
+from tensorpress.request.request import Calibration
 from tensorpress.training import Accuracy, Network, Recipe, Settings, finetune, train
 from tensorpress.training.recipes import Optimizer
 

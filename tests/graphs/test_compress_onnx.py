@@ -13,9 +13,9 @@ from onnx import helper
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.compression.budget import Unreachable
 from tensorpress.data.arrays import load_arrays
 from tensorpress.graphs import GraphNetwork, read_graph_network
+from tensorpress.request.budget import Unreachable
 
 node = helper.make_node
 

@@ -93,7 +93,7 @@ def test_without_matplotlib_the_page_is_written_all_the_same(
     arguments = ("report", run, "--net", NET, "--no-time", "-o", "PAGE")
     tensorpress(*arguments)
     assert sorted(path.name for path in Path("PAGE").glob("*.png")) == FIGURES
-    for place in ("tensorpress.report.write.can_plot", "tensorpress.cli.report.can_plot"):
+    for place in ("tensorpress.report.write.can_plot", "tensorpress.cli.work.report.can_plot"):
         monkeypatch.setattr(place, lambda: False)
     answer = tensorpress(*arguments)
     assert (answer.code, answer.err) == (0, "")

@@ -10,6 +10,7 @@ from tensorpress.cli import (
     compare,
     compress,
     demo,
+    doctor,
     evaluate,
     explore,
     export,
@@ -41,6 +42,7 @@ app.command("finetune")(train.finetune)
 app.command("run")(train.run)
 app.command("report")(report.report)
 app.command("compare")(compare.compare_methods)
+app.command("doctor")(doctor.doctor)
 app.command("reproduce")(reproduce.reproduce_table)
 
 
@@ -64,12 +66,17 @@ def options(
 
     Win its accuracy back: tensorpress finetune --compressed OUT/model.tp --data DIR -o RUN
 
-    Every command has its own --help.
+    Every command has its own --help. Exit codes: 0 it is done, 1 a fault of tensorpress, 2 what is
+    given is to be mended, 130 stopped by Ctrl-C. NO_COLOR=1 leaves colours out.
     """
 
 
 def main() -> None:
-    """Run the command line: exit code 0 on success, 2 with one message on a user's mistake."""
+    """Run the command line.
+
+    Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, and 1 with a
+    traceback on a fault of ours.
+    """
     try:
         app()
     except TensorpressError as error:

@@ -1,34 +1,19 @@
-"""``tensorpress compare``."""
+"""``tensorpress compare``, as it is asked for."""
 
-import itertools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tensorpress import surgery
-from tensorpress.aligned import ruled
-from tensorpress.charts import can_plot
-from tensorpress.cli import graphs, options, training_options
-from tensorpress.cli.command_line import command_line
+from tensorpress.choices import ALL, COMPARED, INT8, RUNTIMES
+from tensorpress.cli import options, training_options
+from tensorpress.cli.declared import declared
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_inputs, say_if_as_made
-from tensorpress.cli.output import required_folder
-from tensorpress.compression.budget import TIME
-from tensorpress.deploy import RUNTIMES
-from tensorpress.deploy.planning.setting import INT8, usable
-from tensorpress.errors import TensorpressError
-from tensorpress.experiments.compare import compare
-from tensorpress.experiments.comparison import COMPARED, Comparison, Row
-from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
-from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
-from tensorpress.files import write_atomically, write_whole
-from tensorpress.training import recipes_for
-
-ALL = "all"
+from tensorpress.request.budget import TIME
 
 
 @grouped
+@declared
 def compare_methods(
     *,
     net: options.Net = None,
@@ -88,97 +73,3 @@ def compare_methods(
 
     tensorpress compare --net resnet20 --weights FILE --budget-macs 2,4,6 --data DIR -o COMPARED
     """
-    folder = required_folder(output)
-    names = _read_methods(methods)
-    if INT8 in names:
-        usable(runtime, INT8)
-    if epochs:
-        graphs.refuse_training(net)
-    inputs = read_inputs(net, **images.required())
-    assert inputs.data is not None
-    network = inputs.load(trained)
-    if fold_parametrizations:
-        network = surgery.fold_parametrizations(network)
-    changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
-        epochs, lr
-    )
-    what = Comparison(
-        methods=tuple(name for name in names if name != INT8),
-        int8=INT8 in names,
-        budgets=tuple(options.read_numbers(budget_macs, "--budget-macs", "2,4,6")),
-        recipe=recipes_for(inputs.net).finetune.changed(**changes),
-        teacher=teacher,
-        calibration_images=calibration_images,
-        runtime=runtime,
-        threads=threads,
-        batch=batch,
-        seed=seed,
-    )
-    rows = compare(
-        inputs.net, network, inputs.data, what, folder, command=command_line(), on_row=_say
-    )
-    typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
-    say_if_as_made(inputs, trained)
-    write_whole(folder / "compare.md", comparison_table(rows))
-    if can_plot() and any(row.acc is not None for row in rows):
-        write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
-    typer.echo(f"written to {folder}")
-    if rows and all(row.acc is None for row in rows):
-        raise TensorpressError(
-            f"nothing was compared: none of the {len(rows)} rows came to a network, and each says "
-            "why; ask for smaller ratios, or for other methods."
-        )
-
-
-def _read_methods(given: str) -> list[str]:
-    """The methods that are named, each once.
-
-    Raises:
-        TensorpressError: there is none of a name.
-    """
-    named = given.split(",")
-    unknown = [name for name in named if name not in (ALL, INT8, *COMPARED)]
-    if unknown:
-        raise TensorpressError(
-            f"--methods {given}: there is no '{unknown[0]}'; there is {', '.join(COMPARED)}, "
-            f"{ALL} for all of these, and {INT8}."
-        )
-    meant = (COMPARED if name == ALL else (name,) for name in named)
-    return list(dict.fromkeys(itertools.chain.from_iterable(meant)))
-
-
-def _say(row: Row) -> None:
-    told = row.reason or f"{row.acc_before:.2f} % -> {row.acc:.2f} %"
-    typer.echo(f"{row.name} at FCR {row.budget:g}: {told}")
-
-
-def _table(rows: list[Row], tables: list[PaperTable]) -> str:
-    head = ("method", "FCR", "PCR", "before", "after", "dAcc", "ms", "dense ms", "seconds")
-    measured = [_cells(row) for row in rows]
-    printed = [_printed_cells(row) for table in tables for row in table.rows]
-    lines = ruled(head, [*measured, *printed], right=range(1, len(head)))
-    failed = [f"{row.name} at FCR {row.budget:g}: {row.reason}" for row in rows if row.reason]
-    return "\n".join(["Methods at equal MACs", "", *lines, *failed])
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    if row.acc is None:
-        return (row.name, f"{row.budget:g}", *"-------")
-    assert None not in (row.fcr, row.pcr, row.milliseconds, row.milliseconds_dense)
-    return (
-        row.name,
-        f"{row.fcr:.2f}",
-        f"{row.pcr:.2f}",
-        f"{row.acc_before:.2f} %",
-        f"{row.acc:.2f} % ± {row.stderr:.2f}",
-        f"{row.dacc:+.2f}",
-        f"{row.milliseconds:.2f}",
-        f"{row.milliseconds_dense:.2f}",
-        f"{row.seconds:.1f}",
-    )
-
-
-def _printed_cells(row: PaperRow) -> tuple[str, ...]:
-    fcr, pcr = ("-" if ratio is None else f"{ratio:.2f}" for ratio in (row.fcr, row.pcr))
-    dacc = "-" if row.dacc is None else f"{row.dacc:+.2f}"
-    return (f"{row.method}, printed", fcr, pcr, "-", "-", dacc, "-", "-", "-")

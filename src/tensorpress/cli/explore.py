@@ -1,31 +1,20 @@
-"""``tensorpress explore``."""
+"""``tensorpress explore``, as it is asked for."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 
-from tensorpress.charts import can_plot
+from tensorpress.choices import RATIOS
 from tensorpress.cli import options, request_options
+from tensorpress.cli.declared import declared
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_calibration, read_inputs, required_net, say_if_as_made
-from tensorpress.cli.output import output_folder
-from tensorpress.compression.exploration_chart import plot_exploration
-from tensorpress.compression.explore import RATIOS, Exploration
-from tensorpress.compression.explore import explore as explore_network
-from tensorpress.errors import TensorpressError
-from tensorpress.files import write_atomically, write_whole
-from tensorpress.graphs import GraphNetwork
-from tensorpress.training import AccuracyApart, find_place
 
-MOST_HELD_BACK = 1000
 USUAL_RATIOS = ",".join(f"{ratio:g}" for ratio in RATIOS)
 
 
 @grouped
+@declared
 def explore(
     *,
     net: options.Net = None,
@@ -38,7 +27,7 @@ def explore(
     layers: request_options.Selection,
     images: options.DataOptions,
     device: options.Device = None,
-    config: request_options.Config = None,  # noqa: ARG001 - the selection is read from it
+    config: request_options.Config = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for explore.json, explore.txt, explore.png."),
@@ -52,61 +41,3 @@ def explore(
 
         tensorpress explore --net resnet20 --weights resnet20.th --calibrate DIR --data DIR -o OUT
     """
-    net = required_net(net)
-    asked = options.read_numbers(ratios, "--ratios", "2,4,8")
-    if min(asked) < 1:
-        raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
-    place = find_place(device)
-    most, _ = request_options.calibration_asked(context, layers, calibration_images)
-    with output_folder(output):
-        inputs = read_inputs(
-            net,
-            **images.given(),
-            calibrate=calibrate,
-        )
-        network = inputs.load(trained)
-        if isinstance(network, GraphNetwork):
-            network.make_ready()
-        unlabelled = read_calibration(calibrate, most, inputs)
-        if unlabelled is None:
-            raise TensorpressError(
-                "--calibrate is missing: give images without labels, as a folder or by name."
-            )
-        score = None
-        if inputs.data is not None:
-            score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
-        found = explore_network(
-            network.to(place.device),
-            torch.zeros(1, *inputs.shape, device=place.device),
-            unlabelled,
-            ratios=asked,
-            score=score,
-            include=layers.include,
-            exclude=layers.exclude,
-            skip_first=layers.skip_first,
-            skip_output=layers.skip_output,
-            fold_parametrizations=layers.fold_parametrizations,
-            outputs=layers.outputs,
-        )
-        typer.echo(str(found))
-        say_if_as_made(inputs, trained)
-        if score is not None:
-            typer.echo(f"\nscore: {score}, in percent")
-        if output is not None:
-            _write(output, found)
-
-
-def _write(output: Path, found: Exploration) -> None:
-    layers: dict[str, Any] = {
-        layer.name: [
-            {"ranks": ranks and list(ranks), **asdict(option)}
-            for ranks, option in zip(layer.ranks, layer.options, strict=True)
-        ]
-        for layer in found.layers
-    }
-    content = {"layers": layers, "points": [asdict(point) for point in found.points]}
-    write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
-    write_whole(output / "explore.txt", f"{found}\n")
-    if can_plot():
-        write_atomically(output / "explore.png", lambda path: plot_exploration(found, path))
-    typer.echo(f"written to {output}")

@@ -5,11 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from tensorpress.choices import FLOOR
 from tensorpress.cli import options
-from tensorpress.compression import Request
-from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.errors import TensorpressError
-from tensorpress.graphs import is_graph_file
+from tensorpress.request import Request
 
 Layout = Annotated[
     str | None,
@@ -96,6 +95,8 @@ def refuse_of_networks(**given: object) -> None:
 
 def refuse_training(net: str | None) -> None:
     """Raise for a network that cannot be trained."""
+    from tensorpress.graphs import is_graph_file
+
     if not is_graph_file(net):
         return
     raise TensorpressError(

@@ -1,43 +1,23 @@
-"""``tensorpress reproduce``."""
+"""``tensorpress reproduce``, as it is asked for."""
 
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from tensorpress.choices import TABLES
 from tensorpress.cli import options, training_options
-from tensorpress.cli.command_line import command_line
+from tensorpress.cli.declared import declared
 from tensorpress.cli.grouped import grouped
-from tensorpress.cli.inputs import read_inputs
-from tensorpress.cli.output import required_folder
 from tensorpress.cli.training_options import (
     CALIBRATION_IMAGES,
     LoopOptions,
     RecipeOptions,
-    first_given,
 )
-from tensorpress.experiments import (
-    PaperTable,
-    Result,
-    TableRun,
-    paper_table,
-    read_results,
-    reproduce,
-)
-from tensorpress.experiments.paper import NAMES, TABLES, paper_counts
-from tensorpress.experiments.reproduce import RESULTS
-from tensorpress.networks import build
-from tensorpress.rows import FEWEST
-from tensorpress.surgery import count
-from tensorpress.training import find_place, recipes_for
-
-NOT_RUN = "not run"
 
 
 @grouped
+@declared
 def reproduce_table(
     *,
     table: Annotated[str, typer.Argument(help=f"{', '.join(TABLES[:-1])} or {TABLES[-1]}.")],
@@ -121,82 +101,3 @@ def reproduce_table(
     tensorpress reproduce resnet20-cifar10 --weights resnet20.th --data cifar10 --no-paper
     --teacher --int8 --epochs 8 -o R20
     """
-    if table == "table1":
-        Console().print(_counts())
-        return
-    asked_for = paper_table(table)
-    results: list[Result] = []
-    if data is not None:
-        folder = required_folder(output)
-        inputs = read_inputs(net or asked_for.net, data=data, mean=mean, std=std)
-        assert inputs.data is not None
-        network = inputs.as_network(trained)
-        recipes = recipes_for(asked_for.net, paper=paper)
-        taken = 0 if network.is_trained else epochs
-        there_are = len(inputs.data.train) - loop.hold_back
-        tuning = recipe.changes(first_given(finetune_epochs, epochs), finetune_lr)
-        results = reproduce(
-            asked_for,
-            TableRun(
-                folder=folder,
-                network=network,
-                data=inputs.data,
-                train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
-                finetune=recipes.finetune.changed(**tuning),
-                control=control,
-                teacher=teacher,
-                calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
-                int8=int8,
-                settings=loop.settings(),
-                command=command_line(),
-            ),
-        )
-    elif output is not None:
-        results = read_results(output / RESULTS)
-    Console(quiet=not find_place(loop.device).is_main).print(_comparison(asked_for, results))
-
-
-def _counts() -> Table:
-    table = Table(title="Table 1: the networks")
-    for heading in ("network", "params, printed", "counted", "MACs, printed", "counted"):
-        table.add_column(heading, justify="right" if heading != "network" else "left")
-    for name, params, macs in paper_counts():
-        cost = count(build(NAMES[name]), torch.zeros(1, 3, 32, 32))
-        table.add_row(name, f"{params:,}", f"{cost.params:,}", f"{macs:,}", f"{cost.macs:,}")
-    return table
-
-
-def _comparison(paper: PaperTable, results: list[Result]) -> Table:
-    table = Table(
-        title=f"{paper.name.capitalize()}: {paper.network}, {paper.data}",
-        caption="dAcc in points; control: against the baseline trained on for as long",
-    )
-    for heading in ("method", "dAcc", "control", "PCR", "FCR", "accuracy", "data, epochs, seed"):
-        table.add_column(heading, justify="left" if heading in ("method",) else "right")
-    for row in paper.rows:
-        printed = (_signed(row.dacc), "", _ratio(row.pcr), _ratio(row.fcr), "", "printed")
-        table.add_row(row.method, *printed)
-    for result in results:
-        table.add_row(f"ours: {result.method}", *_measured(result), style="bold")
-    if not results:
-        table.add_row("ours", NOT_RUN, *[""] * 5, style="bold")
-    return table
-
-
-def _measured(result: Result) -> tuple[str, ...]:
-    return (
-        _signed(result.dacc),
-        _signed(result.dacc_vs_control),
-        _ratio(result.pcr),
-        _ratio(result.fcr),
-        f"{result.acc_baseline:.2f} -> {result.acc:.2f} ± {result.stderr:.2f} % of {result.images}",
-        f"{result.data}, {result.epochs}, {result.seed}",
-    )
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
-
-
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -5,21 +5,21 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from tensorpress import artifacts
+from tensorpress.choices import KNOW_VBMF
 from tensorpress.cli.grouped import AsOptions, is_given
-from tensorpress.compression import Budget, Recovery, Request
-from tensorpress.compression.budget import QUALITIES
-from tensorpress.compression.checks import check_request
-from tensorpress.compression.pruning import Criterion
-from tensorpress.decompose import RULES, VBMF
 from tensorpress.errors import TensorpressError, first_line
-from tensorpress.files import as_path
-from tensorpress.layers import METHODS, Treatment
+from tensorpress.ranks import RULES
+from tensorpress.request import Budget, Recovery, Request
+from tensorpress.request.budget import QUALITIES
 from tensorpress.settings import given_by, options_of, read_options
+
+if TYPE_CHECKING:
+    from tensorpress.compression.pruning import Criterion
+    from tensorpress.layers import Treatment
 
 N = TypeVar("N")
 Config = Annotated[
@@ -60,12 +60,14 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     return read_options(Request, given, base)
 
 
-def check_asked(request: Request) -> Sequence[Treatment] | Criterion:
+def check_asked(request: Request) -> "Sequence[Treatment] | Criterion":
     """How layers are treated; what `tensorpress.compress` would refuse is refused at the start.
 
     Raises:
         TensorpressError: no rank rule or budget, or both; or settings of another treatment.
     """
+    from tensorpress.compression.checks import check_request
+
     if (request.rank is None) == (request.budget is None):
         raise _not_one("none" if request.rank is None else "several")
     return check_request(request)
@@ -90,6 +92,9 @@ def read_config(path: Path) -> Request:
     Raises:
         TensorpressError: no such file, or one that holds no request; the key is named.
     """
+    from tensorpress import artifacts
+    from tensorpress.files import as_path
+
     path = as_path(path)
     if path.is_dir():
         raise TensorpressError(
@@ -152,8 +157,7 @@ def _not_one(given: str) -> TensorpressError:
     )
 
 
-_KNOW_VBMF = [name for name, method in METHODS.items() if VBMF in method.rules]
-Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(_KNOW_VBMF)})]
+Asked = Annotated[Request, AsOptions(read_request, told={"methods": ", ".join(KNOW_VBMF)})]
 """All of a request but its calibration, whose options are each command's own."""
 Selection = Annotated[
     Request,

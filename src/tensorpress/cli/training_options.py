@@ -2,13 +2,15 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tensorpress.cli.options import TRAINING, Trained
 from tensorpress.errors import TensorpressError
-from tensorpress.training import Distillation, Settings, find_place
+
+if TYPE_CHECKING:
+    from tensorpress.training import Distillation, Settings
 
 CALIBRATION_IMAGES = 2000
 """Training images, without labels, that a run compresses with where no number is given."""
@@ -229,12 +231,14 @@ class TeachingOptions:
     alpha: Alpha = None
     follow: Follow = None
 
-    def read(self, *, taught: bool) -> Distillation | None:
+    def read(self, *, taught: bool) -> "Distillation | None":
         """How to learn, if there is a teacher.
 
         Raises:
             TensorpressError: a temperature or weights for a teacher that was not given.
         """
+        from tensorpress.training import Distillation
+
         asked = {"temperature": self.temperature, "alpha": self.alpha, "layers": self.follow}
         given = {name: value for name, value in asked.items() if value is not None}
         if taught:
@@ -272,12 +276,14 @@ class LoopOptions:
     bf16: Bf16 = None
     checkpoint_minutes: CheckpointMinutes = 10.0
 
-    def settings(self, command: str | None = None) -> Settings:
+    def settings(self, command: str | None = None) -> "Settings":
         """For a run that ``command`` asks for.
 
         Raises:
             TensorpressError: a value out of its range, or a device that is not here.
         """
+        from tensorpress.training import Settings, find_place
+
         find_place(self.device)
         return Settings(**asdict(self), command=command)
 

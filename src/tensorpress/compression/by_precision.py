@@ -7,7 +7,6 @@ from functools import partial
 from torch import nn
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import RUNTIME, Budget
 from tensorpress.compression.grid import Grid, faster
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import ByOutputs, Judge, Score, judge_of
@@ -21,6 +20,7 @@ from tensorpress.compression.tries import USUAL, Tried, Tries
 from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import announce
+from tensorpress.request.budget import RUNTIME, Budget
 from tensorpress.surgery import ExampleInputs, Precision, Quality, Survey
 
 GUESSED = 3

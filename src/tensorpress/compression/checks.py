@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from tensorpress.compression.budget import RUNTIME, Budget
-from tensorpress.compression.calibration import Recovery
+from tensorpress.choices import AUTO
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
-from tensorpress.compression.request import Request, method_meant
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.planning.setting import INT8, usable
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import METHODS, Treatment, find_method
-from tensorpress.layers.methods import AUTO, DECOMPOSITIONS, FORMS, Decomposition
+from tensorpress.layers.methods import DECOMPOSITIONS, FORMS, Decomposition
+from tensorpress.request import Recovery
+from tensorpress.request.budget import RUNTIME, Budget
+from tensorpress.request.request import Request, method_meant
 
 
 def check_asked(

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tensorpress.choices import AUTO
 from tensorpress.compression.accounting import account_of, tell_option
-from tensorpress.compression.budget import Budget, Unreachable
 from tensorpress.compression.by_precision import ByPrecision
-from tensorpress.compression.calibration import Recovery, read_recovery
 from tensorpress.compression.checks import check_asked, refuse_unjudged, refuse_without_int8
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Score
@@ -19,15 +18,16 @@ from tensorpress.compression.metric import NetworkMetric
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import prune
 from tensorpress.compression.quality import ByQuality
-from tensorpress.compression.request import Request
 from tensorpress.compression.selection import Selection, rules_by_name, select
 from tensorpress.compression.targets import ByBudget, ByRules, Target
 from tensorpress.compression.task import LayerTask
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
-from tensorpress.layers.methods import AUTO
 from tensorpress.pixels import check_normalisation
+from tensorpress.request import Recovery, read_recovery
+from tensorpress.request.budget import Budget, Unreachable
+from tensorpress.request.request import Request
 from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import (
     Account,

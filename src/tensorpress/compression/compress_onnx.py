@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import Recovery, read_recovery
+from tensorpress.choices import FLOOR
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.compress import compress
 from tensorpress.compression.graph_inputs import settled
@@ -26,7 +25,6 @@ from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import read_floor
-from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.setting import INT8, read_keep_float
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
@@ -35,6 +33,8 @@ from tensorpress.graphs.read import layer_name
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import FORMS, Decomposition
 from tensorpress.progress import announce
+from tensorpress.request import Recovery, read_recovery
+from tensorpress.request.budget import Budget
 from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import Account, ExampleInputs, tally
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tensorpress.compression.calibration import Recovery, outputs
+from tensorpress.compression.calibration import outputs
 from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE, are_kept, samples
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
 from tensorpress.progress import duration
+from tensorpress.request import Recovery
 from tensorpress.rows import Rows
 
 WORTH_TELLING = 60.0

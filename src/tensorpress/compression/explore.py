@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tensorpress.aligned import aligned
-from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import Recovery
+from tensorpress.choices import AUTO, RATIOS
 from tensorpress.compression.checks import read_methods
 from tensorpress.compression.compress import with_plain_layers
 from tensorpress.compression.input_metric import InputMetric
@@ -16,11 +15,10 @@ from tensorpress.compression.selection import Selection, select
 from tensorpress.compression.task import Pick
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import Treatment
-from tensorpress.layers.methods import AUTO
+from tensorpress.request import Recovery
+from tensorpress.request.budget import Budget
 from tensorpress.rows import CalibrationImages, Outputs, read_rows
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
-
-RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.task import Pick
 from tensorpress.errors import TensorpressError
+from tensorpress.request.budget import Budget
 from tensorpress.surgery import Cost
 
 FACTOR = 1.05

@@ -2,8 +2,9 @@
 
 import torch
 
+from tensorpress.choices import FEWEST
 from tensorpress.errors import TensorpressError
-from tensorpress.rows import FEWEST, Rows
+from tensorpress.rows import Rows
 
 SHARE = 0.2
 LEAST = 32

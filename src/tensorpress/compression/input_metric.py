@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from tensorpress.compression.calibration import (
-    Recovery,
     Trial,
     batches,
     distil,
@@ -28,7 +27,6 @@ from tensorpress.compression.estimate import Work, estimate, image_seconds, macs
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.request import Calibration
 from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer, refuse_unfit
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.decompose.second_moments import SecondMoments
@@ -36,6 +34,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Fit, Metric, channels_last, shifted_kernels
 from tensorpress.layers.kinds import patch_size
 from tensorpress.progress import announce, track
+from tensorpress.request import Calibration, Recovery
 from tensorpress.rows import Rows, changed, inputs_of
 from tensorpress.surgery import arrange_channels_last
 

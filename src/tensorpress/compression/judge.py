@@ -8,9 +8,9 @@ from numbers import Real
 import torch
 from torch import nn
 
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.calibration import batches, divergence, outputs
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.request.budget import Budget
 from tensorpress.rows import Rows, classes
 from tensorpress.surgery import Quality
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import Budget, Unreachable
+from tensorpress.request.budget import Budget, Unreachable
 
 MIXES = 17
 CHEAPEST, DEAREST, PRICES = 1e-9, 1e12, 2**50

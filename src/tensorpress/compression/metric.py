@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from tensorpress.compression.measured import MeasuredLayer
-from tensorpress.compression.request import Calibration
 from tensorpress.compression.task import LayerOption, LayerTask, Pick
 from tensorpress.decompose import RankRule
+from tensorpress.request.request import Calibration
 
 
 class NetworkMetric(ABC):

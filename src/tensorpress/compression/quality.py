@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.common_step import ratios
 from tensorpress.compression.grid import Grid, faster, smaller
 from tensorpress.compression.input_metric import InputMetric
@@ -16,6 +15,7 @@ from tensorpress.compression.task import LayerTask, Pick
 from tensorpress.compression.timed import timed_layers
 from tensorpress.compression.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
+from tensorpress.request.budget import Budget
 from tensorpress.surgery import ExampleInputs, Quality, Survey
 
 

@@ -5,7 +5,6 @@ from typing import Protocol
 
 from torch import nn
 
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.common_step import fit_budget
 from tensorpress.compression.measured import picks_by_loss
 from tensorpress.compression.metric import NetworkMetric
@@ -14,6 +13,7 @@ from tensorpress.compression.task import LayerTask, Pick
 from tensorpress.compression.timed import picks_in_time
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
+from tensorpress.request.budget import Budget
 from tensorpress.surgery import ExampleInputs, Quality, Survey
 
 NOT_NEEDED = "costs the answers more than it saves"

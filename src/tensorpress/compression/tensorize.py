@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.compress import compress
 from tensorpress.compression.selection import rules_from
 from tensorpress.decompose import Ranks
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import TENSORIZED
+from tensorpress.request.budget import Budget
 from tensorpress.surgery import Account, ExampleInputs, Selector
 
 Rank = int | Sequence[int]

@@ -9,13 +9,13 @@ import torch
 from rich.progress import TaskProgressColumn
 from torch import nn
 
-from tensorpress.compression.budget import RUNTIME, Budget
 from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.task import Pick
 from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.progress import progress_bar
+from tensorpress.request.budget import RUNTIME, Budget
 from tensorpress.surgery import Cost, ExampleInputs, copy_with
 
 TIMED = 5

@@ -19,8 +19,12 @@ from tensorpress.decompose.kronecker import (
     kronecker_sum,
 )
 from tensorpress.decompose.magnitude import largest_magnitude
-from tensorpress.decompose.ranks import (
+from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
+from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
+from tensorpress.decompose.tucker2 import HOOI, tucker2
+from tensorpress.ranks import (
     RULES,
+    VBMF,
     Energy,
     RankRule,
     Ranks,
@@ -30,10 +34,6 @@ from tensorpress.decompose.ranks import (
     rule_from_json,
     rule_to_json,
 )
-from tensorpress.decompose.tensor_ring import TensorRing, contract_ring, tensor_ring
-from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
-from tensorpress.decompose.tucker2 import HOOI, tucker2
-from tensorpress.decompose.vbmf import VBMF
 
 __all__ = [
     "CP",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.magnitude import largest_magnitude
-from tensorpress.decompose.ranks import RankRule
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.ranks.rules import RankRule
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from tensorpress.decompose.ranks import RankRule, Step
-from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.tensor_train import TensorTrain, tt_svd
+from tensorpress.ranks.rules import RankRule, Step
+from tensorpress.ranks.spectrum import Spectrum
 
 
 @dataclass(frozen=True)

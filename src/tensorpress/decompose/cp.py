@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
 from tensorpress.decompose.cp_als import Factors, least_squares, sum_of_terms
-from tensorpress.decompose.ranks import Energy, RankRule, Ranks, RelativeError
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.ranks.rules import Energy, RankRule, Ranks, RelativeError
 
 STEP = 0.04
 """Of the ranks that are tried for a fit that is asked for, above 1 / STEP."""

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tensorpress.decompose.core_by_core import CoreByCore
 from tensorpress.decompose.probed_error import ProbedError
-from tensorpress.decompose.ranks import RankRule
 from tensorpress.decompose.second_moments import SecondMoments, WholeMoments
 from tensorpress.decompose.tensor_train import TensorTrain, contract, tt_svd
 from tensorpress.decompose.truncated_svd import Grams
+from tensorpress.ranks.rules import RankRule
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule
-from tensorpress.decompose.ranks import RankRule, Ranks, Step
 from tensorpress.decompose.tensor_train import chooser
 from tensorpress.decompose.truncated_svd import Truncation, truncated_svd
 from tensorpress.errors import TensorpressError
+from tensorpress.ranks.rules import RankRule, Ranks, Step
 
 
 @dataclass(frozen=True)

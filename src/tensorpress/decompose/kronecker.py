@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
-from tensorpress.decompose.ranks import RankRule
-from tensorpress.decompose.spectrum import Floats
+from tensorpress.ranks.rules import RankRule
+from tensorpress.ranks.spectrum import Floats
 
 Shape = tuple[int, ...]
 

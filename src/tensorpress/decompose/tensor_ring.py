@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
 from tensorpress.decompose.common_ranks import tt_svd_common
-from tensorpress.decompose.ranks import RankRule, Ranks, RelativeError
 from tensorpress.errors import TensorpressError
+from tensorpress.ranks.rules import RankRule, Ranks, RelativeError
 
 
 @dataclass(frozen=True)

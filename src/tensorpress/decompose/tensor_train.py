@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.checks import check_rule, check_tensor
-from tensorpress.decompose.ranks import RankRule, Step
-from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.truncated_svd import ChooseRank, Grams, truncated_svd
 from tensorpress.errors import TensorpressError
+from tensorpress.ranks.rules import RankRule, Step
+from tensorpress.ranks.spectrum import Spectrum
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.precision import float32_is_full
-from tensorpress.decompose.spectrum import Spectrum
+from tensorpress.ranks.spectrum import Spectrum
 
 ChooseRank = Callable[[Spectrum, bool], int]
 """(spectrum, pessimistic) -> rank."""

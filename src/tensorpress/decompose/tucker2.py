@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
-from tensorpress.decompose.ranks import RankRule, Ranks, Step
-from tensorpress.decompose.spectrum import Spectrum
 from tensorpress.decompose.tensor_train import TensorTrain, chooser
 from tensorpress.decompose.truncated_svd import Truncation, truncated_svd
+from tensorpress.ranks.rules import RankRule, Ranks, Step
+from tensorpress.ranks.spectrum import Spectrum
 
 ITERATIONS, LEAST = 100, 3
 """At most so many for a small tensor, and for a large one."""

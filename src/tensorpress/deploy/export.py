@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from tensorpress.choices import FLOOR
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import Check, check, largest_of
 from tensorpress.deploy.export_report import ExportReport
@@ -18,7 +19,6 @@ from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import Fidelity, fidelity
-from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
 from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of

@@ -2,14 +2,9 @@
 
 import dataclasses
 
-from tensorpress.compression import CRITERIA
 from tensorpress.deploy.planning.setting import AUTO as OWN_PRECISION
-from tensorpress.layers import DECOMPOSITIONS
-from tensorpress.layers.methods import AUTO
 from tensorpress.training import Recipe
 
-COMPARED = (AUTO, *DECOMPOSITIONS, *CRITERIA)
-"""What can be compared: the best of all for each layer, decompositions, criteria to prune by."""
 DENSE = "dense"
 """The method of the row that is the network as it is, in int8."""
 

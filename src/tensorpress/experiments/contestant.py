@@ -11,7 +11,6 @@ from rich.progress import TaskProgressColumn
 from torch import nn
 
 from tensorpress.compression import CRITERIA, Budget, Request, prune
-from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset, normalise, unlabelled_of
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.quantised_network import Executed
@@ -20,6 +19,7 @@ from tensorpress.deploy.planning.table import OWN_DENSE
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.experiments.comparison import DENSE, Comparison
 from tensorpress.progress import progress_bar
+from tensorpress.request.request import Calibration
 from tensorpress.surgery import Account, count
 from tensorpress.training import Distillation, Place, compress_for, evaluate
 from tensorpress.training.distil import Teacher

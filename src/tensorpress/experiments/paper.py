@@ -7,12 +7,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from tensorpress.choices import TABLES
 from tensorpress.errors import TensorpressError
 
-TABLES = (
-    *("table1", "table2", "table3", "table4", "table5"),
-    *("resnet20-cifar10", "resnet56-cifar10"),
-)
 NAMES = {
     "TT-conv-CNN": "tt_conv_cnn",
     "VGGnet": "vggnet",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tensorpress import artifacts
+from tensorpress.choices import AUTO
 from tensorpress.compression import Budget, Request
-from tensorpress.compression.request import Calibration
 from tensorpress.data import Dataset
 from tensorpress.decompose import Energy
 from tensorpress.errors import TensorpressError
@@ -21,7 +21,7 @@ from tensorpress.experiments.results import (
     result_of,
     write_results,
 )
-from tensorpress.layers.methods import AUTO
+from tensorpress.request.request import Calibration
 from tensorpress.training import (
     Distillation,
     Network,

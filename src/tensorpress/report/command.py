@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tensorpress.compression import Request
-from tensorpress.compression.calibration import read_recovery
 from tensorpress.errors import TensorpressError
+from tensorpress.request import read_recovery
 from tensorpress.settings import words_of
 from tensorpress.training import Distillation, Recipe, recipes_for
 

@@ -9,13 +9,13 @@ from torch import nn
 from tensorpress.artifacts import LayerEntry
 from tensorpress.compression import Request
 from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError
-from tensorpress.decompose.ranks import Step
-from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import DECOMPOSITIONS, METHODS, factorize_layer
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.taken_apart import apart_at
 from tensorpress.progress import track
+from tensorpress.ranks.rules import Step
+from tensorpress.ranks.spectrum import Floats, Spectrum
 from tensorpress.surgery import match_patterns
 
 

@@ -1,12 +1,11 @@
 """What networks are calibrated on, as people give it, brought into the form of their inputs."""
 
 from tensorpress.rows.classes import classes, gives_classes
-from tensorpress.rows.given_images import FEWEST, CalibrationImages, read_images
+from tensorpress.rows.given_images import CalibrationImages, read_images
 from tensorpress.rows.reading import read_rows
 from tensorpress.rows.samples import Outputs, Rows, Samples, changed, inputs_of, run
 
 __all__ = [
-    "FEWEST",
     "CalibrationImages",
     "Outputs",
     "Rows",

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from tensorpress.choices import FEWEST
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.pixels import check_normalisation, normalise
 from tensorpress.progress import announce
 from tensorpress.surgery import ExampleInputs, input_shape
 
-FEWEST = 16
 MOST_DRAWN = 2000
 """Images that are drawn from a data set, which may hold millions."""
 MOST_BYTES = 4 * 2**30

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tensorpress.choices import FEWEST
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.rows.given_images import (
-    FEWEST,
     CalibrationImages,
     batched,
     batches_in,

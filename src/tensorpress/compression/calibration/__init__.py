@@ -8,13 +8,11 @@ from tensorpress.compression.calibration.images import batches, even_batches
 from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_distance
 from tensorpress.compression.calibration.moments import input_moments, samplers
 from tensorpress.compression.calibration.reconstruct import reconstruct
-from tensorpress.compression.calibration.recovery import Recovery, read_recovery
 from tensorpress.compression.calibration.sensitivity import Trial, layer_losses
 from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
 
 __all__ = [
     "Answer",
-    "Recovery",
     "Trial",
     "batches",
     "distil",
@@ -27,7 +25,6 @@ __all__ = [
     "layer_losses",
     "mean_distance",
     "outputs",
-    "read_recovery",
     "reconstruct",
     "reestimate_batch_norm",
     "refuse_without_gradients",

@@ -11,13 +11,11 @@ from torch.nn.utils import parametrize
 
 from tensorpress.compression.accounting import Told, account_of
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.budget import Budget
 from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, coupled_channels
 from tensorpress.compression.pruning.criteria import Criterion, Given, Scores, find_criterion
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
-from tensorpress.compression.request import Request
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
@@ -25,6 +23,8 @@ from tensorpress.layers.chain_widths import may_narrow
 from tensorpress.layers.folding import is_foldable
 from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.layers.padded import Padded
+from tensorpress.request.budget import Budget
+from tensorpress.request.request import Request
 from tensorpress.surgery import (
     Account,
     Cost,

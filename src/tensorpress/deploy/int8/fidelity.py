@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from tensorpress.choices import FLOOR as FLOOR
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.errors import TensorpressError, shown
@@ -16,7 +17,6 @@ from tensorpress.rows import classes
 from tensorpress.surgery import run_examples
 
 BATCH = 32
-FLOOR = 0.95
 
 
 @dataclass(frozen=True)

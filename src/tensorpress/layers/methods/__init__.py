@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from tensorpress.choices import AUTO
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import BlockLayout, Layout, Sublayer, spatial_axes
@@ -49,9 +50,6 @@ METHODS: dict[str, Treatment] = {
     )
 }
 DECOMPOSITIONS = {name: m for name, m in METHODS.items() if isinstance(m, Decomposition)}
-
-AUTO = "auto"
-"""Asked for in place of a method: the best of several for each layer."""
 
 FORMS = tuple(name for name, m in DECOMPOSITIONS.items() if m.data_aware)
 """The methods that "auto" chooses from: those that know what a layer is fed."""

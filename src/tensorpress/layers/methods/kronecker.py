@@ -17,8 +17,6 @@ from tensorpress.decompose import (
     kronecker_spectrum,
     kronecker_sum,
 )
-from tensorpress.decompose.ranks import Step
-from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import Layer, dimensions, group_channels, kernel_size, patch_size
 from tensorpress.layers.layout import Layout, Sublayer, in_blocks, spatial_axes
@@ -29,6 +27,8 @@ from tensorpress.layers.methods.decomposition import (
     target_kernels,
 )
 from tensorpress.layers.treatment import KERNEL, Fitter, Metric
+from tensorpress.ranks.rules import Step
+from tensorpress.ranks.spectrum import Floats, Spectrum
 
 SIDES = 5
 """Divisors of a channel number that are tried, about evenly spread on a logarithmic scale."""

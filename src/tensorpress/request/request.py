@@ -3,18 +3,15 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from tensorpress.compression.budget import Budget
-from tensorpress.compression.calibration import Recovery
-from tensorpress.compression.pruning.criteria import CRITERIA
-from tensorpress.compression.unversioned import without_texts
-from tensorpress.decompose import RULES, RankRule, rule_from_json, rule_to_json
-from tensorpress.decompose.ranks import PANEL
+from tensorpress.choices import AUTO, CRITERIA, FEWEST, METHODS, TTPWT
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.layers import METHODS
-from tensorpress.layers.methods import AUTO, TTPWT
-from tensorpress.rows import FEWEST, Outputs
+from tensorpress.ranks import RULES, RankRule, rule_from_json, rule_to_json
+from tensorpress.ranks.rules import PANEL
+from tensorpress.request.budget import Budget
+from tensorpress.request.recovery import Recovery
+from tensorpress.request.unversioned import without_texts
 from tensorpress.settings import from_json, nested, one_of, option, to_json
 from tensorpress.settings.json_values import (
     from_json_value,
@@ -22,7 +19,10 @@ from tensorpress.settings.json_values import (
     refuse_unknown,
     wrong,
 )
-from tensorpress.surgery import Selector, show_selectors
+
+if TYPE_CHECKING:
+    from tensorpress.rows import Outputs
+    from tensorpress.surgery import Selector
 
 M = TypeVar("M")
 LAYERS = "Which layers"
@@ -200,12 +200,14 @@ class Request:
     def of(
         cls,
         *,
-        include: Iterable[Selector] | None,
-        exclude: Iterable[Selector],
-        outputs: Outputs | None = None,
+        include: "Iterable[Selector] | None",
+        exclude: "Iterable[Selector]",
+        outputs: "Outputs | None" = None,
         **given: Any,
     ) -> "Request":
         """As a request is made, with modules among the selectors, and outputs by a function."""
+        from tensorpress.surgery import show_selectors
+
         shown = None if include is None else tuple(show_selectors(include))
         if callable(outputs):
             outputs = (f"<{getattr(outputs, '__name__', type(outputs).__name__)}>",)
@@ -245,7 +247,7 @@ class Request:
         if "version" not in content:
             content = without_texts(content)
         if version == 1:
-            content = {"method": TTPWT().name, **content, "version": cls.VERSION}
+            content = {"method": TTPWT, **content, "version": cls.VERSION}
         read = {"rank": _rank, "budget": _budget, "calibration": _calibration}
         refuse_unknown(content, [f.name for f in dataclasses.fields(cls)])
         values: dict[str, Any] = {}
@@ -293,9 +295,9 @@ def method_meant(method: M | None, methods: Any, *, ranked: bool, by_loss: bool)
     if methods is not None:
         return AUTO if method is None else method
     if method is None:
-        return AUTO if by_loss else TTPWT().name
+        return AUTO if by_loss else TTPWT
     by_itself = ranked and isinstance(method, str) and method == AUTO
-    return TTPWT().name if by_itself else method
+    return TTPWT if by_itself else method
 
 
 def _rank(value: Any) -> RankRule | dict[str, RankRule]:

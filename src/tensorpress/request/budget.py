@@ -6,10 +6,9 @@ import sys
 from dataclasses import dataclass, field
 from numbers import Real
 
-from tensorpress.decompose.ranks import PANEL
-from tensorpress.deploy import RUNTIMES
-from tensorpress.deploy.planning.setting import AUTO, INT8
+from tensorpress.choices import AUTO, INT8, RUNTIMES
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.ranks.rules import PANEL
 from tensorpress.settings import option
 
 TIME = "A budget of time"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tensorpress.compression.calibration import read_recovery
-from tensorpress.layers import METHODS
+from tensorpress.choices import METHODS
+from tensorpress.request.recovery import read_recovery
 from tensorpress.settings import to_json
 
 RULE_FIELDS = {
@@ -40,11 +40,7 @@ def without_texts(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(calibration, Mapping) and isinstance(calibration.get("recover"), bool):
         rest = {name: value for name, value in calibration.items() if name != "recover"}
         read["calibration"] = to_json(read_recovery(calibration["recover"])) | rest
-    own = (
-        {}
-        if read.get("method", "ttpwt") in list(METHODS)
-        else {n: read[n] for n in OWN if n in read}
-    )
+    own = {} if read.get("method", "ttpwt") in METHODS else {n: read[n] for n in OWN if n in read}
     if own:
         read = {name: value for name, value in read.items() if name not in own}
         read["settings"] = own

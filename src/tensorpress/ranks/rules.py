@@ -1,16 +1,22 @@
-"""Rank rules: how many singular values a step of TT-SVD keeps."""
+"""Rank rules: how many singular values a step of TT-SVD keeps.
+
+Their options stand in the help of every command that compresses, so that the arithmetic is imported
+where a rank is chosen.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import numpy as np
-
-from tensorpress.decompose.spectrum import Floats, Spectrum
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.settings import from_json, option, to_json
+from tensorpress.settings import Option, from_json, option, to_json
+
+if TYPE_CHECKING:
+    from tensorpress.ranks.spectrum import Spectrum
 
 PANEL = "How much to keep (one of these)"
 """Where ``--help`` lists what says how much of a layer is kept."""
@@ -109,10 +115,7 @@ class Energy(RankRule):
         object.__setattr__(self, "tau", _share("Energy", self.tau))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
-        low, high = spectrum.low, spectrum.high
-        return (
-            _first_above(low, high, self.tau) if pessimistic else _first_above(high, low, self.tau)
-        )
+        return spectrum.first_above(self.tau, pessimistic=pessimistic)
 
 
 @registered
@@ -137,10 +140,7 @@ class SingularSum(RankRule):
         object.__setattr__(self, "tau", _share("SingularSum", self.tau))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
-        low, high = np.sqrt(spectrum.low), np.sqrt(spectrum.high)
-        return (
-            _first_above(low, high, self.tau) if pessimistic else _first_above(high, low, self.tau)
-        )
+        return spectrum.first_above(self.tau, pessimistic=pessimistic, power=0.5)
 
 
 @registered
@@ -169,10 +169,8 @@ class RelativeError(RankRule):
         object.__setattr__(self, "eps", float(self.eps))
 
     def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:
-        squares = spectrum.high if pessimistic else spectrum.low
         allowed = self.eps**2 * step.energy / step.count
-        discarded = _sums_after(squares)
-        return max(1, int(np.argmax(discarded <= allowed)))
+        return max(1, spectrum.first_within(allowed, pessimistic=pessimistic))
 
 
 @registered
@@ -216,6 +214,36 @@ class Ranks(RankRule):
         return min(self.values[step.index], len(spectrum.squares))
 
 
+@registered
+@dataclass(frozen=True)
+class VBMF(RankRule):
+    """The rank that empirical variational Bayes matrix factorization finds.
+
+    The global analytic solution of Nakajima, Sugiyama, Babacan and Tomioka (*Global analytic
+    solution of fully-observed variational Bayesian matrix factorization*, JMLR 14, 2013), with the
+    variance of the noise estimated: singular values that noise explains are dropped. It has no
+    threshold to choose. Kim et al. (2016) take the ranks of their Tucker-2 layers from it. At least
+    rank 1 is kept.
+
+    >>> VBMF()
+    VBMF()
+    """
+
+    flag: ClassVar[Option] = Option(
+        "--vbmf",
+        help="Ranks by variational Bayes, without a threshold, for the methods that know it: "
+        "{methods}.",
+        panel=PANEL,
+    )
+
+    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
+        if not spectrum.squares.any():
+            return 1
+        from tensorpress.ranks.vbmf import vbmf_rank
+
+        return max(1, vbmf_rank(spectrum.squares, (step.shape[0], step.shape[1])))
+
+
 @dataclass(frozen=True)
 class RankShare(RankRule):
     """Keep this share of the full rank at every step, rounded down, and at least 1."""
@@ -240,23 +268,3 @@ def _share(rule: str, tau: float) -> float:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _first_above(kept: Floats, discarded: Floats, tau: float) -> int:
-    """Smallest j with ``K_j / (K_j + D_j) > tau``; all of them where there is none.
-
-    K_j sums the first j of ``kept``, D_j the rest of ``discarded``. ``K > tau (K + D)`` is
-    compared as ``(1 - tau) K > tau D``, which stays exact where tau is near 1. Of nothing but zeros
-    one is enough.
-    """
-    if tau == 1.0:
-        return len(kept)
-    if not discarded.any():
-        return 1
-    above = (1.0 - tau) * np.cumsum(kept) > tau * _sums_after(discarded)[1:]
-    return int(np.argmax(above)) + 1 if above.any() else len(kept)
-
-
-def _sums_after(values: Floats) -> Floats:
-    """``[sum_{i > j} values_i for j = 0 .. n]``, each summed from its small end."""
-    return np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])

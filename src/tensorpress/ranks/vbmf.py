@@ -2,46 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from tensorpress.decompose.ranks import PANEL, RankRule, Step, registered
-from tensorpress.decompose.spectrum import Floats, Spectrum
-from tensorpress.settings import Option
+from tensorpress.ranks.spectrum import Floats
 
 GRID, HALVINGS = 256, 60
 FLOOR = 1e-14
 """Share of the largest squared singular value below which all are taken as equal."""
-
-
-@registered
-@dataclass(frozen=True)
-class VBMF(RankRule):
-    """The rank that empirical variational Bayes matrix factorization finds.
-
-    The global analytic solution of Nakajima, Sugiyama, Babacan and Tomioka (*Global analytic
-    solution of fully-observed variational Bayesian matrix factorization*, JMLR 14, 2013), with the
-    variance of the noise estimated: singular values that noise explains are dropped. It has no
-    threshold to choose. Kim et al. (2016) take the ranks of their Tucker-2 layers from it. At least
-    rank 1 is kept.
-
-    >>> VBMF()
-    VBMF()
-    """
-
-    flag: ClassVar[Option] = Option(
-        "--vbmf",
-        help="Ranks by variational Bayes, without a threshold, for the methods that know it: "
-        "{methods}.",
-        panel=PANEL,
-    )
-
-    def choose(self, spectrum: Spectrum, step: Step, *, pessimistic: bool) -> int:  # noqa: ARG002
-        if not spectrum.squares.any():
-            return 1
-        return max(1, vbmf_rank(spectrum.squares, (step.shape[0], step.shape[1])))
 
 
 def vbmf_rank(squares: Floats, shape: tuple[int, int]) -> int:

@@ -1,0 +1,1 @@
+"""What each command does; what it is asked for stands beside this package, without PyTorch."""

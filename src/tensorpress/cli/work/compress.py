@@ -1,0 +1,280 @@
+"""``tensorpress compress``."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from tensorpress import artifacts, compression, deploy
+from tensorpress.cli import graphs, options, request_options
+from tensorpress.cli.command_line import command_line
+from tensorpress.cli.inputs import (
+    Inputs,
+    read_calibration,
+    read_dtype,
+    read_network,
+    required_net,
+    say_if_as_made,
+)
+from tensorpress.cli.options import Trained
+from tensorpress.cli.output import output_folder
+from tensorpress.compression import Recovery, Request
+from tensorpress.compression.checks import starts_at_random
+from tensorpress.compression.pruning import Criterion
+from tensorpress.data import unlabelled_of
+from tensorpress.deploy.planning.setting import INT8
+from tensorpress.errors import TensorpressError
+from tensorpress.files import as_path, printable, write_whole
+from tensorpress.graphs import GRAPH, is_graph_file
+from tensorpress.layers import Treatment
+from tensorpress.networks import NETWORKS
+from tensorpress.surgery import Account, Precision
+from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
+
+
+def compress(
+    *,
+    net: str | None,
+    trained: options.Trained,
+    compressed: Path | None,
+    asked: Request,
+    images: options.DataOptions,
+    calibrate: str | None,
+    calibration_images: int,
+    recover: bool,
+    device: str | None,
+    config: Path | None,
+    output: Path | None,
+    store_as: str | None,
+    written: graphs.Written,
+    context: typer.Context,
+) -> None:
+    net = required_net(net) if compressed is None else net
+    treated = request_options.check_asked(asked)
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
+    needs_score = asked.budget is not None and asked.budget.needs_score
+    if needs_score and images.data is None:
+        raise TensorpressError(
+            f"{asked.budget} is of accuracy: give images with labels by --data, of which training "
+            "images are held back to measure it on."
+        )
+    if asked.calibration is not None and calibrate is None and not needs_score:
+        raise TensorpressError(
+            f"--config {config} asks for calibration on {asked.calibration.images} images: give "
+            "some with --calibrate."
+        )
+    stored = read_dtype(store_as)
+    of_graph = compressed is None and is_graph_file(net)
+    if of_graph:
+        graphs.refuse_of_networks(store_as=store_as, device=device, ema=trained.ema)
+    else:
+        written.refuse_of_networks()
+    place = find_place(device)
+    with output_folder(output):
+        inputs, network = read_network(
+            compressed,
+            trained,
+            net=net,
+            **images.given(),
+            calibrate=calibrate,
+            layout=written.layout,
+            several=True,
+        )
+        _refuse_another(output, inputs.net)
+        if of_graph:
+            _refuse_others_graph(output)
+        unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
+        if of_graph:
+            _compress_graph(inputs, network, output, unlabelled, score, asked, how, written)
+            return
+        where = place.device if unlabelled is not None or device else torch.device("cpu")
+        result = compression.compress(
+            network.to(where),
+            torch.zeros(1, *inputs.shape, device=where),
+            calibration=unlabelled,
+            recover=how,
+            score=score,
+            **asked.arguments(),
+        )
+        typer.echo(str(result))
+        if compressed is None:
+            say_if_as_made(inputs, trained)
+        if score is not None:
+            typer.echo(f"drop: of the {score}")
+        facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
+        if output is not None:
+            source = inputs.source(trained if compressed is None else None)
+            _write(output, result, source, facts, stored)
+            typer.echo(f"written to {output / 'model.tp'}")
+    typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+    if result.precision is not None and output is not None:
+        typer.echo(_export(inputs, output, calibrate, result.precision))
+
+
+def _compress_graph(
+    inputs: Inputs,
+    network: nn.Module,
+    output: Path | None,
+    unlabelled: Tensor | dict[str, Tensor] | None,
+    score: AccuracyApart | None,
+    asked: Request,
+    how: bool | Recovery,
+    written: graphs.Written,
+) -> None:
+    """The same for a file of ONNX, which stays one."""
+    result = compression.compress_onnx(
+        inputs.net,
+        None if output is None else output / GRAPH,
+        calibration=unlabelled,
+        input_shape=inputs.shape or None,
+        recover=how,
+        score=score,
+        **graphs.arguments_of(asked, written),
+    )
+    typer.echo(str(result))
+    if score is not None:
+        typer.echo(f"drop: of the {score}")
+    place = find_place("cpu")
+    facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
+    typer.echo(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
+    if output is None:
+        typer.echo("Nothing was written: give -o OUT to keep the file.")
+        return
+    shape = inputs.shape
+    if isinstance(unlabelled, Tensor):
+        shape = tuple(unlabelled.shape[1:])
+    _write_account(output, result, facts | {"network": inputs.net, "input_shape": shape or None})
+    typer.echo(f"written to {output / GRAPH}")
+
+
+def _refuse_another(output: Path | None, net: str) -> None:
+    """Raise where the folder holds what another network was compressed to.
+
+    Raises:
+        TensorpressError: it names both networks.
+    """
+    held = None if output is None else output / "model.tp"
+    if held is None or not held.exists():
+        return
+    try:
+        named = artifacts.read_manifest(held).source.get("network")
+    except TensorpressError:
+        return  # what cannot be read is no loss
+    if isinstance(named, str) and named != net:
+        raise TensorpressError(
+            f"-o {output} holds what '{printable(named)}' was compressed to, and this is '{net}': "
+            "give another folder, or delete that one."
+        )
+
+
+def _refuse_others_graph(output: Path | None) -> None:
+    """Raise where -o is no folder for a graph, or holds one that compress did not write.
+
+    Raises:
+        TensorpressError: it says which.
+    """
+    if output is None:
+        return
+    if output.suffix == ".onnx":
+        raise TensorpressError(
+            f"-o {output} is a folder, which gets {GRAPH} and the account: give a name "
+            "that does not end in .onnx."
+        )
+    if (output / GRAPH).exists() and not (output / "account.json").exists():
+        raise TensorpressError(
+            f"-o {output} holds a {GRAPH} that is no result of compress: give another folder."
+        )
+
+
+def _calibration(
+    asked: Request, inputs: Inputs, calibrate: str | None, most: int, data: str | None
+) -> tuple[Tensor | dict[str, Tensor] | None, AccuracyApart | None]:
+    """Images to calibrate on, and a score where the budget is of one.
+
+    The score is the accuracy on training images that are held back. Calibration takes others: of
+    --calibrate, or where that is left out or is the same data, of those.
+    """
+    if asked.budget is None or not asked.budget.needs_score:
+        return read_calibration(calibrate, most, inputs), None
+    assert inputs.data is not None
+    assert data is not None
+    score = AccuracyApart.of(inputs.data, MOST_TO_JUDGE)
+    if calibrate is None or as_path(calibrate).resolve() == as_path(data).resolve():
+        return unlabelled_of(score.data, most=most), score
+    return read_calibration(calibrate, most, inputs), score
+
+
+def _accuracies(
+    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place
+) -> dict[str, Any]:
+    if inputs.data is None:
+        return {}
+    before = evaluate(network, inputs.data, place=place)
+    after = evaluate(compressed, inputs.data, place=place)
+    typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
+    return {
+        "acc_baseline": before.percent,
+        "acc": after.percent,
+        "stderr": after.stderr,
+        "images": after.images,
+    }
+
+
+def _write(
+    output: Path,
+    result: Account,
+    source: dict[str, Any],
+    facts: dict[str, Any],
+    stored: torch.dtype | None,
+) -> None:
+    artifacts.save(result, output / "model.tp", dtype=stored, source=source)
+    _write_account(output, result, facts)
+
+
+def _write_account(output: Path, result: Account, facts: dict[str, Any]) -> None:
+    account = {**result.to_dict(), **facts}
+    write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
+    write_whole(output / "account.txt", f"{result}\n")
+
+
+def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[str]:
+    if calibrated:
+        return ["Fine-tuning on labels goes on from here."]
+    if starts_at_random(treated):
+        return ["The replaced layers start at random: the network has to be trained."]
+    return [
+        "A compressed network loses accuracy until it is fine-tuned: a few epochs win most of it "
+        "back.",
+        "--calibrate DIR, with images that need no labels, keeps much of it from the start.",
+    ]
+
+
+def _export(inputs: Inputs, output: Path, calibrate: str | None, chosen: Precision) -> str:
+    """The command that writes what was chosen."""
+    words = ["tensorpress", "export"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(output / "model.tp"), "--planned", str(chosen.batch)]
+    if chosen.name == INT8:
+        words += ["--precision", INT8, "--calibrate", calibrate or "DIR"]
+        words += [word for layer in chosen.in_float for word in ("--keep-float", layer)]
+    suffix = deploy.RUNTIMES[chosen.runtime].suffix
+    return f"As it was chosen: {shlex.join([*words, '-o', f'model{suffix}'])}"
+
+
+def _next(
+    inputs: Inputs, output: Path | None, data: str | None, trained: Trained, hints: list[str]
+) -> str:
+    if output is None:
+        return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
+    words = ["tensorpress", "finetune"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(output / "model.tp"), "--data", data or "DIR"]
+    if trained.weights is not None:
+        words += ["--teacher", str(trained.weights), *trained.how_read()]
+    command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])
+    return "\n".join(["", *hints, f"Next: {command}"])

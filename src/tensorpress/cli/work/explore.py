@@ -1,0 +1,98 @@
+"""``tensorpress explore``."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from tensorpress.charts import can_plot
+from tensorpress.cli import options, request_options
+from tensorpress.cli.inputs import read_calibration, read_inputs, required_net, say_if_as_made
+from tensorpress.cli.output import output_folder
+from tensorpress.compression.exploration_chart import plot_exploration
+from tensorpress.compression.explore import Exploration
+from tensorpress.compression.explore import explore as explore_network
+from tensorpress.errors import TensorpressError
+from tensorpress.files import write_atomically, write_whole
+from tensorpress.graphs import GraphNetwork
+from tensorpress.request import Request
+from tensorpress.training import AccuracyApart, find_place
+
+MOST_HELD_BACK = 1000
+
+
+def explore(
+    *,
+    net: str | None,
+    trained: options.Trained,
+    calibrate: str | None,
+    calibration_images: int,
+    ratios: str,
+    layers: Request,
+    images: options.DataOptions,
+    device: str | None,
+    config: Path | None,  # noqa: ARG001 - the selection was read from it
+    output: Path | None,
+    context: typer.Context,
+) -> None:
+    net = required_net(net)
+    asked = options.read_numbers(ratios, "--ratios", "2,4,8")
+    if min(asked) < 1:
+        raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
+    place = find_place(device)
+    most, _ = request_options.calibration_asked(context, layers, calibration_images)
+    with output_folder(output):
+        inputs = read_inputs(
+            net,
+            **images.given(),
+            calibrate=calibrate,
+        )
+        network = inputs.load(trained)
+        if isinstance(network, GraphNetwork):
+            network.make_ready()
+        unlabelled = read_calibration(calibrate, most, inputs)
+        if unlabelled is None:
+            raise TensorpressError(
+                "--calibrate is missing: give images without labels, as a folder or by name."
+            )
+        score = None
+        if inputs.data is not None:
+            score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
+        found = explore_network(
+            network.to(place.device),
+            torch.zeros(1, *inputs.shape, device=place.device),
+            unlabelled,
+            ratios=asked,
+            score=score,
+            include=layers.include,
+            exclude=layers.exclude,
+            skip_first=layers.skip_first,
+            skip_output=layers.skip_output,
+            fold_parametrizations=layers.fold_parametrizations,
+            outputs=layers.outputs,
+        )
+        typer.echo(str(found))
+        say_if_as_made(inputs, trained)
+        if score is not None:
+            typer.echo(f"\nscore: {score}, in percent")
+        if output is not None:
+            _write(output, found)
+
+
+def _write(output: Path, found: Exploration) -> None:
+    layers: dict[str, Any] = {
+        layer.name: [
+            {"ranks": ranks and list(ranks), **asdict(option)}
+            for ranks, option in zip(layer.ranks, layer.options, strict=True)
+        ]
+        for layer in found.layers
+    }
+    content = {"layers": layers, "points": [asdict(point) for point in found.points]}
+    write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
+    write_whole(output / "explore.txt", f"{found}\n")
+    if can_plot():
+        write_atomically(output / "explore.png", lambda path: plot_exploration(found, path))
+    typer.echo(f"written to {output}")

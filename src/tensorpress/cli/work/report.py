@@ -1,0 +1,78 @@
+"""``tensorpress report``."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tensorpress import report as pages
+from tensorpress.charts import can_plot
+from tensorpress.cli import options
+from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
+from tensorpress.cli.output import output_folder
+from tensorpress.deploy.runtimes.processor import machine
+from tensorpress.errors import TensorpressError
+from tensorpress.graphs import is_graph_file
+from tensorpress.report import Findings, Material
+from tensorpress.report.write import PAGE
+
+
+def report(
+    *,
+    run: Path,
+    net: str | None,
+    trained: options.Trained,
+    input_shape: str | None,
+    classes: int | None,
+    layer: str | None,
+    batch: int,
+    timed: bool,
+    output: Path | None,
+) -> None:
+    material = pages.read_material(run)
+    folder = output or _beside(run)
+    with output_folder(folder):
+        findings = _findings(material, net, trained, input_shape, classes, batch, timed)
+        files = pages.write_report(folder, material, findings, layer=layer)
+    for note in findings.notes:
+        typer.echo(note)
+    if not can_plot():
+        typer.echo("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
+    typer.echo(f"written to {folder / PAGE}, with {', '.join(files[1:]) or 'nothing'} beside it")
+
+
+def _beside(run: Path) -> Path:
+    return run / "report" if run.is_dir() else run.with_name(f"{run.stem}-report")
+
+
+def _findings(
+    material: Material,
+    net: str | None,
+    trained: options.Trained,
+    input_shape: str | None,
+    classes: int | None,
+    batch: int,
+    timed: bool,
+) -> Findings:
+    refuse_without_weights(trained)
+    if material.model_file is None:
+        return pages.known_without_networks(material, "There is no model.tp yet.")
+    try:
+        named: dict[str, Any] = {"net": net, "classes": classes, "input_shape": input_shape}
+        named |= {"data": None, "mean": None, "std": None}
+        if is_graph_file(material.model_file):
+            shape = ",".join(map(str, material.input_shape or ())) or None
+            named |= {"net": net or material.network, "input_shape": input_shape or shape}
+            inputs = read_inputs(**named)
+        else:
+            inputs = read_compressed_inputs(material.model_file, **named)
+        known = options.Trained(material.dense_weights)
+        network = inputs.as_network(trained if trained.weights else known)
+        return pages.examine(
+            material, network, inputs.shape, batch=batch, machine=machine("cpu"), timed=timed
+        )
+    except TensorpressError as error:
+        # What the user asked for must work; what only the files name may be out of reach.
+        if net is not None or trained.weights is not None or input_shape is not None:
+            raise
+        return pages.known_without_networks(material, str(error))

@@ -1,0 +1,193 @@
+"""``tensorpress train``, ``finetune`` and ``run``."""
+
+import dataclasses
+from pathlib import Path
+
+import typer
+
+from tensorpress import training
+from tensorpress.choices import FEWEST
+from tensorpress.cli import graphs, options, request_options, training_options
+from tensorpress.cli.command_line import command_line
+from tensorpress.cli.inputs import (
+    read_compressed_inputs,
+    read_inputs,
+    refuse_without_weights,
+    say_if_as_made,
+)
+from tensorpress.cli.output import required_folder
+from tensorpress.cli.training_options import (
+    CALIBRATION_IMAGES,
+    LoopOptions,
+    RecipeOptions,
+    TeacherOptions,
+    TeachingOptions,
+)
+from tensorpress.compression.checks import refuse_unjudged, starts_at_random
+from tensorpress.errors import TensorpressError
+from tensorpress.experiments import method_of, result_of, write_results
+from tensorpress.request import Calibration, Request, read_recovery
+from tensorpress.training import Outcome, recipes_for
+
+
+def train(
+    *,
+    net: str | None,
+    trained: options.Trained,
+    images: options.DataOptions,
+    epochs: int | None,
+    lr: float | None,
+    recipe: RecipeOptions,
+    loop: LoopOptions,
+    output: Path | None,
+) -> None:
+    folder = required_folder(output)
+    settings = loop.settings(command_line())
+    graphs.refuse_training(net)
+    inputs = read_inputs(net, **images.required())
+    assert inputs.data is not None
+    outcome = training.train(
+        folder,
+        inputs.as_network(trained),
+        inputs.data,
+        recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
+        settings=settings,
+    )
+    _report(outcome)
+
+
+def finetune(
+    *,
+    compressed: Path | None,
+    net: str | None,
+    dense: TeacherOptions,
+    images: options.DataOptions,
+    epochs: int | None,
+    lr: float | None,
+    recipe: RecipeOptions,
+    paper: bool,
+    teaching: TeachingOptions,
+    loop: LoopOptions,
+    output: Path | None,
+) -> None:
+    if compressed is None:
+        raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
+    folder = required_folder(output)
+    settings = loop.settings(command_line())
+    teacher = dense.trained()
+    refuse_without_weights(teacher, "--teacher")
+    distillation = teaching.read(taught=teacher.weights is not None)
+    inputs = read_compressed_inputs(compressed, net=net, **images.required())
+    assert inputs.data is not None
+    outcome = training.finetune(
+        folder,
+        inputs.as_network(options.Trained()),
+        compressed,
+        inputs.data,
+        recipes_for(inputs.net, paper=paper).finetune.changed(**recipe.changes(epochs, lr)),
+        teacher=inputs.as_network(teacher) if teacher.weights else None,
+        distillation=distillation,
+        settings=settings,
+    )
+    _report(outcome)
+
+
+def run(
+    *,
+    net: str | None,
+    trained: options.Trained,
+    asked: Request,
+    calibration_images: int | None,
+    recover: bool,
+    images: options.DataOptions,
+    epochs: int | None,
+    train_epochs: int | None,
+    finetune_epochs: int | None,
+    lr: float | None,
+    finetune_lr: float | None,
+    recipe: RecipeOptions,
+    paper: bool,
+    teacher: bool | None,
+    teaching: TeachingOptions,
+    control: bool,
+    loop: LoopOptions,
+    config: Path | None,
+    output: Path | None,
+    context: typer.Context,
+) -> None:
+    treated = request_options.check_asked(asked)
+    folder = required_folder(output)
+    settings = loop.settings(command_line())
+    taught = not paper if teacher is None else teacher
+    distillation = teaching.read(taught=taught)
+    graphs.refuse_training(net)
+    inputs = read_inputs(net, **images.required())
+    assert inputs.data is not None
+    recipes = recipes_for(inputs.net, paper=paper)
+    first = training_options.first_given(train_epochs, epochs)
+    most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
+    if most is None:
+        there_are = len(inputs.data.train) - loop.hold_back
+        without = paper or there_are < FEWEST or config is not None
+        without = without or starts_at_random(treated)
+        most = 0 if without else min(CALIBRATION_IMAGES, there_are)
+    if not most and not how:
+        raise TensorpressError(
+            "recover=False (--no-recover) says what is done with calibration images: give "
+            "calibration_images (--calibration-images) too."
+        )
+    request = dataclasses.replace(
+        asked, calibration=Calibration(most, read_recovery(how)) if most else None
+    )
+    if request.budget is not None:
+        scored = request.budget.needs_score
+        refuse_unjudged(request.budget, calibrated=request.calibration is not None, scored=scored)
+    tuning = recipes.finetune.changed(
+        **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
+    )
+    outcome = training.run_scheme(
+        folder,
+        inputs.as_network(trained),
+        inputs.data,
+        request,
+        train=recipes.train.changed(**recipe.changes(first, lr)),
+        finetune=tuning,
+        distillation=distillation,
+        dense_control=control,
+        settings=settings,
+    )
+    results = outcome.folder / "results.json"
+    # A run killed right after its end has none.
+    if outcome.is_main and not results.exists():
+        label = method_of(request, tuning, distilled=taught)
+        row = result_of(outcome.summary, label, command_line())
+        write_results(results, [row])
+    _report(outcome)
+    if first == 0 and outcome.is_main:
+        say_if_as_made(inputs, trained)
+
+
+def _report(outcome: Outcome) -> None:
+    if not outcome.is_main:
+        return
+    facts = outcome.summary
+    typer.echo("")
+    if "pcr" in facts:
+        typer.echo(f"PCR {facts['pcr']:.2f}  FCR {facts['fcr']:.2f}")
+    for key, label in (
+        ("acc_baseline", "baseline"),
+        ("acc_before_finetune", "compressed, not fine-tuned"),
+        ("acc", "at the end"),
+        ("acc_dense_control", "baseline trained on as long"),
+    ):
+        if facts.get(key) is not None:
+            typer.echo(f"{label:<28} {facts[key]:.2f} %")
+    for key, label in (
+        ("dacc", "dAcc to the baseline"),
+        ("dacc_vs_control", "dAcc to the trained-on one"),
+        ("gained", "won back by fine-tuning"),
+    ):
+        if facts.get(key) is not None:
+            typer.echo(f"{label:<28} {facts[key]:+.2f} points")
+    typer.echo(f"on {facts['images']} test images, standard error {facts['stderr']:.2f} points")
+    typer.echo(f"written to {outcome.model_file}")

@@ -17,7 +17,7 @@ from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
-from tensorpress.deploy.int8 import Fidelity, fidelity
+from tensorpress.deploy.int8 import Fidelity, fidelity, read_floor
 from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.planning.plan import Plan, plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
@@ -97,6 +97,7 @@ def export(
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     read_keep_float(keep_float, model, precision)
+    min_agreement = read_floor(min_agreement)
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
     if check_inputs is not None:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,10 @@ from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
-from tensorpress.deploy.int8 import Fidelity, fidelity
-from tensorpress.deploy.planning.plan import Plan, plan
+from tensorpress.deploy.int8 import fidelity, read_floor
+from tensorpress.deploy.planning.plan import plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
 from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of
-from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runner
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner
@@ -97,6 +97,7 @@ def export(
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     read_keep_float(keep_float, model, precision)
+    min_agreement = read_floor(min_agreement)
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
     if check_inputs is not None:
@@ -113,31 +114,50 @@ def export(
         if net.structure.batch is not None:
             feed = replace(feed, batched=(False,) * len(feed.batched))
             _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
-    if planned:
-        made = plan(
-            net,
-            example_inputs,
-            runtime=kind.runtime,
-            precision=precision,
-            calibration=calibration,
-            min_agreement=min_agreement,
-            keep_float=keep_float,
-            progress=progress,
-        )
-        if precision == INT8:
-            rest = (net, path, kind, real, min_agreement, versions, made.table)
-            return _export_int8(made.runner, made.export, *rest)
-        return _export_plan(made, net, path, kind, feed, real, versions)
-    if precision == INT8:
-        with progress_bar(show=progress) as bar:
-            bar.add_task(f"{kind.name} export: quantising", total=None)
-            stored = stored_in_int8(
-                net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
+    # Planning takes minutes, and a place that cannot be written is to be told before them.
+    with staged(path) as place:
+        if planned:
+            made = plan(
+                net,
+                example_inputs,
+                runtime=kind.runtime,
+                precision=precision,
+                calibration=calibration,
+                min_agreement=min_agreement,
+                keep_float=keep_float,
+                progress=progress,
             )
-        return _export_int8(stored, stored.save, net, path, kind, real, min_agreement, versions)
+            with quiet():
+                made.export(place)
+            if precision == INT8:
+                told = _told_of_int8(made.runner, net, place, kind, real, min_agreement)
+            else:
+                with quiet():
+                    run = _fed_by(net, _loaded(place, kind.read))
+                    told = {"checks": tuple(_checks(net, run, feed, real, kind, place))}
+            told["plan"] = made.table
+        elif precision == INT8:
+            with progress_bar(show=progress) as bar:
+                bar.add_task(f"{kind.name} export: quantising", total=None)
+                stored = stored_in_int8(
+                    net, example_inputs, calibration, runtime=kind.runtime, keep_float=keep_float
+                )
+            with quiet():
+                stored.save(place)
+            told = _told_of_int8(stored, net, place, kind, real, min_agreement)
+        else:
+            told = {"checks": _traced(net, feed, real, kind, place, progress)}
+        size = sum(file.stat().st_size for file in place.parent.iterdir())
+    return ExportReport(path, kind.name, size, versions=versions, **told)
+
+
+def _traced(
+    net: nn.Module, feed: Feed, real: Feed | None, kind: Format, place: Path, progress: bool | None
+) -> tuple[Check, ...]:
+    """Write the network as it is, and check that."""
     traced = feed.resized(2) if feed.batch == 1 else feed
     run_examples(net, traced.examples)
-    with staged(path) as place, progress_bar(show=progress) as bar:
+    with progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         if isinstance(net, GraphNetwork):
             bar.update(step, advance=1, description=f"{kind.name} export: writing")
@@ -151,67 +171,27 @@ def export(
                 run = _write(program, place, kind)
         bar.update(step, advance=1, description=f"{kind.name} export: checking")
         with quiet():
-            checks = tuple(_checks(net, run, feed, real, kind, place))
-        size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, checks, versions)
+            return tuple(_checks(net, run, feed, real, kind, place))
 
 
-def _export_plan(
-    made: Plan,
-    net: nn.Module,
-    path: Path,
-    kind: Format,
-    feed: Feed,
-    real: Feed | None,
-    versions: dict[str, str],
-) -> ExportReport:
-    with staged(path) as place:
-        made.export(place)
-        with quiet():
-            run = _fed_by(net, _loaded(place, kind.read))
-            checks = tuple(_checks(net, run, feed, real, kind, place))
-        size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, checks, versions, plan=made.table)
-
-
-def _export_int8(
-    runner: Runner,
-    write: Callable[[Path], object],
-    net: nn.Module,
-    path: Path,
-    kind: Format,
-    real: Feed | None,
-    floor: float,
-    versions: dict[str, str],
-    table: PlanTable | None = None,
-) -> ExportReport:
-    """A file of what a runtime executes in int8, planned or as stored."""
-    assert isinstance(runner, GraphRunner)
-    calibration = runner.setting.calibration
-    assert calibration is not None
-    with staged(path) as place:
-        with quiet():
-            write(place)
-        found = _answers(net, place, kind, calibration, real, floor)
-        size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, (), versions, found, runner.int8_layers(), table)
-
-
-def _answers(
-    net: nn.Module, place: Path, kind: Format, calibration: Feed, real: Feed | None, floor: float
-) -> dict[str, Fidelity]:
-    """How near a file in int8 comes to the network, run by itself.
+def _told_of_int8(
+    runner: Runner, net: nn.Module, place: Path, kind: Format, real: Feed | None, floor: float
+) -> dict[str, Any]:
+    """How near the file of what a runtime executes in int8 comes, and how many layers it holds so.
 
     Raises:
         TensorpressError: not near enough.
     """
+    assert isinstance(runner, GraphRunner)
+    calibration = runner.setting.calibration
+    assert calibration is not None
     given = {"calibration": calibration} | ({} if real is None else {"given": real})
     with quiet():
         run = _fed_by(net, _loaded(place, kind.read_by_itself))
         found = {name: fidelity(net, run, each) for name, each in given.items()}
     for each in found.values():
         each.refuse_below(floor)
-    return found
+    return {"checks": (), "fidelity": found, "int8_layers": runner.int8_layers()}
 
 
 def find_format(path: Path, name: str | None = None) -> Format:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.rows import CalibrationImages, Rows, read_rows
 from tensorpress.surgery import ExampleInputs
 
@@ -48,6 +48,14 @@ def rows_to_quantise(
 def as_feed(rows: Rows, feed: Feed) -> Feed:
     """Rows that are read already, in the same way."""
     tensors = (rows,) if isinstance(rows, Tensor) else rows.tensors
+    if any(feed.batched) and not all(feed.batched):
+        place = feed.batched.index(False)
+        which = place if feed.names is None else feed.names[place]
+        raise TensorpressError(
+            f"input {shown(which)} of the example inputs has no row for each image, and "
+            "calibration in int8 takes rows of every input: give it rows, or make it a buffer of "
+            "the network."
+        )
     sizes = [tuple(tensor.shape[1:]) for tensor in feed.tensors]
     found = [tuple(tensor.shape[1:]) for tensor in tensors]
     if found != sizes:

@@ -1,7 +1,7 @@
 """How near a network in int8 comes to itself in float32."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tensorpress.choices import FLOOR as FLOOR
+from tensorpress.choices import FLOOR
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.errors import TensorpressError, shown
@@ -17,6 +17,8 @@ from tensorpress.rows import classes
 from tensorpress.surgery import run_examples
 
 BATCH = 32
+ALIKE = 1e-6
+"""Of the largest output, up to which answers are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +73,70 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
     Args:
         net: in float32, in eval mode.
         run: the same network in int8.
+
+    Raises:
+        TensorpressError: the network gives something else than finite tensors, outputs of other
+            shapes than in int8, or the same for all rows.
     """
-    expected, found = [], []
+    expected, found, counts = [], [], []
     for part in in_batches(rows, BATCH):
         leaves = tree_leaves(run_examples(net, part.examples))
-        tensors = (leaf for leaf in leaves if isinstance(leaf, Tensor))
-        expected.append([_in_rows(leaf) for leaf in tensors])
-        found.append([_in_rows(output) for output in run(part)])
-    wanted, given = (
-        [torch.cat(outputs) for outputs in zip(*o, strict=True)] for o in (expected, found)
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        given = run(part)
+        _refuse_incomparable(tensors, given)
+        expected.append([output.float() for output in tensors])
+        found.append([output.float() for output in given])
+        counts.append(len(part.tensors[0]))
+    wanted, got = (
+        [_joined(each, counts) for each in zip(*o, strict=True)] for o in (expected, found)
     )
-    same = [a == b for a, b in zip(classes(wanted), classes(given), strict=True)]
-    agreement = float(torch.stack(same).double().mean()) if same else None
-    errors = [_error(a, b) for a, b in zip(wanted, given, strict=True)]
+    if len(rows.tensors[0]) > 1:
+        _refuse_all_alike(wanted)
+    same = [a == b for a, b in zip(classes(wanted), classes(got), strict=True)]
+    agreement = float(torch.cat(same).double().mean()) if same else None
+    errors = [_error(a, b) for a, b in zip(wanted, got, strict=True)]
     return Fidelity(agreement, max(errors), len(rows.tensors[0]))
 
 
-def _in_rows(output: Tensor) -> Tensor:
-    return output.float() if output.dim() else output.float().reshape(1)
+def _refuse_incomparable(expected: list[Tensor], found: list[Tensor]) -> None:
+    if not expected or not all(bool(output.isfinite().all()) for output in expected):
+        raise TensorpressError(
+            "the network gives something else than finite tensors for these images, so that int8 "
+            "has nothing to be held against: look for a diverged training, or for images that are "
+            "not normalised."
+        )
+    shapes = [[tuple(output.shape) for output in outputs] for outputs in (expected, found)]
+    if shapes[0] != shapes[1]:
+        raise TensorpressError(
+            f"in int8 the outputs are of shape {', '.join(map(str, shapes[1]))} and in float32 of "
+            f"{', '.join(map(str, shapes[0]))}, so that they cannot be compared: leave out of the "
+            "network what picks some of its answers, or stay with float32."
+        )
+
+
+def _joined(outputs: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+    """One output for all rows; one without rows as all of its values."""
+    in_rows = all(
+        output.dim() and len(output) % count == 0
+        for output, count in zip(outputs, counts, strict=True)
+    )
+    if in_rows and len({output.shape[1:] for output in outputs}) == 1:
+        return torch.cat(list(outputs))
+    return torch.cat([output.flatten() for output in outputs])
+
+
+def _refuse_all_alike(outputs: list[Tensor]) -> None:
+    """Of outputs that do not depend on the images every network in int8 would be right."""
+    for output in outputs:
+        values = output.double()
+        largest = values.abs().amax() if values.numel() else values.sum()
+        if not output.numel() or bool((values - values[:1]).abs().amax() > ALIKE * largest):
+            return
+    raise TensorpressError(
+        "the network gives the same for all of these images, so that nothing tells what int8 "
+        "costs: give images that differ, as the network takes them, and a network with trained "
+        "weights."
+    )
 
 
 def read_floor(min_agreement: float) -> float:
@@ -105,7 +153,8 @@ def read_floor(min_agreement: float) -> float:
 
 def _error(expected: Tensor, found: Tensor) -> float:
     expected, found = expected.double(), found.double()
-    spread = float((expected - expected.mean(0)).square().sum())
+    mean = expected.mean(0) if len(expected) > 1 else expected.mean()  # of a single row: of it
+    spread = float((expected - mean).square().sum())
     off = float((found - expected).square().sum())
     error = math.sqrt(off / spread) if spread else (math.inf if off else 0.0)
     return error if error == error else math.inf

@@ -20,6 +20,9 @@ from tensorpress.extras import import_runtimes
 MODULES = ("onnxruntime.quantization",)
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
+ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger")
+OPSET = 13
+"""The first with ranges a channel in QuantizeLinear and DequantizeLinear."""
 
 
 def quantised(
@@ -49,12 +52,17 @@ def quantised(
             return next(self._left, None)
 
     onnx = import_runtimes("onnx", ("onnx",))["onnx"]
+    if any(node.op_type in ALREADY for node in model.graph.node):
+        raise TensorpressError(
+            "the network is in int8 already, in whole or in part, and would be rounded twice: give "
+            "the file that it was made from, in float32, or leave int8 out."
+        )
     try:
         with quiet(), tempfile.TemporaryDirectory() as folder:
-            model = onnx.ModelProto.FromString(model.SerializeToString())
+            model = _by_channel(onnx.ModelProto.FromString(model.SerializeToString()))
             equalise(model, calibration)
             plain, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            apart = _scaled_gemms(model)
+            apart = _refused_by_the_tool(model)
             plain.write_bytes(model.SerializeToString())  # it writes into a graph in memory
             tool.quantize_static(
                 plain,
@@ -74,6 +82,11 @@ def quantised(
             f"onnxruntime.quantization cannot quantise the network ({first_cause(error)}); leave "
             "int8 out."
         ) from error
+    if in_float and not int8_layers(made)[0]:
+        raise TensorpressError(
+            "no layer is left in int8 when all of keep_float= (--keep-float) stay in float32: name "
+            "fewer, or leave int8 out."
+        )
     if not int8_layers(made)[0]:
         raise TensorpressError(
             "the network has no layer that onnxruntime.quantization can quantise, which takes "
@@ -105,11 +118,27 @@ def nodes_in_int8(model: Any) -> dict[str, bool]:
     return found
 
 
-def _scaled_gemms(model: Any) -> list[str]:
-    """Nodes whose bias is multiplied by a number, of which the tool makes wrong ones."""
+def _by_channel(model: Any) -> Any:
+    """The same graph, of an opset in which a weight may have a range a channel."""
+    onnx = import_runtimes("onnx", ("onnx", "onnx.version_converter"))["onnx"]
+    opset = max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    if opset >= OPSET:
+        return model
+    return onnx.version_converter.convert_version(model, OPSET)
+
+
+def _refused_by_the_tool(model: Any) -> list[str]:
+    """Nodes that stay in float32, as the tool makes wrong biases of theirs or none.
+
+    The bias of a Gemm may be multiplied by a number; and a transposed convolution in groups has
+    ranges for the outputs of one group, and a bias for those of all.
+    """
     found = []
     for number, node in enumerate(model.graph.node):
-        if node.op_type == "Gemm" and any(a.name == "beta" and a.f != 1 for a in node.attribute):
-            node.name = node.name or f"Gemm_{number}"
+        given = {attribute.name: attribute for attribute in node.attribute}
+        scaled = node.op_type == "Gemm" and "beta" in given and given["beta"].f != 1
+        grouped = node.op_type == "ConvTranspose" and "group" in given and given["group"].i > 1
+        if scaled or (grouped and len(node.input) > 2):
+            node.name = node.name or f"{node.op_type}_{number}"
             found.append(node.name)
     return found

@@ -30,7 +30,8 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
     layer's outputs change least: optimal brain surgery, as in GPTQ (Frantar et al., 2022). Scales
     stay. What is left of it in the outputs' means the bias takes back, where there is one (bias
     correction; Nagel et al., 2019). Convolutions over one or two axes and linear layers of up to
-    1,152 inputs an output are treated; others stay rounded to the nearest.
+    1,152 inputs an output are treated; others stay rounded to the nearest, and so do those whose
+    moments overflow.
 
     Args:
         made: an ``onnx.ModelProto`` that was made of ``model``.
@@ -58,7 +59,7 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
     for name, moment in moments.items():
         node = nodes.get(layers[name][0].name)
         maker, bias = (_dequantised(node, place, makers) for place in (1, 2))
-        if maker is None or maker.input[0] not in held:
+        if maker is None or maker.input[0] not in held or not moment.are_finite:
             continue
         weight = torch.tensor(numpy_helper.to_array(plain[name]))
         scale = read(maker, 1).reshape(-1)
@@ -124,6 +125,10 @@ class Moments:
     def with_more(self, other: "Moments") -> "Moments":
         counts = self.count + other.count
         return Moments(self.square + other.square, self.total + other.total, counts)
+
+    @property
+    def are_finite(self) -> bool:
+        return bool(self.square.isfinite().all() and self.total.isfinite().all())
 
     @property
     def mean(self) -> Tensor:

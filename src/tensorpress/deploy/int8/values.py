@@ -32,7 +32,8 @@ def values_by_batch(model: Any, rows: Feed, size: int) -> Iterator[Arrays]:
 
 def inputs_by_batch(model: Any, rows: Feed, size: int) -> Iterator[Arrays]:
     """What the graph is fed, by name."""
-    names = [value.name for value in model.graph.input]
+    held = {value.name for value in model.graph.initializer}  # old files list weights as inputs
+    names = [value.name for value in model.graph.input if value.name not in held]
     for part in in_batches(rows, size):
         arrays = [tensor.contiguous().numpy() for tensor in part.tensors]
         yield dict(zip(names, arrays, strict=True))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from tensorpress.choices import FLOOR
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
@@ -26,7 +27,6 @@ from tensorpress.deploy.int8 import (
     read_calibration,
     read_floor,
 )
-from tensorpress.deploy.int8.fidelity import FLOOR
 from tensorpress.deploy.latency import Spread
 from tensorpress.deploy.planning.cache import (
     PlanCache,

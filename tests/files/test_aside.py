@@ -22,8 +22,14 @@ with staged(Path(sys.argv[1])) as place:
     sys.stdin.read()
 """
 
-FORKED = AT_WORK.replace("    print(", "    if os.fork() == 0:\n        os.read(0, 1)\n    print(")
-"""With a child that lives on, as a worker that loads data does, until the pipe to it is closed."""
+FORKED = AT_WORK.replace(
+    "    print(",
+    "    told, tell = os.pipe()\n"
+    "    if os.fork() == 0:\n        os.write(tell, b'.')\n        os.read(0, 1)\n"
+    "    os.read(told, 1)\n    print(",
+)
+"""With a child that lives on, as a worker that loads data does, until the pipe to it is closed; it
+has begun, as what it lets go of it lets go of at its beginning."""
 
 
 @contextmanager

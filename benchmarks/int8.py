@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.data import Wanted, load_data, normalise, unlabelled_of
+from tensorpress.data import Wanted, load_data, load_unlabelled, normalise
 from tensorpress.deploy import FORMATS, benchmark
 from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.runtimes.processor import machine
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--mean", type=channels, help="of --data, such as .5071,.4865,.4409")
     parser.add_argument("--std", type=channels)
     parser.add_argument("--calibrate", type=int, default=512, help="training images")
+    parser.add_argument("--photographs", help="a folder to calibrate on in their place")
     parser.add_argument("--images", type=int, help="test images; by default all")
     parser.add_argument("--runtimes", default="onnxruntime,openvino,torch")
     parser.add_argument("--batches", default="", help="measure time too, at these: 1,128")
@@ -110,13 +111,16 @@ class Source:
             return
         own = given.weights == "own"
         wanted = Wanted(shape=shape) if own else None
-        self.data = load_data(given.data, mean=given.mean, std=given.std, wanted=wanted)
+        read = {"mean": given.mean, "std": given.std, "wanted": wanted}
+        self.data = load_data(given.data, tests_alone=given.photographs is not None, **read)
         if own:
             self.dense = build(given.net).eval()
         else:
             self.dense = build(given.net, self.data.num_classes, self.data.input_shape[0])
             self.dense = tp.load_weights(self.dense, given.weights).eval()
-        self.calibration = unlabelled_of(self.data, most=given.calibrate)
+        self.calibration = load_unlabelled(
+            given.photographs or given.data, most=given.calibrate, **read
+        )
 
     def key(self, name: str, runtime: str, precision: str) -> Row:
         return {

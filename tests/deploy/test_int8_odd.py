@@ -155,3 +155,11 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
     (tmp_path / "a.onnx").mkdir()
     with pytest.raises(tp.TensorpressError, match="it is a folder"):
         written(net(), tmp_path, planned=True, calibration=IMAGES[:2])
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_weights_that_are_not_finite_are_named(planned: bool, tmp_path: Path) -> None:
+    diverged = net()
+    with torch.no_grad():
+        diverged[2].weight[0, 0] = torch.nan
+    refused("'2.weight' holds NaN or inf", diverged, tmp_path, planned=planned)

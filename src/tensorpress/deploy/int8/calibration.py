@@ -35,13 +35,20 @@ def rows_to_quantise(
         given: as ``compress`` takes its calibration: images in whichever form.
 
     Raises:
-        TensorpressError: there are none, too few, or they are not what the network takes.
+        TensorpressError: there are none, too few, or they are not what the network takes; or the
+            network holds weights that no range can be given to.
     """
     if given is None:
         raise TensorpressError(
             "precision='int8' needs images to read the ranges of values off: give a few hundred "
             "without labels as calibration= (--calibrate DIR)."
         )
+    for name, weight in net.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise TensorpressError(
+                f"{shown(name)} holds NaN or inf, and cannot be written in int8: the training has "
+                "diverged, or the file was damaged; take other weights."
+            )
     return read_rows(given, net, example_inputs)
 
 

@@ -59,7 +59,9 @@ def section(network: str, data: str, where: str, rows: Sequence[Row]) -> Iterato
     head = ["network", "precision"]
     head += [f"{NAMES[one]}, %" for one in runtimes] if scored else []
     head += ["bytes"] if scored else []
-    head += [f"{NAMES[one]}, {told(key)}" for key in settings for one in runtimes]
+    measured = {(row["runtime"], key) for row in rows for key in row["milliseconds"]}
+    timed = [(one, key) for key in settings for one in runtimes if (one, key) in measured]
+    head += [f"{NAMES[one]}, {told(key)}" for one, key in timed]
     yield f"| {' | '.join(head)} |\n|{'---|' * 2}{'---:|' * (len(head) - 2)}\n"
     for name in dict.fromkeys(row["name"] for row in rows):
         for precision in ("auto", "int8"):
@@ -72,7 +74,7 @@ def section(network: str, data: str, where: str, rows: Sequence[Row]) -> Iterato
             if scored:
                 cells += [accuracy(some.get(one)) for one in runtimes]
                 cells.append(size(some.get("onnxruntime")))
-            cells += [speed(some.get(one), key) for key in settings for one in runtimes]
+            cells += [speed(some.get(one), key) for one, key in timed]
             yield f"| {' | '.join(cells)} |\n"
     for number, row in enumerate(choices):
         if not number:

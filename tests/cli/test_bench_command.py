@@ -63,6 +63,10 @@ def test_it_prints_and_writes_the_rows(
             ("--compressed", "{}", "--precision", "f8"),
             "precision='f8': give 'auto', 'f32', 'bf16' or 'int8'",
         ),
+        (
+            ("--compressed", "{}", "--precisions", "int9", "--calibrate", "digits"),
+            "precision='int9': give 'auto', 'f32', 'bf16' or 'int8'",
+        ),
     ],
     ids=str,
 )

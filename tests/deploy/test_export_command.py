@@ -136,6 +136,7 @@ def test_int8(tensorpress: Command, tmp_path: Path) -> None:
     [
         (f"{SMALL} --precision int8 -o net.onnx", "--precision int8 and --calibrate go together"),
         (f"{SMALL} --calibrate digits -o net.onnx", "--precision int8 and --calibrate go together"),
+        (f"{SMALL} --precision int9 --calibrate digits -o net.onnx", "written in 'f32' or 'int8'"),
         (f"{SMALL} --as-stored --planned 1 -o net.onnx", "--as-stored and --planned exclude"),
         (f"{SMALL}", "-o is missing: give a file, such as model.onnx, or a folder"),
         (f"{SMALL} -o OUT", "--format is missing: give onnx, pt2, openvino, or end -o in .onnx"),

@@ -17,7 +17,7 @@ from tensorpress.compression.compress_onnx import RUNTIMES as GRAPH_RUNTIMES
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.deploy.int8.calibration import MOST
-from tensorpress.deploy.planning.setting import INT8
+from tensorpress.deploy.planning.setting import INT8, read_precision
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
@@ -42,7 +42,7 @@ def bench(
     if compressed is None:
         written = GRAPH if is_graph_file(net) else "model.tp"
         raise TensorpressError(f"--compressed is missing: give the {written} that compress wrote.")
-    asked = precisions.split(",")
+    asked = [read_precision(name) for name in precisions.split(",")]
     if (INT8 in asked) != (calibrate is not None):
         raise TensorpressError("--precisions int8 and --calibrate DIR go together: give both.")
     of_graph = is_graph_file(compressed)

@@ -35,7 +35,7 @@ def export(
     output: Path | None,
 ) -> None:
     path = _place(output, file_format)
-    if (precision == INT8) != (calibrate is not None):
+    if (precision, calibrate is None) in ((INT8, True), ("f32", False)):
         raise TensorpressError(
             "--precision int8 and --calibrate go together: the ranges of values are read off "
             "images without labels."

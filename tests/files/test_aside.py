@@ -25,7 +25,8 @@ with staged(Path(sys.argv[1])) as place:
 FORKED = AT_WORK.replace(
     "    print(",
     "    told, tell = os.pipe()\n"
-    "    if os.fork() == 0:\n        os.write(tell, b'.')\n        os.read(0, 1)\n"
+    "    if os.fork() == 0:\n        os.write(tell, b'.')\n"
+    "        os.read(0, 1)\n        os._exit(0)\n"
     "    os.read(told, 1)\n    print(",
 )
 """With a child that lives on, as a worker that loads data does, until the pipe to it is closed; it

@@ -49,4 +49,4 @@ def test_names_are_those_of_the_tables() -> None:
     assert tuple(CRITERIA) == choices.CRITERIA
     assert tuple(RUNTIMES) == choices.RUNTIMES
     assert tuple(n for n, method in METHODS.items() if VBMF in method.rules) == choices.KNOW_VBMF
-    assert (choices.AUTO, choices.INT8) == (setting.AUTO, setting.INT8)
+    assert (setting.PRECISIONS[0], setting.PRECISIONS[-1]) == (choices.AUTO, choices.INT8)

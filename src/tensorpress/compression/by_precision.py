@@ -6,6 +6,7 @@ from functools import partial
 
 from torch import nn
 
+from tensorpress.choices import AUTO, INT8
 from tensorpress.compression.bisection import largest_step
 from tensorpress.compression.grid import Grid, faster
 from tensorpress.compression.input_metric import InputMetric
@@ -17,7 +18,6 @@ from tensorpress.compression.targets import NOT_NEEDED
 from tensorpress.compression.task import LayerTask, Pick
 from tensorpress.compression.timed import Clocked, clock_for, spread_in_time, timed_layers
 from tensorpress.compression.tries import USUAL, Tried, Tries
-from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import announce
 from tensorpress.request.budget import RUNTIME, Budget

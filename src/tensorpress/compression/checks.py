@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from tensorpress.choices import AUTO
+from tensorpress.choices import AUTO, INT8
 from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
 from tensorpress.decompose import RankRule
-from tensorpress.deploy.planning.setting import INT8, usable
+from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import METHODS, Treatment, find_method
 from tensorpress.layers.methods import DECOMPOSITIONS, FORMS, Decomposition

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tensorpress.choices import FLOOR
+from tensorpress.choices import FLOOR, INT8
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.compress import compress
 from tensorpress.compression.graph_inputs import settled
@@ -25,7 +25,7 @@ from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import read_floor
-from tensorpress.deploy.planning.setting import INT8, read_keep_float
+from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path, staged
 from tensorpress.graphs import LAYOUTS, GraphNetwork, is_graph_file, read_graph_network

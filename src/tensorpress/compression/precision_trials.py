@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from tensorpress.choices import AUTO, INT8
 from tensorpress.compression.common_step import ratios
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Judge
@@ -13,7 +14,6 @@ from tensorpress.compression.task import Pick
 from tensorpress.compression.timed import Clocked, chains_of
 from tensorpress.compression.tries import Tried
 from tensorpress.deploy.planning.quantised_network import QuantisedNetwork
-from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.deploy.runtimes.runtime import Executions
 from tensorpress.progress import announce
 from tensorpress.surgery import Cost, ExampleInputs, Quality

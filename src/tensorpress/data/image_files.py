@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from tensorpress.cores import usable_cores
 from tensorpress.data.framing import INTERPOLATIONS, Framing, random_part
 from tensorpress.data.image_set import ImageSet
 from tensorpress.data.picture import Unreadable, read
@@ -152,7 +153,7 @@ class ImageFiles:
         if self.workers is not None:
             return self.workers
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return min(_processors() // beside, MOST_PROCESSES, count // WORTH_A_PROCESS)
+        return min(usable_cores() // beside, MOST_PROCESSES, count // WORTH_A_PROCESS)
 
 
 Request = tuple[int, int | None]
@@ -207,9 +208,3 @@ def _together(answers: list[Answer], shape: tuple[int, int, int]) -> Chunk:
     broken = [it for _, _, found, _ in answers for it in found]
     deep = [number for _, number, _, is_deep in answers if is_deep]
     return images, torch.tensor([number for _, number in whole], dtype=torch.int64), broken, deep
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

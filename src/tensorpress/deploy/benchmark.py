@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.aligned import ruled
+from tensorpress.choices import AUTO, INT8
 from tensorpress.deploy.effort import Rounds
 from tensorpress.deploy.int8 import Fidelity
 from tensorpress.deploy.latency import Spread, holds, settled_spreads
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, plan
-from tensorpress.deploy.planning.setting import (
-    AUTO,
-    INT8,
-    find_runtime,
-    read_precision,
-    read_threads,
-    usable,
-)
+from tensorpress.deploy.planning.setting import find_runtime, read_precision, read_threads, usable
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from tensorpress.choices import AUTO, INT8
+from tensorpress.cores import usable_cores
 from tensorpress.deploy.planning.setting import usable
 from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.runtimes.processor import computes_in_bf16, processor
@@ -92,7 +93,7 @@ def facts(libraries: Sequence[str] = ()) -> Facts:
         python=platform.python_version(),
         torch=torch.__version__,
         processor=processor(),
-        cores=_cores(),
+        cores=usable_cores(),
         threads=torch.get_num_threads(),
         memory=_memory(),
         gpu=gpu,
@@ -134,12 +135,6 @@ def _version(name: str) -> str | None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(name)
     return None
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> int | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tensorpress.choices import FLOOR
+from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import Check, check, largest_of
 from tensorpress.deploy.export_report import ExportReport
@@ -22,7 +22,7 @@ from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
 from tensorpress.deploy.int8 import fidelity, read_floor
 from tensorpress.deploy.planning.plan import plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
-from tensorpress.deploy.planning.setting import INT8, read_keep_float, tolerance_of
+from tensorpress.deploy.planning.setting import read_keep_float, tolerance_of
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runner
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner

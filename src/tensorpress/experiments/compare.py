@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from tensorpress.choices import INT8
 from tensorpress.compression.estimate import WORTH_TELLING, roughly, training_passes
 from tensorpress.data import Dataset
-from tensorpress.deploy.planning.setting import INT8, usable
+from tensorpress.deploy.planning.setting import usable
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.experiments.comparison import DENSE, Comparison, Row

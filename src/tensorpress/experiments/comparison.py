@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tensorpress.deploy.planning.setting import AUTO as OWN_PRECISION
+from tensorpress.choices import AUTO as OWN_PRECISION
 from tensorpress.training import Recipe
 
 DENSE = "dense"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tensorpress.charts import Chart, Level, Line, round_axis, write_png
+from tensorpress.choices import AUTO
 from tensorpress.compression.pruning import CRITERIA
-from tensorpress.deploy.planning.setting import AUTO
 from tensorpress.experiments.comparison import Row
 
 

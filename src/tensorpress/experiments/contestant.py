@@ -10,11 +10,11 @@ import torch
 from rich.progress import TaskProgressColumn
 from torch import nn
 
+from tensorpress.choices import AUTO, INT8
 from tensorpress.compression import CRITERIA, Budget, Request, prune
 from tensorpress.data import Dataset, normalise, unlabelled_of
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.quantised_network import Executed
-from tensorpress.deploy.planning.setting import AUTO, INT8
 from tensorpress.deploy.planning.table import OWN_DENSE
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.experiments.comparison import DENSE, Comparison

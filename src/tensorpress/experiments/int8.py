@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
+from tensorpress.choices import INT8
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.deploy import plan
 from tensorpress.deploy.planning.quantised_network import Executed
-from tensorpress.deploy.planning.setting import INT8, usable
+from tensorpress.deploy.planning.setting import usable
 from tensorpress.experiments.contestant import CPU, IMAGES_FOR_RANGES
 from tensorpress.training import Accuracy, evaluate
 

@@ -2,6 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
+from tensorpress.surgery.damaged import refuse_damaged
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
     ExampleInputs,
@@ -60,6 +61,7 @@ __all__ = [
     "not_running",
     "ratio",
     "ratios",
+    "refuse_damaged",
     "refuse_unready",
     "remember",
     "replace_layers",

@@ -9,7 +9,7 @@ from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.charts import can_plot
-from tensorpress.choices import ALL
+from tensorpress.choices import ALL, INT8
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_calibration, read_compressed_inputs, read_inputs
 from tensorpress.cli.output import output_folder
@@ -17,7 +17,7 @@ from tensorpress.compression.compress_onnx import RUNTIMES as GRAPH_RUNTIMES
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.deploy.int8.calibration import MOST
-from tensorpress.deploy.planning.setting import INT8, read_precision
+from tensorpress.deploy.planning.setting import read_precision
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network

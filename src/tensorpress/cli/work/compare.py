@@ -8,12 +8,12 @@ import typer
 from tensorpress import surgery
 from tensorpress.aligned import ruled
 from tensorpress.charts import can_plot
-from tensorpress.choices import ALL, COMPARED
+from tensorpress.choices import ALL, COMPARED, INT8
 from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import read_inputs, say_if_as_made
 from tensorpress.cli.output import required_folder
-from tensorpress.deploy.planning.setting import INT8, usable
+from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.compare import compare
 from tensorpress.experiments.comparison import Comparison, Row

@@ -11,6 +11,7 @@ import typer
 from torch import Tensor, nn
 
 from tensorpress import artifacts, compression, deploy
+from tensorpress.choices import INT8
 from tensorpress.cli import graphs, options, request_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import (
@@ -27,7 +28,6 @@ from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
 from tensorpress.data import unlabelled_of
-from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file

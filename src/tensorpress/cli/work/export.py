@@ -8,11 +8,11 @@ import typer
 from torch import Tensor
 
 from tensorpress import deploy
+from tensorpress.choices import INT8
 from tensorpress.cli import options
 from tensorpress.cli.inputs import Inputs, read_calibration, read_network, say_if_as_made
 from tensorpress.data import normalise
 from tensorpress.deploy.int8.calibration import MOST
-from tensorpress.deploy.planning.setting import INT8
 from tensorpress.errors import TensorpressError
 
 IMAGES = 64

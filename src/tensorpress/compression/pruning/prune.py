@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -35,6 +34,7 @@ from tensorpress.surgery import (
     count,
     keep_reasons,
     list_selectors,
+    refuse_damaged,
     survey,
 )
 
@@ -230,11 +230,7 @@ def _refuse_budget(budget: object) -> None:
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
-    for name, parameter in net.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise TensorpressError(
-                f"'{name}' holds NaN or inf: look for a diverged training or a damaged weight file."
-            )
+    refuse_damaged(net)
 
 
 def _kept_layers(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from tensorpress.deploy.feed import Feed
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.rows import CalibrationImages, Rows, read_rows
-from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery import ExampleInputs, refuse_damaged
 
 MOST = 512
 """Rows that are used; of more, so many are taken at even distances."""
@@ -43,12 +43,7 @@ def rows_to_quantise(
             "precision='int8' needs images to read the ranges of values off: give a few hundred "
             "without labels as calibration= (--calibrate DIR)."
         )
-    for name, weight in net.named_parameters():
-        if not bool(weight.isfinite().all()):
-            raise TensorpressError(
-                f"{shown(name)} holds NaN or inf, and cannot be written in int8: the training has "
-                "diverged, or the file was damaged; take other weights."
-            )
+    refuse_damaged(net)
     return read_rows(given, net, example_inputs)
 
 

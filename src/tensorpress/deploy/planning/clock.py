@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
+from tensorpress.choices import AUTO, INT8
 from tensorpress.deploy.execution import executions_of, factorized_layers
 from tensorpress.deploy.feed import timed_feed
 from tensorpress.deploy.int8.calibration import as_feed, few
 from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_measuring
-from tensorpress.deploy.planning.setting import AUTO, INT8, read_threads, usable
+from tensorpress.deploy.planning.setting import read_threads, usable
 from tensorpress.deploy.runtimes.graph_runtime import ROWS_TO_TIME
 from tensorpress.deploy.runtimes.runtime import Executions, Setting, Timings
 from tensorpress.deploy.trace import copy_for_export

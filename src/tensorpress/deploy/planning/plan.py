@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tensorpress.choices import FLOOR
+from tensorpress.choices import AUTO, FLOOR, INT8
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
@@ -37,8 +37,6 @@ from tensorpress.deploy.planning.cache import (
 )
 from tensorpress.deploy.planning.measure import fastest, network_seconds, worth_measuring
 from tensorpress.deploy.planning.setting import (
-    AUTO,
-    INT8,
     read_keep_float,
     read_precision,
     read_threads,

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tensorpress.choices import INT8
 from tensorpress.deploy.execution import Execution, factorized_layers, write_out_codebooks
 from tensorpress.deploy.feed import Feed, timed_feed
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.calibration import as_feed, few, rows_to_quantise
-from tensorpress.deploy.planning.setting import INT8, read_keep_float, read_threads, usable
+from tensorpress.deploy.planning.setting import read_keep_float, read_threads, usable
 from tensorpress.deploy.planning.trying import trying
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from tensorpress.choices import AUTO, INT8
 from tensorpress.deploy.execution import factorized_layers
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runtime
@@ -14,7 +15,6 @@ from tensorpress.layers import Factorized
 from tensorpress.layers.kinds import is_layer
 from tensorpress.surgery import match_patterns
 
-AUTO, INT8 = "auto", "int8"
 PRECISIONS = (AUTO, "f32", "bf16", INT8)
 TOLERANCES = {"f32": 1e-3, "f16": 0.05, "bf16": 0.2}
 """How far a plan may be from the network, of its largest output: rounding, over many layers.

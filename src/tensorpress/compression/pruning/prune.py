@@ -116,6 +116,7 @@ def prune(
             inputs, NaN or inf in a weight, a selector that fits nothing, a budget that cannot be
             reached.
 
+    >>> import torch
     >>> from tensorpress import Budget, prune
     >>> net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3))
     >>> result = prune(net, torch.zeros(1, 3, 16, 16), budget=Budget(macs=2))

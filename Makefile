@@ -50,7 +50,7 @@ bench-training: .venv/.demo
 	PYTHON="$(PYTHON)" sh scripts/make_venv.sh
 
 .venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[train]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[train,onnx,openvino]'
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python

@@ -34,7 +34,7 @@ from tensorpress.progress import track
 OVERLAP = 0.8
 WINDOW, LINE = 256, 240
 """Pixels: the side of what the detector is calibrated on, and the width of a line."""
-WINDOWS, LINES = 1, 1
+WINDOWS, LINES = 2, 2
 """Of each page that is calibrated on."""
 TIMED = {"det": (1, 3, 736, 768), "rec": (6, 3, 48, 480)}
 """Inputs as they are for a page."""
@@ -178,25 +178,18 @@ def lines(made: Any, pages: Sequence[Page]) -> Tensor:
 
 
 def det_score(given: argparse.Namespace, pages: Sequence[Page]) -> Callable[[nn.Module], float]:
-    """The share of boxes in percent that a detector finds as the original does."""
+    """The share of lines in percent that are found and read as with the original detector."""
     made = engine(given)
-    wanted = [boxes_of(made, page) for page in pages]
-    other = engine(given)
+    wanted = [read(made, page) for page in pages]
 
     def score(net: nn.Module) -> float:
-        other.text_det.infer = run_by(net)
+        made.text_det.infer = run_by(net)
         same = sum(
-            kept(known, boxes_of(other, page), texts=False)
-            for known, page in zip(wanted, pages, strict=True)
+            kept(known, read(made, page)) for known, page in zip(wanted, pages, strict=True)
         )
         return 100 * same / sum(map(len, wanted))
 
     return score
-
-
-def boxes_of(made: Any, page: Page) -> Found:
-    boxes, _ = made.text_det(page.pixels)
-    return [] if boxes is None else [(np.array(box, np.float32), "") for box in boxes]
 
 
 def rec_score(given: argparse.Namespace, pages: Sequence[Page]) -> Callable[[nn.Module], float]:

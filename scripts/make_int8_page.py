@@ -2,7 +2,7 @@
 
 Each argument is a folder of `make bench-int8`. Their rows go to docs/int8.json, in the place of
 those of the same networks on the same machine, the tables to docs/int8.md, between its marks, and
-a plot of each network with accuracies beside it.
+a plot of each network with accuracies beside it; that of one, smaller, is the README's picture.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tensorpress.charts import Chart, Level, Line, round_axis, write_png
 ROWS = "int8.json"
 Row = dict[str, Any]
 NOISE = 1.05
+FRONT = ("resnet56", "cifar10", "128-1")
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
 
 
@@ -38,6 +39,19 @@ def main() -> None:
             text += f"\n![Accuracy against measured speed]({picture})\n"
             write_png(DOCS / picture, charts(some), columns=2)
     put("int8.md", "measured", text)
+    write_png(DOCS / "front.png", charts(front(rows)), columns=2, size=(9.0, 3.8))
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """Of the README's picture: one network, one batch size, the runtimes that compute in int8."""
+    network, data, key = FRONT
+    return [
+        {**row, "milliseconds": {key: row["milliseconds"][key]}}
+        for row in rows
+        if (row["network"], row["data"]) == (network, data)
+        and key in row["milliseconds"]
+        and row["runtime"] != "torch"
+    ]
 
 
 def by_network(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:

@@ -272,7 +272,7 @@ def test_evaluate(
         ),
         (f"train --net resnet20 --data digits --seed {2**63} -o R", "seed is 9223372036854775808"),
         ("run --net resnet20 --data digits --energy 0 -o R", r"Energy\(0.0\)"),
-        ("demo --energy 0", r"Energy\(0.0\)"),
+        ("demo --epochs 1 --ratio 0.5", "0.5"),
         ("demo --epochs 1 -o file", "file"),
     ],
 )

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import json
 import re
@@ -13,10 +14,14 @@ from safetensors import safe_open
 
 import tensorpress as tp
 from tensorpress.cli.app import app
+from tensorpress.cli.work import demo
+from tensorpress.data.digits import load_digits
 from tensorpress.files import locked
+from tensorpress.surgery import Cost
+from tensorpress.training import Accuracy
 
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "demo": ("--epochs", "--energy", "--seed", "--output"),
+    "demo": ("--epochs", "--ratio", "--seed", "--output"),
     "compress": (
         *("--net", "--weights", "--energy", "--singular-sum", "--relative-error", "--ranks"),
         *("--budget-params", "--budget-macs", "--include", "--exclude", "--no-skip-first"),
@@ -245,18 +250,46 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("measured_once")
-def test_demo(tensorpress: Command, tmp_path: Path) -> None:
-    answer = tensorpress("demo", "--epochs", "1", "-o", tmp_path / "RUN")
+def test_demo(tensorpress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_digits(16)
+    few = dataclasses.replace(
+        whole, train=whole.train.subset(torch.arange(64)), test=whole.test.subset(torch.arange(50))
+    )
+    monkeypatch.setattr("tensorpress.data.load.load_digits", lambda _: few)
+    monkeypatch.setattr(demo, "FORMS", ("tucker2",))
+    monkeypatch.setattr(demo, "RUNTIMES", {"torch": "PyTorch"})
+    answer = tensorpress("demo", "--epochs", "1", "-o", "OUT")
     assert answer.code == 0
     assert "Traceback" not in answer.err
-    for words in ("Before and after", "accuracy", "params", "MACs", "time", "baseline"):
+    for words in ("accuracy", "parameters", "MACs", "PyTorch"):
         assert words in answer.out
-    assert re.search(r"fine-tuned .*\d+\.\d %", answer.out)
-    assert re.search(r"[\d.]+ times fewer.*[\d.]+ times fewer.*times (faster|slower)", answer.out)
-    assert "on 360 test images" in answer.out
-    summary = json.loads((tmp_path / "RUN" / "summary.json").read_text())
-    assert f"{summary['pcr']:.2f} times fewer" in answer.out
-    assert f"{summary['acc']:.1f} %" in answer.out
+    for row in ("trained", "compressed"):
+        assert re.search(rf"\n{row} +[0-9.]+ % +[0-9,]+ ", answer.out)
+    account = json.loads((tmp_path / "OUT" / "compressed" / "account.json").read_text())
+    assert account["pcr"] >= 5
+    assert f"{account['pcr']:.1f} times fewer parameters" in answer.out
+    assert "Accuracy on 50 test images" in answer.out
+    assert (tmp_path / "OUT" / "compressed" / "report" / "index.html").exists()
+    # Each step can be typed as it was printed, and files record it so.
+    assert f"\n$ {account['command']}\n" in answer.out
+    assert "--budget-params 5" in account["command"]
+
+
+def test_what_the_demo_says_of_what_it_measured() -> None:
+    times = {"torch": 0.02, "onnxruntime": 0.01}
+    rows = [
+        demo.Row("trained", Accuracy(355, 360), Cost(900, 8_000_000, {}), times),
+        demo.Row("compressed", Accuracy(354, 360), Cost(300, 2_000_000, {}), {"torch": 0.008}),
+        demo.Row(
+            "int8 instead", Accuracy(355, 360), Cost(900, 8_000_000, {}), {"onnxruntime": 0.03}
+        ),
+    ]
+    assert demo.worth(rows) == [
+        "3.0 times fewer parameters, 4.0 times fewer MACs, 1.2 times as fast (ONNX Runtime before, "
+        "PyTorch after, where each is fastest), -0.3 points of accuracy: before any fine-tuning, "
+        "from images without labels.",
+        "SLOWER: int8 instead in ONNX Runtime, 3.00 times.",
+    ]
 
 
 def test_a_network_of_ones_own_may_come_trained(tensorpress: Command, cifar: Path) -> None:

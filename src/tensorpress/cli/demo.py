@@ -7,14 +7,22 @@ import typer
 
 from tensorpress.cli.declared import declared
 
+FOLDER = Path("tensorpress-demo")
+
 
 @declared
 def demo(
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each phase.")] = 10,
-    energy: Annotated[float, typer.Option("--energy", help="Share of the energy to keep.")] = 0.7,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of training.")] = 6,
+    ratio: Annotated[
+        float, typer.Option("--ratio", help="How many times fewer parameters and MACs.")
+    ] = 5.0,
     seed: Annotated[int, typer.Option("--seed", help="Of all randomness.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Keep the run in this folder.")
-    ] = None,
+        Path, typer.Option("--output", "-o", help="Folder for all that is made on the way.")
+    ] = FOLDER,
 ) -> None:
-    """Train a small network on real handwritten digits, compress it and fine-tune it."""
+    """Train a network on real handwritten digits, make it smaller, and measure what that is worth.
+
+    Each step is a command of its own, which is printed before it runs. A minute and a half on two
+    cores, without a network connection.
+    """

@@ -104,8 +104,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="digits, cifar10, cifar100, a folder in CIFAR's binary layout, or a folder of images "
-        "by class (train/CLASS/*, test/CLASS/* or val/CLASS/*).",
+        help="digits, digits16, cifar10, cifar100, a folder in CIFAR's binary layout, or a folder "
+        "of images by class (train/CLASS/*, test/CLASS/* or val/CLASS/*).",
         rich_help_panel=DATA,
     ),
 ]
@@ -236,7 +236,9 @@ class DataOptions:
             TensorpressError: without --data.
         """
         if self.data is None:
-            raise TensorpressError("--data is missing: give digits, cifar10, cifar100 or a folder.")
+            raise TensorpressError(
+                "--data is missing: give digits, digits16, cifar10, cifar100 or a folder."
+            )
         return self.given()
 
 

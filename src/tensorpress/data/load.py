@@ -21,7 +21,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
 from tensorpress.pixels import check_normalisation
 
-NAMES = ("digits", "cifar10", "cifar100")
+NAMES = ("digits", "digits16", "cifar10", "cifar100")
 _LOOKED_FOR = (
     "data_batch_*.bin and test_batch.bin (CIFAR-10's binary layout), train.bin and test.bin "
     "(CIFAR-100's), or train/CLASS/ and test/CLASS/ (or val/CLASS/) with images"
@@ -40,10 +40,10 @@ def load_data(
     """Load images and labels: into memory, or as files where sizes differ or there are many.
 
     Parameters:
-        source: `"digits"` (scikit-learn's, 1x8x8, offline), `"cifar10"` or `"cifar100"` (downloaded
-            once into a cache folder), or a folder: CIFAR's binary layout of either kind, any number
-            of whole records a file, or images by class, `train/CLASS/*` and `test/CLASS/*`
-            (:func:`load_image_folder`).
+        source: `"digits"` (scikit-learn's, 1x8x8, offline), `"digits16"` (the same, every pixel
+            four, 1x16x16), `"cifar10"` or `"cifar100"` (downloaded once into a cache folder), or a
+            folder: CIFAR's binary layout of either kind, any number of whole records a file, or
+            images by class, `train/CLASS/*` and `test/CLASS/*` (:func:`load_image_folder`).
         mean, std: in place of the data's own, one value a channel, for images scaled to 0 .. 1.
         download: whether `cifar10` and `cifar100` may be downloaded.
         wanted: what images in folders are to become; by default they are taken as they are, and
@@ -67,8 +67,8 @@ def load_data(
 def _load(source: str, download: bool, wanted: Wanted, tests_alone: bool) -> Dataset:
     if source in NAMES:
         refuse_framing(source, wanted.framing)
-    if source == "digits":
-        return load_digits()
+    if source in ("digits", "digits16"):
+        return load_digits(16 if source == "digits16" else 8)
     if source in ("cifar10", "cifar100"):
         return load_cifar(downloaded_cifar(source, allowed=download), source)
     folder = as_path(Path(source).expanduser())
@@ -79,7 +79,7 @@ def _load(source: str, download: bool, wanted: Wanted, tests_alone: bool) -> Dat
     if not folder.is_dir():
         raise TensorpressError(
             f"there is no folder '{source}', and no data of that name: "
-            "give digits, cifar10, cifar100 or a folder"
+            "give digits, digits16, cifar10, cifar100 or a folder"
         )
     files = find_cifar(folder)
     if files is not None:

@@ -1,11 +1,11 @@
 """What a network is worth in int8, the ordinary way to make it smaller."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress.choices import INT8
 from tensorpress.data import Dataset, unlabelled_of
-from tensorpress.deploy import plan
+from tensorpress.deploy import Plan, plan
 from tensorpress.deploy.planning.quantised_network import Executed
 from tensorpress.deploy.planning.setting import usable
 from tensorpress.experiments.contestant import CPU, IMAGES_FOR_RANGES
@@ -23,17 +23,29 @@ def refuse_without_int8() -> None:
     usable(RUNTIME, INT8)
 
 
-def accuracy_in_int8(net: nn.Module, data: Dataset) -> Accuracy:
-    """Accuracy on the test images of ``net`` as ONNX Runtime executes it in int8.
+def in_int8(
+    net: nn.Module, data: Dataset, images: Tensor | None = None, *, threads: int | None = None
+) -> Plan:
+    """``net`` as ONNX Runtime executes it in int8, planned for ``images``, by default for one.
 
     Ranges of values are read off training images without labels.
     """
-    planned = plan(
+    return plan(
         net.to("cpu").eval(),
-        torch.zeros(1, *data.input_shape),
+        torch.zeros(1, *data.input_shape) if images is None else images,
         runtime=RUNTIME,
+        threads=threads,
         precision=INT8,
         calibration=unlabelled_of(data, most=IMAGES_FOR_RANGES),
         min_agreement=0.0,
     )
+
+
+def accuracy_as_planned(planned: Plan, data: Dataset) -> Accuracy:
+    """Accuracy on the test images of what a plan executes."""
     return evaluate(Executed(planned.runner, None), data, place=CPU)
+
+
+def accuracy_in_int8(net: nn.Module, data: Dataset) -> Accuracy:
+    """Accuracy on the test images of ``net`` as ONNX Runtime executes it in int8."""
+    return accuracy_as_planned(in_int8(net, data), data)

@@ -11,7 +11,7 @@ from tensorpress.request import read_recovery
 from tensorpress.settings import words_of
 from tensorpress.training import Distillation, Recipe, recipes_for
 
-NAMED_DATA = ("digits", "cifar10", "cifar100")
+NAMED_DATA = ("digits", "digits16", "cifar10", "cifar100")
 LAYER_RULES = (
     "The compression had a rule for each of several layers or patterns, which only Python and "
     "--config take."

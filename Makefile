@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest test-wheel check dist audit docs train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -30,6 +30,22 @@ TESTS ?= tests/test_lowest_versions.py tests/networks tests/files tests/surgery 
 	tests/training/test_loop.py tests/training/test_optimizers.py tests/cli/test_commands.py
 test-lowest: .venv-lowest/.ready
 	.venv-lowest/bin/python -m pytest $(TESTS)
+
+# What is published, in dist/.
+dist: .venv/.dev
+	rm -rf dist
+	$(PY) -c "import hatchling.build as b; b.build_sdist('dist'); b.build_wheel('dist')"
+
+# The wheel in an environment of its own, as users get it.
+test-wheel: dist
+	PYTHON="$(PYTHON)" sh scripts/make_venv.sh dist/venv
+	dist/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo dist/*.whl)[train,onnx,openvino]"
+	cd dist && venv/bin/tensorpress --version && venv/bin/tensorpress doctor && venv/bin/tensorpress demo
+
+# Known faults of what is installed; asks a service over the network.
+audit: .venv/.dev
+	$(PY) -m pip install --quiet pip-audit
+	$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 docs: .venv/.dev
 	$(PY) scripts/make_api_docs.py

@@ -45,13 +45,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--calibration", type=int, default=24, help="pages to calibrate on")
-    parser.add_argument("--choosing", type=int, default=12, help="pages to choose by")
+    parser.add_argument("--choosing", type=int, default=24, help="pages to choose by")
     parser.add_argument("--test", type=int, default=40, help="pages to test with")
-    parser.add_argument("--det", type=float, default=1.5, help="points the detector may lose")
+    parser.add_argument("--det", type=float, default=2.7, help="points the detector may lose")
     parser.add_argument(
-        "--rec", type=float, default=2.1, help="points the recogniser may lose; 0: as it is"
+        "--rec", type=float, default=0, help="points the recogniser may lose; 0: as it is"
     )
-    parser.add_argument("--methods", default="tucker2,spatial-svd", help="to choose from")
+    parser.add_argument(
+        "--methods", default="tucker2,spatial-svd,depthwise-separable", help="to choose from"
+    )
     parser.add_argument("--only", help="det or rec: make this network's files, and no more")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -184,9 +186,7 @@ def det_score(given: argparse.Namespace, pages: Sequence[Page]) -> Callable[[nn.
 
     def score(net: nn.Module) -> float:
         made.text_det.infer = run_by(net)
-        same = sum(
-            kept(known, read(made, page)) for known, page in zip(wanted, pages, strict=True)
-        )
+        same = sum(kept(known, read(made, page)) for known, page in zip(wanted, pages, strict=True))
         return 100 * same / sum(map(len, wanted))
 
     return score

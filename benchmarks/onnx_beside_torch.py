@@ -1,9 +1,10 @@
 """The same network compressed as an ONNX file and as a module of PyTorch: docs/onnx.md.
 
 Run by `make bench-onnx-beside-torch WEIGHTS=FILE DATA=DIR`. Both in closed form, on the same
-training images without labels. What came of the module is exported; both files are then timed in
-turns in ONNX Runtime, and their accuracy is that on the test images. Layers that were replaced
-otherwise are told below.
+training images without labels. What came of the module is exported; the files are then timed in
+turns in ONNX Runtime, and their accuracy is that on the test images. The third way is the module
+with its batch norms folded into the layers before them, as they are in a file. Layers that were
+replaced otherwise than in the file are told below.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import torch
 
 import tensorpress as tp
 from tensorpress.data import load_data, unlabelled_of
+from tensorpress.deploy.execution import fold_batch_norms
+from tensorpress.deploy.feed import read_feed
 from tensorpress.deploy.latency import interleaved_times
 from tensorpress.graphs import read_graph_network
 from tensorpress.networks import build
@@ -59,31 +62,37 @@ def measure(given: argparse.Namespace, folder: Path) -> None:
     }  # fmt: skip
     dense = folder / "dense.onnx"
     tp.export(net, dense, example, progress=False)
-    places = {"file": folder / "file.onnx", "module": folder / "module.onnx"}
+    nets = {
+        "module": net,
+        "folded": fold_batch_norms(net, read_feed(example, dynamic_batch=True)).net,
+    }
+    places = {name: folder / f"{name}.onnx" for name in ("file", *nets)}
     seconds = {}
     start = time.perf_counter()
     of_file = tp.compress_onnx(dense, places["file"], **asked)
     seconds["file"] = time.perf_counter() - start
-    start = time.perf_counter()
-    of_module = tp.compress(net, example, **asked)
-    seconds["module"] = time.perf_counter() - start
-    tp.export(of_module.model, places["module"], example, progress=False)
-    reached = {"file": (of_file.pcr, of_file.fcr), "module": (of_module.pcr, of_module.fcr)}
+    accounts: dict[str, tp.Account] = {"file": of_file}
+    for name, made in nets.items():
+        start = time.perf_counter()
+        accounts[name] = tp.compress(made, example, **asked)
+        seconds[name] = time.perf_counter() - start
+        tp.export(accounts[name].model, places[name], example, progress=False)
     rows = []
     for name, path in {"dense": dense, **places}.items():
         found = evaluate(read_graph_network(path), data)
         row = {"network": name, "acc": found.percent, "stderr": found.stderr}
         row["images"] = found.images
-        if name in reached:
-            pcr, fcr = reached[name]
-            row |= {"pcr": pcr, "fcr": fcr, "seconds": seconds[name]}
+        if name in accounts:
+            found_by = accounts[name]
+            row |= {"pcr": found_by.pcr, "fcr": found_by.fcr, "seconds": seconds[name]}
         rows.append(row)
         print(row, flush=True)
     times = timed([dense, *places.values()], data.input_shape, given)
     for batch, taken in times.items():
         print(f"batch {batch}: ms", [round(1000 * best, 3) for best in taken], flush=True)
-    told = differing(of_file, of_module)
-    print(f"{len(told)} layers replaced otherwise (file, module):", *told, sep="\n")
+    told = {name: differing(of_file, accounts[name]) for name in nets}
+    for name, layers in told.items():
+        print(f"{len(layers)} layers replaced otherwise (file, {name}):", *layers, sep="\n")
     content = {**vars(given), "rows": rows, "milliseconds": times, "otherwise": told}
     (folder / "rows.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
 

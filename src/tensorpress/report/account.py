@@ -69,7 +69,7 @@ def count_account(
     dense: nn.Module,
     small: nn.Module,
     image: torch.Tensor,
-    fits: Mapping[str, tuple[float, float]],
+    fits: Mapping[str, tuple[float | None, float | None]],
 ) -> AccountRecord:
     """The account of ``small``, made from ``dense``, counted on ``image``, a batch of one.
 

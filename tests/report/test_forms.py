@@ -129,4 +129,4 @@ def test_accuracies_have_standard_errors_and_the_line_of_the_dense_network() -> 
 def test_a_run_has_its_accuracies_on_the_page(run: Path) -> None:
     chart = accuracy_chart(read_material(run))
     assert chart is not None
-    assert chart.x.texts == ("dense", "compressed", "fine-tuned", "trained on")
+    assert chart.x.texts == ("dense", "compressed", "tuned", "control")

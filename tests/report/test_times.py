@@ -32,12 +32,13 @@ def test_the_planned_time_comes_first_and_what_is_slower_is_said(material: Mater
     assert "2.00 times faster." in both
     assert both.index("5.00 ms") < both.index("17.40 ms, 1.74 times as long as the dense")
     assert "stored" not in said(material, cell(0.010, 0.009, 0.005))
+    assert "about as long" in said(material, cell(0.010, 0.02, 0.0101))
     slower = said(material, cell(0.010, 0.02, 0.012))
     assert "1.20 times slower, not faster" in slower
 
 
 def test_a_slower_plan_is_bad_news_on_its_card(material: Material) -> None:
-    for planned, worse in ((0.012, True), (0.008, False)):
+    for planned, worse in ((0.012, True), (0.0101, False), (0.008, False)):
         found = cards(material, Findings(times=Times("", 8, (cell(0.010, 0.02, planned),))))
         (card,) = (card for card in found if card.title == "Time here")
         assert card.worse is worse
@@ -58,7 +59,8 @@ def test_runtimes_stand_side_by_side_on_one_scale(material: Material) -> None:
     ]
     text = said(material, *cells)
     assert "In int8, in onnxruntime, it takes 2.00 ms planned" in text
-    page = check_page(build_page(material, Findings(times=Times("", 8, cells))))
+    findings = Findings(material.account, times=Times("", 8, cells))
+    page = check_page(build_page(material, findings))
     assert "onnxruntime, int8" in page.words
     assert "int8 was not timed" not in page.words
 

@@ -13,8 +13,8 @@ def accuracy_chart(material: Material) -> Chart | None:
     named = (
         ("dense", material.before),
         ("compressed", material.untuned),
-        ("fine-tuned", material.after),
-        ("trained on", material.control),
+        ("tuned", material.after),
+        ("control", material.control),
     )
     known = [(name, score) for name, score in named if score is not None]
     if len(known) < 2:

@@ -38,6 +38,8 @@ def accuracy_figure(material: Material) -> Figure | None:
     """The accuracies beside each other; None where there is nothing to compare."""
     chart = accuracy_chart(material)
     words = "Whiskers are one standard error; the scale does not begin at 0."
+    if material.control is not None:
+        words += " The control is the dense network, trained on for as long as the compressed one."
     return None if chart is None else Figure(chart, finding=words)
 
 
@@ -73,8 +75,7 @@ def layer_figures(material: Material, findings: Findings) -> dict[str, Figure]:
         chart = rank_chart(ranked, findings.full_ranks, forms)
         found["ranks"] = Figure(chart, finding=rank_finding(ranked, findings.full_ranks))
     if any(row.kept_energy is not None for row in rows):
-        calibrated = material.request is not None and material.request.calibration is not None
-        of = OF_OUTPUTS if calibrated else OF_KERNELS
+        of = OF_OUTPUTS if material.is_calibrated else OF_KERNELS
         words = f"The share {of} that is lost. {loss_finding(rows)}"
         found["loss"] = Figure(loss_chart(rows, forms, of), finding=words)
     timed = findings.times.by_layer if findings.times else {}

@@ -121,7 +121,7 @@ def _spectra(
     if len(entries) < len(material.layers):
         notes.append("Layers that were pruned too have no spectra: their kernels are not kept.")
     spectra = read_spectra(dense, entries, material.request)
-    if material.request is not None and material.request.calibration is not None:
+    if material.is_calibrated:
         return spectra  # what is recorded is energy by another norm, that of what layers are fed
     for row in material.account.layers if material.account else ():
         found = spectra.get(row.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from tensorpress.choices import INT8
 from tensorpress.deploy import Cell
+from tensorpress.deploy.benchmark import SLOWER
 from tensorpress.report.account import AccountRecord
 from tensorpress.report.findings import Findings
 from tensorpress.report.material import Material
@@ -160,6 +161,8 @@ def _time_card(times: Times) -> Card:
 def _cell_card(cell: Cell) -> Card:
     before, after = cell.baseline.median, cell.planned.median
     number, words = _in_large(times_of(before, after, "faster", "slower"))
+    if _is_alike(cell):
+        words = "as fast"
     in_int8 = cell.precision == INT8
     bars = [Bar("dense", milliseconds(before), before, "before")]
     if in_int8:
@@ -183,7 +186,8 @@ def _cell_card(cell: Cell) -> Card:
     if cell.fidelity is not None:
         lines.append(f"To itself in float: {cell.fidelity}.")
     title = f"{cell.runtime}, {cell.precision}"
-    return Card(title, number, words, tuple(bars), tuple(lines), worse=after > before)
+    worse = after > before and not _is_alike(cell)
+    return Card(title, number, words, tuple(bars), tuple(lines), worse=worse)
 
 
 def _slowest(cell: Cell) -> float:
@@ -196,7 +200,7 @@ def _time_said(cell: Cell) -> list[str]:
     here = f"a batch of {cell.batch} takes {milliseconds(planned)} here"
     said = [
         f"{'Planned' if cell.table.rows else 'Compressed'}, {here}, the dense network "
-        f"{milliseconds(dense)}: {_ratio(dense, planned)}."
+        f"{milliseconds(dense)}: {_ratio(cell)}."
     ]
     if cell.table.rows and stored > max(dense, planned):
         said.append(
@@ -253,8 +257,14 @@ def _in_large(ratio: str) -> tuple[str, str]:
     return (f"{number}{TIMES}", words) if words else (number, "")
 
 
-def _ratio(before: float, after: float) -> str:
-    if after == before:
-        return "as long as before"
+def _ratio(cell: Cell) -> str:
+    if _is_alike(cell):
+        return "about as long"
+    before, after = cell.baseline.median, cell.planned.median
     number, _, words = times_of(before, after, "faster", "slower").partition(" times ")
     return f"{number} times {words}{', not faster' * (words == 'slower')}"
+
+
+def _is_alike(cell: Cell) -> bool:
+    """Whether the planned network and the dense one differ by no more than noise may."""
+    return SLOWER <= cell.ratio <= 1 / SLOWER

@@ -102,12 +102,15 @@ def _sections(material: Material, findings: Findings, opened: str | None) -> lis
         if keys[0] in by_layer:
             figures = {"figures": [by_layer[key] for key in keys]}
             found.append(Section(anchor, name, heading, "layers.html.j2", figures))
-        if anchor == "loss" and findings.times and findings.times.cells:
+        if anchor == "loss" and findings.times and "times" in by_layer:
             heading = "How long it takes here"
-            content = _times(material, findings.times) | {"figure": by_layer.get("times")}
+            content = _times(material, findings.times) | {"figure": by_layer["times"]}
             found.append(Section("time", "Time", heading, "time.html.j2", content))
     if material.layers:
-        spectra = _spectra(findings, opened) | {"asked": _asked(material, findings)}
+        spectra = _spectra(findings, opened) | {
+            "asked": _asked(material, findings),
+            "is_calibrated": material.is_calibrated,
+        }
         heading = "Singular spectra of the layers"
         found.append(Section("spectra", "Spectra", heading, "spectra.html.j2", spectra))
     if findings.account or material.layers:
@@ -136,10 +139,11 @@ def _tuned(material: Material) -> str:
 
 def _times(material: Material, times: Times) -> dict[str, object]:
     model = material.model_file
+    assert model is not None
     return {
         "cards": runtime_cards(times) if len(times.cells) > 1 else (),
         "in_int8": any(cell.precision == INT8 for cell in times.cells),
-        "export": times.by_layer and model and _export(model, times.batch),
+        "export": _export(model, times.batch),
     }
 
 
@@ -152,10 +156,13 @@ def _export(model: Path, batch: int) -> str:
 def _spectra(findings: Findings, opened: str | None) -> dict[str, object]:
     layers = [layer for layer in findings.spectra.values() if layer.steps]
     names = [layer.name for layer in layers]
+    truncated = {layer.truncated for layer in layers}
+    name = "R{0} or unfolding {0}" if len(truncated) > 1 else "R{}"
+    name = "unfolding {}" if truncated == {False} else name
     depth = max((len(layer.steps) for layer in layers), default=0)
     return {
         "small": [small_spectra(layer) for layer in layers],
-        "key": [Line((), f"R{n + 1}", n) for n in range(depth)],
+        "key": [Line((), name.format(n + 1), n) for n in range(depth)],
         "bounded": [layer_name(layer.name) for layer in layers if not layer.truncated],
         "layers": layers,
         "chosen": opened if opened in names else next(iter(names), None),

@@ -15,7 +15,7 @@ from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import count, run_examples
 
 GRAPHS_RUN_IN = "onnxruntime"
-SECONDS = 1.0
+SECONDS = 2.0
 """About how long each runtime and precision is measured, after planning."""
 
 

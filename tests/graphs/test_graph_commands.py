@@ -69,6 +69,7 @@ def test_compress_and_bench(
         assert answer.err.endswith("is a file of ONNX: give it as --net.\n")
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_report(digits: Path, command: Command, tmp_path: Path) -> None:
     out = tmp_path / "OUT"
     asked = ("compress", "--net", digits, "--data", "digits", "--energy", 0.5, "--no-skip-output")

@@ -65,7 +65,7 @@ def test_the_numbers_of_a_run_are_on_its_page(tensorpress: Command, run: Path) -
     assert "--planned 2 -o planned.pt2" in page.words
     assert "int8 was not timed: it needs images" in page.words
     assert "threads, torch" in time
-    assert "slower" in time or "faster" in time
+    assert re.search(rf"\d{TIMES} (slower|faster|as fast), planned", time)
 
 
 def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: Path) -> None:

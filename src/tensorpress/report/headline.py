@@ -162,7 +162,7 @@ def _cell_card(cell: Cell) -> Card:
     before, after = cell.baseline.median, cell.planned.median
     number, words = _in_large(times_of(before, after, "faster", "slower"))
     if _is_alike(cell):
-        words = "as fast"
+        number, words = f"{cell.ratio:.2f}{TIMES}", "as fast"
     in_int8 = cell.precision == INT8
     bars = [Bar("dense", milliseconds(before), before, "before")]
     if in_int8:

@@ -8,6 +8,7 @@ from torch import nn
 
 from tensorpress.choices import AUTO, INT8
 from tensorpress.deploy import Cell, benchmark, interleaved_seconds
+from tensorpress.deploy.effort import effort
 from tensorpress.deploy.planning.table import PlanRow
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.graphs import GraphNetwork
@@ -15,8 +16,6 @@ from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import count, run_examples
 
 GRAPHS_RUN_IN = "onnxruntime"
-SECONDS = 2.0
-"""About how long each runtime and precision is measured, after planning."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def measure(
                     threads=[torch.get_num_threads()],
                     precisions=precisions,
                     calibration=calibration,
-                    seconds=SECONDS,
+                    seconds=effort().network.seconds,
                 )
             except TensorpressError as error:
                 missing[runtime] = str(error)

@@ -86,6 +86,12 @@ def test_panels_stand_in_rows(tmp_path: Path) -> None:
     assert high == 2 * low
 
 
+def test_nothing_is_shaded_where_that_was_not_asked_for() -> None:
+    points = [(0.0, 0.1), (2.0, 0.6), (4.0, 0.9)]
+    assert not Line(points).filled
+    assert Line(points, filled_to=2).filled == points[:2]
+
+
 @pytest.mark.parametrize("count", [1, 39, 40, 41, 400])
 def test_marks_are_few_enough_to_tell_lines_apart(count: int) -> None:
     line = Line([(float(n), 0.0) for n in range(count)])

@@ -8,7 +8,9 @@ from timed import DENSE, cell
 
 import tensorpress as tp
 from tensorpress.compression import Request
+from tensorpress.errors import TensorpressError
 from tensorpress.report import read_material
+from tensorpress.report.account import read_account
 from tensorpress.report.accuracy_chart import accuracy_chart, with_baseline
 from tensorpress.report.form_charts import form_chart, loss_chart, time_chart, time_finding
 from tensorpress.report.forms import STAYS, forms_of, why
@@ -18,7 +20,7 @@ from tensorpress.report.times import Times
 from tensorpress.request import Recovery
 from tensorpress.request.budget import Budget
 from tensorpress.request.request import Calibration
-from tensorpress.surgery import LayerRow
+from tensorpress.surgery import LayerRow, Precision
 from tensorpress.training.curves import Epoch, curve_charts
 
 
@@ -106,6 +108,23 @@ def test_why(request_: Request | None, words: str) -> None:
     text = why(ROWS, request_)
     assert words in text
     assert "Why layers stay: 1 of 1: first convolution (skip_first)." in text
+
+
+def test_a_precision_that_was_chosen_along_is_told() -> None:
+    chosen = Precision("int8", "onnxruntime", 1, 1, 2.0, 5.0, 4, 3, ("1",), ("f32: 1.10x",))
+    text = why(ROWS, None, chosen)
+    assert (
+        "along with the forms: int8 in 3 of 4 layers, forms in 3 of 4 layers: 2.50x the speed"
+        in text
+    )
+    assert "and not f32: 1.10x." in text
+    facts = {"layers": [], "precision": chosen.to_dict()}
+    facts |= dict.fromkeys(("params_before", "params_after", "macs_before", "macs_after"), 1)
+    assert read_account(facts, Path("account.json")).precision == chosen
+    for damaged in ({"name": 3}, chosen.to_dict() | {"milliseconds": 0}):
+        facts["precision"] = damaged
+        with pytest.raises(TensorpressError, match=r"account\.json is damaged: its precision is"):
+            read_account(facts, Path("account.json"))
 
 
 def test_accuracies_have_standard_errors_and_the_line_of_the_dense_network() -> None:

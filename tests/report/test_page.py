@@ -92,6 +92,42 @@ def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: P
     ]
 
 
+def test_the_charts_by_layer_are_drawn_where_the_layers_stand(compressed: Path) -> None:
+    material = read_material(compressed)
+    page = check_page(build_page(material, known_without_networks(material)))
+    assert material.account is not None
+    rows = material.account.layers
+    decomposed = [n for n, row in enumerate(rows) if row.method]
+    assert 0 < len(decomposed) < len(rows)
+    sections = {section.attributes.get("id"): section for section in page.all("section")}
+
+    def middles(anchor: str, kind: str) -> list[float]:
+        rects = [r for r in sections[anchor].all("rect") if r.attributes.get("class") == kind]
+        drawn = [r for r in rects if str(r.attributes["x"]).endswith("%")]
+        ends = [[float(str(r.attributes[k]).rstrip("%")) for k in ("x", "width")] for r in drawn]
+        return [x + width / 2 for x, width in ends]
+
+    def columns(numbers: list[int]) -> list[float]:
+        return [100 * (n + 0.5) / len(rows) for n in numbers]
+
+    stay = [n for n in range(len(rows)) if n not in decomposed]
+    assert middles("forms", "f1") == pytest.approx(columns(decomposed), abs=0.02)
+    assert middles("forms", "before") == pytest.approx(columns(stay), abs=0.02)
+    assert middles("loss", "f1") == pytest.approx(columns(decomposed), abs=0.02)
+    assert "ttpwt, 18 layers" in sections["forms"].words
+    assert "Why layers stay: 1 of 2: first convolution" in sections["forms"].words
+
+
+def test_accuracies_have_whiskers(run: Path) -> None:
+    material = read_material(run)
+    page = check_page(build_page(material, known_without_networks(material)))
+    (section,) = (s for s in page.all("section") if s.attributes.get("id") == "accuracy")
+    whiskers = [e for e in section.all("line") if "whisker" in str(e.attributes.get("class"))]
+    assert len(whiskers) == 4
+    heights = [float(str(e.attributes["y1"])) - float(str(e.attributes["y2"])) for e in whiskers]
+    assert all(height > 0 for height in heights)
+
+
 @pytest.mark.parametrize("command", ["tensorpress run --net 'a <b>'", None, 3])
 def test_the_command_of_a_run(
     command: object, tensorpress: Command, run: Path, tmp_path: Path

@@ -51,7 +51,9 @@ class Line:
     @property
     def filled(self) -> Points:
         """The points above the shaded surface."""
-        return [point for point in self.points if point[0] <= (self.filled_to or 0)]
+        if self.filled_to is None:
+            return []
+        return [point for point in self.points if point[0] <= self.filled_to]
 
 
 @dataclass(frozen=True)

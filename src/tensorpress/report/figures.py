@@ -69,8 +69,10 @@ def layer_figures(material: Material, findings: Findings) -> dict[str, Figure]:
     forms, ranked = forms_of(rows), ranked_layers(material, findings)
     treated = [form for form in forms if form.series is not None]
     found = {}
-    if treated:
-        found["forms"] = Figure(form_chart(rows, forms), finding=why(rows, material.request))
+    precision = findings.account.precision if findings.account else None
+    if treated or precision is not None:
+        reasons = why(rows, material.request, precision)
+        found["forms"] = Figure(form_chart(rows, forms), finding=reasons)
     if ranked:
         chart = rank_chart(ranked, findings.full_ranks, forms)
         found["ranks"] = Figure(chart, finding=rank_finding(ranked, findings.full_ranks))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tensorpress.choices import AUTO, CRITERIA
 from tensorpress.compression import Request
-from tensorpress.surgery import LayerRow, tally
+from tensorpress.surgery import LayerRow, Precision, tally
 
 STAYS = "stays as it is"
 
@@ -37,11 +37,21 @@ def forms_of(rows: Sequence[LayerRow]) -> list[Form]:
     return [*found, Form(STAYS, left, None)] if left else found
 
 
-def why(rows: Sequence[LayerRow], request: Request | None) -> str:
-    """Why the layers have these forms, in sentences, as far as that is recorded."""
+def why(
+    rows: Sequence[LayerRow], request: Request | None, precision: Precision | None = None
+) -> str:
+    """Why the layers have these forms, in sentences, as far as that is recorded.
+
+    ``precision`` is what was chosen along with them.
+    """
     left = [row.decision for row in rows if row.method is None]
     stay = f"Why layers stay: {tally(left, f'{len(left)}')}." if left else ""
-    return " ".join(filter(None, [*_asked(request), stay]))
+    chosen = []
+    if precision is not None:
+        lines = precision.sentences(len(rows) - len(left), len(rows))
+        told = "; ".join(line.strip() for line in lines)
+        chosen = [f"Precision was chosen along with the forms: {told}."]
+    return " ".join(filter(None, [*_asked(request), *chosen, stay]))
 
 
 def _asked(request: Request | None) -> Iterator[str]:

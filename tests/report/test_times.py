@@ -32,6 +32,9 @@ def test_the_planned_time_comes_first_and_what_is_slower_is_said(material: Mater
     assert "2.00 times faster." in both
     assert both.index("5.00 ms") < both.index("17.40 ms, 1.74 times as long as the dense")
     assert "stored" not in said(material, cell(0.010, 0.009, 0.005))
+    assert "stored it takes 4.00 ms, less than by its plan" in said(
+        material, cell(0.01, 0.004, 0.005)
+    )
     assert "about as long" in said(material, cell(0.010, 0.02, 0.0101))
     slower = said(material, cell(0.010, 0.02, 0.012))
     assert "1.20 times slower, not faster" in slower

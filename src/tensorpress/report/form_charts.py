@@ -91,9 +91,10 @@ def time_finding(timed: Mapping[str, PlanRow]) -> str:
     as_dense = sum(row.chosen.is_dense for row in rows)
     as_stored = sum(row.chosen.is_stored for row in rows)
     return (
-        f"Measured one by one, the {len(timed)} decomposed layers take {milliseconds(planned)} as "
-        f"planned, {milliseconds(dense)} as their dense kernels and {milliseconds(stored)} as "
-        f"stored. The plan runs {as_stored} as stored, {as_dense} as their dense kernels and "
+        f"Measured one by one while planning, the {len(timed)} decomposed layers take "
+        f"{milliseconds(planned)} as planned, {milliseconds(dense)} as their dense kernels and "
+        f"{milliseconds(stored)} as stored. The plan runs {as_stored} as stored, {as_dense} as "
+        "their dense kernels and "
         f"{len(timed) - as_stored - as_dense} with some cores merged."
     )
 

@@ -116,6 +116,16 @@ def _int8_said(cell: Cell) -> str:
     )
 
 
+def _plan_is_slow(cell: Cell) -> list[str]:
+    stored, planned = cell.stored.median, cell.planned.median
+    if not cell.table.rows or stored >= SLOWER * planned:
+        return []
+    return [
+        f"As it is stored it takes {milliseconds(stored)}, less than by its plan, whose layers "
+        "were measured at another time."
+    ]
+
+
 def _in_all(account: AccountRecord) -> str:
     params, macs = account.originally[0]
     steps = len(account.originally)
@@ -181,6 +191,7 @@ def _cell_card(cell: Cell) -> Card:
         f"{cell.runtime} {cell.version}, {cell.precision}. Medians of {cell.rounds} rounds in "
         "turns."
     ]
+    lines += _plan_is_slow(cell)
     if not cell.certain:
         lines.append(f"Uncertain: {cell.least_ratio:.2f} times in the fastest calls.")
     if cell.fidelity is not None:
@@ -207,6 +218,7 @@ def _time_said(cell: Cell) -> list[str]:
             f"Executed as it is stored, core by core, it takes {milliseconds(stored)}, "
             f"{stored / dense:.2f} times as long as the dense network: run it by a plan."
         )
+    said += _plan_is_slow(cell)
     return said
 
 

@@ -10,6 +10,7 @@ from tensorpress.charts import (
     Bars,
     Chart,
     Choice,
+    Lane,
     Level,
     Line,
     log_axis,
@@ -57,10 +58,14 @@ def test_what_is_drawn_shows(tmp_path: Path) -> None:
         "line": chart(Line(points)),
         "series": chart(Line(points, series=1)),
         "faint": chart(Line(points, is_faint=True)),
+        "apart": chart(Line(points, is_joined=False)),
+        "marker": chart(Line(points, marker=1)),
         "filled": chart(Line(points, filled_to=2)),
         "shade": chart(Line(points, shade=0.9)),
         "errors": chart(Line(points, errors=[0.1, 0.1, 0.1])),
         "bars": chart(bars=[Bars([0.5, 1.0], "after", "after")]),
+        "bars of a series": chart(bars=[Bars([0.5, 1.0], "after", "after", series=3)]),
+        "lanes": chart(lanes=[Lane("cp", [0, 1], 0), Lane("stays", [2], None)]),
         "level": chart(levels=[Level(0.5, "")]),
         "choice": chart(choice=Choice(2, 0.6, "")),
         "divider": chart(dividers=[2]),
@@ -81,6 +86,12 @@ def test_panels_stand_in_rows(tmp_path: Path) -> None:
     assert high == 2 * low
 
 
+def test_nothing_is_shaded_where_that_was_not_asked_for() -> None:
+    points = [(0.0, 0.1), (2.0, 0.6), (4.0, 0.9)]
+    assert not Line(points).filled
+    assert Line(points, filled_to=2).filled == points[:2]
+
+
 @pytest.mark.parametrize("count", [1, 39, 40, 41, 400])
 def test_marks_are_few_enough_to_tell_lines_apart(count: int) -> None:
     line = Line([(float(n), 0.0) for n in range(count)])
@@ -91,4 +102,4 @@ def test_marks_are_few_enough_to_tell_lines_apart(count: int) -> None:
 def test_the_page_has_the_same_colours() -> None:
     style = resources.files("tensorpress.report").joinpath("style.css").read_text()
     light = re.findall(r":root \{(.*?)\}", style, re.S)[0]
-    assert re.findall(r"--s\d: (#\w{6});", light) == list(COLOURS[:4])
+    assert re.findall(r"--s\d: (#\w{6});", light) == list(COLOURS[:8])

@@ -10,10 +10,10 @@ from chromium import Tab, browser, find_chromium
 from command import Command
 from reporting import NET
 
-from tensorpress.report import Findings, build_page, read_material
+from tensorpress.report import Findings, build_page, known_without_networks, read_material
 from tensorpress.report.command import Command as CommandLine
-from tensorpress.report.findings import Timing
 from tensorpress.report.spectra import LayerSpectra, StepSpectrum
+from tensorpress.report.times import Times
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="chromium is not installed")
 
@@ -58,6 +58,44 @@ def test_it_fits_every_screen_in_both_modes(tab: Tab, page: Path) -> None:
     assert len(grounds) == 2
 
 
+def test_no_table_scrolls_sideways_on_a_desk(tab: Tab, compressed: Path, tmp_path: Path) -> None:
+    material = read_material(compressed)
+    page = tmp_path / "index.html"
+    page.write_text(build_page(material, known_without_networks(material)), encoding="utf-8")
+    tab.open(page, width=1280, scheme="light")
+    wide = (
+        "[...document.querySelectorAll('.scroll, pre')].filter(e => e.scrollWidth > e.clientWidth)"
+    )
+    assert tab.evaluate("document.querySelectorAll('.scroll').length") > 1
+    assert tab.evaluate(f"{wide}.length") == 0
+    tab.open(page, width=360, scheme="light")
+    assert tab.evaluate(f"{wide}.length") > 0
+
+
+def test_the_keyboard_goes_through_the_page_in_its_order(tab: Tab, page: Path) -> None:
+    tab.open(page, width=1280, scheme="light")
+    key = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+    places = []
+    for _ in range(60):
+        for kind in ("keyDown", "keyUp"):
+            tab.call("Input.dispatchKeyEvent", type=kind, **key)
+        place = tab.evaluate(FOCUSED)
+        if place is None:
+            break
+        assert place["outline"] == "solid", place
+        places.append(place["top"])
+    assert len(places) > 12
+    assert places == sorted(places)
+
+
+FOCUSED = """(() => {
+  const it = document.activeElement;
+  if (it === document.body) return null;
+  const top = it.getBoundingClientRect().top + scrollY;
+  return {tag: it.tagName, outline: getComputedStyle(it).outlineStyle, top: Math.round(top / 40)};
+})()"""
+
+
 def test_a_layer_is_chosen_with_and_without_javascript(tab: Tab, page: Path) -> None:
     shown = "[...document.querySelectorAll('#spectra details')].map(e => [e.hidden, e.open])"
     tab.open(page, width=1280, scheme="light")
@@ -85,6 +123,7 @@ def test_what_a_screen_reader_is_told(tab: Tab, page: Path) -> None:
     pictures = [node["name"]["value"] for node in tree if role(node) == "image"]
     assert any(name.startswith("Ranks of 2 decomposed layers; R1") for name in pictures)
     assert any(name.startswith("Accuracy on test images") for name in pictures)
+    assert len([name for name in pictures if " keeps " in name and " of " in name]) >= 2
     assert all(pictures)
     assert "graphics-symbol" not in roles
 
@@ -105,7 +144,9 @@ def test_long_names_do_not_widen_it(tab: Tab, run: Path, tmp_path: Path) -> None
     account = replace(material.account, layers=tuple(rows))
     layer = LayerSpectra(long, (StepSpectrum((0.5, 1.0), 1, 0.4),), 0.5, 0.7)
     spectra = {long: layer, f"{long}2": replace(layer, name=f"{long}2")}
-    findings = Findings(account, ((9, 9), (8, 8)), spectra, Timing(1.0, 2.0, 1, long), (long,))
+    findings = Findings(
+        account, ((9, 9), (8, 8)), spectra, Times(long, 1, alone=1.0), notes=(long,)
+    )
     epochs = tuple(replace(epoch, phase=long) for epoch in material.epochs)
     command = CommandLine(long, caveats=(long,))
     wide = replace(

@@ -37,12 +37,13 @@ def rows(page: Element, caption: str) -> list[list[str]]:
     return [[cell.words for cell in row.children] for row in table.all("tr")]
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_the_numbers_of_a_run_are_on_its_page(tensorpress: Command, run: Path) -> None:
     page = report_of(tensorpress, run, "--net", NET, "--batch", "2")
     facts = json.loads((run / "summary.json").read_text())
     cards = {
         card.all("h3")[0].words.removesuffix(" worse"): card
-        for card in page.all("li")[:20]
+        for card in page.all("li")
         if card.all("h3")
     }
     assert f"{facts['pcr']:.2f}{TIMES}" in cards["Parameters"].words
@@ -58,10 +59,13 @@ def test_the_numbers_of_a_run_are_on_its_page(tensorpress: Command, run: Path) -
     assert f"{facts['acc']:.2f} ± {facts['stderr']:.2f} %" in accuracy
     assert f"On {facts['images']} test images" in accuracy
     time = cards["Time here"].words
-    assert re.search(r"\d ms .* \d+\.?\d* ms", time)
-    assert "Batch of 2" in time
+    assert re.search(r"dense [\d.]+ ms stored [\d.]+ ms planned [\d.]+ ms", time)
+    assert f"Batch of 2, 1 thread, torch {torch.__version__}, f32" in time
+    assert re.search(r"Planned, a batch of 2 takes [\d.]+ ms here, the dense network", page.words)
+    assert "--planned 2 -o planned.pt2" in page.words
+    assert "int8 was not timed: it needs images" in page.words
     assert "threads, torch" in time
-    assert "slower" in time or "faster" in time
+    assert re.search(rf"\d{TIMES} (slower|faster|as fast), planned", time)
 
 
 def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: Path) -> None:
@@ -86,6 +90,42 @@ def test_the_account_and_the_epochs_are_on_the_page(tensorpress: Command, run: P
     assert [(row[0], row[1], row[5]) for row in epochs] == [
         (line["phase"], str(line["epoch"]), f"{line['test_acc']:.2f}") for line in lines
     ]
+
+
+def test_the_charts_by_layer_are_drawn_where_the_layers_stand(compressed: Path) -> None:
+    material = read_material(compressed)
+    page = check_page(build_page(material, known_without_networks(material)))
+    assert material.account is not None
+    rows = material.account.layers
+    decomposed = [n for n, row in enumerate(rows) if row.method]
+    assert 0 < len(decomposed) < len(rows)
+    sections = {section.attributes.get("id"): section for section in page.all("section")}
+
+    def middles(anchor: str, kind: str) -> list[float]:
+        rects = [r for r in sections[anchor].all("rect") if r.attributes.get("class") == kind]
+        drawn = [r for r in rects if str(r.attributes["x"]).endswith("%")]
+        ends = [[float(str(r.attributes[k]).rstrip("%")) for k in ("x", "width")] for r in drawn]
+        return [x + width / 2 for x, width in ends]
+
+    def columns(numbers: list[int]) -> list[float]:
+        return [100 * (n + 0.5) / len(rows) for n in numbers]
+
+    stay = [n for n in range(len(rows)) if n not in decomposed]
+    assert middles("forms", "f1") == pytest.approx(columns(decomposed), abs=0.02)
+    assert middles("forms", "before") == pytest.approx(columns(stay), abs=0.02)
+    assert middles("loss", "f1") == pytest.approx(columns(decomposed), abs=0.02)
+    assert "ttpwt, 18 layers" in sections["forms"].words
+    assert "Why layers stay: 1 of 2: first convolution" in sections["forms"].words
+
+
+def test_accuracies_have_whiskers(run: Path) -> None:
+    material = read_material(run)
+    page = check_page(build_page(material, known_without_networks(material)))
+    (section,) = (s for s in page.all("section") if s.attributes.get("id") == "accuracy")
+    whiskers = [e for e in section.all("line") if "whisker" in str(e.attributes.get("class"))]
+    assert len(whiskers) == 4
+    heights = [float(str(e.attributes["y1"])) - float(str(e.attributes["y2"])) for e in whiskers]
+    assert all(height > 0 for height in heights)
 
 
 @pytest.mark.parametrize("command", ["tensorpress run --net 'a <b>'", None, 3])
@@ -381,6 +421,6 @@ def test_contrast_is_aa(mode: int) -> None:
     for ground in ("page", "sheet"):
         for text in ("ink", "soft", "accent", "bad"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
-        for drawn in ("s1", "s2", "s3", "s4", "before", "after"):
+        for drawn in (*(f"s{n}" for n in range(1, 9)), "before", "stored", "after"):
             assert contrast(colours[drawn], colours[ground]) >= 3.0, (drawn, ground)
     assert contrast(colours["notice-ink"], colours["notice"]) >= 4.5

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.report.spectra import StepSpectrum, read_spectra
+from tensorpress.request.request import Calibration
 
 
 def conv(groups: int = 1) -> nn.Sequential:
@@ -105,3 +107,31 @@ def test_the_rank_that_a_share_needs(sizes: list[float], share: float) -> None:
     assert 1 <= need <= len(kept)
     assert need == len(kept) or kept[need - 1] >= share
     assert need == 1 or kept[need - 2] < share
+
+
+@pytest.mark.parametrize(
+    ("method", "sides"), [("cp", (12, 36, 108)), ("depthwise-separable", (12, 108))]
+)
+def test_no_sum_of_terms_keeps_more_than_its_unfoldings(
+    method: str, sides: tuple[int, ...]
+) -> None:
+    net = conv()
+    layer = tp.factorize(net[0], method=method, rank=tp.Ranks(4))
+    assert isinstance(layer, Factorized)
+    found = read_spectra(net, {"0": LayerEntry(layer.method, layer.ranks)}, None)["0"]
+    assert not found.truncated
+    assert found.kept_energy is not None
+    kernel = net[0].weight.detach().permute(1, 2, 3, 0).double().numpy()
+    for step, side in zip(found.steps, sides, strict=True):
+        squares = np.linalg.svd(kernel.reshape(side, -1), compute_uv=False) ** 2
+        assert step.kept == pytest.approx((squares.cumsum() / squares.sum()).tolist())
+        assert step.rank == 4
+        assert found.kept_energy <= step.kept[3]
+
+
+def test_terms_that_were_fitted_to_images_are_not_searched_for_again() -> None:
+    net = conv()
+    request = Request(budget=tp.Budget(macs=2), calibration=Calibration(64))
+    found = read_spectra(net, {"0": LayerEntry("cp", (5,))}, request)["0"]
+    assert found.kept_energy is None
+    assert [step.rank for step in found.steps] == [5, 5, 5]

@@ -9,7 +9,10 @@ from reporting import NET
 from tensorpress.artifacts import read_manifest
 from tensorpress.report import known_without_networks, read_material, write_report
 
-FIGURES = ["curves.png", "energy.png", "macs.png", "params.png", "ranks.png", "spectra.png"]
+FIGURES = [
+    *("accuracy.png", "curves.png", "forms.png", "loss.png", "macs.png", "params.png"),
+    *("ranks.png", "spectra.png"),
+]
 TABLES = ["curves.csv", "layers.csv", "spectra.csv"]
 
 

@@ -1,7 +1,7 @@
 """Charts: said once as data, drawn on a page by its template and as PNG by matplotlib."""
 
 from tensorpress.charts.axis import Axis, even_axis, log_axis, round_axis, whole_axis
-from tensorpress.charts.chart import Bars, Chart, Choice, Level, Line, Points
+from tensorpress.charts.chart import Bars, Chart, Choice, Lane, Level, Line, Points
 from tensorpress.charts.png import COLOURS, can_plot, write_png
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Bars",
     "Chart",
     "Choice",
+    "Lane",
     "Level",
     "Line",
     "Points",

@@ -14,10 +14,13 @@ COLOURS = (
     *("#5b6b1f", "#0e7fa3", "#7a4b2b", "#d18b00", "#59636e"),
     *("#e0607e", "#3b3f8f", "#6fae3d", "#b58fd6", "#2fb8a6"),
 )
-"""Of the series; the page's light theme has the first four."""
+"""Of the series; the page's light theme has the first eight."""
+
+LEFT = "#808b9a"
+"""Of what stays as it was."""
 
 BARS = {
-    "before": {"color": "#808b9a4d", "edgecolor": "#808b9a"},
+    "before": {"color": f"{LEFT}4d", "edgecolor": LEFT},
     "after": {"color": "#1d5fc4"},
 }
 DASHES = ("-", "--", ":", "-.")
@@ -73,11 +76,18 @@ def _draw(axes: Any, chart: Chart) -> None:
     for bars in chart.bars:
         places = [number + bars.shift for number in range(len(bars.values))]
         look = BARS[bars.kind]
+        if bars.series is not None:
+            look = {"color": COLOURS[bars.series % len(COLOURS)]}
         drawn = axes.bar(places, bars.values, bars.width, label=_text(bars.name), **look)
         if bars.texts:
             axes.bar_label(drawn, bars.texts, fontsize=8)
     for line in chart.lines:
         _draw_line(axes, line)
+    for row, lane in enumerate(reversed(chart.lanes)):
+        colour = LEFT if lane.series is None else COLOURS[lane.series % len(COLOURS)]
+        spans = [(place - 0.42, 0.84) for place in lane.places]
+        axes.broken_barh(spans, (row + 0.25, 0.5), color=colour)
+        axes.text(chart.x.low, row + 0.8, _text(lane.text), fontsize=9)
     for level in chart.levels:
         axes.axhline(level.value, color="#a8320f", linestyle="--", linewidth=1.2)
         at = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
@@ -101,13 +111,15 @@ def _draw_line(axes: Any, line: Line) -> None:
     if line.shade is not None:
         colour = (0.1 + 0.8 * line.shade, 0.1 + 0.6 * line.shade, 0.4 + 0.1 * line.shade)
     dashes = line.series if line.dashes is None else line.dashes
+    marker = line.series if line.marker is None else line.marker
     axes.errorbar(
         *zip(*line.points, strict=True),
         yerr=line.errors,
+        errorevery=line.stride,
         capsize=3,
         color=colour,
-        linestyle=DASHES[dashes % len(DASHES)],
-        marker=MARKERS[line.series % len(MARKERS)] if line.is_marked else "",
+        linestyle=DASHES[dashes % len(DASHES)] if line.is_joined else "",
+        marker=MARKERS[marker % len(MARKERS)] if line.is_marked else "",
         markevery=line.stride,
         markersize=5,
         clip_on=False,

@@ -42,6 +42,15 @@ def report(
     timed: Annotated[
         bool, typer.Option("--time/--no-time", help="Measure milliseconds on this machine.")
     ] = True,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            "--calibrate",
+            metavar="DIR",
+            help="Measure int8 too, in ONNX Runtime, with ranges read off these images; as "
+            "compress takes them.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +61,8 @@ def report(
     """A page to look at: what a compression cost and brought, with charts by layer.
 
     DIR gets index.html, one file that needs no network; its numbers as CSV; its figures as PNG.
-    The spectra need the dense weights: a run has them, otherwise give --weights.
+    The spectra need the dense weights: a run has them, otherwise give --weights. Time is that of
+    the dense network, of the compressed one as it is stored and as it is planned.
 
         tensorpress report RUN
 

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from tensorpress.artifacts.recorded_account import check_precision
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import Factorized
 from tensorpress.layers.padded import Padded
 from tensorpress.report.json_values import number, whole
-from tensorpress.surgery import LayerRow, count
+from tensorpress.surgery import LayerRow, Precision, count
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class AccountRecord:
         request: how the compression was asked for; empty where that is not recorded.
         originally: (params, MACs) before each compression that came before, the first one first.
         counted: whether it was counted for this report, because no file holds it.
+        precision: what the network is to be executed in, where that was chosen, too.
     """
 
     layers: tuple[LayerRow, ...]
@@ -35,6 +37,7 @@ class AccountRecord:
     request: Mapping[str, Any] = field(default_factory=dict)
     originally: tuple[tuple[int, int], ...] = ()
     counted: bool = False
+    precision: Precision | None = None
 
 
 def read_account(content: Mapping[str, Any], path: Path) -> AccountRecord:
@@ -62,6 +65,7 @@ def read_account(content: Mapping[str, Any], path: Path) -> AccountRecord:
             (_count(step, "params_before", path), _count(step, "macs_before", path))
             for step in history
         ),
+        precision=_precision(content, path),
     )
 
 
@@ -69,7 +73,7 @@ def count_account(
     dense: nn.Module,
     small: nn.Module,
     image: torch.Tensor,
-    fits: Mapping[str, tuple[float, float]],
+    fits: Mapping[str, tuple[float | None, float | None]],
 ) -> AccountRecord:
     """The account of ``small``, made from ``dense``, counted on ``image``, a batch of one.
 
@@ -121,6 +125,20 @@ def _row(row: dict[str, Any], path: Path) -> LayerRow:
         decision=_text(row, "decision", path),
         method=None if row.get("method") is None else _text(row, "method", path),
     )
+
+
+def _precision(content: Mapping[str, Any], path: Path) -> Precision | None:
+    value = content.get("precision")
+    if value is None:
+        return None
+    try:
+        check_precision(value)
+        read = Precision.from_dict(value)
+        if not read.milliseconds:
+            raise ValueError("no time at all")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, "precision", value) from error
+    return read
 
 
 def _text(row: Mapping[str, Any], key: str, path: Path) -> str:

@@ -1,32 +1,29 @@
 """What only the networks themselves tell: time, spectra, and an account where none is recorded."""
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from tensorpress import artifacts
-from tensorpress.deploy import interleaved_seconds
-from tensorpress.deploy.latency import interleaved_times
-from tensorpress.errors import TensorpressError, first_line
-from tensorpress.graphs import GraphNetwork, is_graph_file, read_graph_network
-from tensorpress.graphs.sessions import open_file
+from tensorpress.errors import TensorpressError
+from tensorpress.graphs import is_graph_file, read_graph_network
 from tensorpress.layers.methods import METHODS, TrainDecomposition
 from tensorpress.report.account import AccountRecord, count_account
+from tensorpress.report.dense_layers import full_ranks
 from tensorpress.report.material import Material
 from tensorpress.report.spectra import LayerSpectra, read_spectra
-from tensorpress.surgery import count, run_examples
+from tensorpress.report.times import Times, measure
+from tensorpress.rows import CalibrationImages
+from tensorpress.surgery import count
 from tensorpress.training import Network
 
 Costs = tuple[tuple[int, int] | None, tuple[int, int] | None]
 """(params, MACs) of the dense network, and of the compressed one."""
 
-ROUNDS = 15
 MOST_NUMBERS = 2**28
 SAME_ENERGY = 5e-4
 """How far kept energy may be from the recorded one: weights kept in bfloat16 move it by 2e-4."""
@@ -41,28 +38,14 @@ NO_WEIGHTS = (
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Median seconds of a forward pass of a batch, taken in turns, on the CPU.
-
-    ``after`` is None where there is no compressed network, and ``executed`` says by what.
-    """
-
-    before: float
-    after: float | None
-    batch: int
-    machine: str
-    rounds: int = ROUNDS
-    executed: str = "eager"
-
-
-@dataclass(frozen=True)
 class Findings:
     """What the networks tell; ``notes`` says what they did not, and why."""
 
     account: AccountRecord | None = None
     costs: Costs = (None, None)
     spectra: Mapping[str, LayerSpectra] = field(default_factory=dict)
-    timing: Timing | None = None
+    times: Times | None = None
+    full_ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -74,11 +57,12 @@ def examine(
     batch: int,
     machine: str,
     timed: bool = True,
+    calibration: CalibrationImages | None = None,
 ) -> Findings:
     """Build the networks of ``material`` and look at them; ``network`` builds the dense one.
 
     Its ``weights``, if it has any, are those that were compressed. ``machine`` says in words
-    where this runs.
+    where this runs, and ``calibration`` are images by which int8 is timed, too.
 
     Raises:
         TensorpressError: the network does not fit the files, or does not run on inputs of
@@ -91,22 +75,27 @@ def examine(
         spectra = _spectra(material, dense, network.weights, notes)
     elif material.layers:
         notes.append(NO_WEIGHTS)
-    model, small = material.model_file, None
-    if model is not None:
-        small = _loaded(model, network)
-    is_compressed = small is not None and bool(material.layers)
+    model = material.model_file
+    small = None if model is None else _loaded(model, network)
     account = material.account
-    if account is None and small is not None and is_compressed:
+    if account is None and small is not None and material.layers:
         fits = {name: (layer.kept_energy, layer.relative_error) for name, layer in spectra.items()}
         account = count_account(dense, small, _inputs(1, shape), fits)
-    timing = None
-    if timed and isinstance(dense, GraphNetwork) and model is not None:
-        batch = dense.structure.batch or batch
-        timing = _time_of_files(dense, (Path(network.name), model), shape, batch, machine)
-    elif timed:
-        timing = _time(dense, small if is_compressed else None, shape, batch, machine)
+    times = None
+    if timed:
+        _inputs(batch, shape)
+        times = measure(
+            dense,
+            small if account is not None else None,
+            shape,
+            batch=batch,
+            machine=machine,
+            calibration=calibration,
+        )
+        notes += [f"{name}: not timed: {why}" for name, why in times.missing.items()]
     costs = _costs(material, account, dense, shape)
-    return Findings(account, costs, spectra, timing, tuple(notes))
+    full = full_ranks(dense, material.layers)
+    return Findings(account, costs, spectra, times, full, tuple(notes))
 
 
 def known_without_networks(material: Material, *notes: str) -> Findings:
@@ -132,11 +121,11 @@ def _spectra(
     if len(entries) < len(material.layers):
         notes.append("Layers that were pruned too have no spectra: their kernels are not kept.")
     spectra = read_spectra(dense, entries, material.request)
-    if material.request is not None and material.request.calibration is not None:
+    if material.is_calibrated:
         return spectra  # what is recorded is energy by another norm, that of what layers are fed
     for row in material.account.layers if material.account else ():
         found = spectra.get(row.name)
-        if found is None or row.kept_energy is None:
+        if found is None or found.kept_energy is None or row.kept_energy is None:
             continue
         closed = isinstance(METHODS.get(entries[row.name].method), TrainDecomposition)
         if abs(found.kept_energy - row.kept_energy) > (SAME_ENERGY if closed else SEARCHED_ENERGY):
@@ -152,42 +141,11 @@ def _spectra(
     return spectra
 
 
-def _time(
-    dense: nn.Module, small: nn.Module | None, shape: tuple[int, ...], batch: int, machine: str
-) -> Timing:
-    nets = [dense] if small is None else [dense, small]
-    for net in nets:  # a network that does not run is refused in words
-        count(net, _inputs(1, shape))
-        run_examples(net, _inputs(min(batch, 2), shape))
-    try:
-        seconds = interleaved_seconds(nets, _inputs(batch, shape), rounds=ROUNDS)
-    except (RuntimeError, MemoryError) as error:
-        raise TensorpressError(
-            f"the network runs on one input, but not on a batch of {batch} ({first_line(error)}): "
-            "give a smaller --batch."
-        ) from error
-    return Timing(seconds[0], seconds[1] if len(seconds) > 1 else None, batch, machine)
-
-
 def _loaded(model: Path, network: Network) -> nn.Module:
     """The compressed network."""
     if is_graph_file(model):
         return read_graph_network(model)
     return artifacts.load(model, into=network.build()).eval()
-
-
-def _time_of_files(
-    dense: GraphNetwork, paths: Sequence[Path], shape: tuple[int, ...], batch: int, machine: str
-) -> Timing:
-    """The same of files of ONNX, run by ONNX Runtime alone."""
-    count(dense, _inputs(batch, shape))
-    (fed,) = dense.fed([_inputs(batch, shape)])
-    calls = []
-    for path in paths:
-        session = open_file(path)
-        calls.append(partial(session.run, None, {session.get_inputs()[0].name: fed.numpy()}))
-    before, after = (statistics.median(times) for times in interleaved_times(calls, ROUNDS))
-    return Timing(before, after, batch, machine, executed="in ONNX Runtime")
 
 
 def _inputs(batch: int, shape: tuple[int, ...]) -> torch.Tensor:

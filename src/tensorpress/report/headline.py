@@ -1,12 +1,24 @@
 """The first screen: what it cost and what it brought, in a sentence and four cards."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tensorpress.choices import INT8
+from tensorpress.deploy import Cell
+from tensorpress.deploy.benchmark import SLOWER
 from tensorpress.report.account import AccountRecord
-from tensorpress.report.findings import Findings, Timing
-from tensorpress.report.material import Material, Score
-from tensorpress.report.quantity import TIMES, count, milliseconds, percent, points, short, times
+from tensorpress.report.findings import Findings
+from tensorpress.report.material import Material
+from tensorpress.report.quantity import (
+    TIMES,
+    count,
+    milliseconds,
+    points,
+    scored,
+    short,
+    times_of,
+)
+from tensorpress.report.times import Times
 from tensorpress.surgery import ratio
 
 
@@ -53,7 +65,7 @@ def cards(material: Material, findings: Findings) -> list[Card]:
     found = [
         before and _cost_card("Parameters", "PCR", before[0], after and after[0]),
         before and _cost_card("MACs", "FCR", before[1], after and after[1]),
-        findings.timing and _time_card(findings.timing),
+        findings.times and _time_card(findings.times),
         _accuracy_card(material),
     ]
     return [card for card in found if card]
@@ -90,13 +102,28 @@ def verdict(material: Material, findings: Findings) -> str:
             f"The dense network trained on for as long gets {material.control.percent:.2f} %: "
             f"{points(gap)} to that one."
         )
-    timing = findings.timing
-    if timing and timing.after:
-        said.append(
-            f"Here, a batch of {timing.batch} takes {_ratio(timing)}: "
-            f"{milliseconds(timing.before)} before, {milliseconds(timing.after)} after."
-        )
+    if findings.times and findings.times.first:
+        said += _time_said(findings.times.first)
+        said += [_int8_said(cell) for cell in findings.times.cells if cell.precision == INT8]
     return " ".join(said)
+
+
+def _int8_said(cell: Cell) -> str:
+    return (
+        f"In int8, in {cell.runtime}, it takes {milliseconds(cell.planned.median)} planned; the "
+        f"dense network takes {milliseconds(cell.dense.median)} in int8 and "
+        f"{milliseconds(cell.own.median)} in float there."
+    )
+
+
+def _plan_is_slow(cell: Cell) -> list[str]:
+    stored, planned = cell.stored.median, cell.planned.median
+    if not cell.table.rows or stored >= SLOWER * planned:
+        return []
+    return [
+        f"As it is stored it takes {milliseconds(stored)}, less than by its plan, whose layers "
+        "were measured at another time."
+    ]
 
 
 def _in_all(account: AccountRecord) -> str:
@@ -115,25 +142,84 @@ def _cost_card(title: str, symbol: str, before: int, after: int | None) -> Card:
     unit = "parameters" if title == "Parameters" else "multiply-accumulates"
     if after is None:
         return Card(title, short(before), unit, lines=(f"{count(before)} {unit}",))
-    number, words = _in_large(times(before, after, f"fewer {unit}", f"more {unit}"))
+    number, words = _in_large(times_of(before, after, f"fewer {unit}", f"more {unit}"))
     bars = _before_after(before, after, count)
     return Card(
         title, number, words, bars, (f"{symbol} {ratio(before, after):.2f}",), worse=after > before
     )
 
 
-def _time_card(timing: Timing) -> Card:
-    how = (
-        f"Batch of {timing.batch}, median of {timing.rounds} rounds in turns, on the CPU, "
-        f"{timing.executed}.",
-        f"{timing.machine}.",
+def runtime_cards(times: Times) -> list[Card]:
+    """A card for each runtime and precision that was timed, all on one scale."""
+    whole = max((_slowest(cell) for cell in times.cells), default=None)
+    return [replace(_cell_card(cell), whole=whole) for cell in times.cells]
+
+
+def _time_card(times: Times) -> Card:
+    if times.first is not None:
+        card = _cell_card(times.first)
+        return replace(card, title="Time here", lines=(*card.lines, f"{times.machine}."))
+    how = f"Batch of {times.batch}, on the CPU, eager."
+    return Card(
+        "Time here",
+        milliseconds(times.alone or 0.0),
+        "a batch",
+        lines=(how, f"{times.machine}."),
     )
-    if timing.after is None:
-        return Card("Time here", milliseconds(timing.before), "a batch", lines=how)
-    number, words = _in_large(times(timing.before, timing.after, "faster", "slower"))
-    bars = _before_after(timing.before, timing.after, milliseconds)
-    worse = timing.after > timing.before
-    return Card("Time here", number, words, bars, how, worse=worse)
+
+
+def _cell_card(cell: Cell) -> Card:
+    before, after = cell.baseline.median, cell.planned.median
+    number, words = _in_large(times_of(before, after, "faster", "slower"))
+    if _is_alike(cell):
+        number, words = f"{cell.ratio:.2f}{TIMES}", "as fast"
+    in_int8 = cell.precision == INT8
+    bars = [Bar("dense", milliseconds(before), before, "before")]
+    if in_int8:
+        bars = [
+            Bar("dense, float", milliseconds(cell.own.median), cell.own.median, "before"),
+            Bar("dense, int8", milliseconds(cell.dense.median), cell.dense.median, "before"),
+        ]
+    if cell.table.rows:
+        stored = cell.stored.median
+        bars.append(Bar("stored", milliseconds(stored), stored, "stored"))
+        words += ", planned"
+    planned = "planned" if cell.table.rows else "compressed"
+    bars.append(Bar(planned, milliseconds(after), after, "after"))
+    lines = [
+        f"Batch of {cell.batch}, {cell.threads} {'thread' if cell.threads == 1 else 'threads'}, "
+        f"{cell.runtime} {cell.version}, {cell.precision}. Medians of {cell.rounds} rounds in "
+        "turns."
+    ]
+    lines += _plan_is_slow(cell)
+    if not cell.certain:
+        lines.append(f"Uncertain: {cell.least_ratio:.2f} times in the fastest calls.")
+    if cell.fidelity is not None:
+        lines.append(f"To itself in float: {cell.fidelity}.")
+    title = f"{cell.runtime}, {cell.precision}"
+    worse = after > before and not _is_alike(cell)
+    return Card(title, number, words, tuple(bars), tuple(lines), worse=worse)
+
+
+def _slowest(cell: Cell) -> float:
+    return max(s.median for s in (cell.own, cell.dense, cell.stored, cell.planned))
+
+
+def _time_said(cell: Cell) -> list[str]:
+    """First what one would run; then that as it is stored, if that is slower."""
+    dense, stored, planned = cell.baseline.median, cell.stored.median, cell.planned.median
+    here = f"a batch of {cell.batch} takes {milliseconds(planned)} here"
+    said = [
+        f"{'Planned' if cell.table.rows else 'Compressed'}, {here}, the dense network "
+        f"{milliseconds(dense)}: {_ratio(cell)}."
+    ]
+    if cell.table.rows and stored > max(dense, planned):
+        said.append(
+            f"Executed as it is stored, core by core, it takes {milliseconds(stored)}, "
+            f"{stored / dense:.2f} times as long as the dense network: run it by a plan."
+        )
+    said += _plan_is_slow(cell)
+    return said
 
 
 def _accuracy_card(material: Material) -> Card | None:
@@ -155,7 +241,12 @@ def _accuracy_card(material: Material) -> Card | None:
         f"{last.percent:.2f} %",
         unit,
         tuple(
-            Bar(score.label, _scored(score), score.percent, "before" if score in dense else "after")
+            Bar(
+                score.label,
+                scored(score.percent, score.stderr),
+                score.percent,
+                "before" if score in dense else "after",
+            )
             for score in known
             if score
         ),
@@ -178,17 +269,14 @@ def _in_large(ratio: str) -> tuple[str, str]:
     return (f"{number}{TIMES}", words) if words else (number, "")
 
 
-def _scored(score: Score) -> str:
-    spread = "" if score.stderr is None else f" ± {score.stderr:.2f}"
-    return f"{score.percent:.2f}{spread} %"
+def _ratio(cell: Cell) -> str:
+    if _is_alike(cell):
+        return "about as long"
+    before, after = cell.baseline.median, cell.planned.median
+    number, _, words = times_of(before, after, "faster", "slower").partition(" times ")
+    return f"{number} times {words}{', not faster' * (words == 'slower')}"
 
 
-def _ratio(timing: Timing) -> str:
-    assert timing.after is not None
-    if timing.after == timing.before:
-        return "as long as before"
-    ratio = times(timing.before, timing.after, "faster", "slower")
-    number, _, words = ratio.partition(" times ")
-    if words == "slower":
-        return f"{number} times as long, so it is slower and not faster"
-    return f"{percent(timing.after, timing.before)} of the time, {number} times faster"
+def _is_alike(cell: Cell) -> bool:
+    """Whether the planned network and the dense one differ by no more than noise may."""
+    return SLOWER <= cell.ratio <= 1 / SLOWER

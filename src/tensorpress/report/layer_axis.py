@@ -1,13 +1,33 @@
-"""The axis of charts with a layer a column: the names of their blocks, or their numbers."""
+"""Charts with a layer a column: their axis has the names of blocks, or numbers."""
 
 from collections.abc import Sequence
 
-from tensorpress.charts import Axis
+from tensorpress.charts import Axis, Bars, Chart, Line
 
 LONGEST_NAME = 12
 MOST_BLOCKS = 12
 ROOM = 0.14
 """Of the width of a chart on a phone, what a name on its axis takes."""
+OUTER, INNER = 0.78, 0.56
+"""Of a layer's column, what a bar takes, and one in front of another."""
+
+
+def by_layer(
+    label: str,
+    names: Sequence[str],
+    y: Axis,
+    tips: Sequence[str],
+    *,
+    lines: Sequence[Line] = (),
+    bars: Sequence[Bars] = (),
+) -> Chart:
+    """A chart of layers side by side; ``label`` says it in words, and ``tips`` each of them."""
+    return Chart(label, layer_axis(names), y, lines, bars, dividers=dividers_of(names), tips=tips)
+
+
+def dividers_of(names: Sequence[str]) -> list[float]:
+    """Where one block of layers ends and the next begins."""
+    return [first - 0.5 for _, first, _ in block_spans(names)[1:]]
 
 
 def layer_axis(names: Sequence[str]) -> Axis:

@@ -106,6 +106,11 @@ class Material:
     config: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether images said what layers lose."""
+        return self.request is not None and self.request.calibration is not None
+
 
 def read_material(path: Path) -> Material:
     """Read the folder of a run, the output folder of ``compress``, or a model.tp.

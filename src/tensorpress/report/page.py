@@ -2,27 +2,33 @@
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tensorpress.charts import Chart, Points
+from tensorpress.charts import Chart, Line, Points
+from tensorpress.choices import INT8
 from tensorpress.files import printable
 from tensorpress.report import tables
 from tensorpress.report.figures import (
+    accuracy_figure,
     layer_figures,
     ranked_layers,
     spectrum_figures,
     training_figures,
 )
 from tensorpress.report.findings import Findings
-from tensorpress.report.headline import cards, verdict
+from tensorpress.report.headline import cards, runtime_cards, verdict
 from tensorpress.report.material import Material
 from tensorpress.report.quantity import layer_name
+from tensorpress.report.spectrum_chart import small_spectra
+from tensorpress.report.times import Times
 from tensorpress.version import VERSION
 
 KINDS = {
@@ -33,8 +39,9 @@ KINDS = {
     "file": "compressed network",
 }
 LAYERS = (
+    ("forms", "Forms", "What each layer became, and why", ("forms",)),
     ("ranks", "Ranks", "Ranks along the network", ("ranks",)),
-    ("energy", "Kept energy", "What each layer kept", ("energy",)),
+    ("loss", "Loss", "What each layer lost", ("loss",)),
     ("costs", "Parameters and MACs", "Where the parameters went", ("params", "macs")),
 )
 """Sections by layer: anchor, name, heading, and their figures."""
@@ -84,21 +91,27 @@ def build_page(material: Material, findings: Findings, opened: str | None = None
 
 def _sections(material: Material, findings: Findings, opened: str | None) -> list[Section]:
     by_layer = layer_figures(material, findings)
-    found = [
-        Section(anchor, name, heading, "layers.html.j2", {"figures": [by_layer[k] for k in keys]})
-        for anchor, name, heading, keys in LAYERS
-        if keys[0] in by_layer
-    ]
+    found = []
+    if accuracy := accuracy_figure(material):
+        content = {"figure": accuracy, "said": _tuned(material)}
+        found.append(Section("accuracy", "Accuracy", "Accuracy", "accuracy.html.j2", content))
     if curves := training_figures(material):
-        training = {
-            "figures": curves,
-            "said": _tuned(material),
-            "table": tables.epoch_table(material.epochs),
-        }
-        found.insert(0, Section("training", "Training", "Training", "training.html.j2", training))
+        training = {"figures": curves, "table": tables.epoch_table(material.epochs)}
+        found.append(Section("training", "Training", "Training", "training.html.j2", training))
+    for anchor, name, heading, keys in LAYERS:
+        if keys[0] in by_layer:
+            figures = {"figures": [by_layer[key] for key in keys]}
+            found.append(Section(anchor, name, heading, "layers.html.j2", figures))
+        if anchor == "loss" and findings.times and "times" in by_layer:
+            heading = "How long it takes here"
+            content = _times(material, findings.times) | {"figure": by_layer["times"]}
+            found.append(Section("time", "Time", heading, "time.html.j2", content))
     if material.layers:
-        spectra = _spectra(findings, opened) | {"asked": _asked(material, findings)}
-        heading = "Singular spectra of a layer"
+        spectra = _spectra(findings, opened) | {
+            "asked": _asked(material, findings),
+            "is_calibrated": material.is_calibrated,
+        }
+        heading = "Singular spectra of the layers"
         found.append(Section("spectra", "Spectra", heading, "spectra.html.j2", spectra))
     if findings.account or material.layers:
         heading = "The account, layer by layer"
@@ -124,10 +137,33 @@ def _tuned(material: Material) -> str:
     )
 
 
+def _times(material: Material, times: Times) -> dict[str, object]:
+    model = material.model_file
+    assert model is not None
+    return {
+        "cards": runtime_cards(times) if len(times.cells) > 1 else (),
+        "in_int8": any(cell.precision == INT8 for cell in times.cells),
+        "export": _export(model, times.batch),
+    }
+
+
+def _export(model: Path, batch: int) -> str:
+    """The command that writes what was timed as planned."""
+    words = ["tensorpress", "export", "--compressed", str(model)]
+    return shlex.join([*words, "--planned", str(batch), "-o", "planned.pt2"])
+
+
 def _spectra(findings: Findings, opened: str | None) -> dict[str, object]:
     layers = [layer for layer in findings.spectra.values() if layer.steps]
     names = [layer.name for layer in layers]
+    truncated = {layer.truncated for layer in layers}
+    name = "R{0} or unfolding {0}" if len(truncated) > 1 else "R{}"
+    name = "unfolding {}" if truncated == {False} else name
+    depth = max((len(layer.steps) for layer in layers), default=0)
     return {
+        "small": [small_spectra(layer) for layer in layers],
+        "key": [Line((), name.format(n + 1), n) for n in range(depth)],
+        "bounded": [layer_name(layer.name) for layer in layers if not layer.truncated],
         "layers": layers,
         "chosen": opened if opened in names else next(iter(names), None),
         "figures": {layer.name: spectrum_figures(layer) for layer in layers},
@@ -136,7 +172,10 @@ def _spectra(findings: Findings, opened: str | None) -> dict[str, object]:
 
 
 def _asked(material: Material, findings: Findings) -> str:
-    steps = [step for layer in findings.spectra.values() for step in layer.steps]
+    layers = [layer for layer in findings.spectra.values() if layer.truncated]
+    steps = [step for layer in layers for step in layer.steps]
+    if not steps:
+        return ""
     if any(step.threshold is not None for step in steps):
         return "The dashed line is the share that the rank rule asked for."
     if material.request is not None and material.request.budget is not None:

@@ -18,7 +18,7 @@ def short(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def times(before: float, after: float, less: str, more: str) -> str:
+def times_of(before: float, after: float, less: str, more: str) -> str:
     """ "4.06 times fewer", or "1.20 times more" where it grew."""
     if before == after or not before or not after:
         return "unchanged" if before == after else "gone" if before else "new"
@@ -45,6 +45,11 @@ def share(value: float | None) -> str:
 def percent(part: float, whole: float) -> str:
     """ "76 %"."""
     return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def scored(value: float, error: float | None) -> str:
+    """ "93.39 ± 0.25 %"."""
+    return f"{value:.2f} %" if error is None else f"{value:.2f} ± {error:.2f} %"
 
 
 def milliseconds(seconds: float) -> str:

@@ -1,9 +1,12 @@
 """How fast the singular values of a layer fall: what each step of its decomposition could keep."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
+import torch
 from torch import nn
 
 from tensorpress.artifacts import LayerEntry
@@ -11,11 +14,13 @@ from tensorpress.compression import Request
 from tensorpress.decompose import Energy, RankRule, Ranks, RelativeError
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import DECOMPOSITIONS, METHODS, factorize_layer
-from tensorpress.layers.padded import Padded
-from tensorpress.layers.taken_apart import apart_at
+from tensorpress.layers.kernels import group_kernels
+from tensorpress.layers.kinds import Layer, is_layer
+from tensorpress.layers.methods.cp import CPMethod
 from tensorpress.progress import track
 from tensorpress.ranks.rules import Step
 from tensorpress.ranks.spectrum import Floats, Spectrum
+from tensorpress.report.dense_layers import dense_layers
 from tensorpress.surgery import match_patterns
 
 
@@ -40,12 +45,22 @@ class StepSpectrum:
 
 @dataclass(frozen=True)
 class LayerSpectra:
-    """The steps of one layer, and how well the kernel is kept at the ranks that were taken."""
+    """The spectra of one layer.
+
+    Attributes:
+        steps: of its decomposition, one after the other; of a sum of terms, which is no row of
+            truncations, the unfoldings of its kernel.
+        kept_energy, relative_error: at the ranks that were taken; None where it is a sum of terms
+            that was fitted to images.
+        truncated: whether the steps are truncations. Otherwise the rank of a step is the most that
+            the terms can have there, and what is kept at it bounds what they keep.
+    """
 
     name: str
     steps: tuple[StepSpectrum, ...]
-    kept_energy: float
-    relative_error: float
+    kept_energy: float | None
+    relative_error: float | None
+    truncated: bool = True
 
 
 def read_spectra(
@@ -54,37 +69,62 @@ def read_spectra(
     """The spectra of the factorized layers ``entries``, from the weights of the dense network.
 
     Each step's spectrum is the one that the decomposition met at the recorded ranks before it. A
-    method that is no row of truncations at these ranks has no steps.
+    method that is neither a row of truncations at these ranks nor a sum of terms has no steps.
 
     Raises:
         TensorpressError: a layer that the network lacks or whose kernel does not fit the ranks.
     """
-    modules = dict(dense.named_modules())
-    aparts = {name: apart_at(modules, name) for name in entries}
-    places = {name: at[0] if at else name for name, at in aparts.items()}
-    rules = _rules(dense, list(places.values()), request.rank) if request else {}
-    found = {}
     others = METHODS.keys() - DECOMPOSITIONS.keys()
     factorized = {n: entry for n, entry in entries.items() if entry.method not in others}
+    layers = dense_layers(dense, factorized)
+    rules = _rules(
+        dense, [found.place for found in layers.values()], request.rank if request else None
+    )
+    calibrated = request is not None and request.calibration is not None
+    spectra = {}
     for name, entry in track(list(factorized.items()), "spectra"):
-        place, apart = places[name], aparts[name]
-        layer = modules.get(name) if apart is None else apart[1].layer
-        layer = layer.layer if isinstance(layer, Padded) else layer
+        place, layer = layers[name].place, layers[name].layer
         if layer is None:
             raise TensorpressError(f"the dense network has no layer '{name}'.")
+        method = METHODS.get(entry.method)
+        if isinstance(method, CPMethod) and is_layer(layer):
+            steps = _unfoldings(method, cast(Layer, layer), entry.ranks[0])
+            if calibrated:  # its terms fit what the layer is fed, and no search would find them
+                spectra[place] = LayerSpectra(place, steps, None, None, truncated=False)
+                continue
         watched = _Watched(*entry.ranks)
         fit = factorize_layer(name, layer, entry.method, watched)
         if fit.ranks != tuple(entry.ranks):
             raise TensorpressError(f"layer '{name}' cannot have the ranks {entry.ranks}.")
-        steps = tuple(
-            StepSpectrum(_kept(squares), rank, _threshold(rules.get(place), squares.sum(), step))
-            for rank, (step, squares) in zip(entry.ranks, watched.steps(), strict=False)
+        truncated = not isinstance(method, CPMethod)
+        if truncated:
+            rule, truncations = rules.get(place), zip(entry.ranks, watched.steps(), strict=False)
+            steps = tuple(
+                StepSpectrum(_kept(squares), rank, _threshold(rule, squares.sum(), step))
+                for rank, (step, squares) in truncations
+            )
+        spectra[place] = LayerSpectra(
+            place, steps, fit.kept_energy, fit.relative_error, truncated=truncated
         )
-        kept, error = fit.kept_energy, fit.relative_error
-        assert kept is not None
-        assert error is not None
-        found[place] = LayerSpectra(place, steps, kept, error)
-    return found
+    return spectra
+
+
+def _unfoldings(method: CPMethod, layer: Layer, rank: int) -> tuple[StepSpectrum, ...]:
+    """The spectra of a kernel that becomes a sum of terms, unfolded between its modes.
+
+    A sum of so many terms has no higher rank than that in any unfolding, so that it keeps no more
+    than what is drawn there.
+    """
+    modes = [link.mode for link in method.links(layer)]
+    kernels = [kernel.double() for kernel in group_kernels(layer)]
+    steps = []
+    for n in range(1, len(modes)):
+        sides = (math.prod(modes[:n]), -1)
+        values = [torch.linalg.svdvals(kernel.reshape(sides)) for kernel in kernels]
+        squares = sum(v.square() for v in values).numpy()
+        if squares.any():
+            steps.append(StepSpectrum(_kept(squares), min(rank, len(squares)), None))
+    return tuple(steps)
 
 
 class _Watched(Ranks):

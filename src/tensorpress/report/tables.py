@@ -71,7 +71,7 @@ def spectra_table(layer: LayerSpectra) -> Table:
     """What each step kept, and the ranks that other shares would have needed."""
     rows = [
         (
-            f"R{number}",
+            f"R{number}" if layer.truncated else f"unfolding {number}",
             step.rank,
             len(step.kept),
             share(step.kept[step.rank - 1]),
@@ -80,8 +80,9 @@ def spectra_table(layer: LayerSpectra) -> Table:
         )
         for number, step in enumerate(layer.steps, 1)
     ]
+    keeps = "each step keeps" if layer.truncated else "so many terms can keep at most"
     return Table(
-        f"{layer_name(layer.name)}: what each step keeps, and the rank for other shares.",
+        f"{layer_name(layer.name)}: what {keeps}, and the rank for other shares.",
         (
             "Step",
             "Rank",

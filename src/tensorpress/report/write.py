@@ -11,6 +11,7 @@ from tensorpress.charts import Chart, can_plot, write_png
 from tensorpress.errors import TensorpressError
 from tensorpress.files import composed, printable, write_atomically, write_whole
 from tensorpress.report.figures import (
+    accuracy_figure,
     layer_figures,
     ranked_layers,
     spectrum_figures,
@@ -23,8 +24,10 @@ from tensorpress.surgery import LayerRow
 from tensorpress.training.curves import Epoch
 
 PAGE, LAYERS, CURVES, SPECTRA = "index.html", "layers.csv", "curves.csv", "spectra.csv"
-TRAINING, STEPS = "curves.png", "spectra.png"
-FIGURES = ("ranks.png", "energy.png", "params.png", "macs.png", TRAINING, STEPS)
+ACCURACY, TRAINING, STEPS = "accuracy.png", "curves.png", "spectra.png"
+BY_LAYER = ("forms.png", "ranks.png", "loss.png", "times.png", "params.png", "macs.png")
+FIGURES = (*BY_LAYER, ACCURACY, TRAINING, STEPS, "energy.png")
+"""Of this version, and the last of an earlier one."""
 
 
 def write_report(
@@ -73,6 +76,8 @@ def _drawings(material: Material, findings: Findings, layer: str | None) -> dict
     """The charts of each PNG; ``layer`` is the one whose spectra are drawn."""
     by_layer = layer_figures(material, findings)
     found = {f"{key}.png": [figure] for key, figure in by_layer.items()}
+    accuracy = accuracy_figure(material)
+    found[ACCURACY] = [accuracy] if accuracy else []
     found[TRAINING] = training_figures(material)
     found[STEPS] = spectrum_figures(findings.spectra[layer]) if layer is not None else []
     return {name: [figure.chart for figure in parts] for name, parts in found.items() if parts}

@@ -8,8 +8,14 @@ import typer
 from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
+from tensorpress.cli.inputs import (
+    read_calibration,
+    read_compressed_inputs,
+    read_inputs,
+    refuse_without_weights,
+)
 from tensorpress.cli.output import output_folder
+from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
@@ -27,12 +33,15 @@ def report(
     layer: str | None,
     batch: int,
     timed: bool,
+    calibrate: str | None,
     output: Path | None,
 ) -> None:
+    if calibrate is not None and not timed:
+        raise TensorpressError("--calibrate is for the time in int8: leave --no-time out.")
     material = pages.read_material(run)
     folder = output or _beside(run)
     with output_folder(folder):
-        findings = _findings(material, net, trained, input_shape, classes, batch, timed)
+        findings = _findings(material, net, trained, input_shape, classes, batch, timed, calibrate)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
         typer.echo(note)
@@ -53,12 +62,14 @@ def _findings(
     classes: int | None,
     batch: int,
     timed: bool,
+    calibrate: str | None,
 ) -> Findings:
     refuse_without_weights(trained)
     if material.model_file is None:
         return pages.known_without_networks(material, "There is no model.tp yet.")
     try:
         named: dict[str, Any] = {"net": net, "classes": classes, "input_shape": input_shape}
+        named |= {"calibrate": calibrate}
         named |= {"data": None, "mean": None, "std": None}
         if is_graph_file(material.model_file):
             shape = ",".join(map(str, material.input_shape or ())) or None
@@ -69,10 +80,16 @@ def _findings(
         known = options.Trained(material.dense_weights)
         network = inputs.as_network(trained if trained.weights else known)
         return pages.examine(
-            material, network, inputs.shape, batch=batch, machine=machine("cpu"), timed=timed
+            material,
+            network,
+            inputs.shape,
+            batch=batch,
+            machine=machine("cpu"),
+            timed=timed,
+            calibration=read_calibration(calibrate, MOST, inputs),
         )
     except TensorpressError as error:
         # What the user asked for must work; what only the files name may be out of reach.
-        if net is not None or trained.weights is not None or input_shape is not None:
+        if any(given is not None for given in (net, trained.weights, input_shape, calibrate)):
             raise
         return pages.known_without_networks(material, str(error))

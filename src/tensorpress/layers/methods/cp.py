@@ -71,6 +71,11 @@ class CPMethod(Decomposition):
         found = {min(max(1, int(share * even)), most) for share in shares}
         return [Ranks(rank) for rank in sorted(found, reverse=True)]
 
+    def full_ranks(self, layer: Layer) -> tuple[int, ...]:
+        """A term for each combination of all modes but the largest."""
+        modes = [link.mode for link in self.links(layer)]
+        return (math.prod(modes) // max(modes),)
+
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         self.check_number(ranks, 1)
         first, *along, last = self.links(layer)

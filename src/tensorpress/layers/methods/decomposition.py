@@ -114,6 +114,10 @@ class Decomposition(Treatment):
         """Parameters and MACs of the chain; see :func:`tensorpress.layers.chain.chain_cost`."""
         return chain_cost(layer, self.layout(layer, ranks), inputs)
 
+    def full_ranks(self, layer: Layer) -> tuple[int, ...] | None:  # noqa: ARG002
+        """The ranks at which nothing of any kernel is lost; None where no such are known."""
+        return None
+
     def check_number(self, ranks: Sequence[int], number: int) -> None:
         """Raise TensorpressError unless there are so many ranks."""
         if len(ranks) != number:

@@ -138,6 +138,11 @@ class TrainDecomposition(Decomposition):
             for link, sides in zip(links, pairwise([inside, *ranks, outside]), strict=True)
         )
 
+    def full_ranks(self, layer: Layer) -> tuple[int, ...]:
+        """Of each bond the smaller side of the kernel unfolded there (eq. 15)."""
+        modes = [link.mode for link in self.links(layer)]
+        return tuple(min(math.prod(modes[:n]), math.prod(modes[n:])) for n in range(1, len(modes)))
+
     def suited(self, layer: Layer, rule: RankRule) -> RankRule:
         """Fixed ranks without those of axes with kernel 1; any other rule as it is."""
         if not isinstance(rule, Ranks):

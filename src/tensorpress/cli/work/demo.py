@@ -16,6 +16,7 @@ from tensorpress.cli.command_line import as_if_typed, command_line
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.setting import usable
+from tensorpress.deploy.runtimes.torch_place import threads
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.int8 import RUNTIME as INT8_RUNTIME
 from tensorpress.experiments.int8 import accuracy_as_planned, in_int8
@@ -59,7 +60,8 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path) -> None:
     asked += [word for form in FORMS for word in ("--methods", form)]
     calibrated = ["--weights", weights, "--calibrate", DATA]
     _carry_out("compress", *named, *calibrated, *asked, "-o", compressed)
-    _carry_out("report", compressed, "--weights", weights)
+    with threads(THREADS):
+        _carry_out("report", compressed, "--weights", weights, "--batch", BATCH)
     typer.echo("\nMeasuring the networks side by side.")
     data = load_data(DATA)
     dense = load_weights(_built(data), weights).eval()

@@ -257,6 +257,11 @@ def test_demo(tensorpress: Command, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "RUN" / "summary.json").read_text())
     assert f"{summary['pcr']:.2f} times fewer" in answer.out
     assert f"{summary['acc']:.1f} %" in answer.out
+    again = tensorpress("demo", "--epochs", "1", "-o", tmp_path / "RUN", "--json", "-q")
+    assert (again.code, again.err) == (0, "")
+    told = json.loads(again.out)
+    assert {name: told[name] for name in summary} == summary
+    assert set(told["seconds"]) == {"baseline", "compressed", "planned"}
 
 
 def test_a_network_of_ones_own_may_come_trained(tensorpress: Command, cifar: Path) -> None:

@@ -5,10 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-
 from tensorpress.errors import TensorpressError
 from tensorpress.files import locked, remove_leftovers
+from tensorpress.progress import announce
 
 
 @contextlib.contextmanager
@@ -29,10 +28,9 @@ def output_folder(folder: Path | None) -> Iterator[None]:
         with locked(folder, leave_file=False):
             found = remove_leftovers(folder)
             if found:
-                typer.echo(
+                announce(
                     f"{folder} held {found} unfinished file{'s' * (found > 1)} of an interrupted "
-                    "command: removed.",
-                    err=True,
+                    "command: removed."
                 )
             yield
     finally:

@@ -6,6 +6,7 @@ from tensorpress.training.distil import Distillation, Teacher, distillation_loss
 from tensorpress.training.evaluate import Accuracy, evaluate
 from tensorpress.training.loop import EpochResult, Trainer, fit
 from tensorpress.training.network import Network
+from tensorpress.training.phase import accuracy_facts
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.recipes import PAPER, SHORT, Recipe, Recipes, recipes_for
 from tensorpress.training.scheme import finetune, run_scheme, train
@@ -27,6 +28,7 @@ __all__ = [
     "Settings",
     "Teacher",
     "Trainer",
+    "accuracy_facts",
     "compress_for",
     "distillation_loss",
     "evaluate",

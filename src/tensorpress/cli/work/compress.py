@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor, nn
+from typer import Context
 
 from tensorpress import artifacts, compression, deploy
 from tensorpress.choices import INT8
@@ -20,10 +20,11 @@ from tensorpress.cli.inputs import (
     read_dtype,
     read_network,
     required_net,
-    say_if_as_made,
+    warn_if_as_made,
 )
 from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
@@ -52,7 +53,8 @@ def compress(
     output: Path | None,
     store_as: str | None,
     written: graphs.Written,
-    context: typer.Context,
+    context: Context,
+    printer: Printer,
 ) -> None:
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
@@ -90,7 +92,9 @@ def compress(
             _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         if of_graph:
-            _compress_graph(inputs, network, output, unlabelled, score, asked, how, written)
+            _compress_graph(
+                inputs, network, output, unlabelled, score, asked, how, written, printer
+            )
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
         result = compression.compress(
@@ -101,19 +105,23 @@ def compress(
             score=score,
             **asked.arguments(),
         )
-        typer.echo(str(result))
+        printer.result(str(result))
         if compressed is None:
-            say_if_as_made(inputs, trained)
+            warn_if_as_made(inputs, trained, printer)
         if score is not None:
-            typer.echo(f"drop: of the {score}")
-        facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
+            printer.result(f"drop: of the {score}")
+        facts = _accuracies(network, result.model, inputs, place, printer)
+        account = {**result.to_dict(), **facts, "command": command_line()}
+        printer.values(account)
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
-            _write(output, result, source, facts, stored)
-            typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+            artifacts.save(result, output / "model.tp", dtype=stored, source=source)
+            _write_account(output, result, account)
+            printer.written(output / "model.tp")
+    hints = _hints(treated, unlabelled is not None)
+    printer.note(_next(inputs, output, images.data, trained, hints))
     if result.precision is not None and output is not None:
-        typer.echo(_export(inputs, output, calibrate, result.precision))
+        printer.note(_export(inputs, output, calibrate, result.precision))
 
 
 def _compress_graph(
@@ -125,6 +133,7 @@ def _compress_graph(
     asked: Request,
     how: bool | Recovery,
     written: graphs.Written,
+    printer: Printer,
 ) -> None:
     """The same for a file of ONNX, which stays one."""
     result = compression.compress_onnx(
@@ -136,20 +145,22 @@ def _compress_graph(
         score=score,
         **graphs.arguments_of(asked, written),
     )
-    typer.echo(str(result))
+    printer.result(str(result))
     if score is not None:
-        typer.echo(f"drop: of the {score}")
-    place = find_place("cpu")
-    facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
-    typer.echo(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
-    if output is None:
-        typer.echo("Nothing was written: give -o OUT to keep the file.")
-        return
+        printer.result(f"drop: of the {score}")
+    facts = _accuracies(network, result.model, inputs, find_place("cpu"), printer)
     shape = inputs.shape
     if isinstance(unlabelled, Tensor):
         shape = tuple(unlabelled.shape[1:])
-    _write_account(output, result, facts | {"network": inputs.net, "input_shape": shape or None})
-    typer.echo(f"written to {output / GRAPH}")
+    facts |= {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
+    account = {**result.to_dict(), **facts}
+    printer.values(account)
+    printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
+    if output is None:
+        printer.note("Nothing was written: give -o OUT to keep the file.")
+        return
+    _write_account(output, result, account)
+    printer.written(output / GRAPH)
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -210,13 +221,13 @@ def _calibration(
 
 
 def _accuracies(
-    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place
+    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place, printer: Printer
 ) -> dict[str, Any]:
     if inputs.data is None:
         return {}
     before = evaluate(network, inputs.data, place=place)
     after = evaluate(compressed, inputs.data, place=place)
-    typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
+    printer.result(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
     return {
         "acc_baseline": before.percent,
         "acc": after.percent,
@@ -225,19 +236,7 @@ def _accuracies(
     }
 
 
-def _write(
-    output: Path,
-    result: Account,
-    source: dict[str, Any],
-    facts: dict[str, Any],
-    stored: torch.dtype | None,
-) -> None:
-    artifacts.save(result, output / "model.tp", dtype=stored, source=source)
-    _write_account(output, result, facts)
-
-
-def _write_account(output: Path, result: Account, facts: dict[str, Any]) -> None:
-    account = {**result.to_dict(), **facts}
+def _write_account(output: Path, result: Account, account: dict[str, Any]) -> None:
     write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
     write_whole(output / "account.txt", f"{result}\n")
 

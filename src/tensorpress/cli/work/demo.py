@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
-from rich.console import Console
 from rich.table import Table
 
 from tensorpress import artifacts
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.options import Trained
+from tensorpress.cli.printer import Printer
 from tensorpress.compression import Request
 from tensorpress.decompose import Energy
 from tensorpress.deploy import interleaved_seconds, plan
@@ -28,11 +27,14 @@ def demo(
     energy: float,
     seed: int,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     rule = Energy(energy)
     inputs = read_inputs("resnet20", data="digits", mean=None, std=None)
     assert inputs.data is not None
-    typer.echo(f"ResNet-20 on scikit-learn's digits, threshold {energy:g}, {epochs} epochs a phase")
+    printer.note(
+        f"ResNet-20 on scikit-learn's digits, threshold {energy:g}, {epochs} epochs a phase"
+    )
     with tempfile.TemporaryDirectory(prefix="tensorpress-demo-") as temporary:
         outcome = run_scheme(
             output or Path(temporary) / "run",
@@ -50,14 +52,18 @@ def demo(
     calls += [plan(net, images, cache=False) for net in (dense, small)]
     plain, stored, folded, planned = interleaved_seconds(calls, images, rounds=ROUNDS)
     # The baseline gets what a plan does for any network, where that is faster.
-    Console().print(_table(outcome.summary, min(plain, folded), stored, planned))
-    kept = f" The run is in {output}." if output else ""
-    typer.echo(
+    dense_seconds = min(plain, folded)
+    printer.result(_table(outcome.summary, dense_seconds, stored, planned))
+    seconds = {"baseline": dense_seconds, "compressed": stored, "planned": planned}
+    printer.values({**outcome.summary, "batch": BATCH, "seconds": seconds})
+    printer.note(
         f"on {outcome.summary['images']} test images, standard error "
         f"{outcome.summary['stderr']:.1f} points; time: batch {BATCH}, median of {ROUNDS}, "
         f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, eager; planned: "
-        f"each layer executed in the fastest of its ways (tp.plan).{kept}"
+        f"each layer executed in the fastest of its ways (tp.plan)."
     )
+    if output is not None:
+        printer.written(output)
 
 
 def _table(facts: dict[str, Any], dense: float, stored: float, planned: float) -> Table:

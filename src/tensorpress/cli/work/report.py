@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_compressed_inputs, read_inputs, refuse_without_weights
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
@@ -28,6 +27,7 @@ def report(
     batch: int,
     timed: bool,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     material = pages.read_material(run)
     folder = output or _beside(run)
@@ -35,10 +35,11 @@ def report(
         findings = _findings(material, net, trained, input_shape, classes, batch, timed)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
-        typer.echo(note)
+        printer.note(note)
     if not can_plot():
-        typer.echo("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
-    typer.echo(f"written to {folder / PAGE}, with {', '.join(files[1:]) or 'nothing'} beside it")
+        printer.note("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
+    printer.values({"files": [str(folder / name) for name in files], "notes": [*findings.notes]})
+    printer.written(folder / PAGE, beside=files[1:])
 
 
 def _beside(run: Path) -> Path:

@@ -1,9 +1,10 @@
 """``tensorpress reproduce``."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from tensorpress.choices import FEWEST
@@ -11,6 +12,7 @@ from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.cli.training_options import (
     LoopOptions,
     RecipeOptions,
@@ -53,9 +55,12 @@ def reproduce_table(
     int8: bool,
     loop: LoopOptions,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     if table == "table1":
-        Console().print(_counts())
+        counted = _counts()
+        printer.result(_counts_table(counted))
+        printer.values({"networks": counted})
         return
     asked_for = paper_table(table)
     results: list[Result] = []
@@ -86,16 +91,33 @@ def reproduce_table(
         )
     elif output is not None:
         results = read_results(output / RESULTS)
-    Console(quiet=not find_place(loop.device).is_main).print(_comparison(asked_for, results))
+    if not find_place(loop.device).is_main:
+        return
+    printer.result(_comparison(asked_for, results))
+    printer.values(
+        {
+            "printed": [asdict(row) for row in asked_for.rows],
+            "rows": [asdict(result) for result in results],
+        }
+    )
 
 
-def _counts() -> Table:
+def _counts() -> list[dict[str, Any]]:
+    counted = []
+    for name, params, macs in paper_counts():
+        cost = count(build(NAMES[name]), torch.zeros(1, 3, 32, 32))
+        printed = {"params_printed": params, "macs_printed": macs}
+        counted.append({"network": name, **printed, "params": cost.params, "macs": cost.macs})
+    return counted
+
+
+def _counts_table(counted: list[dict[str, Any]]) -> Table:
     table = Table(title="Table 1: the networks")
     for heading in ("network", "params, printed", "counted", "MACs, printed", "counted"):
         table.add_column(heading, justify="right" if heading != "network" else "left")
-    for name, params, macs in paper_counts():
-        cost = count(build(NAMES[name]), torch.zeros(1, 3, 32, 32))
-        table.add_row(name, f"{params:,}", f"{cost.params:,}", f"{macs:,}", f"{cost.macs:,}")
+    for row in counted:
+        numbers = (row[key] for key in ("params_printed", "params", "macs_printed", "macs"))
+        table.add_row(row["network"], *(f"{number:,}" for number in numbers))
     return table
 
 

@@ -1,0 +1,106 @@
+"""--quiet and --json, which every command has: what is printed, and where."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Command
+
+from tensorpress.cli.app import app
+
+OWN = "--net my_nets.own:make"
+# what follows the command; what --quiet prints of it, None for the result
+GIVEN: dict[str, tuple[str, str | None]] = {
+    "compress": (f"{OWN} --energy 0.8 --data CIFAR -o OUT", "OUT/model.tp"),
+    "explore": (f"{OWN} --calibrate inputs.npy --ratios 1.2", None),
+    "evaluate": (f"{OWN} --data CIFAR", None),
+    "export": (f"{OWN} --compressed SMALL/model.tp -o model.pt2", "model.pt2"),
+    "bench": (
+        f"{OWN} --compressed SMALL/model.tp --runtimes torch --seconds 0 --no-cache -o OUT",
+        "OUT",
+    ),
+    "train": (f"{OWN} --data CIFAR --epochs 1 -o OUT", "OUT/model.tp"),
+    "finetune": (
+        f"{OWN} --compressed SMALL/model.tp --data CIFAR --epochs 1 -o OUT",
+        "OUT/model.tp",
+    ),
+    "run": (f"{OWN} --data CIFAR --energy 0.8 --epochs 1 -o OUT", "OUT/model.tp"),
+    "report": (f"SMALL {OWN} --no-time -o OUT", "OUT/index.html"),
+    "compare": (f"{OWN} --data CIFAR --methods ttpwt --budget-macs 1.3 -o OUT", "OUT"),
+    "doctor": ("", None),
+    "reproduce": ("table1", None),
+}
+
+
+def words(command: str, cifar: Path) -> list[str]:
+    return [command, *GIVEN[command][0].replace("CIFAR", str(cifar)).split()]
+
+
+@pytest.fixture
+def small(tensorpress: Command) -> None:
+    """What some of the commands work on."""
+    drawn = np.random.default_rng(0).standard_normal((16, 3, 32, 32), dtype=np.float32)
+    np.save("inputs.npy", drawn)
+    assert tensorpress("compress", *OWN.split(), "--energy", "0.8", "-o", "SMALL").code == 0
+
+
+def test_every_command_is_tried() -> None:
+    commands = {command.name for command in app.registered_commands}
+    assert commands - set(GIVEN) == {"demo"}, "which test_commands.py runs once"
+
+
+@pytest.mark.usefixtures("small", "measured_once")
+@pytest.mark.parametrize("command", GIVEN)
+def test_json_is_all_of_standard_output(command: str, tensorpress: Command, cifar: Path) -> None:
+    answer = tensorpress(*words(command, cifar), "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    assert isinstance(told, dict)
+    assert told
+    written = GIVEN[command][1]
+    assert written is None or f"written to {written}" in answer.err
+
+
+@pytest.mark.usefixtures("small", "measured_once")
+@pytest.mark.parametrize("command", GIVEN)
+def test_quiet_prints_what_was_written_or_the_result(
+    command: str, tensorpress: Command, cifar: Path
+) -> None:
+    answer = tensorpress(*words(command, cifar), "--quiet")
+    assert answer.code == 0, answer.err
+    written = GIVEN[command][1]
+    if written is not None:
+        assert answer.out == f"{written}\n"
+        assert Path(written).exists()
+    else:
+        assert answer.out.strip()
+    warned = [] if command not in ("compress", "explore", "evaluate", "compare") else ["NO WEIGHTS"]
+    assert [line[: len("NO WEIGHTS")] for line in answer.err.splitlines()] == warned
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [("compress", "OUT/account.json"), ("train", "OUT/summary.json"), ("run", "OUT/summary.json")],
+)
+def test_the_document_is_that_of_the_file(
+    command: str, file: str, tensorpress: Command, cifar: Path
+) -> None:
+    answer = tensorpress(*words(command, cifar), "--json", "-q")
+    told: dict[str, Any] = json.loads(answer.out)
+    assert told == json.loads(Path(file).read_text())
+    assert all(line.startswith("NO WEIGHTS") for line in answer.err.splitlines())
+
+
+@pytest.mark.parametrize("wish", [["--json"], ["-q"], ["--json", "-q"]])
+def test_a_mistake_is_one_line_and_no_result(
+    wish: list[str], tensorpress: Command, cifar: Path
+) -> None:
+    given = ["--data", cifar, "--budget-macs", "900", "--methods", "ttpwt", "-o", "OUT"]
+    answer = tensorpress("compare", *OWN.split(), *given, *wish)
+    assert (answer.code, answer.out) == (2, "")
+    errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert ("ttpwt at FCR 900" in answer.err) == ("-q" not in wish)  # a note

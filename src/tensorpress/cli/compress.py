@@ -45,6 +45,7 @@ def compress(
     output: Output = None,
     store_as: StoreAs = None,
     written: graphs.Written,
+    dry_run: options.DryRun = False,
     context: typer.Context,
 ) -> None:
     """Make a trained network smaller and print the account, layer by layer.

@@ -198,6 +198,16 @@ Recover = Annotated[
 ]
 
 
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check all that can be checked at the start, tell what would be done and what it "
+        "would take, and write nothing.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Trained:
     """The file of a network's weights, and how it is read."""

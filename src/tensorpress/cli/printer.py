@@ -6,13 +6,19 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from tensorpress.progress import silenced
+
+
+class Prospect(Protocol):
+    """What some work would come to, as it is told before the work is done."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 class Printer:
@@ -45,6 +51,15 @@ class Printer:
         self._written.append(path)
         also = f", with {', '.join(beside)} beside it" if beside else ""
         self.note(f"written to {path}{also}")
+
+    def foreseen(self, prospect: Prospect, files: Sequence[Path]) -> None:
+        """What a command would do and which of its files it would write, in place of doing it."""
+        lines = [str(prospect)]
+        for file in files:
+            there = ", in place of the one that is there" if file.exists() else ""
+            lines.append(f"would write {file}{there}")
+        self.result("\n".join(lines))
+        self.values({**prospect.to_dict(), "files": [str(file) for file in files]})
 
     def note(self, text: str) -> None:
         """What helps to understand the result, or what to do next."""

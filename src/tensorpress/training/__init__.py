@@ -4,6 +4,7 @@ from tensorpress.training.apart import AccuracyApart
 from tensorpress.training.compression import MOST_TO_JUDGE, compress_for
 from tensorpress.training.distil import Distillation, Teacher, distillation_loss, label_loss
 from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.foresee import Ahead, RunProspect
 from tensorpress.training.loop import EpochResult, Trainer, fit
 from tensorpress.training.network import Network
 from tensorpress.training.phase import accuracy_facts
@@ -18,6 +19,7 @@ __all__ = [
     "SHORT",
     "Accuracy",
     "AccuracyApart",
+    "Ahead",
     "Distillation",
     "EpochResult",
     "Network",
@@ -25,6 +27,7 @@ __all__ = [
     "Place",
     "Recipe",
     "Recipes",
+    "RunProspect",
     "Settings",
     "Teacher",
     "Trainer",

@@ -37,6 +37,8 @@ from tensorpress.networks import NETWORKS
 from tensorpress.surgery import Account, Precision
 from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
 
+ACCOUNT = ("account.json", "account.txt")
+
 
 def compress(
     *,
@@ -53,6 +55,7 @@ def compress(
     output: Path | None,
     store_as: str | None,
     written: graphs.Written,
+    dry_run: bool,
     context: Context,
     printer: Printer,
 ) -> None:
@@ -77,7 +80,7 @@ def compress(
     else:
         written.refuse_of_networks()
     place = find_place(device)
-    with output_folder(output):
+    with output_folder(output, dry_run=dry_run):
         inputs, network = read_network(
             compressed,
             trained,
@@ -91,15 +94,37 @@ def compress(
         if of_graph:
             _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
+        if of_graph and dry_run:
+            target = None if output is None else output / GRAPH
+            prospect = compression.foresee_onnx(
+                inputs.net,
+                target,
+                asked,
+                calibration=unlabelled,
+                input_shape=inputs.shape or None,
+                recover=how,
+                score=score,
+                **graphs.how_written(asked, written),
+            )
+            printer.foreseen(prospect, _files(output, GRAPH))
+            return
         if of_graph:
             _compress_graph(
                 inputs, network, output, unlabelled, score, asked, how, written, printer
             )
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
+        network = network.to(where)
+        example = torch.zeros(1, *inputs.shape, device=where)
+        if dry_run:
+            prospect = compression.foresee(
+                network, example, asked, calibration=unlabelled, recover=how, score=score
+            )
+            printer.foreseen(prospect, _files(output, "model.tp"))
+            return
         result = compression.compress(
-            network.to(where),
-            torch.zeros(1, *inputs.shape, device=where),
+            network,
+            example,
             calibration=unlabelled,
             recover=how,
             score=score,
@@ -161,6 +186,11 @@ def _compress_graph(
         return
     _write_account(output, result, account)
     printer.written(output / GRAPH)
+
+
+def _files(output: Path | None, model: str) -> list[Path]:
+    """What is written into the folder."""
+    return [] if output is None else [output / name for name in (model, *ACCOUNT)]
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -237,8 +267,9 @@ def _accuracies(
 
 
 def _write_account(output: Path, result: Account, account: dict[str, Any]) -> None:
-    write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
-    write_whole(output / "account.txt", f"{result}\n")
+    as_json, as_text = ACCOUNT
+    write_whole(output / as_json, json.dumps(account, indent=1) + "\n")
+    write_whole(output / as_text, f"{result}\n")
 
 
 def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[str]:

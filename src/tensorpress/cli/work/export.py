@@ -33,6 +33,7 @@ def export(
     keep_float: list[str] | None,
     images: options.DataOptions,
     output: Path | None,
+    dry_run: bool,
     printer: Printer,
 ) -> None:
     path = _place(output, file_format)
@@ -46,19 +47,23 @@ def export(
     named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
     named |= images.given()
     inputs, network = read_network(compressed, trained, **named)
-    report = deploy.export(
-        network,
-        path,
-        torch.zeros(batch or planned or 1, *inputs.shape),
-        format=file_format,
-        dynamic_batch=batch is None,
-        check_inputs=_images(inputs, batch or IMAGES),
-        precision=precision,
-        calibration=read_calibration(calibrate, MOST, inputs),
-        min_agreement=min_agreement,
-        keep_float=keep_float or (),
-        planned=False if as_stored else True if planned else None,
-    )
+    example = torch.zeros(batch or planned or 1, *inputs.shape)
+    calibration = read_calibration(calibrate, MOST, inputs)
+    how: dict[str, Any] = {
+        "format": file_format,
+        "dynamic_batch": batch is None,
+        "check_inputs": _images(inputs, batch or IMAGES),
+        "precision": precision,
+        "min_agreement": min_agreement,
+        "keep_float": keep_float or (),
+        "planned": False if as_stored else True if planned else None,
+    }
+    if dry_run:
+        calibrated = calibration is not None
+        prospect = deploy.foresee_export(network, path, example, calibrated=calibrated, **how)
+        printer.foreseen(prospect, [path])
+        return
+    report = deploy.export(network, path, example, calibration=calibration, **how)
     if report.plan is not None:
         printer.result(f"{report.plan}\n")
     printer.result(str(report))

@@ -22,6 +22,7 @@ from tensorpress.experiments import (
     PaperTable,
     Result,
     TableRun,
+    foresee_table,
     paper_table,
     read_results,
     reproduce,
@@ -73,22 +74,26 @@ def reproduce_table(
         taken = 0 if network.is_trained else epochs
         there_are = len(inputs.data.train) - loop.hold_back
         tuning = recipe.changes(first_given(finetune_epochs, epochs), finetune_lr)
-        results = reproduce(
-            asked_for,
-            TableRun(
-                folder=folder,
-                network=network,
-                data=inputs.data,
-                train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
-                finetune=recipes.finetune.changed(**tuning),
-                control=control,
-                teacher=teacher,
-                calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
-                int8=int8,
-                settings=loop.settings(),
-                command=command_line(),
-            ),
+        run = TableRun(
+            folder=folder,
+            network=network,
+            data=inputs.data,
+            train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
+            finetune=recipes.finetune.changed(**tuning),
+            control=control,
+            teacher=teacher,
+            calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
+            int8=int8,
+            settings=loop.settings(),
+            command=command_line(),
         )
+        if loop.dry_run:
+            prospect = foresee_table(asked_for, run)
+            if find_place(loop.device).is_main:
+                printer.foreseen(prospect, [folder / RESULTS])
+                printer.note("compressing the network for each row comes on top")
+            return
+        results = reproduce(asked_for, run)
     elif output is not None:
         results = read_results(output / RESULTS)
     if not find_place(loop.device).is_main:

@@ -162,7 +162,7 @@ def run(
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
-    if outcome.is_main and not results.exists():
+    if outcome.is_main and outcome.prospect is None and not results.exists():
         label = method_of(request, tuning, distilled=taught)
         row = result_of(outcome.summary, label, command_line())
         write_results(results, [row])
@@ -173,6 +173,9 @@ def run(
 
 def _report(outcome: Outcome, printer: Printer) -> None:
     if not outcome.is_main:
+        return
+    if outcome.prospect is not None:
+        printer.foreseen(outcome.prospect, [outcome.model_file])
         return
     facts = outcome.summary
     printer.note("")

@@ -15,7 +15,8 @@ OWN = "--net my_nets.own:make"
 # what follows the command, and what it would write
 GIVEN: dict[str, tuple[str, list[str]]] = {
     "compress": (
-        f"compress {OWN} --budget-params 1.2 --calibrate inputs.npy --data CIFAR -o NEW/OUT",
+        f"compress {OWN} --budget-params 1.2 --calibrate inputs.npy --data CIFAR "
+        "--method ttpwt -o NEW/OUT",
         ["NEW/OUT/model.tp", "NEW/OUT/account.json", "NEW/OUT/account.txt"],
     ),
     "compress again": (
@@ -35,7 +36,7 @@ GIVEN: dict[str, tuple[str, list[str]]] = {
     "run": (f"run {OWN} --data CIFAR --energy 0.8 --epochs 2 --control -o NEW", ["NEW/model.tp"]),
     "reproduce": (
         "reproduce resnet20-cifar10 --data digits --epochs 1 --hold-back 1300 "
-        "--calibration-images 0 --no-control -o NEW",
+        "--batch-size 16 --calibration-images 0 --no-control -o NEW",
         ["NEW/results.json"],
     ),
 }

@@ -40,6 +40,7 @@ def compress(
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
+    seed: options.CalibrationSeed = None,
     device: options.Device = None,
     config: request_options.Config = None,
     output: Output = None,

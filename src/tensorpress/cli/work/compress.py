@@ -1,5 +1,6 @@
 """``tensorpress compress``."""
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
+from tensorpress.request import read_recovery
 from tensorpress.surgery import Account, Precision
 from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
 
@@ -50,6 +52,7 @@ def compress(
     calibrate: str | None,
     calibration_images: int,
     recover: bool,
+    seed: int | None,
     device: str | None,
     config: Path | None,
     output: Path | None,
@@ -73,6 +76,12 @@ def compress(
             f"--config {config} asks for calibration on {asked.calibration.images} images: give "
             "some with --calibrate."
         )
+    if seed is not None:
+        if calibrate is None and not needs_score:
+            raise TensorpressError(
+                f"--seed {seed} is of calibration: give --calibrate, or leave it out."
+            )
+        how = dataclasses.replace(read_recovery(how), seed=seed)
     stored = read_dtype(store_as)
     of_graph = compressed is None and is_graph_file(net)
     if of_graph:

@@ -19,7 +19,7 @@ from tensorpress.compression.explore import explore as explore_network
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GraphNetwork
-from tensorpress.request import Request
+from tensorpress.request import Request, read_recovery
 from tensorpress.training import AccuracyApart, find_place
 
 MOST_HELD_BACK = 1000
@@ -31,6 +31,7 @@ def explore(
     trained: options.Trained,
     calibrate: str | None,
     calibration_images: int,
+    seed: int | None,
     ratios: str,
     layers: Request,
     images: options.DataOptions,
@@ -45,7 +46,7 @@ def explore(
     if min(asked) < 1:
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
     place = find_place(device)
-    most, _ = request_options.calibration_asked(context, layers, calibration_images)
+    most, how = request_options.calibration_asked(context, layers, calibration_images)
     with output_folder(output):
         inputs = read_inputs(
             net,
@@ -68,6 +69,7 @@ def explore(
             torch.zeros(1, *inputs.shape, device=place.device),
             unlabelled,
             ratios=asked,
+            seed=read_recovery(how).seed if seed is None else seed,
             score=score,
             include=layers.include,
             exclude=layers.exclude,

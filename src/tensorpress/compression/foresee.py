@@ -32,8 +32,8 @@ class Prospect:
     Attributes:
         treated: names of the layers that it may replace, or take channels out of.
         kept: why the others stay, by name.
-        seconds: of each stage of the calibration, by its name; {} where nothing is calibrated,
-            which is not estimated.
+        seconds: of each stage of the calibration, by its name; {} where nothing is calibrated, and
+            of pruning, which are not estimated.
         memory: bytes that are needed at once, by what for; without those of decomposing a layer.
         dense_bytes: of the network's parameters and buffers as given.
         most_bytes: of what is written, about: less where more than the budget asks for is saved.
@@ -56,7 +56,7 @@ class Prospect:
         if self.kept:
             lines.append(f"kept: {tally(self.kept.values(), f'{count}')}")
         lines += [
-            f"time: {told_time(self.seconds, 'not estimated without calibration images')}",
+            f"time: {told_time(self.seconds, 'not estimated')}",
             f"memory: about {told_parts(self.memory)}",
             f"size: at most about {self.most_bytes:,} bytes, and {self.dense_bytes:,} as given",
         ]

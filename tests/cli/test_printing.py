@@ -8,6 +8,9 @@ import pytest
 from command import Command
 
 from tensorpress.cli.app import app
+from tensorpress.cli.printer import Printer, printing
+from tensorpress.errors import TensorpressError
+from tensorpress.progress import announce, track, warn
 
 OWN = "--net my_nets.own:make"
 # what follows the command; what --quiet prints of it, None for the result
@@ -119,3 +122,57 @@ def test_a_mistake_is_one_line_and_no_result(
     errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert ("ttpwt at FCR 900" in answer.err) == ("-q" not in wish)  # a note
+
+
+def chatter(printer: Printer) -> None:
+    """What code of the user's and of this package says while a command works."""
+    print("by code of the user's")
+    announce("how far it is")
+    warn("what matters")
+    assert list(track([1, 2], "working")) == [1, 2]
+    printer.note("what to do next")
+    printer.result("a table")
+    printer.values({"rows": 1})
+
+
+@pytest.mark.parametrize(
+    ("quiet", "as_json", "out", "err"),
+    [
+        (
+            False,
+            False,
+            "by code of the user's\nwhat to do next\na table\n",
+            "how far it is\nwhat matters\n",
+        ),
+        (True, False, "a table\n", "what matters\n"),
+        (
+            False,
+            True,
+            '{\n "rows": 1\n}\n',
+            "by code of the user's\nhow far it is\nwhat matters\nwhat to do next\n",
+        ),
+        (True, True, '{\n "rows": 1\n}\n', "what matters\n"),
+    ],
+)
+def test_what_goes_where(
+    quiet: bool, as_json: bool, out: str, err: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with printing(quiet=quiet, as_json=as_json) as printer:
+        chatter(printer)
+    assert capfd.readouterr() == (out, err)
+    announce("progress is back")
+    assert capfd.readouterr().err == "progress is back\n"
+
+
+@pytest.mark.parametrize(("quiet", "as_json"), [(True, False), (False, True), (True, True)])
+def test_an_error_leaves_the_result_out(
+    quiet: bool, as_json: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        with printing(quiet=quiet, as_json=as_json) as printer:
+            chatter(printer)
+            raise TensorpressError("wrong")
+
+    with pytest.raises(TensorpressError):
+        fail()
+    assert capfd.readouterr().out == ""

@@ -288,3 +288,33 @@ def test_advice_for_a_network_of_ones_own(tensorpress: Command, flat: Path) -> N
     assert unwritten.endswith(f"{KEEPS}\nNothing was written: give -o OUT to keep the network.\n")
     calibrated = tensorpress(*OWN, "--calibrate", flat, "--no-recover").out
     assert KEEPS not in calibrated
+
+
+def test_the_seed_is_that_of_calibration(tensorpress: Command, flat: Path) -> None:
+    own = ["compress", "--net", "my_nets.own:make"]
+    first = [*own, "--energy", "0.8", "--no-recover", "--seed", "3"]
+    again = [*own, "--config", "OUT/account.json"]
+    for words in (first, again):
+        answer = tensorpress(*words, "--calibrate", flat, "-o", "OUT", "--json")
+        assert json.loads(answer.out)["request"]["calibration"]["seed"] == 3
+    assert_one_message(tensorpress(*first), "--seed 3 is of calibration: give --calib")
+
+
+@pytest.mark.parametrize(("words", "seed"), [([], 0), (["--seed", "3"], 3)])
+def test_explore_takes_the_seed(
+    words: list[str],
+    seed: int,
+    tensorpress: Command,
+    flat: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds = []
+
+    def catch(*_: Any, **given: Any) -> None:
+        seeds.append(given["seed"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tensorpress.cli.work.explore.explore_network", catch)
+    asked = ["explore", "--net", "my_nets.own:make", "--calibrate", flat]
+    assert tensorpress(*asked, *words).code == 130
+    assert seeds == [seed]

@@ -40,11 +40,13 @@ def compress(
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,
+    seed: options.CalibrationSeed = None,
     device: options.Device = None,
     config: request_options.Config = None,
     output: Output = None,
     store_as: StoreAs = None,
     written: graphs.Written,
+    dry_run: options.DryRun = False,
     context: typer.Context,
 ) -> None:
     """Make a trained network smaller and print the account, layer by layer.

@@ -21,6 +21,7 @@ def explore(
     trained: options.Trained,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 1000,
+    seed: options.CalibrationSeed = None,
     ratios: Annotated[
         str, typer.Option("--ratios", help="PCR and FCR to look at, both at once.")
     ] = USUAL_RATIOS,

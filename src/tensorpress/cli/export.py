@@ -71,6 +71,7 @@ def export(
     keep_float: options.KeepFloat = None,
     images: options.DataOptions,
     output: Output = None,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Write a network for ONNX Runtime, torch.export or OpenVINO, and check that it stayed equal.
 

@@ -71,11 +71,21 @@ def arguments_of(asked: Request, written: Written) -> dict[str, Any]:
         TensorpressError: it asks for what a graph has not.
     """
     arguments = asked.arguments()
-    if arguments.pop("fold_parametrizations"):
+    del arguments["fold_parametrizations"]
+    return arguments | how_written(asked, written)
+
+
+def how_written(asked: Request, written: Written) -> dict[str, Any]:
+    """The part of it that says how the file is written.
+
+    Raises:
+        TensorpressError: as `arguments_of`.
+    """
+    if asked.fold_parametrizations:
         raise TensorpressError(
             "--fold-parametrizations is of networks of PyTorch; a file of ONNX has none."
         )
-    return arguments | {
+    return {
         "layout": written.layout,
         "precision": written.precision,
         "min_agreement": written.min_agreement,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor, nn
 
 from tensorpress import artifacts
 from tensorpress.cli.options import Trained, read_channels, read_shape
+from tensorpress.cli.printer import Printer
 from tensorpress.data import Dataset, Framing, Wanted, load_data, load_unlabelled
 from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.data.framing import INTERPOLATIONS
@@ -212,12 +212,12 @@ def usual_of(net: str) -> Usual | None:
     return None if found is None else found[0].usual(found[1])
 
 
-def say_if_as_made(inputs: Inputs, trained: Trained) -> None:
+def warn_if_as_made(inputs: Inputs, trained: Trained, printer: Printer) -> None:
     """Say with the results where they are of the weights that a network is made with."""
     usual = usual_of(inputs.net)
     has_own = is_graph_file(inputs.net) or (usual is not None and usual.pretrained)
     if trained.weights is None and inputs.net not in NETWORKS and not has_own:
-        typer.echo(
+        printer.warning(
             f"NO WEIGHTS were given (--weights): {inputs.net} was taken as it is made, with random "
             "weights unless it loads trained ones itself."
         )

@@ -198,6 +198,27 @@ Recover = Annotated[
 ]
 
 
+CalibrationSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        max=2**63 - 1,
+        help="Of all randomness of calibration: images that are held back, samples, and the order "
+        "of distillation. By default that of --config, else 0.",
+        rich_help_panel=CALIBRATION,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check all that can be checked at the start, tell what would be done and what it "
+        "would take, and write nothing.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Trained:
     """The file of a network's weights, and how it is read."""

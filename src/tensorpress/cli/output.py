@@ -1,21 +1,20 @@
 """Folders that commands write to."""
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-
 from tensorpress.errors import TensorpressError
-from tensorpress.files import locked, remove_leftovers
+from tensorpress.files import locked, refuse_unwritable, remove_leftovers
+from tensorpress.progress import announce
 
 
 @contextlib.contextmanager
-def output_folder(folder: Path | None) -> Iterator[None]:
+def output_folder(folder: Path | None, *, dry_run: bool = False) -> Iterator[None]:
     """Hold ``folder`` for this process while it works; None holds nothing.
 
-    Folders that this made, and in which nothing was written, are gone again afterwards.
+    In a ``dry_run`` it is only checked. Folders that this made, and in which nothing was written,
+    are gone again afterwards.
 
     Raises:
         TensorpressError: as `check_output`, or another process writes to it.
@@ -24,15 +23,17 @@ def output_folder(folder: Path | None) -> Iterator[None]:
         yield
         return
     check_output(folder)
+    if dry_run:
+        yield
+        return
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with locked(folder, leave_file=False):
             found = remove_leftovers(folder)
             if found:
-                typer.echo(
+                announce(
                     f"{folder} held {found} unfinished file{'s' * (found > 1)} of an interrupted "
-                    "command: removed.",
-                    err=True,
+                    "command: removed."
                 )
             yield
     finally:
@@ -52,18 +53,11 @@ def check_output(folder: Path) -> None:
             raise TensorpressError(
                 f"-o {folder} is the folder of a training run: give another one."
             )
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not nearest.is_dir():
-            raise TensorpressError(
-                f"-o {folder} cannot be written: {nearest} is a file, not a folder."
-            )
-        # Permission bits do not tell of read-only file systems, nor do they bind root.
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
     except OSError as error:
         raise TensorpressError(
             f"-o {folder} cannot be written ({error.strerror}): choose another place."
         ) from error
+    refuse_unwritable(folder, f"-o {folder}")
 
 
 def required_folder(output: Path | None) -> Path:

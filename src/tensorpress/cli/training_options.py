@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tensorpress.cli.options import TRAINING, Trained
+from tensorpress.cli.options import TRAINING, DryRun, Trained
 from tensorpress.errors import TensorpressError
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ class LoopOptions:
     compiled: Compiled = None
     bf16: Bf16 = None
     checkpoint_minutes: CheckpointMinutes = 10.0
+    dry_run: DryRun = False
 
     def settings(self, command: str | None = None) -> "Settings":
         """For a run that ``command`` asks for.

@@ -1,8 +1,9 @@
 """A trained network in, a smaller one and the account of it out."""
 
 from tensorpress.compression.compress import compress
-from tensorpress.compression.compress_onnx import GraphAccount, compress_onnx
+from tensorpress.compression.compress_onnx import GraphAccount, compress_onnx, foresee_onnx
 from tensorpress.compression.explore import explore
+from tensorpress.compression.foresee import Prospect, foresee
 from tensorpress.compression.k_means_loss import KMeansRegulariser
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.compression.pruning.prune import prune
@@ -15,11 +16,14 @@ __all__ = [
     "Budget",
     "GraphAccount",
     "KMeansRegulariser",
+    "Prospect",
     "Recovery",
     "Request",
     "compress",
     "compress_onnx",
     "explore",
+    "foresee",
+    "foresee_onnx",
     "prune",
     "share_weights",
     "tensorize",

@@ -12,6 +12,7 @@ from tensorpress.layers.methods import DECOMPOSITIONS, FORMS, Decomposition
 from tensorpress.request import Recovery
 from tensorpress.request.budget import RUNTIME, Budget
 from tensorpress.request.request import Request, method_meant
+from tensorpress.rows import Outputs
 
 
 def check_asked(
@@ -130,6 +131,23 @@ def refuse_unjudged(budget: Budget | None, *, calibrated: bool, scored: bool) ->
         raise TensorpressError("score= is for Budget(max_drop=): give one too, or leave it out.")
 
 
+def refuse_unfounded(
+    budget: Budget | None, outputs: Outputs | None, *, calibrated: bool, scored: bool
+) -> None:
+    """Raise for what is asked for and cannot be done without images, a score or a runtime.
+
+    Raises:
+        TensorpressError: it says what to give.
+    """
+    if outputs is not None and not calibrated:
+        raise TensorpressError(
+            "outputs= says what calibration compares, and there is none: give calibration="
+            " (--calibrate)."
+        )
+    refuse_unjudged(budget, calibrated=calibrated, scored=scored)
+    refuse_without_int8(budget, calibrated=calibrated, compared=outputs is not None)
+
+
 def refuse_without_int8(budget: Budget | None, *, calibrated: bool, compared: bool) -> None:
     """Raise where int8 is to be chosen and cannot be.
 
@@ -201,11 +219,17 @@ def _name(criterion: str | Criterion) -> str:
     return criterion if isinstance(criterion, str) else criterion.name
 
 
-def check_request(request: Request) -> Sequence[Treatment] | Criterion:
-    """The same for a recorded request, before a network is trained for it."""
+def check_request(
+    request: Request, *, calibrated: bool | None = None
+) -> Sequence[Treatment] | Criterion:
+    """The same for a recorded request, before a network is trained for it.
+
+    Args:
+        calibrated: whether there are images; by default whether the request asks for some.
+    """
     asked = request.arguments()
     names = ("method", "methods", "rank", "budget", "round_to", "balance")
-    calibrated = request.calibration is not None
+    calibrated = request.calibration is not None if calibrated is None else calibrated
     return check_asked(**{name: asked[name] for name in names}, calibrated=calibrated)
 
 

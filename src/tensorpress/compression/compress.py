@@ -10,22 +10,19 @@ from torch import Tensor, nn
 from tensorpress.choices import AUTO
 from tensorpress.compression.accounting import account_of, tell_option
 from tensorpress.compression.by_precision import ByPrecision
-from tensorpress.compression.checks import check_asked, refuse_unjudged, refuse_without_int8
+from tensorpress.compression.checks import check_asked, refuse_unfounded
 from tensorpress.compression.input_metric import InputMetric
 from tensorpress.compression.judge import Score
-from tensorpress.compression.kernel_metric import KernelMetric
 from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.prepared import left_out, metric_of, prepare
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import prune
-from tensorpress.compression.quality import ByQuality
-from tensorpress.compression.selection import Selection, rules_by_name, select
-from tensorpress.compression.targets import ByBudget, ByRules, Target
-from tensorpress.compression.task import LayerTask
+from tensorpress.compression.selection import Selection
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.pixels import check_normalisation
-from tensorpress.request import Recovery, read_recovery
+from tensorpress.request import Recovery
 from tensorpress.request.budget import Budget, Unreachable
 from tensorpress.request.request import Request
 from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
@@ -33,12 +30,9 @@ from tensorpress.surgery import (
     Account,
     ExampleInputs,
     Selector,
-    Survey,
     copy_with,
     remember,
     replace_layers,
-    survey,
-    tally,
 )
 
 
@@ -165,13 +159,7 @@ def compress(
         linear=linear,
         fold_parametrizations=fold_parametrizations,
     )
-    if outputs is not None and calibration is None:
-        raise TensorpressError(
-            "outputs= says what calibration compares, and there is none: give calibration="
-            " (--calibrate)."
-        )
-    refuse_unjudged(budget, calibrated=calibration is not None, scored=score is not None)
-    refuse_without_int8(budget, calibrated=calibration is not None, compared=outputs is not None)
+    refuse_unfounded(budget, outputs, calibrated=calibration is not None, scored=score is not None)
     selection = Selection.of(
         include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
     )
@@ -187,36 +175,30 @@ def compress(
         return read_rows(calibration, net, example_inputs, outputs, mean=mean, std=std)
 
     if isinstance(treatments, Criterion):
-        metric = _metric(net, read(), recover, progress=progress)
+        metric = metric_of(net, read(), recover, progress=progress)
         return _pruned(net, example_inputs, treatments, budget, selection, metric)
 
-    surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
-    tasks, kept = select(net, surveyed, treatments, selection, round_to)
-    if budget is not None and not tasks and not budget.chooses_int8:
-        raise Unreachable(
-            f"{budget} cannot be reached: no layer can be decomposed, so PCR is 1.00 and FCR "
-            f"1.00.{_left_out(surveyed, kept)}"
-        )
-    base = with_plain_layers(net, tasks)
-    target: Target
-    if budget is None:
-        assert rank is not None
-        target = ByRules(rules_by_name(net, rank, tasks, kept))
-    elif budget.chooses_int8:
-        target = ByPrecision(budget, base, example_inputs, surveyed, score)
-    elif budget.of_quality:
-        target = ByQuality(budget, base, example_inputs, surveyed, score)
-    else:
-        target = ByBudget(budget, base, example_inputs, surveyed)
-    holds_back = budget is not None and budget.holds_back
-    metric = _metric(base, read(), recover, holds_back=holds_back, progress=progress)
-    if isinstance(metric, InputMetric):
-        measures = budget is not None and metric.spreads_by_loss
-        metric.announce(tasks, surveyed.cost.macs, measures=measures, tries=target.tries)
+    prepared = prepare(
+        net,
+        example_inputs,
+        treatments,
+        rank=rank,
+        budget=budget,
+        round_to=round_to,
+        selection=selection,
+        fold_parametrizations=fold_parametrizations,
+        read=read,
+        recover=recover,
+        score=score,
+        progress=progress,
+    )
+    surveyed, tasks, kept = prepared.surveyed, prepared.tasks, prepared.kept
+    target, metric = prepared.target, prepared.metric
+    prepared.announce()
     try:
         picks = target.choose(tasks, metric)
     except Unreachable as error:
-        raise Unreachable(f"{error}{_left_out(surveyed, kept)}") from error
+        raise Unreachable(f"{error}{left_out(surveyed, kept)}") from error
     options = {option.task.name: option for option in metric.fit(picks)}
     kept = {task.surveyed.name: target.left for task in tasks} | kept
 
@@ -256,15 +238,6 @@ def compress(
     return dataclasses.replace(account, quality=quality, precision=precision)
 
 
-def _left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:
-    """Why layers stay whatever the ranks are."""
-    convolutions = [layer.name for layer in surveyed.layers if layer.is_convolution]
-    names = convolutions or [layer.name for layer in surveyed.layers]
-    what = f"{len(names)} {'convolutions' if convolutions else 'layers'}"
-    reasons = [kept[name] for name in names if name in kept]
-    return f" Left as they are: {tally(reasons, what)}." if reasons else ""
-
-
 @contextlib.contextmanager
 def replaced(
     net: nn.Module, replacements: Mapping[str, nn.Module], *, inplace: bool
@@ -284,29 +257,6 @@ def replaced(
     except BaseException:
         replace_layers(net, originals)
         raise
-
-
-def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
-    """The network with plain layers wherever another that stands for one is to be treated.
-
-    Padding that a subclass was taken apart from stands before its layer.
-    """
-    plain = {task.surveyed.name: task.in_place(task.layer) for task in tasks if task.surveyed.was}
-    return copy_with(net, plain) if plain else net
-
-
-def _metric(
-    net: nn.Module,
-    rows: Rows | None,
-    recover: bool | Recovery,
-    *,
-    holds_back: bool = False,
-    progress: bool | None,
-) -> NetworkMetric:
-    if rows is None:
-        return KernelMetric(progress=progress)
-    recovery = read_recovery(recover)
-    return InputMetric(net, rows, recovery, holds_back=holds_back, progress=progress)
 
 
 def _pruned(

@@ -14,6 +14,7 @@ from torch import Tensor
 from tensorpress.choices import FLOOR, INT8
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.compress import compress
+from tensorpress.compression.foresee import Prospect, foresee
 from tensorpress.compression.graph_inputs import settled
 from tensorpress.compression.judge import Score
 from tensorpress.compression.pruning import Criterion
@@ -33,7 +34,7 @@ from tensorpress.graphs.read import layer_name
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import FORMS, Decomposition
 from tensorpress.progress import announce
-from tensorpress.request import Recovery, read_recovery
+from tensorpress.request import Recovery, Request, read_recovery
 from tensorpress.request.budget import Budget
 from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import Account, ExampleInputs, tally
@@ -148,6 +149,162 @@ def compress_onnx(
             does not take; what :func:`compress` refuses; a result that is not equal at full rank.
             Nothing is then written.
     """
+    ready = _ready(
+        source,
+        target,
+        method=method,
+        methods=methods,
+        rank=rank,
+        budget=budget,
+        calibration=calibration,
+        mean=mean,
+        std=std,
+        layout=layout,
+        input_shape=input_shape,
+        recover=recover,
+        precision=precision,
+        min_agreement=min_agreement,
+        keep_float=keep_float,
+        outputs=outputs,
+    )
+    net, examples, rows, timed_in = ready.net, ready.examples, ready.rows, ready.budget
+    account = compress(
+        net,
+        examples,
+        method=method,
+        methods=methods,
+        rank=_layer_names(rank),
+        budget=timed_in,
+        round_to=round_to,
+        include=_layer_names(include),
+        exclude=_layer_names(exclude),
+        skip_first=skip_first,
+        skip_output=skip_output,
+        linear=linear,
+        balance=balance,
+        calibration=None if rows is None else _as_given(rows),
+        recover=ready.recover,
+        outputs=ready.outputs,
+        score=score,
+        progress=progress,
+    )
+    small = account.model
+    assert isinstance(small, GraphNetwork)
+    small.gives_logits = False
+    choice = None
+    if timed_in is not None and timed_in.is_timed:
+        real = None if rows is None else rows[: net.structure.batch or 1]
+        choice = _fastest(small, examples, timed_in, progress, real)
+    tried = _compared_on(net, rows, examples)
+    errors = [row.relative_error for row in account.layers if row.method]
+    exact = all(error is not None and error <= EXACT for error in errors)
+    written = None
+    with _place(ready.place) as made:
+        if precision == INT8:
+            assert rows is not None
+            written = export(
+                small,
+                made,
+                examples,
+                precision=INT8,
+                calibration=_as_given(rows),
+                min_agreement=min_agreement,
+                keep_float=ready.keep_float,
+                progress=progress,
+            )
+        else:
+            write_graph_file(small, made, choice)
+        differences = compare_graphs(as_path(source), made, tried, net.structure.batch)
+        if exact and written is None:
+            _refuse_unequal(differences)
+    facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
+    return GraphAccount(**facts, outputs=differences, int8=written, left=net.structure.left)
+
+
+def foresee_onnx(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str] | None,
+    request: Request,
+    *,
+    calibration: CalibrationImages | Mapping[str, Any] | None = None,
+    layout: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    recover: bool | Recovery = False,
+    precision: str = "f32",
+    min_agreement: float = FLOOR,
+    keep_float: Iterable[str] = (),
+    score: Score | None = None,
+) -> Prospect:
+    """As :func:`foresee`, of what :func:`compress_onnx` would do; it writes nothing.
+
+    Raises:
+        TensorpressError: what `compress_onnx` refuses before it begins.
+    """
+    ready = _ready(
+        source,
+        target,
+        method=request.method,
+        methods=request.methods,
+        rank=request.rank,
+        budget=request.budget,
+        calibration=calibration,
+        layout=layout,
+        input_shape=input_shape,
+        recover=recover,
+        precision=precision,
+        min_agreement=min_agreement,
+        keep_float=keep_float,
+        outputs=request.outputs,
+    )
+    named = {name: _layer_names(getattr(request, name)) for name in ("rank", "include", "exclude")}
+    return foresee(
+        ready.net,
+        ready.examples,
+        dataclasses.replace(request, **named, budget=ready.budget, outputs=ready.outputs),
+        calibration=None if ready.rows is None else _as_given(ready.rows),
+        recover=ready.recover,
+        score=score,
+    )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A graph that was read, and what it is compressed by, in terms of its layers."""
+
+    net: GraphNetwork
+    examples: ExampleInputs
+    rows: Rows | None
+    budget: Budget | None
+    place: Path | None
+    recover: bool | Recovery
+    outputs: Any
+    keep_float: Any
+
+
+def _ready(
+    source: str | os.PathLike[str],
+    target: object,
+    *,
+    method: str | Treatment | None,
+    methods: Sequence[str | Treatment] | None,
+    rank: RankRule | Mapping[str, RankRule] | None,
+    budget: Budget | None,
+    calibration: CalibrationImages | Mapping[str, Any] | None,
+    layout: str | None,
+    input_shape: Sequence[int] | None,
+    recover: bool | Recovery,
+    precision: str,
+    min_agreement: float,
+    keep_float: Iterable[str],
+    outputs: Outputs | None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> _Ready:
+    """Read the graph and what it is calibrated on.
+
+    Raises:
+        TensorpressError: what :func:`compress_onnx` refuses before it begins.
+    """
     place = _target(source, target)
     treatments = check_asked(
         method, methods=methods, rank=rank, budget=budget, calibrated=calibration is not None
@@ -174,6 +331,7 @@ def compress_onnx(
     _refuse_other_batch(timed_in, net.structure.batch)
     given, examples = settled(net, calibration, input_shape, (mean, std))
     normalised = isinstance(given, Tensor) and given is not calibration
+    rows: Rows | None = None
     if calibrated:
         net.make_ready()
         rows = read_rows(
@@ -184,56 +342,7 @@ def compress_onnx(
             mean=None if normalised else mean,
             std=None if normalised else std,
         )
-    account = compress(
-        net,
-        examples,
-        method=method,
-        methods=methods,
-        rank=_layer_names(rank),
-        budget=timed_in,
-        round_to=round_to,
-        include=_layer_names(include),
-        exclude=_layer_names(exclude),
-        skip_first=skip_first,
-        skip_output=skip_output,
-        linear=linear,
-        balance=balance,
-        calibration=_as_given(rows) if calibrated else None,
-        recover=steps,
-        outputs=compared,
-        score=score,
-        progress=progress,
-    )
-    small = account.model
-    assert isinstance(small, GraphNetwork)
-    small.gives_logits = False
-    choice = None
-    if timed_in is not None and timed_in.is_timed:
-        real = rows[: net.structure.batch or 1] if calibrated else None
-        choice = _fastest(small, examples, timed_in, progress, real)
-    tried = _compared_on(net, rows if calibrated else None, examples)
-    errors = [row.relative_error for row in account.layers if row.method]
-    exact = all(error is not None and error <= EXACT for error in errors)
-    written = None
-    with _place(place) as made:
-        if precision == INT8:
-            written = export(
-                small,
-                made,
-                examples,
-                precision=INT8,
-                calibration=_as_given(rows),
-                min_agreement=min_agreement,
-                keep_float=kept_in_float,
-                progress=progress,
-            )
-        else:
-            write_graph_file(small, made, choice)
-        differences = compare_graphs(as_path(source), made, tried, net.structure.batch)
-        if exact and written is None:
-            _refuse_unequal(differences)
-    facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
-    return GraphAccount(**facts, outputs=differences, int8=written, left=net.structure.left)
+    return _Ready(net, examples, rows, timed_in, place, steps, compared, kept_in_float)
 
 
 def _target(source: object, target: object) -> Path | None:

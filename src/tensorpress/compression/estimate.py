@@ -1,6 +1,7 @@
 """How long a compression with images will take, before it starts."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -146,13 +147,21 @@ def estimate(work: Work, image_seconds: float) -> str | None:
     whole = sum(stages.values())
     if whole < WORTH_TELLING:
         return None
+    layers = f"{len(work.patches)} layer{'s' * (len(work.patches) > 1)}"
+    return f"about {roughly(whole)} for {layers} and {work.images:,} images{named_shares(stages)}"
+
+
+def named_shares(stages: Mapping[str, float]) -> str:
+    """The seconds of each stage that counts, to stand behind those of the whole; "" of one."""
+    if len(stages) == 1:
+        return ""
+    whole = sum(stages.values())
     named = ", ".join(
         f"{stage} {roughly(seconds)}"
         for stage, seconds in stages.items()
         if seconds >= SMALLEST_SHARE * whole
     )
-    layers = f"{len(work.patches)} layer{'s' * (len(work.patches) > 1)}"
-    return f"about {roughly(whole)} for {layers} and {work.images:,} images: {named}"
+    return f": {named}"
 
 
 def roughly(seconds: float) -> str:

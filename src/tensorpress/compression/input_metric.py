@@ -23,7 +23,13 @@ from tensorpress.compression.calibration.distil import HELD_BACK
 from tensorpress.compression.calibration.moments import EACH, TO_COMPARE
 from tensorpress.compression.calibration.sensitivity import MEASURED
 from tensorpress.compression.calibration.statistics import SETTLED_ON
-from tensorpress.compression.estimate import Work, estimate, image_seconds, macs_a_second
+from tensorpress.compression.estimate import (
+    Work,
+    estimate,
+    image_seconds,
+    macs_a_second,
+    stage_seconds,
+)
 from tensorpress.compression.held_back import hold_back, split_off
 from tensorpress.compression.measured import MeasuredLayer, Sketches
 from tensorpress.compression.metric import NetworkMetric
@@ -115,9 +121,24 @@ class InputMetric(NetworkMetric):
         """
         if not tasks:
             return
+        told = estimate(self._work(tasks, macs, measures, networks, tries), self._image_seconds)
+        if told is not None:
+            announce(told, show=self.progress)
+
+    def seconds(
+        self, tasks: Sequence[LayerTask], macs: int, *, measures: bool, tries: int = 0
+    ) -> dict[str, float]:
+        """The seconds of each stage, by its name, of what :meth:`announce` tells."""
+        if not tasks:
+            return {}
+        return stage_seconds(self._work(tasks, macs, measures, 1, tries), self._image_seconds)
+
+    def _work(
+        self, tasks: Sequence[LayerTask], macs: int, measures: bool, networks: int, tries: int
+    ) -> Work:
         layers = by_layer(tasks).values()
         examples = tasks[0].surveyed.cost.inputs[0][0]
-        work = Work(
+        return Work(
             images=len(self.images) + len(self._judges),
             measured_on=self._measured_on(layers),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
@@ -130,9 +151,6 @@ class InputMetric(NetworkMetric):
             networks=networks,
             tries=tries,
         )
-        told = estimate(work, self._image_seconds)
-        if told is not None:
-            announce(told, show=self.progress)
 
     def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
         if self.recovery.data_aware:

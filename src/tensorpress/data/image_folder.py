@@ -15,7 +15,7 @@ from tensorpress.data.picture import Look, Unreadable, look
 from tensorpress.data.wanted import Wanted
 from tensorpress.errors import TensorpressError
 from tensorpress.files import composed
-from tensorpress.progress import announce
+from tensorpress.progress import announce, warn
 
 MOST_IN_MEMORY = 4 * 2**30
 """Bytes of pixels; what is larger is read from the disk in every epoch."""
@@ -89,7 +89,7 @@ def load_test_folder(folder: Path, wanted: Wanted) -> Dataset:
     passed_over.say()
     empty = len(classes) - len({name for _, name in files})
     if empty:
-        announce(f"{folder / part}: {empty} of {len(classes)} classes have no images")
+        warn(f"{folder / part}: {empty} of {len(classes)} classes have no images")
     return _by_parts(folder, [], files, classes, wanted)
 
 

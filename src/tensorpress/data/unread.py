@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tensorpress.errors import TensorpressError
-from tensorpress.progress import announce
+from tensorpress.progress import announce, warn
 
 MOST = 0.01
 """The share of broken files that are left out; where there are more, something else is wrong."""
@@ -47,7 +47,7 @@ class Unread:
         counts = (len(self._broken), len(self._deep))
         if self._broken and counts[0] != self._said[0]:
             path, reason = next(iter(self._broken.items()))
-            announce(
+            warn(
                 f"{self.name}: left out {counts[0]:,} of {self.files:,} images, which cannot be "
                 f"read: {self.root / path} ({reason}){' and others' * (counts[0] > 1)}"
             )

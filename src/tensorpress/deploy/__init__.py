@@ -1,8 +1,10 @@
 """A compressed network on its way into use: measured time, and export."""
 
 from tensorpress.deploy.benchmark import Benchmark, Cell, benchmark
-from tensorpress.deploy.export import export, find_format
+from tensorpress.deploy.export import export
 from tensorpress.deploy.export_report import ExportReport
+from tensorpress.deploy.exportable import find_format
+from tensorpress.deploy.foresee import ExportProspect, foresee_export
 from tensorpress.deploy.formats import FORMATS
 from tensorpress.deploy.latency import interleaved_seconds
 from tensorpress.deploy.planning.plan import Plan, plan
@@ -14,6 +16,7 @@ __all__ = [
     "RUNTIMES",
     "Benchmark",
     "Cell",
+    "ExportProspect",
     "ExportReport",
     "Plan",
     "PlanRow",
@@ -21,6 +24,7 @@ __all__ = [
     "benchmark",
     "export",
     "find_format",
+    "foresee_export",
     "interleaved_seconds",
     "plan",
 ]

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,22 @@ from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import Check, check, largest_of
 from tensorpress.deploy.export_report import ExportReport
-from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.exportable import read_exportable
+from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import FORMATS, Format, Run
 from tensorpress.deploy.formats.onnx import ONNX
 from tensorpress.deploy.formats.openvino import OPENVINO, convert_graph_file
-from tensorpress.deploy.graph_file import refuse_own_weights, write_graph_file
-from tensorpress.deploy.int8 import fidelity, read_floor
+from tensorpress.deploy.graph_file import write_graph_file
+from tensorpress.deploy.int8 import fidelity
 from tensorpress.deploy.planning.plan import plan
 from tensorpress.deploy.planning.quantised_network import stored_in_int8
-from tensorpress.deploy.planning.setting import read_keep_float, tolerance_of
+from tensorpress.deploy.planning.setting import tolerance_of
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runner
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner
-from tensorpress.deploy.trace import copy_for_export, trace
-from tensorpress.errors import TensorpressError, shown
-from tensorpress.files import as_path, staged
+from tensorpress.deploy.trace import trace
+from tensorpress.errors import TensorpressError
+from tensorpress.files import staged
 from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
@@ -90,33 +90,24 @@ def export(
             that is not equal to the network or cannot be written. Nothing is then left, and an
             older file of that name is unchanged.
     """
-    path = as_path(path)
-    kind = find_format(path, format)
-    planned = precision == INT8 if planned is None else planned
-    _refuse_unknown(precision, kind, planned=planned, dynamic_batch=dynamic_batch)
-    if calibration is not None and precision != INT8:
-        raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
-    read_keep_float(keep_float, model, precision)
-    min_agreement = read_floor(min_agreement)
-    feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
-    real = None
-    if check_inputs is not None:
-        real = read_feed(check_inputs, dynamic_batch=dynamic_batch, named="check_inputs")
-        _refuse_other_shapes(feed, real)
-    with quiet():
-        versions = kind.prepare() | {"torch": torch.__version__}
-    net = copy_for_export(model)
-    if kind.float32_only:
-        _refuse_other_precision(net, feed, kind)
-    run_examples(net, feed.examples)
-    if isinstance(net, GraphNetwork):
-        refuse_own_weights(net, path)
-        if net.structure.batch is not None:
-            feed = replace(feed, batched=(False,) * len(feed.batched))
-            _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
+    ready = read_exportable(
+        model,
+        path,
+        example_inputs,
+        format=format,
+        dynamic_batch=dynamic_batch,
+        check_inputs=check_inputs,
+        precision=precision,
+        calibrated=calibration is not None,
+        min_agreement=min_agreement,
+        keep_float=keep_float,
+        planned=planned,
+    )
+    path, kind, net = ready.path, ready.kind, ready.net
+    feed, real, min_agreement = ready.feed, ready.real, ready.min_agreement
     # Planning takes minutes, and a place that cannot be written is to be told before them.
     with staged(path) as place:
-        if planned:
+        if ready.planned:
             made = plan(
                 net,
                 example_inputs,
@@ -148,7 +139,7 @@ def export(
         else:
             told = {"checks": _traced(net, feed, real, kind, place, progress)}
         size = sum(file.stat().st_size for file in place.parent.iterdir())
-    return ExportReport(path, kind.name, size, versions=versions, **told)
+    return ExportReport(path, kind.name, size, versions=ready.versions, **told)
 
 
 def _traced(
@@ -194,27 +185,6 @@ def _told_of_int8(
     return {"checks": (), "fidelity": found, "int8_layers": runner.int8_layers()}
 
 
-def find_format(path: Path, name: str | None = None) -> Format:
-    """The format of that name, or the one that ``path`` ends in.
-
-    Raises:
-        TensorpressError: neither is known, or they contradict each other.
-    """
-    allowed = ", ".join(f"{kind.suffix} ({kind.name})" for kind in FORMATS.values())
-    if name is not None and (not isinstance(name, str) or name not in FORMATS):
-        raise TensorpressError(f"no format {shown(name)}; there is: {', '.join(FORMATS)}.")
-    by_suffix = {kind.suffix: kind for kind in FORMATS.values()}
-    found = by_suffix.get(path.suffix)
-    if found is None:
-        raise TensorpressError(f"{path}: the name of an exported file ends in one of {allowed}.")
-    if name is not None and found.name != name:
-        raise TensorpressError(
-            f"{path} is no file of the format '{name}': end its name in {FORMATS[name].suffix}, "
-            "or leave the format out."
-        )
-    return found
-
-
 def _loaded(place: Path, read: Callable[[Path], Run]) -> Run:
     try:
         return read(place)
@@ -229,24 +199,6 @@ def _fed_by(net: nn.Module, run: Run) -> Run:
     if not isinstance(net, GraphNetwork):
         return run
     return lambda feed: run(feed.with_tensors(net.fed(feed.tensors)))
-
-
-def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batch: bool) -> None:
-    if precision not in ("f32", INT8):
-        raise TensorpressError(
-            f"precision={shown(precision)}: a file is written in 'f32' or '{INT8}'."
-        )
-    if precision == INT8 and not kind.int8:
-        able = " or ".join(f"{k.suffix} ({k.name})" for k in FORMATS.values() if k.int8)
-        raise TensorpressError(
-            f"{kind.name} files are not written in int8, as PyTorch does not compute in it here: "
-            f"write {able}."
-        )
-    if (planned or precision == INT8) and not dynamic_batch:
-        raise TensorpressError(
-            "a file that is planned, or in int8, leaves the batch size free: leave "
-            "dynamic_batch=False (--batch) out."
-        )
 
 
 def _write(program: torch.export.ExportedProgram, place: Path, kind: Format) -> Run:
@@ -311,49 +263,3 @@ def _scales(net: nn.Module, known: Feed) -> list[float] | None:
     if not all(isinstance(value, Tensor) and bool(value.isfinite().all()) for value in outputs):
         return None
     return [largest_of(value) for value in outputs]
-
-
-def _refuse_other_batch(batch: int, feed: Feed, precision: str, *, planned: bool) -> None:
-    if precision == INT8:
-        raise TensorpressError(
-            f"the file takes {batch} at once and no other number, and one in int8 leaves it free: "
-            "export the network again with a free batch."
-        )
-    if planned and len(feed.tensors[0]) != batch:
-        raise TensorpressError(
-            f"the file takes {batch} at once and no other number: plan it for {batch} "
-            f"(--planned {batch})."
-        )
-
-
-def _refuse_other_shapes(feed: Feed, real: Feed) -> None:
-    def shapes(inputs: Feed) -> list[tuple[object, ...]]:
-        return [
-            (*(("batch", *t.shape[1:]) if b else t.shape), t.dtype)
-            for t, b in zip(inputs.tensors, inputs.batched, strict=True)
-        ]
-
-    if real.names != feed.names or shapes(real) != shapes(feed):
-        raise TensorpressError(
-            f"check_inputs are {_listed(real)} and the example inputs {_listed(feed)}: they must "
-            "be alike, but for the batch size if that is dynamic."
-        )
-
-
-def _refuse_other_precision(net: nn.Module, feed: Feed, kind: Format) -> None:
-    held = {"the network": [*net.parameters(), *net.buffers()], "an input": [*feed.tensors]}
-    for holder, tensors in held.items():
-        for tensor in tensors:
-            if tensor.is_floating_point() and tensor.dtype is not torch.float32:
-                raise TensorpressError(
-                    f"{holder} is in {tensor.dtype}, and {kind.name} files are written and "
-                    "checked in torch.float32: convert it with .float(), or write a .pt2."
-                )
-
-
-def _listed(feed: Feed) -> str:
-    names = feed.names or [""] * len(feed.tensors)
-    return ", ".join(
-        f"{name} {tuple(tensor.shape)} {tensor.dtype}".strip()
-        for name, tensor in zip(names, feed.tensors, strict=True)
-    )

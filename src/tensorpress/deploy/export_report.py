@@ -1,7 +1,8 @@
 """What an export wrote, and how equal it is."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tensorpress.deploy.check import Check
 from tensorpress.deploy.int8 import Fidelity
@@ -40,6 +41,19 @@ class ExportReport:
         """
         errors = [check.difference for check in self.checks]
         return max(errors + [found.error for found in self.fidelity.values()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "bytes": self.bytes,
+            "checks": [asdict(check) for check in self.checks],
+            "fidelity": {name: found.to_dict() for name, found in self.fidelity.items()},
+            "int8_layers": self.int8_layers,
+            "versions": self.versions,
+            "plan": self.plan and self.plan.to_dict(),
+        }
 
     def __str__(self) -> str:
         cells = [

@@ -1,7 +1,7 @@
 """The paper's tables, as printed and as measured."""
 
 from tensorpress.experiments.paper import PaperRow, PaperTable, paper_table
-from tensorpress.experiments.reproduce import TableRun, reproduce
+from tensorpress.experiments.reproduce import TableRun, foresee_table, reproduce
 from tensorpress.experiments.results import (
     Result,
     method_of,
@@ -17,6 +17,7 @@ __all__ = [
     "PaperTable",
     "Result",
     "TableRun",
+    "foresee_table",
     "markdown",
     "method_of",
     "paper_table",

@@ -1,7 +1,7 @@
 """Run our rows of one table: TTPWT as printed, calibrated, and the best form of each layer."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tensorpress import artifacts
@@ -23,14 +23,17 @@ from tensorpress.experiments.results import (
 )
 from tensorpress.request.request import Calibration
 from tensorpress.training import (
+    Ahead,
     Distillation,
     Network,
     Outcome,
     Recipe,
+    RunProspect,
     Settings,
     run_scheme,
     train,
 )
+from tensorpress.training.run_folder import SUMMARY
 
 RESULTS = "results.json"
 
@@ -95,14 +98,9 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
-    if asked.train.epochs == 0 and not asked.network.is_trained:
-        raise TensorpressError(
-            "0 epochs and no weights would compress an untrained network; give weights, or epochs."
-        )
-    if asked.int8:
-        refuse_without_int8()
+    _check(asked)
     rows = Rows(asked.folder / RESULTS)
-    baseline = _dense(asked, "baseline", asked.network, asked.train)
+    baseline = _dense(asked, "baseline", asked.network, asked.train, _later(table, asked))
     dense = dataclasses.replace(asked.network, weights=baseline.folder / "baseline.pt")
     origin = asked.network.origin(asked.train.epochs)
     facts = {**baseline.summary, "pcr": 1.0, "fcr": 1.0, "epochs": 0, "baseline": origin}
@@ -138,6 +136,39 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     return read_results(asked.folder / RESULTS)
 
 
+def _check(asked: TableRun) -> None:
+    if asked.train.epochs == 0 and not asked.network.is_trained:
+        raise TensorpressError(
+            "0 epochs and no weights would compress an untrained network; give weights, or epochs."
+        )
+    if asked.int8:
+        refuse_without_int8()
+
+
+def foresee_table(table: PaperTable, asked: TableRun) -> RunProspect:
+    """What :func:`reproduce` would do; its settings are those of a dry run.
+
+    What the baseline would take is told by its first steps, and so is what is trained after it.
+
+    Raises:
+        TensorpressError: what `reproduce` refuses before it begins.
+    """
+    _check(asked)
+    read_results(asked.folder / RESULTS)
+    prospect = _dense(asked, "baseline", asked.network, asked.train, _later(table, asked)).prospect
+    assert prospect is not None
+    return prospect
+
+
+def _later(table: PaperTable, asked: TableRun) -> list[Ahead]:
+    """What is to be trained after the baseline."""
+    requests = points(table, asked.calibration_images)
+    names = [_folder_name(asked.method_of(request)) for request in requests]
+    phases = [Ahead(name, asked.finetune, taught=asked.teacher) for name in names]
+    phases = [*([Ahead("control", asked.finetune)] if asked.control else []), *phases]
+    return [phase for phase in phases if not (asked.folder / phase.name / SUMMARY).exists()]
+
+
 class Rows:
     """The finished rows of a table, in a file."""
 
@@ -167,9 +198,11 @@ class Rows:
         return row
 
 
-def _dense(asked: TableRun, name: str, network: Network, recipe: Recipe) -> Outcome:
+def _dense(
+    asked: TableRun, name: str, network: Network, recipe: Recipe, then: Sequence[Ahead] = ()
+) -> Outcome:
     folder = asked.folder / name
-    return train(folder, network, asked.data, recipe, settings=asked.settings)
+    return train(folder, network, asked.data, recipe, then=then, settings=asked.settings)
 
 
 def _folder_name(method: str) -> str:

@@ -5,6 +5,7 @@ from tensorpress.files.lock import LOCK, locked
 from tensorpress.files.places import as_path, cache_folder
 from tensorpress.files.staged import staged, write_atomically, write_whole
 from tensorpress.files.text import composed, printable
+from tensorpress.files.writable import refuse_unwritable
 
 __all__ = [
     "LOCK",
@@ -13,6 +14,7 @@ __all__ = [
     "composed",
     "locked",
     "printable",
+    "refuse_unwritable",
     "remove_leftovers",
     "staged",
     "write_atomically",

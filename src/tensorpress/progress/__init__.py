@@ -2,6 +2,7 @@
 
 from tensorpress.progress.bars import progress_bar, track
 from tensorpress.progress.durations import duration
-from tensorpress.progress.lines import announce
+from tensorpress.progress.lines import announce, warn
+from tensorpress.progress.silence import silenced
 
-__all__ = ["announce", "duration", "progress_bar", "track"]
+__all__ = ["announce", "duration", "progress_bar", "silenced", "track", "warn"]

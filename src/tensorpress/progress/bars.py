@@ -15,6 +15,7 @@ from rich.progress import (
 
 from tensorpress.progress.from_start import ProgressFromStart
 from tensorpress.progress.lines import ProgressLines
+from tensorpress.progress.silence import is_silent
 
 T = TypeVar("T")
 
@@ -32,10 +33,11 @@ def progress_bar(
     Args:
         measures: say how far it is on a terminal; by default a count. With others, lines say it in
             percent.
-        show: False for nothing at all.
+        show: False for nothing at all, as within :func:`silenced`.
         console: by default that of standard error.
     """
     console = console or Console(stderr=True)
+    show = False if is_silent() else show
     if show is not False and not console.is_interactive:
         return ProgressLines(console, counted=not measures)
     return ProgressFromStart(

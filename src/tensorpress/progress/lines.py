@@ -9,6 +9,7 @@ from rich.progress import Task
 
 from tensorpress.progress.durations import duration
 from tensorpress.progress.from_start import ProgressFromStart
+from tensorpress.progress.silence import is_silent
 
 FIRST = 2.0
 """Seconds before which nothing is said."""
@@ -86,6 +87,11 @@ def say(console: Console, text: str) -> None:
 
 
 def announce(text: str, *, show: bool | None = None) -> None:
-    """Say a line on standard error before long work, unless ``show`` is False."""
-    if show is not False:
+    """Say a line on standard error of long work, unless ``show`` is False or all is silenced."""
+    if show is not False and not is_silent():
         say(Console(stderr=True), text)
+
+
+def warn(text: str) -> None:
+    """Say a line on standard error that a result must not be read without."""
+    say(Console(stderr=True), text)

@@ -4,8 +4,10 @@ from tensorpress.training.apart import AccuracyApart
 from tensorpress.training.compression import MOST_TO_JUDGE, compress_for
 from tensorpress.training.distil import Distillation, Teacher, distillation_loss, label_loss
 from tensorpress.training.evaluate import Accuracy, evaluate
+from tensorpress.training.foresee import Ahead, RunProspect
 from tensorpress.training.loop import EpochResult, Trainer, fit
 from tensorpress.training.network import Network
+from tensorpress.training.phase import accuracy_facts
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.recipes import PAPER, SHORT, Recipe, Recipes, recipes_for
 from tensorpress.training.scheme import finetune, run_scheme, train
@@ -17,6 +19,7 @@ __all__ = [
     "SHORT",
     "Accuracy",
     "AccuracyApart",
+    "Ahead",
     "Distillation",
     "EpochResult",
     "Network",
@@ -24,9 +27,11 @@ __all__ = [
     "Place",
     "Recipe",
     "Recipes",
+    "RunProspect",
     "Settings",
     "Teacher",
     "Trainer",
+    "accuracy_facts",
     "compress_for",
     "distillation_loss",
     "evaluate",

@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tensorpress.compression import Request, compress
+from tensorpress.compression import Prospect, Request, compress, foresee
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import Account
@@ -25,7 +25,23 @@ def compress_for(
     Raises:
         TensorpressError: as `tensorpress.compress`.
     """
-    given = request.arguments()
+    example, given = _given(net, data, request)
+    return compress(net, example, **request.arguments(), **given, progress=progress)
+
+
+def foresee_for(net: nn.Module, data: Dataset, request: Request) -> Prospect:
+    """What :func:`compress_for` would do.
+
+    Raises:
+        TensorpressError: as `compress_for`, of what it refuses before it begins.
+    """
+    example, given = _given(net, data, request)
+    return foresee(net, example, request, **given)
+
+
+def _given(net: nn.Module, data: Dataset, request: Request) -> tuple[Tensor, dict[str, Any]]:
+    """The example inputs, and what is calibrated and scored on."""
+    given: dict[str, Any] = {}
     if request.budget is not None and request.budget.needs_score:
         score = AccuracyApart.of(data, MOST_TO_JUDGE)
         data = score.data
@@ -34,8 +50,7 @@ def compress_for(
         images = unlabelled_of(data, most=request.calibration.images)
         given |= {"calibration": images, "recover": request.calibration.recovery}
     device = next(net.parameters()).device
-    example = torch.zeros(1, *data.input_shape, device=device)
-    return compress(net, example, **given, progress=progress)
+    return torch.zeros(1, *data.input_shape, device=device), given
 
 
 def up_to_date(config: dict[str, Any]) -> dict[str, Any]:

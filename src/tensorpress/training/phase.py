@@ -8,7 +8,7 @@ from torch import nn
 from tensorpress.training.distil import Objective, Teacher, learning_from
 from tensorpress.training.evaluate import Accuracy, evaluate
 from tensorpress.training.logits import require_answers, require_gradients
-from tensorpress.training.loop import EpochResult, Saving, Trainer
+from tensorpress.training.loop import EpochResult, OnStep, Saving, Trainer
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.session import Session
 
@@ -43,6 +43,13 @@ def _train(
     def save(epoch: int, trained: dict[str, Any]) -> None:
         run.record(checkpoint(epoch, recipe.lr_at(epoch), trained))
 
+    def on_step(epoch: int, shown: OnStep) -> OnStep:
+        def hear(step: int, steps: int) -> None:
+            session.forecast.on_step(phase, trainer.batches.size, epoch)
+            shown(step, steps)
+
+        return hear
+
     trainer = Trainer(
         net,
         split,
@@ -65,7 +72,7 @@ def _train(
         session.display.say(f"{phase}: going on after epoch {done} of {recipe.epochs}{within}")
     with session.display.phase(phase, recipe.epochs, done) as bar:
         for epoch in range(done, recipe.epochs):
-            result = trainer.epoch(epoch, bar.on_step(epoch))
+            result = trainer.epoch(epoch, on_step(epoch, bar.on_step(epoch)))
             line = _line(phase, result)
             merit = -result.loss
             if settings.hold_back:

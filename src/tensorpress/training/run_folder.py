@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import LOCK, locked, remove_leftovers, write_atomically, write_whole
+from tensorpress.files import (
+    LOCK,
+    locked,
+    refuse_unwritable,
+    remove_leftovers,
+    write_atomically,
+    write_whole,
+)
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
 from tensorpress.training.compression import up_to_date
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
@@ -46,8 +53,23 @@ def open_run(
         yield RunFolder(folder, place)
 
 
+def check_run(folder: Path, config: Json, place: Place) -> "RunFolder":
+    """The run in ``folder`` as it stands, to be looked at: nothing is locked or written.
+
+    Raises:
+        TensorpressError: what :func:`open_run` refuses, but for a folder in use.
+    """
+    _refuse_foreign(folder)
+    refuse_unwritable(folder)
+    _refuse_other(folder, config)
+    return RunFolder(folder, place)
+
+
 class RunFolder:
-    """The files of one run; made by `open_run`. In every process the answers are the same."""
+    """The files of one run; made by `open_run`, or by `check_run` to be read.
+
+    In every process the answers are the same.
+    """
 
     def __init__(self, folder: Path, place: Place) -> None:
         self.folder, self.place = folder, place
@@ -198,14 +220,22 @@ def _is_ours(name: str) -> bool:
 
 
 def _settle_config(folder: Path, config: Json, command: str | None) -> None:
+    if not _refuse_other(folder, config):
+        _write_json(folder / CONFIG, config if command is None else {**config, COMMAND: command})
+
+
+def _refuse_other(folder: Path, config: Json) -> bool:
+    """Whether the folder holds the run that ``config`` describes.
+
+    Raises:
+        TensorpressError: it holds another, which has begun; the first difference is named.
+    """
     asked = json.loads(json.dumps(config))
-    path = folder / CONFIG
-    held = _read_json(path)
+    held = _read_json(folder / CONFIG)
     if held is not None:
         held = {name: value for name, value in up_to_date(held).items() if name != COMMAND}
     if held is None or (held != asked and not _has_begun(folder)):
-        _write_json(path, asked if command is None else {**asked, COMMAND: command})
-        return
+        return False
     old, new = _flat(held), _flat(asked)
     for name in [*new, *(name for name in old if name not in new)]:
         if old.get(name) != new.get(name):
@@ -213,6 +243,7 @@ def _settle_config(folder: Path, config: Json, command: str | None) -> None:
                 f"{folder} holds a run with {name} = {_shown(old, name)}, and this one asks for "
                 f"{_shown(new, name)}. Choose another folder, or the same settings to go on."
             )
+    return True
 
 
 def _has_begun(folder: Path) -> bool:

@@ -1,9 +1,13 @@
 """The paper's scheme as one resumable run, and its single steps: train, and fine-tune."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.compression.checks import check_request
 from tensorpress.data import Dataset
@@ -11,9 +15,10 @@ from tensorpress.errors import TensorpressError
 from tensorpress.training import stages
 from tensorpress.training.distil import Distillation
 from tensorpress.training.evaluate import evaluate
+from tensorpress.training.foresee import Ahead, Course
 from tensorpress.training.network import Network, file_digest
 from tensorpress.training.recipes import Recipe
-from tensorpress.training.run_folder import MODEL
+from tensorpress.training.run_folder import BASELINE, CONTROL, FINETUNE, MODEL
 from tensorpress.training.session import Outcome, Session, Settings, carry_out
 
 
@@ -95,7 +100,14 @@ def run_scheme(
             "epochs": tuned["epochs"],
         }
 
-    return carry_out(folder, config, network, data, settings or Settings(), phases)
+    settings = settings or Settings()
+    ahead = [
+        Ahead(BASELINE, train),
+        Ahead(FINETUNE, finetune, taught=distillation is not None),
+        *([Ahead(CONTROL, finetune)] if dense_control else []),
+    ]
+    course = Course(ahead, lambda: network.make(settings.seed), request)
+    return carry_out(folder, config, network, data, settings, course, phases)
 
 
 def train(
@@ -104,12 +116,14 @@ def train(
     data: Dataset,
     recipe: Recipe,
     *,
+    then: Sequence[Ahead] = (),
     settings: Settings | None = None,
 ) -> Outcome:
     """Train ``network`` by ``recipe``: a run of one phase, resumed like `run_scheme`.
 
     ``folder`` ends with ``model.tp`` and the plain weights ``baseline.pt``. Of trained weights the
-    summary holds the accuracy at the start too, and the difference to it.
+    summary holds the accuracy at the start too, and the difference to it. ``then`` are phases of
+    other runs, which are told with how long it takes.
 
     Raises:
         TensorpressError: as `run_scheme`.
@@ -121,7 +135,9 @@ def train(
         return {"method": "dense", **facts, **_gain(session, facts["acc"])}
 
     config = {"kind": "train", "train": dataclasses.asdict(recipe)}
-    return carry_out(folder, config, network, data, settings or Settings(), phases)
+    settings = settings or Settings()
+    course = Course([Ahead(BASELINE, recipe), *then], lambda: network.make(settings.seed))
+    return carry_out(folder, config, network, data, settings, course, phases)
 
 
 def finetune(
@@ -176,7 +192,13 @@ def finetune(
             "gained": facts["acc"] - before.percent,
         }
 
-    return carry_out(folder, config, network, data, settings or Settings(), phases)
+    def start() -> nn.Module:
+        if teacher is not None:
+            teacher.make((settings or Settings()).seed)  # what is wrong with it shows here
+        return artifacts.load(compressed, into=network.build())
+
+    course = Course([Ahead(FINETUNE, recipe, taught=teacher is not None)], start)
+    return carry_out(folder, config, network, data, settings or Settings(), course, phases)
 
 
 def _gain(session: Session, reached: float) -> dict[str, Any]:

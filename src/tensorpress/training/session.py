@@ -15,10 +15,12 @@ from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.training.curves import plot_curves
+from tensorpress.training.dry_run import foresee_run
+from tensorpress.training.foresee import Course, Forecast, RunProspect
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.progress import Display
-from tensorpress.training.run_folder import CURVES, MODEL, RunFolder, open_run
+from tensorpress.training.run_folder import CURVES, MODEL, RunFolder, check_run, open_run
 from tensorpress.version import VERSION
 
 
@@ -35,6 +37,7 @@ class Settings:
         bf16: compute the passes of training in bfloat16; None does so on a GPU.
         device: such as "cuda" or "cpu"; None takes a GPU where there is one.
         quiet: print nothing.
+        dry_run: only check, and foresee what the run would do; nothing is written.
         checkpoint_minutes: within an epoch, how often its state is kept, besides at its end.
         command: the command line that asks for the run, to be kept with it.
 
@@ -49,6 +52,7 @@ class Settings:
     bf16: bool | None = None
     device: str | None = None
     quiet: bool = False
+    dry_run: bool = False
     command: str | None = None
     checkpoint_minutes: float = 10.0
 
@@ -71,7 +75,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """The folder, network, data, settings, place and display of a run under way."""
+    """The folder, network, data, settings, place, display and forecast of a run under way."""
 
     run: RunFolder
     network: Network
@@ -79,12 +83,12 @@ class Session:
     settings: Settings
     place: Place
     display: Display
+    forecast: Forecast
 
     @property
     def split(self) -> Dataset:
         """The data with the images put aside that choose the epoch."""
-        count, seed = self.settings.hold_back, self.settings.seed
-        return self.data.hold_back(count, seed) if count else self.data
+        return _split(self.data, self.settings)
 
     @property
     def progress(self) -> bool | None:
@@ -100,12 +104,14 @@ class Outcome:
         folder, summary: of the run.
         was_finished: whether it was finished before.
         is_main: whether this process is the one that writes and reports.
+        prospect: what it would do, of a dry run, whose summary is empty; else None.
     """
 
     folder: Path
     summary: dict[str, Any]
     was_finished: bool
     is_main: bool = True
+    prospect: RunProspect | None = None
 
     @property
     def model_file(self) -> Path:
@@ -119,12 +125,13 @@ def carry_out(
     network: Network,
     data: Dataset,
     settings: Settings,
+    course: Course,
     phases: Callable[[Session], dict[str, Any]],
 ) -> Outcome:
     """Open ``folder``, do the ``phases`` that are not done, plot the curves, write the summary.
 
-    ``config`` is what sets this run apart, besides network, data and settings; ``phases`` gives
-    what the summary is to hold.
+    ``config`` is what sets this run apart, besides network, data and settings; ``course`` tells
+    what lies ahead, and ``phases`` gives what the summary is to hold.
 
     Raises:
         TensorpressError: as `open_run`, and what the phases raise.
@@ -139,12 +146,18 @@ def carry_out(
         **settings.as_config(),
     }
     path = as_path(folder)
+    split = _split(data, settings)
+    if settings.dry_run:
+        run = check_run(path, asked, place)
+        prospect = foresee_run(run, course, split, settings, place)
+        return Outcome(path, {}, prospect.finished, is_main=place.is_main, prospect=prospect)
+    forecast = Forecast(course, split, place, show=place.is_main and not settings.quiet)
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:
             display.say(f"{path} is finished: nothing to do.")
             return Outcome(path, summary, was_finished=True, is_main=place.is_main)
-        facts = phases(Session(run, network, data, settings, place, display))
+        facts = phases(Session(run, network, data, settings, place, display, forecast))
         summary = {
             "network": network.name,
             "data": data.name,
@@ -159,6 +172,10 @@ def carry_out(
             run.write(CURVES, lambda temporary: plot_curves(run.metrics, temporary))
         run.finish(summary)
     return Outcome(path, summary, was_finished=False, is_main=place.is_main)
+
+
+def _split(data: Dataset, settings: Settings) -> Dataset:
+    return data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
 
 
 def _fingerprint(data: Dataset) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import typer
 from torch import nn
 
 from tensorpress import artifacts
@@ -13,6 +12,7 @@ from tensorpress.choices import ALL, INT8
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_calibration, read_compressed_inputs, read_inputs
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.compression.compress_onnx import RUNTIMES as GRAPH_RUNTIMES
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
@@ -38,6 +38,7 @@ def bench(
     input_shape: str | None,
     classes: int | None,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     if compressed is None:
         written = GRAPH if is_graph_file(net) else "model.tp"
@@ -76,13 +77,22 @@ def bench(
         )
         if layers:
             for cell in found.cells:
-                typer.echo(f"{cell.table}\n")
-        typer.echo(str(found))
+                printer.result(f"{cell.table}\n")
+        printer.result(str(found))
         sizes = _sizes(dense, compressed)
-        typer.echo(f"file: {sizes['dense']:,} bytes of dense weights -> {sizes['file']:,} bytes")
-        typer.echo(_verdict(found))
+        content = {
+            "cells": [cell.to_dict() for cell in found.cells],
+            "missing": dict(found.missing),
+            "bytes": sizes,
+        }
+        printer.values(content)
+        printer.result(
+            f"file: {sizes['dense']:,} bytes of dense weights -> {sizes['file']:,} bytes"
+        )
+        printer.result(_verdict(found))
         if output is not None:
-            _write(output, found, sizes)
+            _write(output, found, content)
+            printer.written(output)
 
 
 def _counts(text: str, option: str) -> tuple[int, ...]:
@@ -110,15 +120,9 @@ def _verdict(found: Benchmark) -> str:
     )
 
 
-def _write(output: Path, found: Benchmark, sizes: dict[str, int]) -> None:
-    content = {
-        "cells": [cell.to_dict() for cell in found.cells],
-        "missing": dict(found.missing),
-        "bytes": sizes,
-    }
+def _write(output: Path, found: Benchmark, content: dict[str, Any]) -> None:
     write_whole(output / "bench.json", json.dumps(content, indent=1) + "\n")
     tables = "\n\n".join(str(cell.table) for cell in found.cells)
     write_whole(output / "bench.txt", f"{found}\n\n{tables}\n")
     if can_plot():
         write_atomically(output / "bench.png", lambda path: plot_benchmark(found, path))
-    typer.echo(f"written to {output}")

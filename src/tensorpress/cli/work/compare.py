@@ -1,9 +1,8 @@
 """``tensorpress compare``."""
 
 import itertools
+import json
 from pathlib import Path
-
-import typer
 
 from tensorpress import surgery
 from tensorpress.aligned import ruled
@@ -11,11 +10,12 @@ from tensorpress.charts import can_plot
 from tensorpress.choices import ALL, COMPARED, INT8
 from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.inputs import read_inputs, say_if_as_made
+from tensorpress.cli.inputs import read_inputs, warn_if_as_made
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments.compare import compare
+from tensorpress.experiments.compare import ROWS, compare
 from tensorpress.experiments.comparison import Comparison, Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
 from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
@@ -42,6 +42,7 @@ def compare_methods(
     seed: int,
     fold_parametrizations: bool,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     folder = required_folder(output)
     names = _read_methods(methods)
@@ -70,14 +71,21 @@ def compare_methods(
         seed=seed,
     )
     rows = compare(
-        inputs.net, network, inputs.data, what, folder, command=command_line(), on_row=_say
+        inputs.net,
+        network,
+        inputs.data,
+        what,
+        folder,
+        command=command_line(),
+        on_row=lambda row: printer.note(_told(row)),
     )
-    typer.echo(_table(rows, tables_on(inputs.net, inputs.data.name)))
-    say_if_as_made(inputs, trained)
+    printer.result(_table(rows, tables_on(inputs.net, inputs.data.name)))
+    printer.values(json.loads((folder / ROWS).read_text(encoding="utf-8")))
+    warn_if_as_made(inputs, trained, printer)
     write_whole(folder / "compare.md", comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
-    typer.echo(f"written to {folder}")
+    printer.written(folder)
     if rows and all(row.acc is None for row in rows):
         raise TensorpressError(
             f"nothing was compared: none of the {len(rows)} rows came to a network, and each says "
@@ -102,9 +110,9 @@ def _read_methods(given: str) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(meant)))
 
 
-def _say(row: Row) -> None:
+def _told(row: Row) -> str:
     told = row.reason or f"{row.acc_before:.2f} % -> {row.acc:.2f} %"
-    typer.echo(f"{row.name} at FCR {row.budget:g}: {told}")
+    return f"{row.name} at FCR {row.budget:g}: {told}"
 
 
 def _table(rows: list[Row], tables: list[PaperTable]) -> str:

@@ -1,5 +1,6 @@
 """``tensorpress compress``."""
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -7,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor, nn
+from typer import Context
 
 from tensorpress import artifacts, compression, deploy
 from tensorpress.choices import INT8
@@ -20,10 +21,11 @@ from tensorpress.cli.inputs import (
     read_dtype,
     read_network,
     required_net,
-    say_if_as_made,
+    warn_if_as_made,
 )
 from tensorpress.cli.options import Trained
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
@@ -33,8 +35,11 @@ from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
+from tensorpress.request import read_recovery
 from tensorpress.surgery import Account, Precision
 from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
+
+ACCOUNT = ("account.json", "account.txt")
 
 
 def compress(
@@ -47,12 +52,15 @@ def compress(
     calibrate: str | None,
     calibration_images: int,
     recover: bool,
+    seed: int | None,
     device: str | None,
     config: Path | None,
     output: Path | None,
     store_as: str | None,
     written: graphs.Written,
-    context: typer.Context,
+    dry_run: bool,
+    context: Context,
+    printer: Printer,
 ) -> None:
     net = required_net(net) if compressed is None else net
     treated = request_options.check_asked(asked)
@@ -68,6 +76,12 @@ def compress(
             f"--config {config} asks for calibration on {asked.calibration.images} images: give "
             "some with --calibrate."
         )
+    if seed is not None:
+        if calibrate is None and not needs_score:
+            raise TensorpressError(
+                f"--seed {seed} is of calibration: give --calibrate, or leave it out."
+            )
+        how = dataclasses.replace(read_recovery(how), seed=seed)
     stored = read_dtype(store_as)
     of_graph = compressed is None and is_graph_file(net)
     if of_graph:
@@ -75,7 +89,7 @@ def compress(
     else:
         written.refuse_of_networks()
     place = find_place(device)
-    with output_folder(output):
+    with output_folder(output, dry_run=dry_run):
         inputs, network = read_network(
             compressed,
             trained,
@@ -89,31 +103,59 @@ def compress(
         if of_graph:
             _refuse_others_graph(output)
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
+        if of_graph and dry_run:
+            target = None if output is None else output / GRAPH
+            prospect = compression.foresee_onnx(
+                inputs.net,
+                target,
+                asked,
+                calibration=unlabelled,
+                input_shape=inputs.shape or None,
+                recover=how,
+                score=score,
+                **graphs.how_written(asked, written),
+            )
+            printer.foreseen(prospect, _files(output, GRAPH))
+            return
         if of_graph:
-            _compress_graph(inputs, network, output, unlabelled, score, asked, how, written)
+            _compress_graph(
+                inputs, network, output, unlabelled, score, asked, how, written, printer
+            )
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
+        network = network.to(where)
+        example = torch.zeros(1, *inputs.shape, device=where)
+        if dry_run:
+            prospect = compression.foresee(
+                network, example, asked, calibration=unlabelled, recover=how, score=score
+            )
+            printer.foreseen(prospect, _files(output, "model.tp"))
+            return
         result = compression.compress(
-            network.to(where),
-            torch.zeros(1, *inputs.shape, device=where),
+            network,
+            example,
             calibration=unlabelled,
             recover=how,
             score=score,
             **asked.arguments(),
         )
-        typer.echo(str(result))
+        printer.result(str(result))
         if compressed is None:
-            say_if_as_made(inputs, trained)
+            warn_if_as_made(inputs, trained, printer)
         if score is not None:
-            typer.echo(f"drop: of the {score}")
-        facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
+            printer.result(f"drop: of the {score}")
+        facts = _accuracies(network, result.model, inputs, place, printer)
+        account = {**result.to_dict(), **facts, "command": command_line()}
+        printer.values(account)
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
-            _write(output, result, source, facts, stored)
-            typer.echo(f"written to {output / 'model.tp'}")
-    typer.echo(_next(inputs, output, images.data, trained, _hints(treated, unlabelled is not None)))
+            artifacts.save(result, output / "model.tp", dtype=stored, source=source)
+            _write_account(output, result, account)
+            printer.written(output / "model.tp")
+    hints = _hints(treated, unlabelled is not None)
+    printer.note(_next(inputs, output, images.data, trained, hints))
     if result.precision is not None and output is not None:
-        typer.echo(_export(inputs, output, calibrate, result.precision))
+        printer.note(_export(inputs, output, calibrate, result.precision))
 
 
 def _compress_graph(
@@ -125,6 +167,7 @@ def _compress_graph(
     asked: Request,
     how: bool | Recovery,
     written: graphs.Written,
+    printer: Printer,
 ) -> None:
     """The same for a file of ONNX, which stays one."""
     result = compression.compress_onnx(
@@ -136,20 +179,27 @@ def _compress_graph(
         score=score,
         **graphs.arguments_of(asked, written),
     )
-    typer.echo(str(result))
+    printer.result(str(result))
     if score is not None:
-        typer.echo(f"drop: of the {score}")
-    place = find_place("cpu")
-    facts = _accuracies(network, result.model, inputs, place) | {"command": command_line()}
-    typer.echo(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
-    if output is None:
-        typer.echo("Nothing was written: give -o OUT to keep the file.")
-        return
+        printer.result(f"drop: of the {score}")
+    facts = _accuracies(network, result.model, inputs, find_place("cpu"), printer)
     shape = inputs.shape
     if isinstance(unlabelled, Tensor):
         shape = tuple(unlabelled.shape[1:])
-    _write_account(output, result, facts | {"network": inputs.net, "input_shape": shape or None})
-    typer.echo(f"written to {output / GRAPH}")
+    facts |= {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
+    account = {**result.to_dict(), **facts}
+    printer.values(account)
+    printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
+    if output is None:
+        printer.note("Nothing was written: give -o OUT to keep the file.")
+        return
+    _write_account(output, result, account)
+    printer.written(output / GRAPH)
+
+
+def _files(output: Path | None, model: str) -> list[Path]:
+    """What is written into the folder."""
+    return [] if output is None else [output / name for name in (model, *ACCOUNT)]
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -210,13 +260,13 @@ def _calibration(
 
 
 def _accuracies(
-    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place
+    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place, printer: Printer
 ) -> dict[str, Any]:
     if inputs.data is None:
         return {}
     before = evaluate(network, inputs.data, place=place)
     after = evaluate(compressed, inputs.data, place=place)
-    typer.echo(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
+    printer.result(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
     return {
         "acc_baseline": before.percent,
         "acc": after.percent,
@@ -225,21 +275,10 @@ def _accuracies(
     }
 
 
-def _write(
-    output: Path,
-    result: Account,
-    source: dict[str, Any],
-    facts: dict[str, Any],
-    stored: torch.dtype | None,
-) -> None:
-    artifacts.save(result, output / "model.tp", dtype=stored, source=source)
-    _write_account(output, result, facts)
-
-
-def _write_account(output: Path, result: Account, facts: dict[str, Any]) -> None:
-    account = {**result.to_dict(), **facts}
-    write_whole(output / "account.json", json.dumps(account, indent=1) + "\n")
-    write_whole(output / "account.txt", f"{result}\n")
+def _write_account(output: Path, result: Account, account: dict[str, Any]) -> None:
+    as_json, as_text = ACCOUNT
+    write_whole(output / as_json, json.dumps(account, indent=1) + "\n")
+    write_whole(output / as_text, f"{result}\n")
 
 
 def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[str]:

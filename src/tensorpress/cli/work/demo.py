@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import typer
 from torch import nn
 
 from tensorpress import artifacts
@@ -13,6 +12,7 @@ from tensorpress.aligned import ruled
 from tensorpress.choices import AUTO
 from tensorpress.cli.app import app
 from tensorpress.cli.command_line import as_if_typed, command_line
+from tensorpress.cli.printer import Printer
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.setting import usable
@@ -24,7 +24,7 @@ from tensorpress.networks import build, load_weights
 from tensorpress.report.write import PAGE
 from tensorpress.request import Budget
 from tensorpress.surgery import Cost, count
-from tensorpress.training import Accuracy, evaluate
+from tensorpress.training import Accuracy, accuracy_facts, evaluate
 from tensorpress.training.place import find_place
 
 NET, DATA = "tt_conv_cnn", "digits16"
@@ -45,37 +45,38 @@ class Row(NamedTuple):
     seconds: dict[str, float]
 
 
-def demo(*, epochs: int, ratio: float, seed: int, output: Path) -> None:
+def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer) -> None:
     Budget(params=ratio)  # refused here, not after training
     trained, compressed = output / "trained", output / "compressed"
     weights = trained / "baseline.pt"
-    typer.echo(
+    printer.note(
         "TT-conv-CNN, six convolutions of 64 and 128 channels, on scikit-learn's handwritten "
         "digits at 16x16.\nIt is trained, made smaller from images without labels, and measured, "
         "in about a minute and a half."
     )
     named = ["--net", NET, "--data", DATA]
-    _carry_out("train", *named, *RECIPE, "--epochs", epochs, "--seed", seed, "-o", trained)
+    _carry_out(printer, "train", *named, *RECIPE, "--epochs", epochs, "--seed", seed, "-o", trained)
     asked = ["--budget-params", f"{ratio:g}", "--budget-macs", f"{ratio:g}", "--no-recover"]
     asked += [word for form in FORMS for word in ("--methods", form)]
     calibrated = ["--weights", weights, "--calibrate", DATA]
-    _carry_out("compress", *named, *calibrated, *asked, "-o", compressed)
+    _carry_out(printer, "compress", *named, *calibrated, *asked, "-o", compressed)
     with threads(THREADS):
-        _carry_out("report", compressed, "--weights", weights, "--batch", BATCH)
-    typer.echo("\nMeasuring the networks side by side.")
+        _carry_out(printer, "report", compressed, "--weights", weights, "--batch", BATCH)
+    printer.note("\nMeasuring the networks side by side.")
     data = load_data(DATA)
     dense = load_weights(_built(data), weights).eval()
     small = artifacts.load(compressed / "model.tp", into=_built(data)).eval()
     rows, missing = _measured(dense, small, data)
-    typer.echo(f"\n{_table(rows)}\n")
-    typer.echo("\n".join([*worth(rows), *missing, _how(rows)]))
-    typer.echo(f"What became of each layer: {(compressed / 'report' / PAGE).resolve()}")
+    printer.result(f"\n{_table(rows)}\n")
+    printer.result("\n".join([*worth(rows), *missing, _how(rows)]))
+    printer.values({"rows": [_values(row) for row in rows], "missing": missing})
+    printer.note(f"What became of each layer: {(compressed / 'report' / PAGE).resolve()}")
 
 
-def _carry_out(*words: object) -> None:
+def _carry_out(printer: Printer, *words: object) -> None:
     typed = [str(word) for word in words]
     with as_if_typed(typed):
-        typer.echo(f"\n$ {command_line()}")
+        printer.note(f"\n$ {command_line()}")
         app(typed, standalone_mode=False)
 
 
@@ -110,6 +111,16 @@ def _measured(dense: nn.Module, small: nn.Module, data: Dataset) -> tuple[list[R
     for (name, runtime), taken in zip(plans, seconds, strict=True):
         next(row for row in rows if row.name == name).seconds[runtime] = taken
     return rows, missing
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        **accuracy_facts(row.accuracy),
+        "params": row.cost.params,
+        "macs": row.cost.macs,
+        "seconds": row.seconds,
+    }
 
 
 def _table(rows: Sequence[Row]) -> str:

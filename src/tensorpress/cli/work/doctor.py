@@ -1,19 +1,18 @@
 """``tensorpress doctor``."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-import typer
-
 from tensorpress.aligned import ruled
+from tensorpress.cli.printer import Printer
 from tensorpress.deploy.doctor import Facts, facts
 from tensorpress.networks.libraries import LIBRARIES
 
 
-def doctor(*, as_json: bool) -> None:
+def doctor(*, printer: Printer) -> None:
     found = facts(tuple(LIBRARIES))
-    typer.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(_lines(found)))
+    printer.result("\n".join(_lines(found)))
+    printer.values(asdict(found))
 
 
 def _lines(found: Facts) -> Iterator[str]:

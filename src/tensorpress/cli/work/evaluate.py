@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 
 from tensorpress import training
 from tensorpress.cli import options
-from tensorpress.cli.inputs import read_network, say_if_as_made
+from tensorpress.cli.inputs import read_network, warn_if_as_made
+from tensorpress.cli.printer import Printer
 from tensorpress.surgery import count
 
 
@@ -19,6 +19,7 @@ def evaluate(
     compressed: Path | None,
     images: options.DataOptions,
     device: str | None,
+    printer: Printer,
 ) -> None:
     place = training.find_place(device)
     named: dict[str, Any] = {"net": net, "tests_alone": True, **images.required()}
@@ -26,7 +27,16 @@ def evaluate(
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))
     accuracy = training.evaluate(network, inputs.data, place=place)
-    typer.echo(f"accuracy {accuracy} on {accuracy.images} test images of {inputs.data.name}")
-    typer.echo(f"params {cost.params:,}, MACs {cost.macs:,} an image")
+    printer.result(f"accuracy {accuracy} on {accuracy.images} test images of {inputs.data.name}")
+    printer.result(f"params {cost.params:,}, MACs {cost.macs:,} an image")
+    printer.values(
+        {
+            "network": inputs.net,
+            "data": inputs.data.name,
+            **training.accuracy_facts(accuracy),
+            "params": cost.params,
+            "macs": cost.macs,
+        }
+    )
     if compressed is None:
-        say_if_as_made(inputs, trained)
+        warn_if_as_made(inputs, trained, printer)

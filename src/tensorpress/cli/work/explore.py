@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
+from typer import Context
 
 from tensorpress.charts import can_plot
 from tensorpress.cli import options, request_options
-from tensorpress.cli.inputs import read_calibration, read_inputs, required_net, say_if_as_made
+from tensorpress.cli.inputs import read_calibration, read_inputs, required_net, warn_if_as_made
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.compression.exploration_chart import plot_exploration
 from tensorpress.compression.explore import Exploration
 from tensorpress.compression.explore import explore as explore_network
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GraphNetwork
-from tensorpress.request import Request
+from tensorpress.request import Request, read_recovery
 from tensorpress.training import AccuracyApart, find_place
 
 MOST_HELD_BACK = 1000
@@ -30,20 +31,22 @@ def explore(
     trained: options.Trained,
     calibrate: str | None,
     calibration_images: int,
+    seed: int | None,
     ratios: str,
     layers: Request,
     images: options.DataOptions,
     device: str | None,
     config: Path | None,  # noqa: ARG001 - the selection was read from it
     output: Path | None,
-    context: typer.Context,
+    context: Context,
+    printer: Printer,
 ) -> None:
     net = required_net(net)
     asked = options.read_numbers(ratios, "--ratios", "2,4,8")
     if min(asked) < 1:
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
     place = find_place(device)
-    most, _ = request_options.calibration_asked(context, layers, calibration_images)
+    most, how = request_options.calibration_asked(context, layers, calibration_images)
     with output_folder(output):
         inputs = read_inputs(
             net,
@@ -66,6 +69,7 @@ def explore(
             torch.zeros(1, *inputs.shape, device=place.device),
             unlabelled,
             ratios=asked,
+            seed=read_recovery(how).seed if seed is None else seed,
             score=score,
             include=layers.include,
             exclude=layers.exclude,
@@ -74,15 +78,18 @@ def explore(
             fold_parametrizations=layers.fold_parametrizations,
             outputs=layers.outputs,
         )
-        typer.echo(str(found))
-        say_if_as_made(inputs, trained)
+        printer.result(str(found))
+        warn_if_as_made(inputs, trained, printer)
         if score is not None:
-            typer.echo(f"\nscore: {score}, in percent")
+            printer.result(f"\nscore: {score}, in percent")
+        content = _content(found)
+        printer.values(content)
         if output is not None:
-            _write(output, found)
+            _write(output, found, content)
+            printer.written(output)
 
 
-def _write(output: Path, found: Exploration) -> None:
+def _content(found: Exploration) -> dict[str, Any]:
     layers: dict[str, Any] = {
         layer.name: [
             {"ranks": ranks and list(ranks), **asdict(option)}
@@ -90,9 +97,11 @@ def _write(output: Path, found: Exploration) -> None:
         ]
         for layer in found.layers
     }
-    content = {"layers": layers, "points": [asdict(point) for point in found.points]}
+    return {"layers": layers, "points": [asdict(point) for point in found.points]}
+
+
+def _write(output: Path, found: Exploration, content: dict[str, Any]) -> None:
     write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
     write_whole(output / "explore.txt", f"{found}\n")
     if can_plot():
         write_atomically(output / "explore.png", lambda path: plot_exploration(found, path))
-    typer.echo(f"written to {output}")

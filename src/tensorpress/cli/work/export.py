@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from tensorpress import deploy
 from tensorpress.choices import INT8
 from tensorpress.cli import options
-from tensorpress.cli.inputs import Inputs, read_calibration, read_network, say_if_as_made
+from tensorpress.cli.inputs import Inputs, read_calibration, read_network, warn_if_as_made
+from tensorpress.cli.printer import Printer
 from tensorpress.data import normalise
 from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.errors import TensorpressError
@@ -33,6 +33,8 @@ def export(
     keep_float: list[str] | None,
     images: options.DataOptions,
     output: Path | None,
+    dry_run: bool,
+    printer: Printer,
 ) -> None:
     path = _place(output, file_format)
     if (precision, calibrate is None) in ((INT8, True), ("f32", False)):
@@ -45,24 +47,30 @@ def export(
     named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
     named |= images.given()
     inputs, network = read_network(compressed, trained, **named)
-    report = deploy.export(
-        network,
-        path,
-        torch.zeros(batch or planned or 1, *inputs.shape),
-        format=file_format,
-        dynamic_batch=batch is None,
-        check_inputs=_images(inputs, batch or IMAGES),
-        precision=precision,
-        calibration=read_calibration(calibrate, MOST, inputs),
-        min_agreement=min_agreement,
-        keep_float=keep_float or (),
-        planned=False if as_stored else True if planned else None,
-    )
+    example = torch.zeros(batch or planned or 1, *inputs.shape)
+    calibration = read_calibration(calibrate, MOST, inputs)
+    how: dict[str, Any] = {
+        "format": file_format,
+        "dynamic_batch": batch is None,
+        "check_inputs": _images(inputs, batch or IMAGES),
+        "precision": precision,
+        "min_agreement": min_agreement,
+        "keep_float": keep_float or (),
+        "planned": False if as_stored else True if planned else None,
+    }
+    if dry_run:
+        calibrated = calibration is not None
+        prospect = deploy.foresee_export(network, path, example, calibrated=calibrated, **how)
+        printer.foreseen(prospect, [path])
+        return
+    report = deploy.export(network, path, example, calibration=calibration, **how)
     if report.plan is not None:
-        typer.echo(f"{report.plan}\n")
-    typer.echo(str(report))
+        printer.result(f"{report.plan}\n")
+    printer.result(str(report))
+    printer.values(report.to_dict())
     if compressed is None:
-        say_if_as_made(inputs, trained)
+        warn_if_as_made(inputs, trained, printer)
+    printer.written(report.path)
 
 
 def _place(output: Path | None, file_format: str | None) -> Path:

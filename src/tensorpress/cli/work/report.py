@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from tensorpress import report as pages
 from tensorpress.charts import can_plot
 from tensorpress.cli import options
@@ -15,6 +13,7 @@ from tensorpress.cli.inputs import (
     refuse_without_weights,
 )
 from tensorpress.cli.output import output_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
@@ -35,6 +34,7 @@ def report(
     timed: bool,
     calibrate: str | None,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     if calibrate is not None and not timed:
         raise TensorpressError("--calibrate is for the time in int8: leave --no-time out.")
@@ -44,10 +44,11 @@ def report(
         findings = _findings(material, net, trained, input_shape, classes, batch, timed, calibrate)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
-        typer.echo(note)
+        printer.note(note)
     if not can_plot():
-        typer.echo("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
-    typer.echo(f"written to {folder / PAGE}, with {', '.join(files[1:]) or 'nothing'} beside it")
+        printer.note("PNGs were left out: matplotlib is not installed (pip install matplotlib).")
+    printer.values({"files": [str(folder / name) for name in files], "notes": [*findings.notes]})
+    printer.written(folder / PAGE, beside=files[1:])
 
 
 def _beside(run: Path) -> Path:

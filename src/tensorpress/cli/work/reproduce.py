@@ -1,9 +1,10 @@
 """``tensorpress reproduce``."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from tensorpress.choices import FEWEST
@@ -11,6 +12,7 @@ from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import read_inputs
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.cli.training_options import (
     LoopOptions,
     RecipeOptions,
@@ -20,6 +22,7 @@ from tensorpress.experiments import (
     PaperTable,
     Result,
     TableRun,
+    foresee_table,
     paper_table,
     read_results,
     reproduce,
@@ -53,9 +56,12 @@ def reproduce_table(
     int8: bool,
     loop: LoopOptions,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     if table == "table1":
-        Console().print(_counts())
+        counted = _counts()
+        printer.result(_counts_table(counted))
+        printer.values({"networks": counted})
         return
     asked_for = paper_table(table)
     results: list[Result] = []
@@ -68,34 +74,55 @@ def reproduce_table(
         taken = 0 if network.is_trained else epochs
         there_are = len(inputs.data.train) - loop.hold_back
         tuning = recipe.changes(first_given(finetune_epochs, epochs), finetune_lr)
-        results = reproduce(
-            asked_for,
-            TableRun(
-                folder=folder,
-                network=network,
-                data=inputs.data,
-                train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
-                finetune=recipes.finetune.changed(**tuning),
-                control=control,
-                teacher=teacher,
-                calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
-                int8=int8,
-                settings=loop.settings(),
-                command=command_line(),
-            ),
+        run = TableRun(
+            folder=folder,
+            network=network,
+            data=inputs.data,
+            train=recipes.train.changed(epochs=first_given(train_epochs, taken)),
+            finetune=recipes.finetune.changed(**tuning),
+            control=control,
+            teacher=teacher,
+            calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
+            int8=int8,
+            settings=loop.settings(),
+            command=command_line(),
         )
+        if loop.dry_run:
+            prospect = foresee_table(asked_for, run)
+            if find_place(loop.device).is_main:
+                printer.foreseen(prospect, [folder / RESULTS])
+                printer.note("compressing the network for each row comes on top")
+            return
+        results = reproduce(asked_for, run)
     elif output is not None:
         results = read_results(output / RESULTS)
-    Console(quiet=not find_place(loop.device).is_main).print(_comparison(asked_for, results))
+    if not find_place(loop.device).is_main:
+        return
+    printer.result(_comparison(asked_for, results))
+    printer.values(
+        {
+            "printed": [asdict(row) for row in asked_for.rows],
+            "rows": [asdict(result) for result in results],
+        }
+    )
 
 
-def _counts() -> Table:
+def _counts() -> list[dict[str, Any]]:
+    counted = []
+    for name, params, macs in paper_counts():
+        cost = count(build(NAMES[name]), torch.zeros(1, 3, 32, 32))
+        printed = {"params_printed": params, "macs_printed": macs}
+        counted.append({"network": name, **printed, "params": cost.params, "macs": cost.macs})
+    return counted
+
+
+def _counts_table(counted: list[dict[str, Any]]) -> Table:
     table = Table(title="Table 1: the networks")
     for heading in ("network", "params, printed", "counted", "MACs, printed", "counted"):
         table.add_column(heading, justify="right" if heading != "network" else "left")
-    for name, params, macs in paper_counts():
-        cost = count(build(NAMES[name]), torch.zeros(1, 3, 32, 32))
-        table.add_row(name, f"{params:,}", f"{cost.params:,}", f"{macs:,}", f"{cost.macs:,}")
+    for row in counted:
+        numbers = (row[key] for key in ("params_printed", "params", "macs_printed", "macs"))
+        table.add_row(row["network"], *(f"{number:,}" for number in numbers))
     return table
 
 

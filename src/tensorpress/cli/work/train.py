@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-import typer
+from typer import Context
 
 from tensorpress import training
 from tensorpress.choices import FEWEST
@@ -13,9 +13,10 @@ from tensorpress.cli.inputs import (
     read_compressed_inputs,
     read_inputs,
     refuse_without_weights,
-    say_if_as_made,
+    warn_if_as_made,
 )
 from tensorpress.cli.output import required_folder
+from tensorpress.cli.printer import Printer
 from tensorpress.cli.training_options import (
     CALIBRATION_IMAGES,
     LoopOptions,
@@ -40,6 +41,7 @@ def train(
     recipe: RecipeOptions,
     loop: LoopOptions,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     folder = required_folder(output)
     settings = loop.settings(command_line())
@@ -53,7 +55,7 @@ def train(
         recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
         settings=settings,
     )
-    _report(outcome)
+    _report(outcome, printer)
 
 
 def finetune(
@@ -69,6 +71,7 @@ def finetune(
     teaching: TeachingOptions,
     loop: LoopOptions,
     output: Path | None,
+    printer: Printer,
 ) -> None:
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
@@ -89,7 +92,7 @@ def finetune(
         distillation=distillation,
         settings=settings,
     )
-    _report(outcome)
+    _report(outcome, printer)
 
 
 def run(
@@ -113,7 +116,8 @@ def run(
     loop: LoopOptions,
     config: Path | None,
     output: Path | None,
-    context: typer.Context,
+    context: Context,
+    printer: Printer,
 ) -> None:
     treated = request_options.check_asked(asked)
     folder = required_folder(output)
@@ -158,22 +162,25 @@ def run(
     )
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
-    if outcome.is_main and not results.exists():
+    if outcome.is_main and outcome.prospect is None and not results.exists():
         label = method_of(request, tuning, distilled=taught)
         row = result_of(outcome.summary, label, command_line())
         write_results(results, [row])
-    _report(outcome)
+    _report(outcome, printer)
     if first == 0 and outcome.is_main:
-        say_if_as_made(inputs, trained)
+        warn_if_as_made(inputs, trained, printer)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, printer: Printer) -> None:
     if not outcome.is_main:
         return
+    if outcome.prospect is not None:
+        printer.foreseen(outcome.prospect, [outcome.model_file])
+        return
     facts = outcome.summary
-    typer.echo("")
+    printer.note("")
     if "pcr" in facts:
-        typer.echo(f"PCR {facts['pcr']:.2f}  FCR {facts['fcr']:.2f}")
+        printer.result(f"PCR {facts['pcr']:.2f}  FCR {facts['fcr']:.2f}")
     for key, label in (
         ("acc_baseline", "baseline"),
         ("acc_before_finetune", "compressed, not fine-tuned"),
@@ -181,13 +188,14 @@ def _report(outcome: Outcome) -> None:
         ("acc_dense_control", "baseline trained on as long"),
     ):
         if facts.get(key) is not None:
-            typer.echo(f"{label:<28} {facts[key]:.2f} %")
+            printer.result(f"{label:<28} {facts[key]:.2f} %")
     for key, label in (
         ("dacc", "dAcc to the baseline"),
         ("dacc_vs_control", "dAcc to the trained-on one"),
         ("gained", "won back by fine-tuning"),
     ):
         if facts.get(key) is not None:
-            typer.echo(f"{label:<28} {facts[key]:+.2f} points")
-    typer.echo(f"on {facts['images']} test images, standard error {facts['stderr']:.2f} points")
-    typer.echo(f"written to {outcome.model_file}")
+            printer.result(f"{label:<28} {facts[key]:+.2f} points")
+    printer.result(f"on {facts['images']} test images, standard error {facts['stderr']:.2f} points")
+    printer.values(facts)
+    printer.written(outcome.model_file)

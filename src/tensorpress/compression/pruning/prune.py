@@ -134,30 +134,19 @@ def prune(
     refuse_no_flag(skip_first=skip_first, linear=linear)
     if images is not None and (not isinstance(images, Tensor) or not images.dim()):
         raise TensorpressError(f"images={shown(images)}: give a tensor of them, (N, ...).")
-    surveyed = survey(net, example_inputs)
-    _refuse_unusable(net, surveyed)
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)
-    kept = _kept_layers(net, surveyed, include, exclude, skip_first)
-    groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
-    reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
-    free = [coupled for coupled, reason in reasons.items() if reason is None]
-    sound = separable(net, example_inputs, free)
-    reasons |= {coupled: INSEPARABLE for coupled in free if coupled not in sound}
-    if not sound:
-        raise TensorpressError(f"no filter of the network may be pruned: {_first_reason(reasons)}.")
-    scores = criterion.score(net, sound, Given(images, labels, seed))
-    reasons |= {coupled: criterion.left for coupled in sound if coupled not in scores}
+    found = find_prunable(
+        net, example_inputs, include=include, exclude=exclude, skip_first=skip_first, linear=linear
+    )
+    surveyed, kept, reasons = found.surveyed, found.kept, found.reasons
+    scores = criterion.score(net, found.groups, Given(images, labels, seed))
+    reasons |= {coupled: criterion.left for coupled in found.groups if coupled not in scores}
     queue = order(scores, across=criterion.across)
     selection = _fewest(net, example_inputs, queue, surveyed.cost, budget)
     model = without(net, selection)
     removed = removed_channels(selection)
-    told = {
-        member.part_of: reason
-        for coupled, reason in reasons.items()
-        for member in coupled.members
-        if member.role != "reads" and reason != RANKS
-    }
+    told = told_of(reasons)
     request = Request.of(
         method=criterion.name,
         budget=budget,
@@ -174,6 +163,60 @@ def prune(
         return tell_removed(layer, removed, criterion.name, reason)
 
     return account_of(model, example_inputs, surveyed, tell, request, net)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prunable:
+    """What may be pruned of a network.
+
+    Attributes:
+        surveyed: the network.
+        groups: of channels that may go together.
+        reasons: why the channels of others stay; None of those that may go.
+        kept: why layers stay, by name.
+    """
+
+    surveyed: Survey
+    groups: list[Coupled]
+    reasons: dict[Coupled, str | None]
+    kept: dict[str, str]
+
+
+def find_prunable(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    include: list[Selector] | None,
+    exclude: list[Selector],
+    skip_first: bool,
+    linear: bool,
+) -> Prunable:
+    """Survey the network and couple its channels.
+
+    Raises:
+        TensorpressError: nothing of it may be pruned; the message says why.
+    """
+    surveyed = survey(net, example_inputs)
+    _refuse_unusable(net, surveyed)
+    kept = _kept_layers(net, surveyed, include, exclude, skip_first)
+    groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
+    reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
+    free = [coupled for coupled, reason in reasons.items() if reason is None]
+    sound = separable(net, example_inputs, free)
+    reasons |= {coupled: INSEPARABLE for coupled in free if coupled not in sound}
+    if not sound:
+        raise TensorpressError(f"no filter of the network may be pruned: {_first_reason(reasons)}.")
+    return Prunable(surveyed, sound, reasons, kept)
+
+
+def told_of(reasons: Mapping[Coupled, str | None]) -> dict[str, str | None]:
+    """What is told of the layers whose channels these are; None where they may go."""
+    return {
+        member.part_of: reason
+        for coupled, reason in reasons.items()
+        for member in coupled.members
+        if member.role != "reads" and reason != RANKS
+    }
 
 
 def order(scores: Scores, *, across: bool) -> Queue:

@@ -4,7 +4,7 @@ from torch import nn
 
 from tensorpress.errors import TensorpressError
 from tensorpress.networks.libraries.library import Library, Usual
-from tensorpress.progress import announce
+from tensorpress.progress import warn
 
 
 class Timm(Library):
@@ -28,7 +28,7 @@ class Timm(Library):
         given = {"num_classes": counts.get("num_classes"), "in_chans": counts.get("in_channels")}
         classes = timm.get_pretrained_cfg(network).num_classes
         if pretrained and given["num_classes"] not in (None, classes):
-            announce(
+            warn(
                 f"{self.name}:{network} was trained on {classes} classes: its last layer, for "
                 f"{given['num_classes']}, is drawn at random and has to be trained."
             )

@@ -1,0 +1,132 @@
+"""A compression up to where its work begins: what is treated, by what target, under what metric."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from tensorpress.compression.by_precision import ByPrecision
+from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.judge import Score
+from tensorpress.compression.kernel_metric import KernelMetric
+from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.quality import ByQuality
+from tensorpress.compression.selection import Selection, rules_by_name, select
+from tensorpress.compression.targets import ByBudget, ByRules, Target
+from tensorpress.compression.task import LayerTask
+from tensorpress.decompose import RankRule
+from tensorpress.layers import Treatment
+from tensorpress.request import Recovery, read_recovery
+from tensorpress.request.budget import Budget, Unreachable
+from tensorpress.rows import Rows
+from tensorpress.surgery import ExampleInputs, Survey, copy_with, survey, tally
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What stands before the first layer is looked at.
+
+    Attributes:
+        surveyed: the network.
+        tasks: the layers to treat, of each one for each treatment.
+        kept: why the others stay, by name.
+        target: what chooses.
+        metric: what it chooses by.
+        measures: whether losses of layers will be measured.
+    """
+
+    surveyed: Survey
+    tasks: list[LayerTask]
+    kept: dict[str, str]
+    target: Target
+    metric: NetworkMetric
+    measures: bool
+
+    def announce(self) -> None:
+        """Tell how long it will take, where there are images and it is over a minute."""
+        if isinstance(self.metric, InputMetric):
+            macs, tries = self.surveyed.cost.macs, self.target.tries
+            self.metric.announce(self.tasks, macs, measures=self.measures, tries=tries)
+
+    def seconds(self) -> dict[str, float]:
+        """How long each stage of the calibration will take, by its name; {} without images."""
+        if not isinstance(self.metric, InputMetric):
+            return {}
+        macs, tries = self.surveyed.cost.macs, self.target.tries
+        return self.metric.seconds(self.tasks, macs, measures=self.measures, tries=tries)
+
+
+def prepare(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    treatments: Sequence[Treatment],
+    *,
+    rank: RankRule | Mapping[str, RankRule] | None,
+    budget: Budget | None,
+    round_to: int,
+    selection: Selection,
+    fold_parametrizations: bool,
+    read: Callable[[], Rows | None],
+    recover: bool | Recovery,
+    score: Score | None,
+    progress: bool | None,
+) -> Prepared:
+    """Survey the network, select its layers, and read what it is calibrated on.
+
+    Raises:
+        TensorpressError: what :func:`tensorpress.compress` refuses before it begins.
+    """
+    surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
+    tasks, kept = select(net, surveyed, treatments, selection, round_to)
+    if budget is not None and not tasks and not budget.chooses_int8:
+        raise Unreachable(
+            f"{budget} cannot be reached: no layer can be decomposed, so PCR is 1.00 and FCR "
+            f"1.00.{left_out(surveyed, kept)}"
+        )
+    base = with_plain_layers(net, tasks)
+    target: Target
+    if budget is None:
+        assert rank is not None
+        target = ByRules(rules_by_name(net, rank, tasks, kept))
+    elif budget.chooses_int8:
+        target = ByPrecision(budget, base, example_inputs, surveyed, score)
+    elif budget.of_quality:
+        target = ByQuality(budget, base, example_inputs, surveyed, score)
+    else:
+        target = ByBudget(budget, base, example_inputs, surveyed)
+    holds_back = budget is not None and budget.holds_back
+    metric = metric_of(base, read(), recover, holds_back=holds_back, progress=progress)
+    measures = budget is not None and metric.spreads_by_loss
+    return Prepared(surveyed, tasks, kept, target, metric, measures)
+
+
+def left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:
+    """Why layers stay whatever the ranks are."""
+    convolutions = [layer.name for layer in surveyed.layers if layer.is_convolution]
+    names = convolutions or [layer.name for layer in surveyed.layers]
+    what = f"{len(names)} {'convolutions' if convolutions else 'layers'}"
+    reasons = [kept[name] for name in names if name in kept]
+    return f" Left as they are: {tally(reasons, what)}." if reasons else ""
+
+
+def with_plain_layers(net: nn.Module, tasks: list[LayerTask]) -> nn.Module:
+    """The network with plain layers wherever another that stands for one is to be treated.
+
+    Padding that a subclass was taken apart from stands before its layer.
+    """
+    plain = {task.surveyed.name: task.in_place(task.layer) for task in tasks if task.surveyed.was}
+    return copy_with(net, plain) if plain else net
+
+
+def metric_of(
+    net: nn.Module,
+    rows: Rows | None,
+    recover: bool | Recovery,
+    *,
+    holds_back: bool = False,
+    progress: bool | None,
+) -> NetworkMetric:
+    if rows is None:
+        return KernelMetric(progress=progress)
+    recovery = read_recovery(recover)
+    return InputMetric(net, rows, recovery, holds_back=holds_back, progress=progress)

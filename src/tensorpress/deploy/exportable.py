@@ -1,0 +1,177 @@
+"""A network to be exported, and where to, checked before any of it is done."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tensorpress.choices import INT8
+from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.formats import FORMATS, Format
+from tensorpress.deploy.graph_file import refuse_own_weights
+from tensorpress.deploy.int8 import read_floor
+from tensorpress.deploy.planning.setting import read_keep_float
+from tensorpress.deploy.quiet import quiet
+from tensorpress.deploy.trace import copy_for_export
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
+from tensorpress.graphs import GraphNetwork
+from tensorpress.surgery import ExampleInputs, run_examples
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """What is exported, where to, and how.
+
+    Attributes:
+        path: of the file.
+        kind: its format.
+        net: a copy of the network, in eval mode on the CPU.
+        feed: the example inputs.
+        real: inputs that the file is checked on besides; None for random ones alone.
+        planned: whether layers are written in the executions that are measured to be the fastest.
+        min_agreement: in int8.
+        versions: of PyTorch and of what writes and runs the file, by name.
+    """
+
+    path: Path
+    kind: Format
+    net: nn.Module
+    feed: Feed
+    real: Feed | None
+    planned: bool
+    min_agreement: float
+    versions: dict[str, str]
+
+
+def read_exportable(
+    model: nn.Module,
+    path: Path | str,
+    example_inputs: ExampleInputs,
+    *,
+    format: str | None,
+    dynamic_batch: bool,
+    check_inputs: ExampleInputs | None,
+    precision: str,
+    calibrated: bool,
+    min_agreement: float,
+    keep_float: Iterable[str],
+    planned: bool | None,
+) -> Exportable:
+    """What :func:`tensorpress.export` is given, checked, and the network run once.
+
+    Raises:
+        TensorpressError: what `tensorpress.export` refuses before it begins.
+    """
+    path = as_path(path)
+    kind = find_format(path, format)
+    planned = precision == INT8 if planned is None else planned
+    _refuse_unknown(precision, kind, planned=planned, dynamic_batch=dynamic_batch)
+    if calibrated and precision != INT8:
+        raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
+    read_keep_float(keep_float, model, precision)
+    min_agreement = read_floor(min_agreement)
+    feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
+    real = None
+    if check_inputs is not None:
+        real = read_feed(check_inputs, dynamic_batch=dynamic_batch, named="check_inputs")
+        _refuse_other_shapes(feed, real)
+    with quiet():
+        versions = kind.prepare() | {"torch": torch.__version__}
+    net = copy_for_export(model)
+    if kind.float32_only:
+        _refuse_other_precision(net, feed, kind)
+    run_examples(net, feed.examples)
+    if isinstance(net, GraphNetwork):
+        refuse_own_weights(net, path)
+        if net.structure.batch is not None:
+            feed = replace(feed, batched=(False,) * len(feed.batched))
+            _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
+    return Exportable(path, kind, net, feed, real, planned, min_agreement, versions)
+
+
+def find_format(path: Path, name: str | None = None) -> Format:
+    """The format of that name, or the one that ``path`` ends in.
+
+    Raises:
+        TensorpressError: neither is known, or they contradict each other.
+    """
+    allowed = ", ".join(f"{kind.suffix} ({kind.name})" for kind in FORMATS.values())
+    if name is not None and (not isinstance(name, str) or name not in FORMATS):
+        raise TensorpressError(f"no format {shown(name)}; there is: {', '.join(FORMATS)}.")
+    by_suffix = {kind.suffix: kind for kind in FORMATS.values()}
+    found = by_suffix.get(path.suffix)
+    if found is None:
+        raise TensorpressError(f"{path}: the name of an exported file ends in one of {allowed}.")
+    if name is not None and found.name != name:
+        raise TensorpressError(
+            f"{path} is no file of the format '{name}': end its name in {FORMATS[name].suffix}, "
+            "or leave the format out."
+        )
+    return found
+
+
+def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batch: bool) -> None:
+    if precision not in ("f32", INT8):
+        raise TensorpressError(
+            f"precision={shown(precision)}: a file is written in 'f32' or '{INT8}'."
+        )
+    if precision == INT8 and not kind.int8:
+        able = " or ".join(f"{k.suffix} ({k.name})" for k in FORMATS.values() if k.int8)
+        raise TensorpressError(
+            f"{kind.name} files are not written in int8, as PyTorch does not compute in it here: "
+            f"write {able}."
+        )
+    if (planned or precision == INT8) and not dynamic_batch:
+        raise TensorpressError(
+            "a file that is planned, or in int8, leaves the batch size free: leave "
+            "dynamic_batch=False (--batch) out."
+        )
+
+
+def _refuse_other_batch(batch: int, feed: Feed, precision: str, *, planned: bool) -> None:
+    if precision == INT8:
+        raise TensorpressError(
+            f"the file takes {batch} at once and no other number, and one in int8 leaves it free: "
+            "export the network again with a free batch."
+        )
+    if planned and len(feed.tensors[0]) != batch:
+        raise TensorpressError(
+            f"the file takes {batch} at once and no other number: plan it for {batch} "
+            f"(--planned {batch})."
+        )
+
+
+def _refuse_other_shapes(feed: Feed, real: Feed) -> None:
+    def shapes(inputs: Feed) -> list[tuple[object, ...]]:
+        return [
+            (*(("batch", *t.shape[1:]) if b else t.shape), t.dtype)
+            for t, b in zip(inputs.tensors, inputs.batched, strict=True)
+        ]
+
+    if real.names != feed.names or shapes(real) != shapes(feed):
+        raise TensorpressError(
+            f"check_inputs are {_listed(real)} and the example inputs {_listed(feed)}: they must "
+            "be alike, but for the batch size if that is dynamic."
+        )
+
+
+def _refuse_other_precision(net: nn.Module, feed: Feed, kind: Format) -> None:
+    held = {"the network": [*net.parameters(), *net.buffers()], "an input": [*feed.tensors]}
+    for holder, tensors in held.items():
+        for tensor in tensors:
+            if tensor.is_floating_point() and tensor.dtype is not torch.float32:
+                raise TensorpressError(
+                    f"{holder} is in {tensor.dtype}, and {kind.name} files are written and "
+                    "checked in torch.float32: convert it with .float(), or write a .pt2."
+                )
+
+
+def _listed(feed: Feed) -> str:
+    names = feed.names or [""] * len(feed.tensors)
+    return ", ".join(
+        f"{name} {tuple(tensor.shape)} {tensor.dtype}".strip()
+        for name, tensor in zip(names, feed.tensors, strict=True)
+    )

@@ -1,0 +1,29 @@
+"""Whether a folder could be written to, found out without leaving anything behind."""
+
+import tempfile
+from pathlib import Path
+
+from tensorpress.errors import TensorpressError
+
+
+def refuse_unwritable(folder: Path, named: str | None = None) -> None:
+    """Raise if nothing could be written into ``folder``, which need not be there yet.
+
+    Args:
+        named: what the message calls it; by default its path.
+
+    Raises:
+        TensorpressError: it is a file or lies under one, or is not writable.
+    """
+    named = str(folder) if named is None else named
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise TensorpressError(f"{named} cannot be written: {nearest} is a file, not a folder.")
+        # Permission bits do not tell of read-only file systems, nor do they bind root.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise TensorpressError(
+            f"{named} cannot be written ({error.strerror}): choose another place."
+        ) from error

@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest check docs train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest check docs notebooks train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -33,6 +33,10 @@ test-lowest: .venv-lowest/.ready
 
 docs: .venv/.dev
 	$(PY) scripts/make_api_docs.py
+
+# Stores what the notebooks print.
+notebooks: .venv/.dev
+	$(PY) scripts/run_notebooks.py
 
 bench-decompose: .venv/.bench
 	$(PY) benchmarks/decompose.py

@@ -31,8 +31,10 @@ TESTS ?= tests/test_lowest_versions.py tests/networks tests/files tests/surgery 
 test-lowest: .venv-lowest/.ready
 	.venv-lowest/bin/python -m pytest $(TESTS)
 
-docs: .venv/.dev
+# The page of public names, and the site in site/; a link or an anchor that leads nowhere ends it.
+docs: .venv/.dev .venv/.docs
 	$(PY) scripts/make_api_docs.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 # Stores what the notebooks print.
 notebooks: .venv/.dev
@@ -63,6 +65,10 @@ bench-training: .venv/.demo
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/bin/python
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+.venv/.docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt
@@ -116,4 +122,4 @@ train-results: .venv/.dev
 	$(PY) scripts/train_result_rows.py --weights "$(WEIGHTS)" -o "$(OUT)" $(ARGS)
 
 clean:
-	rm -rf .venv .venv-lowest
+	rm -rf .venv .venv-lowest site

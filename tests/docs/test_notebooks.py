@@ -9,6 +9,7 @@ import torch
 from pages import NOTEBOOKS, ROOT, name_of
 
 RUN = runpy.run_path(str(ROOT / "scripts" / "run_notebooks.py"))["run"]
+PAGE = runpy.run_path(str(ROOT / "scripts" / "docs_site.py"))["notebook_page"]
 
 
 def printed(notebook: dict) -> list[str]:
@@ -51,3 +52,13 @@ def test_a_cell_that_fails_is_named() -> None:
     with pytest.raises(AssertionError) as raised:
         RUN({"cells": [{"cell_type": "markdown", "source": ["# A"]}, cell]}, "a.ipynb")
     assert str(raised.traceback[-1].path).endswith("a.ipynb, cell 1")
+
+
+def test_the_page_of_a_notebook_shows_code_and_output() -> None:
+    cell = {"cell_type": "code", "source": ["print(1)"], "outputs": [{"text": ["1\n"]}]}
+    page = PAGE(
+        json.dumps({"cells": [{"cell_type": "markdown", "source": ["# A"]}, cell]}), "a.ipynb"
+    )
+    assert page.startswith("# A\n")
+    assert page.endswith("```python\nprint(1)\n```\n\n```text\n1\n```\n")
+    assert 'href="a.ipynb"' in page

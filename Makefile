@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # The tests start hundreds of processes, each of which would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest test-wheel check dist audit docs train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
+.PHONY: demo test test-lowest test-wheel check dist audit docs notebooks train-results bench-bad-days bench-calibrate bench-ocr bench-onnx-beside-torch bench-onnx-full-rank bench-forms bench-int8 bench-artifacts bench-decompose bench-data bench-networks bench-speed bench-training bench-wide clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.demo
@@ -47,8 +47,14 @@ audit: .venv/.dev
 	$(PY) -m pip install --quiet pip-audit
 	$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
-docs: .venv/.dev
+# The page of public names, and the site in site/; a link or an anchor that leads nowhere ends it.
+docs: .venv/.dev .venv/.docs
 	$(PY) scripts/make_api_docs.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+# Stores what the notebooks print.
+notebooks: .venv/.dev
+	$(PY) scripts/run_notebooks.py
 
 bench-decompose: .venv/.bench
 	$(PY) benchmarks/decompose.py
@@ -75,6 +81,10 @@ bench-training: .venv/.demo
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/bin/python
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+.venv/.docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt
@@ -128,4 +138,4 @@ train-results: .venv/.dev
 	$(PY) scripts/train_result_rows.py --weights "$(WEIGHTS)" -o "$(OUT)" $(ARGS)
 
 clean:
-	rm -rf .venv .venv-lowest
+	rm -rf .venv .venv-lowest site

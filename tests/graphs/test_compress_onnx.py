@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import Answer, Command, caller
 from graph_files import classifier, weight, write
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 import tensorpress as tp
@@ -317,6 +317,26 @@ def test_in_int8(tmp_path: Path) -> None:
     assert all(known in written.metadata_props for known in model.metadata_props)
     (output,) = account.outputs
     assert output.agreement == pytest.approx(agreement(path, small, images()))
+
+
+def test_int8_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
+    """The classes of two outputs that differ by less than 8 bits tell are another throw."""
+    path = classifier(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    held = {initializer.name: initializer for initializer in model.graph.initializer}
+    weight = numpy_helper.to_array(held["wf"])
+    held["wf"].CopyFrom(numpy_helper.from_array(weight[:1] + 1e-4 * weight, "wf"))
+    bias = numpy_helper.to_array(held["bf"])
+    held["bf"].CopyFrom(numpy_helper.from_array(np.zeros_like(bias), "bf"))
+    onnx.save(model, path)
+    small = tmp_path / "small.onnx"
+    asked: dict[str, Any] = {"method": "ttpwt", "budget": tp.Budget(macs=1.5)}
+    with pytest.raises(tp.TensorpressError, match="agree") as raised:
+        tp.compress_onnx(
+            path, small, calibration=images(), skip_output=False, precision="int8", **asked
+        )
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob("small*"))
 
 
 def test_the_file_itself_is_not_overwritten(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from tensorpress.layers.eligible import refuse_unreadable, why_not
 from tensorpress.layers.factorize import factorize, factorize_layer, on_processor, prepare_layer
 from tensorpress.layers.kernels import shifted_kernels
 from tensorpress.layers.kinds import Layer, is_convolution
-from tensorpress.layers.memory_format import channels_last
+from tensorpress.layers.memory_format import arranged_like, channels_last, channels_second
 from tensorpress.layers.merge import can_merge, merge, plain_chain
 from tensorpress.layers.methods import DECOMPOSITIONS, METHODS, Factorization, find_method
 from tensorpress.layers.tensorized import TENSORIZED, TTConv2d
@@ -26,8 +26,10 @@ __all__ = [
     "Replacement",
     "TTConv2d",
     "Treatment",
+    "arranged_like",
     "can_merge",
     "channels_last",
+    "channels_second",
     "factorize",
     "factorize_layer",
     "find_method",

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_map_only
 
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import GraphNetwork
-from tensorpress.layers import channels_last
+from tensorpress.layers import channels_last, channels_second
 from tensorpress.surgery.inputs import ExampleInputs, run_examples
 
 VECTOR = 16
@@ -55,7 +55,7 @@ def arrange_for_training(net: nn.Module, example_inputs: ExampleInputs) -> bool:
     """As :func:`arrange_channels_last`, where it trains so; its kernels are contiguous else."""
     if trains_in_channels_last(net):
         return arrange_channels_last(net, example_inputs)
-    _lay_out(net, torch.Tensor.contiguous)
+    _lay_out(net, channels_second)
     return False
 
 

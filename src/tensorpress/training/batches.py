@@ -11,7 +11,7 @@ from torch import Tensor
 from tensorpress.data import Dataset, ImageFiles, ImageSet, augment, normalise
 from tensorpress.data.augment import draw
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import channels_last
+from tensorpress.layers import channels_last, channels_second
 from tensorpress.training.place import Place
 
 CHUNK_BYTES = 128 * 2**20
@@ -52,7 +52,7 @@ class Batches(ABC):
 
     def _as_fed(self, images: Tensor) -> Tensor:
         inputs = normalise(images, self.data.mean, self.data.std)
-        return channels_last(inputs) if self.channels_last else inputs.contiguous()
+        return channels_last(inputs) if self.channels_last else channels_second(inputs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ import dataclasses
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tensorpress.data import Dataset, Images, normalise
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import channels_last
+from tensorpress.layers import channels_last, channels_second
 from tensorpress.progress import track
 from tensorpress.surgery import evaluating, runs_in_channels_last
 from tensorpress.training.logits import logits_in, require_answers
@@ -67,7 +67,7 @@ def evaluate(
     size = BATCH.get(place.device.type, 1000)
     require_answers(net, data, place.device)
     example = torch.zeros(2, *data.input_shape, device=place.device)
-    arranged = channels_last if runs_in_channels_last(net, example) else Tensor.contiguous
+    arranged = channels_last if runs_in_channels_last(net, example) else channels_second
     # Right answers, and images.
     counted = torch.zeros(2, dtype=torch.int64, device=place.device)
     batches = images.batches(size, rank=place.rank, world=place.world)

@@ -18,7 +18,7 @@ from tensorpress.compression.calibration.kept_outputs import (
 )
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
 from tensorpress.errors import TensorpressError
-from tensorpress.layers import Factorized, channels_last
+from tensorpress.layers import Factorized, channels_last, channels_second
 from tensorpress.progress import progress_bar
 from tensorpress.rows import Rows, changed, gives_classes, inputs_of
 from tensorpress.surgery import (
@@ -70,7 +70,7 @@ def distil(
     teacher = copy.deepcopy(teacher)
     last = trains_in_channels_last(student)
     last = last and arrange_channels_last(teacher, inputs_of(images[:2]))
-    arranged = channels_last if last else Tensor.contiguous
+    arranged = channels_last if last else channels_second
     images, held = changed(images, arranged), changed(held, arranged)
     held_parts, parts = even_batches(held, BATCH), even_batches(images, 2 * BATCH)
     jitter = jitter_of(teacher, parts, seed)

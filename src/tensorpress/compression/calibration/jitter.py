@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tensorpress.compression.calibration.statistics import batch_norms, reestimate_batch_norm
+from tensorpress.layers import arranged_like
 from tensorpress.rows import Rows, Samples, changed
 
 DRAWS = 2
@@ -35,7 +36,8 @@ class Jitter:
             return part
         return changed(part, lambda _: self._drawn(images, generator))
 
-    def _drawn(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _drawn(self, given: Tensor, generator: torch.Generator) -> Tensor:
+        images = given
         count, (height, width) = len(images), images.shape[2:]
         flips = (torch.rand(count, generator=generator) < 0.5).to(images.device)
         images = torch.where(flips[:, None, None, None], images.flip(3), images)
@@ -48,8 +50,7 @@ class Jitter:
         columns = right[:, None] + torch.arange(width, device=images.device)
         each = torch.arange(count, device=images.device)[:, None, None]
         shifted = padded.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
-        shifted = shifted.permute(0, 3, 1, 2)
-        return shifted.contiguous() if images.is_contiguous() else shifted
+        return arranged_like(shifted.permute(0, 3, 1, 2), given)
 
     def parts(self, parts: Sequence[Rows], seed: int) -> Iterator[Rows]:
         """Each batch as training might have seen it, :data:`DRAWS` times."""

@@ -10,8 +10,9 @@ from tensorpress.training.network import Network
 from tensorpress.training.phase import accuracy_facts
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.recipes import PAPER, SHORT, Recipe, Recipes, recipes_for
+from tensorpress.training.run_settings import Settings
 from tensorpress.training.scheme import finetune, run_scheme, train
-from tensorpress.training.session import Outcome, Settings
+from tensorpress.training.session import Outcome
 
 __all__ = [
     "MOST_TO_JUDGE",

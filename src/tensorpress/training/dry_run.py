@@ -1,7 +1,6 @@
 """A run looked at before it is begun: its network tried for a few steps of the real loop."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -15,13 +14,11 @@ from tensorpress.training.logits import require_answers, require_gradients
 from tensorpress.training.loop import Trainer
 from tensorpress.training.place import Place
 from tensorpress.training.run_folder import COMPRESS, RunFolder
-
-if TYPE_CHECKING:
-    from tensorpress.training.session import Settings
+from tensorpress.training.run_settings import Settings
 
 
 def foresee_run(
-    run: RunFolder, course: Course, data: Dataset, settings: "Settings", place: Place
+    run: RunFolder, course: Course, data: Dataset, settings: Settings, place: Place
 ) -> RunProspect:
     """What is left of the run to do, and what it would take.
 
@@ -57,7 +54,7 @@ class _EnoughSteps(Exception):
 
 
 def _tried(
-    net: nn.Module, data: Dataset, phase: Ahead, settings: "Settings", place: Place
+    net: nn.Module, data: Dataset, phase: Ahead, settings: Settings, place: Place
 ) -> tuple[float, dict[str, int]]:
     """Seconds of a pass of an image, and the memory of the steps; ``net`` is trained by them."""
     trainer = Trainer(

@@ -19,7 +19,8 @@ from tensorpress.training.foresee import Ahead, Course
 from tensorpress.training.network import Network, file_digest
 from tensorpress.training.recipes import Recipe
 from tensorpress.training.run_folder import BASELINE, CONTROL, FINETUNE, MODEL
-from tensorpress.training.session import Outcome, Session, Settings, carry_out
+from tensorpress.training.run_settings import Settings
+from tensorpress.training.session import Outcome, Session, carry_out
 
 
 def run_scheme(

@@ -291,7 +291,7 @@ def test_errors_in_a_folder(
 
 
 def test_missing_folder_and_file(tmp_path: Path) -> None:
-    with pytest.raises(TensorpressError, match=r"no folder .*give digits, cifar10, cifar100 or"):
+    with pytest.raises(TensorpressError, match=r"no folder .*give digits, digits16, cifar10"):
         load_data(tmp_path / "absent")
     (tmp_path / "cifar.tar.gz").touch()
     with pytest.raises(TensorpressError, match="is a file, not a folder"):

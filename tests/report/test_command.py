@@ -57,7 +57,7 @@ def config_of(
     """The configuration that a command line asks for; nothing is run."""
 
     def catch(
-        _folder: Path, config: dict[str, Any], network: Any, data: Any, settings: Any, _phases: Any
+        _folder: Path, config: dict[str, Any], network: Any, data: Any, settings: Any, *_: Any
     ) -> None:
         asked = {
             **config,

@@ -10,8 +10,10 @@ from PIL import Image
 from test_bad_input import assert_one_message
 
 from tensorpress.artifacts import read_manifest
+from tensorpress.cli.inputs import read_calibration, read_inputs
 from tensorpress.data import Framing, load_data
 from tensorpress.data.wanted import Wanted
+from tensorpress.networks.libraries.library import Usual
 
 OWN = ("--net", "my_nets.own:make")
 
@@ -122,3 +124,16 @@ def test_images_to_test_on_are_enough_to_evaluate(tensorpress: Command, many: Pa
         assert found.out.split(" test images")[0] == whole.out.split(" test images")[0]
     answer = tensorpress("train", *given, many, "-o", "RUN")
     assert_one_message(answer, "holds no data; looked for")
+
+
+def test_images_are_brought_to_the_size_that_a_library_says(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Usual((3, 12, 16), (0.5,) * 3, (0.5,) * 3, pretrained=False)
+    monkeypatch.setattr("tensorpress.cli.inputs.usual_of", lambda _: own)
+    named = {"net": "timm:net", "classes": None, "data": None, "mean": None, "std": None}
+    for given, size in ((None, (12, 16)), ("3,8,8", (8, 8))):
+        inputs = read_inputs(**named, input_shape=given, calibrate=str(many))
+        images = read_calibration(str(many), 100, inputs)
+        assert isinstance(images, torch.Tensor)
+        assert images.shape == (24, 3, *size)

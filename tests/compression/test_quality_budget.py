@@ -14,6 +14,7 @@ from tensorpress.compression import Request, quality, timed, tries
 from tensorpress.compression.grid import Grid, faster
 from tensorpress.compression.held_back import hold_back
 from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.judge import judge_of
 from tensorpress.compression.tries import Tries
 from tensorpress.settings import given_by, read_options
 from tensorpress.surgery import Account, evaluating
@@ -189,6 +190,16 @@ def test_outputs_that_are_no_classes_have_an_error() -> None:
     assert result.pcr > 1.1
     with pytest.raises(tp.TensorpressError, match=r"network answers \(16, 4, 4\).*output_error"):
         compressed(tp.Budget(agreement=0.9), net)
+
+
+def test_agreement_on_a_single_class_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = tp.Budget(agreement=0.9)
+    judge_of(budget, NET, HELD, None)
+    assert capsys.readouterr().err == ""
+    constant = nn.Sequential(NET, nn.Threshold(1e9, 0.0))
+    judge_of(budget, constant, HELD, None)
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.startswith("the network gives all 48 images held back the same class, so that")
 
 
 def test_a_score_drops_no_more_than_asked() -> None:

@@ -135,6 +135,18 @@ def test_where_it_is_slower_is_said() -> None:
     ]
 
 
+def test_a_reason_is_told_once() -> None:
+    reasons = {
+        "torch-cuda in f32": "no GPU.",
+        "torch in int8": "no.",
+        "torch-cuda in int8": "no GPU.",
+    }
+    assert str(Benchmark((cell(2e-3, 1e-3),), reasons)).splitlines()[-2:] == [
+        "torch-cuda in f32, torch-cuda in int8: not measured: no GPU.",
+        "torch in int8: not measured: no.",
+    ]
+
+
 def test_what_does_not_repeat_is_said() -> None:
     spike = Spread(7.2e-3, 2e-3, 9e-3, 1.9e-3)
     doubtful = dataclasses.replace(cell(7.2e-3, 0.8e-3), own=spike, dense=spike)

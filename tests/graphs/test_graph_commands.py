@@ -1,6 +1,7 @@
 """Other commands with an ONNX file as their network."""
 
 import json
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from command import Command, caller
 from graph_files import weight, write
 from onnx import helper
+from PIL import Image
 
 node = helper.make_node
 
@@ -55,9 +57,10 @@ def test_compress_and_bench(
     assert answer.code == 0, answer.err
     assert "accuracy" in answer.out
     assert "left" not in answer.out
+    told = answer.out.splitlines()[-1].removeprefix("Its time: tensorpress ")
     answer = command(
-        *("bench", "--net", digits, "--compressed", out / "model.onnx", "--seconds", 0),
-        *("--runtimes", "onnxruntime", "--batches", 1, "--no-cache"),
+        *shlex.split(told),
+        *("--seconds", 0, "--runtimes", "onnxruntime", "--batches", 1, "--no-cache"),
     )
     assert answer.code == 0, answer.err
     assert "onnxruntime" in answer.out
@@ -67,6 +70,17 @@ def test_compress_and_bench(
         answer = command(*words, "--compressed", out / "model.onnx")
         assert answer.code == 2
         assert answer.err.endswith("is a file of ONNX: give it as --net.\n")
+
+
+def test_images_of_many_sizes_are_brought_to_that_of_the_graph(
+    digits: Path, command: Command, tmp_path: Path
+) -> None:
+    for number in range(20):
+        Image.effect_noise((12 + number, 20), 50).save(tmp_path / f"{number}.png")
+    asked = ("compress", "--net", digits, "--energy", 0.5, "--calibrate", tmp_path, "--dry-run")
+    answer = command(*asked)
+    assert answer.code == 0, answer.err
+    assert "images are brought to the network's size: resize 9, crop 8" in answer.err
 
 
 @pytest.mark.usefixtures("measured_once")

@@ -58,4 +58,8 @@ def bench(
     tensorpress bench --compressed OUT/model.tp --batches 1,32,128 --threads 1,2 -o BENCH
 
     tensorpress bench --net model.onnx --compressed OUT/model.onnx
+
+    own is the dense network as the runtime runs it by itself, dense the same in the row's
+    precision, stored the compressed one with its layers as they are stored, planned with each in
+    its fastest way. The speed is that of planned over the faster of own and dense.
     """

@@ -147,7 +147,7 @@ def read_inputs(
         crop=crop,
         interpolation=interpolation,
         workers=workers,
-        **_framings(remembered),
+        **_framings(remembered or {"input_shape": _own_shape(net, usual, layout)}),
     )
     if data is not None:
         dataset = load_data(
@@ -181,14 +181,27 @@ def read_inputs(
     return Inputs(net, shape, classes, dataset, *normalised_by, wanted)
 
 
+def _own_shape(net: str, usual: Usual | None, layout: str | None) -> tuple[int, ...]:
+    """The shape that a library's network or a graph says of itself; () where it says none."""
+    if usual is not None:
+        return usual.input_shape
+    return _fixed(read_sizes(net, layout)) if is_graph_file(net) else ()
+
+
+def _fixed(sizes: Mapping[str, tuple[int | None, ...]]) -> tuple[int, ...]:
+    """The shape of a graph's one input; () of several, or where it leaves a size free."""
+    shapes = [tuple(size for size in shape if size is not None) for shape in sizes.values()]
+    return shapes[0] if shapes == [*sizes.values()] and len(shapes) == 1 else ()
+
+
 def _of_graph(
     net: str, calibrate: str | None, layout: str | None, *, several: bool
 ) -> tuple[int, ...]:
     """The shape that a graph takes; () of several inputs, or where calibration will say it."""
     sizes = read_sizes(net, layout)
+    if fixed := _fixed(sizes):
+        return fixed
     free = [name for name, shape in sizes.items() if None in shape]
-    if len(sizes) == 1 and not free:
-        return tuple(size for size in next(iter(sizes.values())) if size is not None)
     if len(sizes) > 1 and not several:
         raise TensorpressError(
             f"{net} takes {len(sizes)} inputs, {', '.join(sizes)}, and this command gives one: "

@@ -58,7 +58,7 @@ class Prospect:
         lines += [
             f"time: {told_time(self.seconds, 'not estimated')}",
             f"memory: about {told_parts(self.memory)}",
-            f"size: at most about {self.most_bytes:,} bytes, and {self.dense_bytes:,} as given",
+            f"size: {self.dense_bytes:,} bytes before, at most about {self.most_bytes:,} after",
         ]
         return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from tensorpress.compression.calibration import batches, divergence, outputs
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.progress import warn
 from tensorpress.request.budget import Budget
 from tensorpress.rows import Rows, classes
 from tensorpress.surgery import Quality
@@ -51,6 +52,11 @@ class ByClasses(Judge):
                 f"agreement is of classes, and the network answers {shapes} for "
                 "an image: give Budget(output_error=0.05) (--keep-output-error 0.05)."
             )
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether each head gives all images one class, with which a constant would agree."""
+        return all(bool((head == head.flatten()[0]).all()) for head in self.classes)
 
     def quality(self, model: nn.Module) -> Quality:
         found = classes(outputs(model, batches(self.images, model)))
@@ -127,6 +133,13 @@ def judge_of(budget: Budget, net: nn.Module, held: Rows | None, score: Score | N
         return ByScore(budget.max_drop, net, score)
     assert held is not None
     if budget.agreement is not None:
-        return ByClasses(budget.agreement, net, held)
+        judge = ByClasses(budget.agreement, net, held)
+        if judge.all_alike:
+            warn(
+                f"the network gives all {len(held)} images held back the same class, so that "
+                "agreement tells nothing: look for missing weights, or for --mean and --std other "
+                "than it was trained with, or give images of more classes."
+            )
+        return judge
     assert budget.output_error is not None
     return ByOutputs(budget.output_error, net, held)

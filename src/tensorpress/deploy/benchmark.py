@@ -147,7 +147,12 @@ class Benchmark:
             "",
         )
         lines = ruled(head, [_row(cell) for cell in self.cells], right=(1, 2, *range(4, 13)))
-        return "\n".join([*lines, *(f"{n}: not measured: {w}" for n, w in self.missing.items())])
+        names: dict[str, list[str]] = {}
+        for name, reason in self.missing.items():
+            names.setdefault(reason, []).append(name)
+        return "\n".join(
+            [*lines, *(f"{', '.join(same)}: not measured: {why}" for why, same in names.items())]
+        )
 
     @property
     def slower(self) -> tuple[Cell, ...]:

@@ -195,6 +195,7 @@ def _compress_graph(
         return
     _write_account(output, result, account)
     printer.written(output / GRAPH)
+    printer.note(_bench(inputs, output / GRAPH))
 
 
 def _files(output: Path | None, model: str) -> list[Path]:
@@ -293,6 +294,16 @@ def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[s
     ]
 
 
+def _bench(inputs: Inputs, written: Path) -> str:
+    """The command that tells what was won in time."""
+    words = ["tensorpress", "bench"]
+    words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
+    words += ["--compressed", str(written)]
+    if is_graph_file(inputs.net) and inputs.shape:
+        words += ["--input-shape", ",".join(map(str, inputs.shape))]
+    return f"Its time: {shlex.join(words)}"
+
+
 def _export(inputs: Inputs, output: Path, calibrate: str | None, chosen: Precision) -> str:
     """The command that writes what was chosen."""
     words = ["tensorpress", "export"]
@@ -316,4 +327,4 @@ def _next(
     if trained.weights is not None:
         words += ["--teacher", str(trained.weights), *trained.how_read()]
     command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])
-    return "\n".join(["", *hints, f"Next: {command}"])
+    return "\n".join(["", *hints, _bench(inputs, output / "model.tp"), f"Next: {command}"])

@@ -275,6 +275,35 @@ def test_demo(tensorpress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "--budget-params 5" in account["command"]
 
 
+@pytest.mark.parametrize("wish", [(), ("--quiet",), ("--json",)])
+def test_ctrl_c_in_a_step_of_the_demo_stops_all_of_it(
+    wish: tuple[str, ...], tensorpress: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tensorpress.training.train", interrupted)
+    answer = tensorpress("demo", "-o", "OUT", *wish)
+    assert answer.code == 130
+    assert answer.err.endswith("stopped.\n")
+    assert "compress --net" not in answer.out + answer.err
+    assert "error" not in answer.err
+
+
+@pytest.mark.parametrize("taken", ["compressed", "compressed/report"])
+def test_the_demo_refuses_before_it_trains(
+    taken: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "OUT" / taken
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    answer = tensorpress("demo", "-o", "OUT")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert f"{taken} is a file" in answer.err
+    assert not (tmp_path / "OUT" / "trained").exists()
+
+
 def test_what_the_demo_says_of_what_it_measured() -> None:
     times = {"torch": 0.02, "onnxruntime": 0.01}
     rows = [

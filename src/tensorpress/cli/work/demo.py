@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import typer
 from torch import nn
 
 from tensorpress import artifacts
@@ -12,6 +13,7 @@ from tensorpress.aligned import ruled
 from tensorpress.choices import AUTO
 from tensorpress.cli.app import app
 from tensorpress.cli.command_line import as_if_typed, command_line
+from tensorpress.cli.output import check_output
 from tensorpress.cli.printer import Printer
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
@@ -49,6 +51,8 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer
     Budget(params=ratio)  # refused here, not after training
     trained, compressed = output / "trained", output / "compressed"
     weights = trained / "baseline.pt"
+    for folder in (compressed, compressed / "report"):  # the training looks at its own first
+        check_output(folder)
     printer.note(
         "TT-conv-CNN, six convolutions of 64 and 128 channels, on scikit-learn's handwritten "
         "digits at 16x16.\nIt is trained, made smaller from images without labels, and measured, "
@@ -77,7 +81,9 @@ def _carry_out(printer: Printer, *words: object) -> None:
     typed = [str(word) for word in words]
     with as_if_typed(typed):
         printer.note(f"\n$ {command_line()}")
-        app(typed, standalone_mode=False)
+        code = app(typed, standalone_mode=False)  # of Ctrl-C, which typer has caught
+    if code:
+        raise typer.Exit(code)
 
 
 def _built(data: Dataset) -> nn.Module:

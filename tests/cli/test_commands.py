@@ -320,6 +320,7 @@ def test_the_demo_takes_no_page_of_something_else(tensorpress: Command, tmp_path
         ("compress --energy 0.8", "account.txt"),
         ("explore --calibrate digits", "explore.png"),
         ("bench --compressed SMALL/model.tp", "bench.json"),
+        ("compare --data digits --methods ttpwt --budget-macs 2", "compare.png"),
         ("report SMALL", "index.html"),
         ("report SMALL", "energy.png"),
     ],
@@ -341,7 +342,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_work(
         tp.save(small, tmp_path / "SMALL" / "model.tp")
     for work in ("compression.compress", "report.examine"):
         monkeypatch.setattr(f"tensorpress.{work}", worked)
-    for work in ("explore.explore_network", "bench.benchmark"):
+    for work in ("explore.explore_network", "bench.benchmark", "compare.compare"):
         monkeypatch.setattr(f"tensorpress.cli.work.{work}", worked)
     (tmp_path / "OUT" / name).mkdir(parents=True)
     answer = tensorpress(*arguments.split(), "--net", "my_nets.own:make", "-o", "OUT")

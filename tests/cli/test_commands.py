@@ -275,6 +275,82 @@ def test_demo(tensorpress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "--budget-params 5" in account["command"]
 
 
+@pytest.mark.parametrize("wish", [(), ("--quiet",), ("--json",)])
+def test_ctrl_c_in_a_step_of_the_demo_stops_all_of_it(
+    wish: tuple[str, ...], tensorpress: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tensorpress.training.train", interrupted)
+    answer = tensorpress("demo", "-o", "OUT", *wish)
+    assert answer.code == 130
+    assert answer.err.endswith("stopped.\n")
+    assert "compress --net" not in answer.out + answer.err
+    assert "error" not in answer.err
+
+
+@pytest.mark.parametrize("taken", ["compressed", "compressed/report"])
+def test_the_demo_refuses_before_it_trains(
+    taken: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "OUT" / taken
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    answer = tensorpress("demo", "-o", "OUT")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert f"{taken} is a file" in answer.err
+    assert not (tmp_path / "OUT" / "trained").exists()
+
+
+def test_the_demo_takes_no_page_of_something_else(tensorpress: Command, tmp_path: Path) -> None:
+    page = tmp_path / "OUT" / "compressed" / "report" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("mine")
+    answer = tensorpress("demo", "-o", "OUT")
+    assert (answer.code, answer.out, page.read_text()) == (2, "", "mine")
+    assert "is a page of something else" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("compress --energy 0.8", "model.tp"),
+        ("compress --energy 0.8", "account.txt"),
+        ("explore --calibrate digits", "explore.png"),
+        ("bench --compressed SMALL/model.tp", "bench.json"),
+        ("compare --data digits --methods ttpwt --budget-macs 2", "compare.png"),
+        ("report SMALL", "index.html"),
+        ("report SMALL", "energy.png"),
+    ],
+)
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_work(
+    arguments: str,
+    name: str,
+    tensorpress: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def worked(*_arguments: object, **_options: object) -> None:
+        raise AssertionError
+
+    if "SMALL" in arguments:
+        (tmp_path / "SMALL").mkdir()
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.Conv2d(16, 16, 3))
+        small = tp.compress(net, torch.zeros(1, 3, 8, 8), rank=tp.Energy(0.5))
+        tp.save(small, tmp_path / "SMALL" / "model.tp")
+    for work in ("compression.compress", "report.examine"):
+        monkeypatch.setattr(f"tensorpress.{work}", worked)
+    for work in ("explore.explore_network", "bench.benchmark", "compare.compare"):
+        monkeypatch.setattr(f"tensorpress.cli.work.{work}", worked)
+    (tmp_path / "OUT" / name).mkdir(parents=True)
+    answer = tensorpress(*arguments.split(), "--net", "my_nets.own:make", "-o", "OUT")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert f"{name}: it is a folder" in answer.err
+
+
 def test_what_the_demo_says_of_what_it_measured() -> None:
     times = {"torch": 0.02, "onnxruntime": 0.01}
     rows = [

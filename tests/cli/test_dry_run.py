@@ -128,6 +128,7 @@ def test_a_run_is_foreseen_by_its_first_steps(tensorpress: Command, cifar: Path)
     ("arguments", "message"),
     [
         (f"compress {OWN} --energy 0.8 -o file/OUT", "file is a file, not a folder"),
+        (f"compress {OWN} --energy 0.8 -o taken", "account.json: it is a folder"),
         (f"compress {OWN} --energy 0.8 --include 9 -o NEW", "include '9' fits no layer"),
         (f"export {OWN} -o SMALL/model.tp/model.pt2", "model.tp is a file, not a folder"),
         (f"export {OWN} -o folder.pt2", "it is a folder"),
@@ -141,6 +142,7 @@ def test_what_a_real_run_refuses_is_refused(
 ) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "folder.pt2").mkdir()
+    (tmp_path / "taken" / "account.json").mkdir(parents=True)
     given = arguments.replace("CIFAR", str(cifar)).split()
     before = files_in(tmp_path)
     assert_one_message(tensorpress(*given, "--dry-run"), message)

@@ -259,6 +259,11 @@ def test_accuracies_of_compress(tensorpress: Command, compressed: Path, tmp_path
     assert "15.11 ± 1.30 %" in page.words
     assert f"{MINUS}78.32 points" in page.words
     assert "not fine-tuned" in page.words
+    del facts["acc"]
+    (folder / "account.json").write_text(json.dumps(facts))
+    page = report_of(tensorpress, folder, "--no-time")
+    assert "The dense network gets 93.43 % of the test images right." in page.words
+    assert "It gets" not in page.words
 
 
 def test_an_account_json_of_an_older_version(

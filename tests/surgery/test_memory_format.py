@@ -135,3 +135,28 @@ def test_narrow_strided_convolutions_are_distilled(channels):
     )
     assert made.fcr >= 1.3
     assert all(torch.isfinite(parameter).all() for parameter in made.model.parameters())
+
+
+@pytest.mark.parametrize("first", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_no_map_lies_channels_last_before_a_strided_kernel_of_one_pixel(
+    first: type[nn.Conv2d] | type[nn.ConvTranspose2d], kernel: int
+) -> None:
+    """oneDNN would write past its memory."""
+    net = nn.Sequential(first(3, 4, kernel), nn.Conv2d(4, 8, 1, stride=2), nn.Conv2d(8, 4, 1))
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        expected = net(images)
+        assert net[0](images).stride(1) == 1
+    assert not arrange_for_training(net, images[:1])
+    seen: list[int] = []
+
+    def look(_module: nn.Module, given: tuple[Tensor], answer: Tensor) -> None:
+        seen.extend((given[0].stride(1), answer.stride(1)))
+
+    for layer in net:
+        layer.register_forward_hook(look)
+    torch.testing.assert_close(net(images), expected)
+    assert len(seen) == 6
+    assert min(seen) > 1

@@ -1,17 +1,21 @@
 """Folders that commands write to."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import locked, refuse_unwritable, remove_leftovers
+from tensorpress.files import locked, refuse_folder, refuse_unwritable, remove_leftovers
 from tensorpress.progress import announce
 
 
 @contextlib.contextmanager
-def output_folder(folder: Path | None, *, dry_run: bool = False) -> Iterator[None]:
+def output_folder(
+    folder: Path | None, files: Sequence[str] = (), *, dry_run: bool = False
+) -> Iterator[None]:
     """Hold ``folder`` for this process while it works; None holds nothing.
+
+    ``files`` are the names of those that will be written into it.
 
     In a ``dry_run`` it is only checked. Folders that this made, and in which nothing was written,
     are gone again afterwards.
@@ -22,7 +26,7 @@ def output_folder(folder: Path | None, *, dry_run: bool = False) -> Iterator[Non
     if folder is None:
         yield
         return
-    check_output(folder)
+    check_output(folder, files)
     if dry_run:
         yield
         return
@@ -42,11 +46,12 @@ def output_folder(folder: Path | None, *, dry_run: bool = False) -> Iterator[Non
                 place.rmdir()
 
 
-def check_output(folder: Path) -> None:
-    """Raise before any work is done if ``folder`` could not be written.
+def check_output(folder: Path, files: Sequence[str] = ()) -> None:
+    """Raise before any work is done if ``folder``, or one of its ``files``, could not be written.
 
     Raises:
-        TensorpressError: it is a file, a training run's folder, or not writable.
+        TensorpressError: it is a file, a training run's folder, or not writable; or a folder has
+            the name of one of the files.
     """
     try:
         if (folder / "metrics.jsonl").exists():
@@ -58,6 +63,8 @@ def check_output(folder: Path) -> None:
             f"-o {folder} cannot be written ({error.strerror}): choose another place."
         ) from error
     refuse_unwritable(folder, f"-o {folder}")
+    for name in files:
+        refuse_folder(folder / name)
 
 
 def required_folder(output: Path | None) -> Path:

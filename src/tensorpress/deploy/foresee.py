@@ -9,8 +9,7 @@ from torch import nn
 
 from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.exportable import read_exportable
-from tensorpress.errors import TensorpressError
-from tensorpress.files import refuse_unwritable
+from tensorpress.files import refuse_folder, refuse_unwritable
 from tensorpress.surgery import ExampleInputs
 
 IN_INT8 = 4
@@ -91,10 +90,7 @@ def foresee_export(
         keep_float=keep_float,
         planned=planned,
     )
-    if ready.path.is_dir():
-        raise TensorpressError(
-            f"cannot write {ready.path}: it is a folder: give the name of a file in it."
-        )
+    refuse_folder(ready.path)
     refuse_unwritable(ready.path.parent, str(ready.path))
     held = [*ready.net.parameters(), *ready.net.buffers()]
     stored = sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tensorpress.errors import TensorpressError
 from tensorpress.files.aside import REPLACED, folder_aside
 from tensorpress.files.lock import LOCK
+from tensorpress.files.writable import refuse_folder
 
 
 @contextlib.contextmanager
@@ -24,10 +25,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     made: list[Path] = []
     try:
-        if path.is_dir():
-            raise TensorpressError(
-                f"cannot write {path}: it is a folder: give the name of a file in it."
-            )
+        refuse_folder(path)
         made = [folder for folder in path.absolute().parents if not folder.exists()]
         nearest = path.absolute().parents[len(made)]
         if not nearest.is_dir():

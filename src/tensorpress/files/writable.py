@@ -1,4 +1,4 @@
-"""Whether a folder could be written to, found out without leaving anything behind."""
+"""Whether a folder or a file could be written, found out without leaving anything behind."""
 
 import tempfile
 from pathlib import Path
@@ -27,3 +27,15 @@ def refuse_unwritable(folder: Path, named: str | None = None) -> None:
         raise TensorpressError(
             f"{named} cannot be written ({error.strerror}): choose another place."
         ) from error
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise if ``path``, to which a file is to be written, is a folder.
+
+    Raises:
+        TensorpressError: it is one.
+    """
+    if path.is_dir():
+        raise TensorpressError(
+            f"cannot write {path}: it is a folder: give the name of a file in it."
+        )

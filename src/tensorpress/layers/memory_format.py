@@ -21,9 +21,12 @@ def channels_last(tensor: Tensor) -> Tensor:
 
 
 def channels_second(tensor: Tensor) -> Tensor:
-    """``tensor`` in the plain format, copied if need be; the strides too, as above."""
+    """``tensor`` in the plain format, copied if need be; the strides too, as above.
+
+    So are those of 1x1 kernels, which lie alike in both formats, too.
+    """
     arranged = tensor.contiguous()
-    if tensor.dim() in CHANNELS_LAST and tensor.shape[1] == 1:
+    if tensor.dim() in CHANNELS_LAST and (tensor.shape[1] == 1 or tensor.shape[2:].numel() == 1):
         return _with_strides(arranged, torch.contiguous_format)
     return arranged
 

@@ -90,10 +90,11 @@ def verdict(material: Material, findings: Findings) -> str:
             f"It gets {last.percent:.2f} % of the test images right, the dense network "
             f"{first.percent:.2f} %: {points(last.percent - first.percent)}."
         )
-    elif last or first:
-        only = last or first
-        assert only is not None
-        said.append(f"It gets {only.percent:.2f} % of the test images right.")
+    elif last:
+        said.append(f"It gets {last.percent:.2f} % of the test images right.")
+    elif first:
+        one = "The dense network" if after else "It"
+        said.append(f"{one} gets {first.percent:.2f} % of the test images right.")
     if last and last is material.untuned:
         said.append("It is not fine-tuned.")
     if material.control and last:

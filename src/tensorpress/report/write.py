@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tensorpress.charts import Chart, can_plot, write_png
 from tensorpress.errors import TensorpressError
-from tensorpress.files import composed, printable, write_atomically, write_whole
+from tensorpress.files import composed, printable, refuse_folder, write_atomically, write_whole
 from tensorpress.report.figures import (
     accuracy_figure,
     layer_figures,
@@ -43,7 +43,7 @@ def write_report(
         TensorpressError: no spectra of ``layer``, a page in the folder that is no report, or the
             folder cannot be written.
     """
-    _refuse_foreign(folder / PAGE)
+    refuse_others(folder)
     opened = _opened(findings, layer)
     files = {PAGE: build_page(material, findings, opened), **_csv_files(material, findings)}
     for name, content in files.items():
@@ -121,7 +121,15 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _refuse_foreign(page: Path) -> None:
+def refuse_others(folder: Path) -> None:
+    """Raise where the report would take the place of something else in ``folder``.
+
+    Raises:
+        TensorpressError: a page that is no report, or a folder with the name of one of its files.
+    """
+    for name in (PAGE, LAYERS, CURVES, SPECTRA, *FIGURES):
+        refuse_folder(folder / name)
+    page = folder / PAGE
     if not page.is_file():
         return
     with page.open("rb") as file:

@@ -11,6 +11,7 @@ from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import channels_last, channels_second
 from tensorpress.surgery.inputs import ExampleInputs, run_examples
 
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 VECTOR = 16
 """Numbers in a vector register, of the widest."""
 
@@ -38,7 +39,7 @@ def trains_in_channels_last(net: nn.Module) -> bool:
     then or later (PyTorch 2.13, AVX2: below 8 channels).
     """
     return not any(
-        isinstance(module, (nn.Conv2d, nn.Conv3d))
+        isinstance(module, CONVOLUTIONS)
         and module.weight.shape[2:].numel() == 1
         and module.stride not in (1, (1, 1), (1, 1, 1))
         and module.in_channels // module.groups < VECTOR
@@ -48,14 +49,17 @@ def trains_in_channels_last(net: nn.Module) -> bool:
 
 def arrange_kernels(net: nn.Module) -> None:
     """Put the kernels of ``net`` in that format, in place."""
-    _lay_out(net, channels_last)
+    _lay_out(net, channels_last, CONVOLUTIONS)
 
 
 def arrange_for_training(net: nn.Module, example_inputs: ExampleInputs) -> bool:
-    """As :func:`arrange_channels_last`, where it trains so; its kernels are contiguous else."""
+    """As :func:`arrange_channels_last`, where it trains so; its kernels are contiguous else.
+
+    That holds for those of transposed convolutions, too: maps after any kernel lie as it does.
+    """
     if trains_in_channels_last(net):
         return arrange_channels_last(net, example_inputs)
-    _lay_out(net, channels_second)
+    _lay_out(net, channels_second, (*CONVOLUTIONS, nn.ConvTranspose2d, nn.ConvTranspose3d))
     return False
 
 
@@ -70,7 +74,11 @@ def arrange_channels_last(net: nn.Module, example_inputs: ExampleInputs) -> bool
     return False
 
 
-def _lay_out(net: nn.Module, arranged: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _lay_out(
+    net: nn.Module,
+    arranged: Callable[[torch.Tensor], torch.Tensor],
+    kinds: tuple[type[nn.modules.conv._ConvNd], ...],
+) -> None:
     for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+        if isinstance(module, kinds):
             module.weight.data = arranged(module.weight.data)

@@ -22,6 +22,8 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
 
+FILES = ("bench.json", "bench.txt", "bench.png")
+
 
 def bench(
     *,
@@ -49,7 +51,7 @@ def bench(
     of_graph = is_graph_file(compressed)
     all_names = GRAPH_RUNTIMES if of_graph else tuple(RUNTIMES)
     names = all_names if runtimes == ALL else tuple(runtimes.split(","))
-    with output_folder(output):
+    with output_folder(output, FILES):
         if of_graph and not is_graph_file(net):
             raise TensorpressError(
                 f"{compressed} is measured beside the file that it was made of: give that as --net."
@@ -121,8 +123,9 @@ def _verdict(found: Benchmark) -> str:
 
 
 def _write(output: Path, found: Benchmark, content: dict[str, Any]) -> None:
-    write_whole(output / "bench.json", json.dumps(content, indent=1) + "\n")
+    values, text, chart = FILES
+    write_whole(output / values, json.dumps(content, indent=1) + "\n")
     tables = "\n\n".join(str(cell.table) for cell in found.cells)
-    write_whole(output / "bench.txt", f"{found}\n\n{tables}\n")
+    write_whole(output / text, f"{found}\n\n{tables}\n")
     if can_plot():
-        write_atomically(output / "bench.png", lambda path: plot_benchmark(found, path))
+        write_atomically(output / chart, lambda path: plot_benchmark(found, path))

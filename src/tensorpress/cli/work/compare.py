@@ -11,7 +11,7 @@ from tensorpress.choices import ALL, COMPARED, INT8
 from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import read_inputs, warn_if_as_made
-from tensorpress.cli.output import required_folder
+from tensorpress.cli.output import check_output, required_folder
 from tensorpress.cli.printer import Printer
 from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError
@@ -21,6 +21,8 @@ from tensorpress.experiments.comparison_page import comparison_table, plot_compa
 from tensorpress.experiments.paper import PaperRow, PaperTable, tables_on
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import recipes_for
+
+PAGE = ("compare.md", "compare.png")
 
 
 def compare_methods(
@@ -45,6 +47,7 @@ def compare_methods(
     printer: Printer,
 ) -> None:
     folder = required_folder(output)
+    check_output(folder, (ROWS, *PAGE))
     names = _read_methods(methods)
     if INT8 in names:
         usable(runtime, INT8)
@@ -82,9 +85,10 @@ def compare_methods(
     printer.result(_table(rows, tables_on(inputs.net, inputs.data.name)))
     printer.values(json.loads((folder / ROWS).read_text(encoding="utf-8")))
     warn_if_as_made(inputs, trained, printer)
-    write_whole(folder / "compare.md", comparison_table(rows))
+    text, chart = PAGE
+    write_whole(folder / text, comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):
-        write_atomically(folder / "compare.png", lambda path: plot_comparison(rows, path))
+        write_atomically(folder / chart, lambda path: plot_comparison(rows, path))
     printer.written(folder)
     if rows and all(row.acc is None for row in rows):
         raise TensorpressError(

@@ -39,6 +39,7 @@ from tensorpress.request import read_recovery
 from tensorpress.surgery import Account, Precision
 from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
 
+MODEL = "model.tp"
 ACCOUNT = ("account.json", "account.txt")
 
 
@@ -89,7 +90,8 @@ def compress(
     else:
         written.refuse_of_networks()
     place = find_place(device)
-    with output_folder(output, dry_run=dry_run):
+    files = (GRAPH if of_graph else MODEL, *ACCOUNT)
+    with output_folder(output, files, dry_run=dry_run):
         inputs, network = read_network(
             compressed,
             trained,
@@ -115,7 +117,7 @@ def compress(
                 score=score,
                 **graphs.how_written(asked, written),
             )
-            printer.foreseen(prospect, _files(output, GRAPH))
+            printer.foreseen(prospect, _paths(output, files))
             return
         if of_graph:
             _compress_graph(
@@ -129,7 +131,7 @@ def compress(
             prospect = compression.foresee(
                 network, example, asked, calibration=unlabelled, recover=how, score=score
             )
-            printer.foreseen(prospect, _files(output, "model.tp"))
+            printer.foreseen(prospect, _paths(output, files))
             return
         result = compression.compress(
             network,
@@ -149,9 +151,9 @@ def compress(
         printer.values(account)
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
-            artifacts.save(result, output / "model.tp", dtype=stored, source=source)
+            artifacts.save(result, output / MODEL, dtype=stored, source=source)
             _write_account(output, result, account)
-            printer.written(output / "model.tp")
+            printer.written(output / MODEL)
     hints = _hints(treated, unlabelled is not None)
     printer.note(_next(inputs, output, images.data, trained, hints))
     if result.precision is not None and output is not None:
@@ -198,9 +200,8 @@ def _compress_graph(
     printer.note(_bench(inputs, output / GRAPH))
 
 
-def _files(output: Path | None, model: str) -> list[Path]:
-    """What is written into the folder."""
-    return [] if output is None else [output / name for name in (model, *ACCOUNT)]
+def _paths(output: Path | None, files: Sequence[str]) -> list[Path]:
+    return [] if output is None else [output / name for name in files]
 
 
 def _refuse_another(output: Path | None, net: str) -> None:
@@ -209,7 +210,7 @@ def _refuse_another(output: Path | None, net: str) -> None:
     Raises:
         TensorpressError: it names both networks.
     """
-    held = None if output is None else output / "model.tp"
+    held = None if output is None else output / MODEL
     if held is None or not held.exists():
         return
     try:
@@ -308,7 +309,7 @@ def _export(inputs: Inputs, output: Path, calibrate: str | None, chosen: Precisi
     """The command that writes what was chosen."""
     words = ["tensorpress", "export"]
     words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
-    words += ["--compressed", str(output / "model.tp"), "--planned", str(chosen.batch)]
+    words += ["--compressed", str(output / MODEL), "--planned", str(chosen.batch)]
     if chosen.name == INT8:
         words += ["--precision", INT8, "--calibrate", calibrate or "DIR"]
         words += [word for layer in chosen.in_float for word in ("--keep-float", layer)]
@@ -323,7 +324,7 @@ def _next(
         return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
     words = ["tensorpress", "finetune"]
     words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
-    words += ["--compressed", str(output / "model.tp"), "--data", data or "DIR"]
+    words += ["--compressed", str(output / MODEL), "--data", data or "DIR"]
     if trained.weights is not None:
         words += ["--teacher", str(trained.weights), *trained.how_read()]
     command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import typer
 from torch import nn
 
 from tensorpress import artifacts
@@ -12,7 +13,9 @@ from tensorpress.aligned import ruled
 from tensorpress.choices import AUTO
 from tensorpress.cli.app import app
 from tensorpress.cli.command_line import as_if_typed, command_line
+from tensorpress.cli.output import check_output
 from tensorpress.cli.printer import Printer
+from tensorpress.cli.work.compress import ACCOUNT, MODEL
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.setting import usable
@@ -21,6 +24,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments.int8 import RUNTIME as INT8_RUNTIME
 from tensorpress.experiments.int8 import accuracy_as_planned, in_int8
 from tensorpress.networks import build, load_weights
+from tensorpress.report import refuse_others
 from tensorpress.report.write import PAGE
 from tensorpress.request import Budget
 from tensorpress.surgery import Cost, count
@@ -49,6 +53,9 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer
     Budget(params=ratio)  # refused here, not after training
     trained, compressed = output / "trained", output / "compressed"
     weights = trained / "baseline.pt"
+    check_output(compressed, (MODEL, *ACCOUNT))  # the training looks at its own folder first
+    check_output(compressed / "report")
+    refuse_others(compressed / "report")
     printer.note(
         "TT-conv-CNN, six convolutions of 64 and 128 channels, on scikit-learn's handwritten "
         "digits at 16x16.\nIt is trained, made smaller from images without labels, and measured, "
@@ -65,7 +72,7 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer
     printer.note("\nMeasuring the networks side by side.")
     data = load_data(DATA)
     dense = load_weights(_built(data), weights).eval()
-    small = artifacts.load(compressed / "model.tp", into=_built(data)).eval()
+    small = artifacts.load(compressed / MODEL, into=_built(data)).eval()
     rows, missing = _measured(dense, small, data)
     printer.result(f"\n{_table(rows)}\n")
     printer.result("\n".join([*worth(rows), *missing, _how(rows)]))
@@ -77,7 +84,9 @@ def _carry_out(printer: Printer, *words: object) -> None:
     typed = [str(word) for word in words]
     with as_if_typed(typed):
         printer.note(f"\n$ {command_line()}")
-        app(typed, standalone_mode=False)
+        code = app(typed, standalone_mode=False)  # of Ctrl-C, which typer has caught
+    if code:
+        raise typer.Exit(code)
 
 
 def _built(data: Dataset) -> nn.Module:

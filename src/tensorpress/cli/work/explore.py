@@ -23,6 +23,7 @@ from tensorpress.request import Request, read_recovery
 from tensorpress.training import AccuracyApart, find_place
 
 MOST_HELD_BACK = 1000
+FILES = ("explore.json", "explore.txt", "explore.png")
 
 
 def explore(
@@ -47,7 +48,7 @@ def explore(
         raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
     place = find_place(device)
     most, how = request_options.calibration_asked(context, layers, calibration_images)
-    with output_folder(output):
+    with output_folder(output, FILES):
         inputs = read_inputs(
             net,
             **images.given(),
@@ -101,7 +102,8 @@ def _content(found: Exploration) -> dict[str, Any]:
 
 
 def _write(output: Path, found: Exploration, content: dict[str, Any]) -> None:
-    write_whole(output / "explore.json", json.dumps(content, indent=1) + "\n")
-    write_whole(output / "explore.txt", f"{found}\n")
+    values, text, chart = FILES
+    write_whole(output / values, json.dumps(content, indent=1) + "\n")
+    write_whole(output / text, f"{found}\n")
     if can_plot():
-        write_atomically(output / "explore.png", lambda path: plot_exploration(found, path))
+        write_atomically(output / chart, lambda path: plot_exploration(found, path))

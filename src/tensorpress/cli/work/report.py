@@ -41,6 +41,7 @@ def report(
     material = pages.read_material(run)
     folder = output or _beside(run)
     with output_folder(folder):
+        pages.refuse_others(folder)  # before what takes long
         findings = _findings(material, net, trained, input_shape, classes, batch, timed, calibrate)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:

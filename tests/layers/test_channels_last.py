@@ -42,3 +42,20 @@ def test_maps_after_a_convolution_of_one_channel_lie_as_its_input_does() -> None
         images = torch.randn(2, 1, 9, 9)
         assert net(channels_last(images)).stride(1) == 1
         assert net(channels_second(channels_last(images))).stride(1) > 1
+
+
+@pytest.mark.parametrize("make", [nn.Conv2d, nn.Conv3d])
+def test_maps_after_a_kernel_of_one_pixel_lie_second_once_it_does(
+    make: type[nn.Conv2d] | type[nn.Conv3d],
+) -> None:
+    dims = len(make(1, 1, 1).kernel_size)
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}[dims]
+    layer = make(8, 16, 1)
+    plain = layer.weight.stride()
+    layer.to(memory_format=last)
+    kernel = layer.weight.detach().clone()
+    layer.weight.data = channels_second(layer.weight.data)
+    assert torch.equal(layer.weight, kernel)
+    assert layer.weight.stride() == plain
+    with torch.no_grad():
+        assert layer(torch.randn(2, 8, *[5] * dims)).stride(1) > 1

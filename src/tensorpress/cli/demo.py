@@ -23,6 +23,6 @@ def demo(
 ) -> None:
     """Train a network on real handwritten digits, make it smaller, and measure what that is worth.
 
-    Each step is a command of its own, which is printed before it runs. A minute and a half on two
-    cores, without a network connection.
+    Each step is a command of its own, which is printed before it runs. Less than two minutes
+    on two cores, without a network connection.
     """

@@ -59,11 +59,11 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer
     printer.note(
         "TT-conv-CNN, six convolutions of 64 and 128 channels, on scikit-learn's handwritten "
         "digits at 16x16.\nIt is trained, made smaller from images without labels, and measured, "
-        "in about a minute and a half."
+        "in less than two minutes on two cores."
     )
     named = ["--net", NET, "--data", DATA]
     _carry_out(printer, "train", *named, *RECIPE, "--epochs", epochs, "--seed", seed, "-o", trained)
-    asked = ["--budget-params", f"{ratio:g}", "--budget-macs", f"{ratio:g}", "--no-recover"]
+    asked = ["--budget-params", f"{ratio:g}", "--budget-macs", f"{ratio:g}"]
     asked += [word for form in FORMS for word in ("--methods", form)]
     calibrated = ["--weights", weights, "--calibrate", DATA]
     _carry_out(printer, "compress", *named, *calibrated, *asked, "-o", compressed)

@@ -69,14 +69,15 @@ def main() -> None:
     original = engine(given)
     models = Path(rapidocr_onnxruntime.__file__).parent / "models"
     paths = {name: next(models.glob(f"*_{name}_*.onnx")) for name in ("det", "rec")}
-    rows = {"det": windows(original, calibration), "rec": lines(original, calibration)}
-    scores = {"det": det_score(given, choosing), "rec": rec_score(given, choosing)}
+    rows = {"det": windows, "rec": lines}
+    scores = {"det": det_score, "rec": rec_score}
     drops = {"det": given.det, "rec": given.rec}
     made = {name: given.output / f"{name}-{drop:g}.onnx" for name, drop in drops.items()}
     made |= {name: paths[name] for name, drop in drops.items() if not drop}
     for name, target in made.items():
         if given.only in (None, name) and not target.exists():
-            compress(paths[name], target, rows[name], scores[name], drops[name], given)
+            fed, score = rows[name](original, calibration), scores[name](given, choosing)
+            compress(paths[name], target, fed, score, drops[name], given)
     if given.only:
         return
     wanted = [read(original, page) for page in track(test, "original")]

@@ -42,3 +42,6 @@ FLOOR = 0.95
 """The least share of images with the same class in int8 as in float32."""
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 """PCR and FCR at which a network is explored."""
+
+DATA_NAMES = ("digits", "digits16", "cifar10", "cifar100")
+"""Data that goes by a name; else it is a folder."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from tensorpress.choices import DATA_NAMES
 from tensorpress.errors import TensorpressError
 
 N = TypeVar("N", int, float)
@@ -104,7 +105,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="digits, digits16, cifar10, cifar100, a folder in CIFAR's binary layout, or a folder "
+        help=f"{', '.join(DATA_NAMES)}, a folder in CIFAR's binary layout, or a folder "
         "of images by class (train/CLASS/*, test/CLASS/* or val/CLASS/*).",
         rich_help_panel=DATA,
     ),
@@ -257,9 +258,7 @@ class DataOptions:
             TensorpressError: without --data.
         """
         if self.data is None:
-            raise TensorpressError(
-                "--data is missing: give digits, digits16, cifar10, cifar100 or a folder."
-            )
+            raise TensorpressError(f"--data is missing: give {', '.join(DATA_NAMES)} or a folder.")
         return self.given()
 
 

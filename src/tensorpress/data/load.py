@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tensorpress.choices import DATA_NAMES
 from tensorpress.data.cifar import find_cifar, load_cifar
 from tensorpress.data.dataset import Dataset
 from tensorpress.data.digits import load_digits
@@ -21,7 +22,6 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, composed
 from tensorpress.pixels import check_normalisation
 
-NAMES = ("digits", "digits16", "cifar10", "cifar100")
 _LOOKED_FOR = (
     "data_batch_*.bin and test_batch.bin (CIFAR-10's binary layout), train.bin and test.bin "
     "(CIFAR-100's), or train/CLASS/ and test/CLASS/ (or val/CLASS/) with images"
@@ -65,7 +65,7 @@ def load_data(
 
 
 def _load(source: str, download: bool, wanted: Wanted, tests_alone: bool) -> Dataset:
-    if source in NAMES:
+    if source in DATA_NAMES:
         refuse_framing(source, wanted.framing)
     if source in ("digits", "digits16"):
         return load_digits(16 if source == "digits16" else 8)
@@ -79,7 +79,7 @@ def _load(source: str, download: bool, wanted: Wanted, tests_alone: bool) -> Dat
     if not folder.is_dir():
         raise TensorpressError(
             f"there is no folder '{source}', and no data of that name: "
-            "give digits, digits16, cifar10, cifar100 or a folder"
+            f"give {', '.join(DATA_NAMES)} or a folder"
         )
     files = find_cifar(folder)
     if files is not None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tensorpress.choices import DATA_NAMES
 from tensorpress.data.cifar import find_cifar
 from tensorpress.data.dataset import Dataset
 from tensorpress.data.image_folder import holds_classes, load_flat_images
-from tensorpress.data.load import NAMES, load_data
+from tensorpress.data.load import load_data
 from tensorpress.data.wanted import Wanted
 from tensorpress.files import as_path
 from tensorpress.pixels import check_normalisation, normalise
@@ -56,5 +57,5 @@ def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
 def _holds_images_alone(source: str) -> bool:
     """Whether it is a folder that :func:`load_data` has no use for."""
     folder = as_path(Path(source).expanduser())
-    known = source in NAMES or not folder.is_dir() or holds_classes(folder)
+    known = source in DATA_NAMES or not folder.is_dir() or holds_classes(folder)
     return not known and find_cifar(folder) is None

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tensorpress.choices import DATA_NAMES
 from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.request import read_recovery
 from tensorpress.settings import words_of
 from tensorpress.training import Distillation, Recipe, recipes_for
 
-NAMED_DATA = ("digits", "digits16", "cifar10", "cifar100")
 LAYER_RULES = (
     "The compression had a rule for each of several layers or patterns, which only Python and "
     "--config take."
@@ -205,7 +205,7 @@ def _distillation(config: Json, words: list[str]) -> None:
 def _data(data: Json, words: list[str], caveats: list[str]) -> None:
     name = str(data["name"])
     words += ["--data", name]
-    if name not in NAMED_DATA:
+    if name not in DATA_NAMES:
         caveats.append(f"--data {name}: give the path of the folder of that name.")
     if "framing" in data:
         framing = data["framing"]

@@ -437,7 +437,8 @@ def test_a_network_of_a_library_brings_weights_size_and_normalisation(
 ) -> None:
     (tmp_path / "timm.py").write_text(LIBRARY)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    monkeypatch.setitem(sys.modules, "timm", None)  # what was there before stands there afterwards
+    del sys.modules["timm"]
     answer = tensorpress("compress", "--net", "timm:net", "--energy", "0.5", "-o", "OUT")
     assert (answer.code, answer.err) == (0, "")
     library = importlib.import_module("timm")
@@ -456,7 +457,6 @@ def test_a_network_of_a_library_brings_weights_size_and_normalisation(
     torch.save(net.state_dict(), tmp_path / "same.pth")
     read = accuracy(tensorpress(*asked, "--weights", tmp_path / "same.pth").out)
     assert by_itself == said == read
-    monkeypatch.delitem(sys.modules, "timm")
 
 
 def test_the_result_of_another_network_is_not_written_over(

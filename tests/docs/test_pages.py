@@ -112,7 +112,8 @@ def write_named(block: Block, place: Path) -> None:
 
 def run_examples(block: Block) -> None:
     """Examples of docstrings, which know tensorpress's names, ``torch`` and ``nn``."""
-    names = {**vars(tp.networks), **vars(tp), "torch": torch, "nn": torch.nn}
+    public = {name: getattr(tp, name) for name in tp.__all__}  # loaded when they are used
+    names = {**vars(tp.networks), **public, "torch": torch, "nn": torch.nn}
     test = doctest.DocTestParser().get_doctest(
         block.text, names, str(block), str(block.page), block.line
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.errors import first_line
+from tensorpress.training.autocast import autocast_to_bf16
 from tensorpress.training.distil import Objective
 from tensorpress.training.logits import logits_in
 from tensorpress.training.place import Place
@@ -143,8 +144,7 @@ class TrainStep:
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
         if not self.bf16:
             return contextlib.nullcontext()
-        # A graph must hold the casts of the weights, so no cast may be kept from before it.
-        return torch.autocast(self.place.device.type, dtype=torch.bfloat16, cache_enabled=False)
+        return autocast_to_bf16(self.place.device)
 
     def _average_gradients(self) -> None:
         if self.place.world > 1:

@@ -21,6 +21,7 @@ from tensorpress.deploy.memory import peak_bytes
 from tensorpress.request import Recovery, Request
 from tensorpress.rows import CalibrationImages, Rows, read_rows
 from tensorpress.surgery import ExampleInputs, Survey, tally
+from tensorpress.surgery.state import held_bytes
 
 MIB = 2**20
 
@@ -156,8 +157,7 @@ def _prospect(
     metric: NetworkMetric,
     request: Request,
 ) -> Prospect:
-    held = [*net.parameters(), *net.buffers()]
-    dense = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    dense = held_bytes(net)
     memory = {"the network and its copy": 2 * dense}
     if isinstance(metric, InputMetric):
         memory["images"] = _bytes_of(metric.images)

@@ -11,6 +11,7 @@ from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.exportable import read_exportable
 from tensorpress.files import refuse_folder, refuse_unwritable
 from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery.state import held_bytes
 
 IN_INT8 = 4
 """How many times smaller weights are in int8 than in float32."""
@@ -92,8 +93,7 @@ def foresee_export(
     )
     refuse_folder(ready.path)
     refuse_unwritable(ready.path.parent, str(ready.path))
-    held = [*ready.net.parameters(), *ready.net.buffers()]
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    stored = held_bytes(ready.net)
     size = None if ready.planned else stored // IN_INT8 if precision == INT8 else stored
     return ExportProspect(
         ready.path, ready.kind.name, precision, ready.planned, size, ready.versions

@@ -1,4 +1,4 @@
-"""States of networks as they know them themselves."""
+"""States of networks as they know them themselves, and what they take."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,3 +15,9 @@ def versioned(net: nn.Module, tensors: Mapping[str, Tensor]) -> OrderedDict[str,
     state = OrderedDict(tensors)
     state._metadata = net.state_dict()._metadata  # type: ignore[attr-defined]
     return state
+
+
+def held_bytes(net: nn.Module) -> int:
+    """The bytes of the parameters and buffers of ``net``, each counted once."""
+    held = [*net.parameters(), *net.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)

@@ -21,6 +21,7 @@ from tensorpress.deploy.planning.setting import read_precision
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
+from tensorpress.surgery.state import held_bytes
 
 FILES = ("bench.json", "bench.txt", "bench.png")
 
@@ -105,8 +106,7 @@ def _counts(text: str, option: str) -> tuple[int, ...]:
 
 
 def _sizes(dense: Any, compressed: Path) -> dict[str, int]:
-    weights = sum(t.numel() * t.element_size() for t in dense.state_dict().values())
-    return {"dense": weights, "file": compressed.stat().st_size}
+    return {"dense": held_bytes(dense), "file": compressed.stat().st_size}
 
 
 def _verdict(found: Benchmark) -> str:

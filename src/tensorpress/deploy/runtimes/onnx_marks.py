@@ -20,6 +20,7 @@ from tensorpress.graphs.marked import marked_graph
 from tensorpress.graphs.nodes import KINDS, MARK, add_weight, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.surgery import replace_layers
+from tensorpress.surgery.state import held_bytes
 
 MOST_BYTES = 1_900_000_000
 
@@ -36,7 +37,7 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
     """
     if isinstance(net, GraphNetwork):
         return marked_graph(net)
-    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    size = held_bytes(net)
     if size > MOST_BYTES:
         raise TensorpressError(
             f"the network holds {size:,} bytes of weights, and an ONNX graph in memory at most "

@@ -194,6 +194,8 @@ def compress(
     )
     surveyed, tasks, kept = prepared.surveyed, prepared.tasks, prepared.kept
     target, metric = prepared.target, prepared.metric
+    if calibration is not None:
+        prepared.refuse_beyond(budget)  # what takes long comes next
     prepared.announce()
     try:
         picks = target.choose(tasks, metric)

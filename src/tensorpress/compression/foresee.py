@@ -144,6 +144,7 @@ def foresee(
             score=score,
             progress=False,
         )
+        prepared.refuse_beyond(request.budget)
         surveyed, metric = prepared.surveyed, prepared.metric
         kept, seconds = prepared.kept, prepared.seconds()
     return _prospect(net, surveyed, kept, seconds, metric, request)

@@ -1,5 +1,6 @@
 """A compression up to where its work begins: what is treated, by what target, under what metric."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,30 @@ class Prepared:
     target: Target
     metric: NetworkMetric
     measures: bool
+
+    def refuse_beyond(self, budget: Budget | None) -> None:
+        """Raise for ratios that are out of reach even if the layers to treat were to cost nothing.
+
+        What can be reached is known only once the layers are decomposed.
+
+        Raises:
+            Unreachable: it names what no ranks could exceed.
+        """
+        if budget is None:
+            return
+        treated = {task.name: task.surveyed.cost for task in self.tasks}.values()
+        cost = self.surveyed.cost
+        params = max(0, cost.params - sum(layer.params for layer in treated))
+        macs = max(0, cost.macs - sum(layer.macs for layer in treated))
+        most = [b / a if a else math.inf for b, a in ((cost.params, params), (cost.macs, macs))]
+        if budget.is_met(*most):
+            return
+        raise Unreachable(
+            f"{budget} cannot be reached: the layers that stay hold {params:,} of {cost.params:,} "
+            f"parameters and take {macs:,} of {cost.macs:,} MACs, so that PCR stays below "
+            f"{most[0]:.2f} and FCR below {most[1]:.2f} whatever the ranks are. Ask for less, or "
+            f"exclude fewer layers.{left_out(self.surveyed, self.kept)}"
+        )
 
     def announce(self) -> None:
         """Tell how long it will take, where there are images and it is over a minute."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tensorpress as tp
+from tensorpress.compression import Request, foresee
 from tensorpress.compression.calibration import divergence, outputs
+from tensorpress.compression.input_metric import InputMetric
 
 CLOSED_FORM = tp.Recovery(distil_epochs=0)
 BUDGET = tp.Budget(params=1.8, macs=2.0)
@@ -158,6 +160,25 @@ def test_mistakes_are_told_in_one_line(options: dict[str, Any], message: str) ->
         compressed(net, **options)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(v, before[name]) for name, v in net.state_dict().items())
+
+
+def test_what_no_ranks_reach_is_refused_before_layers_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = branched()
+    rest = tp.compress(net, IMAGE, rank=tp.Ranks(1, 1, 1))
+    treated = sum(row.params_before for row in rest.layers if row.ranks)
+    bound = rest.params_before / (rest.params_before - treated)
+    assert rest.pcr < bound
+    asked = Request(method="ttpwt", budget=tp.Budget(params=bound * 1.01))
+    with monkeypatch.context() as patched:
+        patched.setattr(InputMetric, "measured", None)
+        with pytest.raises(tp.TensorpressError, match=f"PCR stays below {bound:.2f}"):
+            compressed(net, budget=asked.budget)
+    with pytest.raises(tp.TensorpressError, match=f"PCR stays below {bound:.2f}"):
+        foresee(net, IMAGE, asked)
+    with pytest.raises(tp.TensorpressError, match="with the smallest ranks that were considered"):
+        compressed(net, budget=tp.Budget(params=bound * 0.99), recover=CLOSED_FORM)
 
 
 def test_networks_that_answer_nonsense_or_are_half_precision() -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 import typer
-from torch import nn
+from torch import Tensor, nn
 
 from tensorpress import artifacts
 from tensorpress.aligned import ruled
@@ -16,6 +16,7 @@ from tensorpress.cli.command_line import as_if_typed, command_line
 from tensorpress.cli.output import check_output
 from tensorpress.cli.printer import Printer
 from tensorpress.cli.work.compress import ACCOUNT, MODEL
+from tensorpress.compression import Request, foresee
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.setting import usable
@@ -50,7 +51,8 @@ class Row(NamedTuple):
 
 
 def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer) -> None:
-    Budget(params=ratio)  # refused here, not after training
+    asked = Request(methods=FORMS, budget=Budget(params=ratio, macs=ratio))
+    foresee(*_untrained(), asked)  # a ratio out of reach is refused here, not after training
     trained, compressed = output / "trained", output / "compressed"
     weights = trained / "baseline.pt"
     check_output(compressed, (MODEL, *ACCOUNT))  # the training looks at its own folder first
@@ -87,6 +89,11 @@ def _carry_out(printer: Printer, *words: object) -> None:
         code = app(typed, standalone_mode=False)  # of Ctrl-C, which typer has caught
     if code:
         raise typer.Exit(code)
+
+
+def _untrained() -> tuple[nn.Module, Tensor]:
+    data = load_data(DATA)
+    return _built(data), torch.zeros(1, *data.input_shape)
 
 
 def _built(data: Dataset) -> nn.Module:

@@ -65,10 +65,10 @@ def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer
     )
     named = ["--net", NET, "--data", DATA]
     _carry_out(printer, "train", *named, *RECIPE, "--epochs", epochs, "--seed", seed, "-o", trained)
-    asked = ["--budget-params", f"{ratio:g}", "--budget-macs", f"{ratio:g}"]
-    asked += [word for form in FORMS for word in ("--methods", form)]
+    ratios = ["--budget-params", f"{ratio:g}", "--budget-macs", f"{ratio:g}"]
+    ratios += [word for form in FORMS for word in ("--methods", form)]
     calibrated = ["--weights", weights, "--calibrate", DATA]
-    _carry_out(printer, "compress", *named, *calibrated, *asked, "-o", compressed)
+    _carry_out(printer, "compress", *named, *calibrated, *ratios, "-o", compressed)
     with threads(THREADS):
         _carry_out(printer, "report", compressed, "--weights", weights, "--batch", BATCH)
     printer.note("\nMeasuring the networks side by side.")

@@ -128,6 +128,34 @@ def test_what_cannot_be_exported(layer: nn.Module, message: str, tmp_path: Path)
     assert_refused(message, with_layer(layer), tmp_path / "new" / "net.pt2")
 
 
+class Answers(nn.Module):
+    """Gives something else beside its logits."""
+
+    def __init__(self, other: object) -> None:
+        super().__init__()
+        self.layers, self.other = tiny()[0], other
+
+    def forward(self, images: Tensor) -> dict[str, object]:
+        return {"other": self.other, "logits": self.layers(images)}
+
+
+@pytest.mark.parametrize(
+    ("other", "named"), [(3, "int"), (1.5, "float"), ("name", "str"), (True, "bool")]
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_answer_that_holds_more_than_tensors(
+    other: object, named: str, suffix: str, tmp_path: Path
+) -> None:
+    message = f"answer holds {named} beside its tensors, .* wrap it in a module that returns those"
+    assert_refused(message, Answers(other), tmp_path / f"net{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_none_in_an_answer_is_left_out(suffix: str, tmp_path: Path) -> None:
+    tp.export(Answers(None), tmp_path / f"net{suffix}", IMAGE)
+    assert (tmp_path / f"net{suffix}").is_file()
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_an_operator_that_a_format_lacks(suffix: str, tmp_path: Path) -> None:
     message = r"cannot be written as \w+ \(\w+: No .* found for .*svd.*\); try another"

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import Run
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import run_examples
+from tensorpress.surgery import run_examples, tensor_leaves
 
 TOLERANCE = 1e-4
 
@@ -53,11 +52,11 @@ def check(
     """
     shapes = tuple(tuple(tensor.shape) for tensor in feed.tensors)
     where = f"on {inputs} inputs of {', '.join(map(str, shapes))}"
-    expected = tree_leaves(run_examples(net, feed.examples))
-    if not all(isinstance(e, Tensor) and bool(torch.isfinite(e).all()) for e in expected):
+    expected = tensor_leaves(run_examples(net, feed.examples))
+    if not expected or not all(bool(torch.isfinite(tensor).all()) for tensor in expected):
         raise TensorpressError(
             f"the network gives something else than finite tensors {where}, so its export cannot "
-            "be checked: look for a diverged training, or make it return tensors only."
+            "be checked: look for a diverged training, or make it return tensors."
         )
     try:
         found = run(feed)

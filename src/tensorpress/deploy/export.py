@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.cause import first_cause
@@ -32,7 +31,7 @@ from tensorpress.files import staged
 from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, run_examples
+from tensorpress.surgery import ExampleInputs, run_examples, tensor_leaves
 
 CHECKED_BATCHES = (1, 3)
 
@@ -259,7 +258,7 @@ def _scales(net: nn.Module, known: Feed) -> list[float] | None:
     """How large each output becomes on inputs that hold anything."""
     if not known.holds_values:
         return None
-    outputs = tree_leaves(run_examples(net, known.examples))
-    if not all(isinstance(value, Tensor) and bool(value.isfinite().all()) for value in outputs):
+    outputs = tensor_leaves(run_examples(net, known.examples))
+    if not all(bool(value.isfinite().all()) for value in outputs):
         return None
     return [largest_of(value) for value in outputs]

@@ -6,6 +6,7 @@ from types import TracebackType
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import ConstantArgument
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
@@ -38,7 +39,8 @@ def trace(net: nn.Module, feed: Feed) -> ExportedProgram:
         feed: its inputs. Batch sizes of 1 would be taken for fixed.
 
     Raises:
-        TensorpressError: a layer cannot be exported; it is named, with the reason.
+        TensorpressError: a layer cannot be exported; it is named, with the reason. Or the network
+            answers with something else than tensors.
     """
     batch = Dim("batch")
     free = tuple({0: batch} if batched else None for batched in feed.batched)
@@ -57,10 +59,26 @@ def trace(net: nn.Module, feed: Feed) -> ExportedProgram:
             f"{_culprit(net, error.__traceback__)} cannot be exported ({first_cause(error)})"
             f"{_explanation(error)}."
         ) from error
+    _refuse_constants(program)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     program.example_inputs = None
     return program
+
+
+def _refuse_constants(program: ExportedProgram) -> None:
+    """Raise for an answer that holds what a file has no place for, such as a number.
+
+    None is nothing, and is left out.
+    """
+    given = (spec.arg for spec in program.graph_signature.output_specs)
+    values = [arg.value for arg in given if isinstance(arg, ConstantArgument)]
+    others = {type(value).__name__ for value in values if value is not None}
+    if others:
+        raise TensorpressError(
+            f"the network's answer holds {' and '.join(sorted(others))} beside its tensors, and a "
+            "file gives tensors only: wrap it in a module that returns those."
+        )
 
 
 def _culprit(net: nn.Module, traceback: TracebackType | None) -> str:

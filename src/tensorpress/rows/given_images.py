@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, IterableDataset
 
 from tensorpress.choices import FEWEST
@@ -47,7 +48,8 @@ def read_images(
 
     Raises:
         TensorpressError: something else, fewer than 16 images, sizes that differ, NaN or inf,
-            pixels without a mean and standard deviation, or these without pixels.
+            pixels without a mean and standard deviation, or these without pixels; whole numbers
+            where the network takes others, or the other way round.
     """
     check_normalisation(mean, std)
     if (mean is None) != (std is None):
@@ -70,10 +72,24 @@ def read_images(
             f"calibration takes at least {FEWEST} images, and {len(images)} were given; a few "
             "hundred are better."
         )
+    taken = next((x for x in tree_leaves(example) if isinstance(x, Tensor)), None)
+    if taken is not None and not taken.is_floating_point():
+        return _indices(images, taken, mean)
     images = _normalised(images, mean, std)
     if not bool(torch.isfinite(images).all()):
         raise TensorpressError("the calibration images hold NaN or inf.")
     return images.detach()
+
+
+def _indices(images: Tensor, taken: Tensor, mean: Sequence[float] | None) -> Tensor:
+    """Whole numbers, for a network that takes such, as of tokens."""
+    if images.is_floating_point() or mean is not None:
+        given = "normalised pixels" if mean is not None else f"{images.dtype}"
+        raise TensorpressError(
+            f"calibration gives {given} where the example inputs are {taken.dtype}: give it as the "
+            "network takes it."
+        )
+    return images
 
 
 def _normalised(

@@ -13,6 +13,7 @@ from tensorpress.surgery.inputs import (
     refuse_unready,
     run_examples,
     takes_one_only,
+    tensor_leaves,
 )
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
@@ -71,5 +72,6 @@ __all__ = [
     "survey",
     "takes_one_only",
     "tally",
+    "tensor_leaves",
     "trains_in_channels_last",
 ]

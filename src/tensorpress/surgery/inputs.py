@@ -28,6 +28,11 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def tensor_leaves(tree: Any) -> list[Tensor]:
+    """The tensors of what a network takes or answers, in the order in which files have them."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
 def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
     """One forward pass in eval mode without gradients.
 
@@ -35,7 +40,7 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
         TensorpressError: the network does not take these inputs, its own error is quoted; or they
             are empty, which would count no MACs.
     """
-    given = [leaf for leaf in tree_leaves(example_inputs) if isinstance(leaf, Tensor)]
+    given = tensor_leaves(example_inputs)
     if given and all(tensor.numel() == 0 for tensor in given):
         raise TensorpressError(
             f"the example inputs are empty ({describe(example_inputs)}): give a batch of 1 or more."

@@ -54,6 +54,26 @@ class Detector(Body):
         return [{"boxes": row[row > row.median()]} for row in scores]
 
 
+class Tokens(nn.Module):
+    """Whole numbers alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(9, 16)
+        self.wide = nn.Conv1d(16, 32, 3, padding=1)
+        self.deep = nn.Conv1d(32, 32, 3, padding=1)
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = torch.relu(self.wide(self.embedding(tokens).mT))
+        return self.head(torch.relu(self.deep(x)).mean(2))
+
+
+def tokens(count: int) -> Tensor:
+    return torch.randint(9, (count, 12), generator=torch.Generator().manual_seed(0))
+
+
 Y = images(64, seed=3)
 KINDS = torch.arange(64) % 2
 NETS: dict[str, tuple[nn.Module, Any, Any]] = {
@@ -68,6 +88,8 @@ NETS: dict[str, tuple[nn.Module, Any, Any]] = {
         {"pixel_values": IMAGE, "kinds": KINDS[:1]},
         {"kinds": KINDS, "pixel_values": Y, "labels": KINDS},
     ),
+    "tokens": (Tokens(), tokens(1), tokens(64)),
+    "tokens in batches": (Tokens(), tokens(1), tokens(64).split(16)),
     "list of images": (Detector(), ([IMAGE[0]],), images(64)),
     "lists in batches": (Detector(), ([IMAGE[0]],), [(list(x),) for x in images(64).split(32)]),
 }
@@ -157,6 +179,16 @@ def test_pixels_are_not_taken_for_values() -> None:
         read_rows((pixels, pixels, None), net, example)
     with pytest.raises(tp.TensorpressError, match="mean= and std= are of networks that take"):
         read_rows((Y, Y, None), net, example, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def test_whole_numbers_are_for_networks_that_take_such() -> None:
+    net, example, calibration = NETS["tokens"]
+    assert torch.equal(read_rows(calibration.numpy(), net, example), calibration)
+    with pytest.raises(tp.TensorpressError, match=r"torch.float32 where .* torch.int64"):
+        read_rows(calibration.float(), net, example)
+    pixels = calibration.to(torch.uint8)
+    with pytest.raises(tp.TensorpressError, match=r"normalised pixels where .* torch.int64"):
+        read_rows(pixels, net, example, mean=(0.5,) * 12, std=(0.5,) * 12)
 
 
 def test_a_generator_of_batches_is_read_once() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import TensorArgument
 
 from tensorpress.deploy.feed import Feed
 
@@ -42,7 +43,8 @@ class Format:
 
 def output_names(program: ExportedProgram) -> list[str]:
     """ "output", or "output_0", "output_1", ... for several."""
-    count = len(program.graph_signature.user_outputs)
+    specs = program.graph_signature.output_specs
+    count = sum(isinstance(spec.arg, TensorArgument) for spec in specs)
     return ["output"] if count == 1 else [f"output_{number}" for number in range(count)]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.utils._pytree import tree_leaves
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats.format import Format, Run
+from tensorpress.surgery import tensor_leaves
 
 
 def _prepare() -> dict[str, str]:
@@ -27,7 +27,7 @@ def _read(path: Path) -> Run:
 
     def run(feed: Feed) -> list[Tensor]:
         with torch.no_grad():
-            return list(tree_leaves(module(*feed.args, **feed.kwargs)))
+            return tensor_leaves(module(*feed.args, **feed.kwargs))
 
     return run
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from tensorpress.choices import FLOOR
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.rows import classes
-from tensorpress.surgery import run_examples
+from tensorpress.surgery import run_examples, tensor_leaves
 
 BATCH = 32
 ALIKE = 1e-6
@@ -80,8 +79,7 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
     """
     expected, found, counts = [], [], []
     for part in in_batches(rows, BATCH):
-        leaves = tree_leaves(run_examples(net, part.examples))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        tensors = tensor_leaves(run_examples(net, part.examples))
         given = run(part)
         _refuse_incomparable(tensors, given)
         expected.append([output.float() for output in tensors])

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from tensorpress.choices import AUTO, FLOOR, INT8
 from tensorpress.deploy.cause import first_cause
@@ -56,7 +55,7 @@ from tensorpress.files import as_path, staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples
+from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples, tensor_leaves
 
 
 class Plan:
@@ -364,8 +363,7 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
     """
     which = "these" if feed.holds_values else "random"
     feed = feed if which == "these" else feed.randomised(0)
-    expected = run_examples(net, feed.examples)
-    leaves = [leaf for leaf in tree_leaves(expected) if isinstance(leaf, Tensor)]
+    leaves = tensor_leaves(run_examples(net, feed.examples))
     found = planned(*feed.args, **feed.kwargs)
     outputs = [found] if isinstance(found, Tensor) else list(found)
     difference = relative_difference(

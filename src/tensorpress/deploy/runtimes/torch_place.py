@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.runtimes.runtime import Setting
 from tensorpress.layers import channels_last
-from tensorpress.surgery import arrange_kernels
+from tensorpress.surgery import arrange_kernels, tensor_leaves
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -48,9 +47,11 @@ class TorchPlace:
         """The outputs of a network that lies here, brought back to where the first input lies."""
         feed_here = feed.with_tensors([self.ready(tensor) for tensor in feed.tensors])
         outputs = net(*feed_here.args, **feed_here.kwargs)
-        leaves = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
         home = feed.tensors[0].device
-        return [(out.float() if out.dtype == torch.bfloat16 else out).to(home) for out in leaves]
+        return [
+            (out.float() if out.dtype == torch.bfloat16 else out).to(home)
+            for out in tensor_leaves(outputs)
+        ]
 
     def wait(self) -> None:
         """Return when the device has done what it was asked for."""

@@ -44,7 +44,7 @@ ROW = Result(
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
-    rows = [ROW, dataclasses.replace(ROW, dacc_vs_control=-1.5)]
+    rows = [ROW, dataclasses.replace(ROW, dacc_vs_control=-1.5, curve=(80.0, 89.25))]
     write_results(tmp_path / "results.json", rows)
     assert read_results(tmp_path / "results.json") == rows
 
@@ -57,7 +57,7 @@ def test_rows_from_before_baselines_were_told_are_read(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(path, [ROW])
     rows = json.loads(path.read_text())
-    del rows[0]["baseline"]
+    del rows[0]["baseline"], rows[0]["curve"]
     path.write_text(json.dumps(rows))
     assert read_results(path) == [ROW]
 
@@ -100,7 +100,9 @@ def test_no_epochs_of_fine_tuning_are_not_told_of() -> None:
 
 
 def test_int8_moves_both_differences_alike() -> None:
-    row = dataclasses.replace(ROW, dacc_vs_control=-1.5).in_int8(Accuracy(89, 100))
+    row = dataclasses.replace(ROW, dacc_vs_control=-1.5, curve=(80.0, 89.25))
+    row = row.in_int8(Accuracy(89, 100))
+    assert row.curve == ()
     assert (row.method, row.acc, row.images) == ("TTPWT, int8", 89.0, 100)
     assert (row.dacc, row.dacc_vs_control) == pytest.approx((-1.0, -1.75))
     assert row.stderr == Accuracy(89, 100).stderr
@@ -137,7 +139,15 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
     assert control.acc == outcome.summary["acc"]
     train(tmp_path / "DENSE", network, data, Recipe(0), settings=quiet)
     dense = result_in(tmp_path / "DENSE")
-    assert (dense.method, dense.acc, dense.dacc) == ("dense", control.acc_baseline, 0.0)
+    assert control.curve[0] == dense.acc
+    assert control.curve[-1] == control.acc
+    assert len(control.curve) == 3
+    assert (dense.method, dense.curve, dense.acc, dense.dacc) == (
+        "dense",
+        (),
+        control.acc_baseline,
+        0.0,
+    )
     assert not dense.is_control
 
     small = tp.compress(network.make(0), torch.zeros(1, 1, 8, 8), budget=Budget(params=1.2))

@@ -96,7 +96,28 @@ def test_networks_and_data_have_tables_and_plots_of_their_own(tmp_path) -> None:
     assert [line.name for line in fcr.lines] == [pcr.lines[0].name]  # no FCR is printed
     printed = [line.name for line in found["results-resnet56-projection-cifar100.png"][0].lines]
     assert "TTPWT (0.55), printed" in printed
+    assert "epochs.png" not in markdown(rows)
     plot_results(rows, tmp_path)
     for name in found:
         assert (tmp_path / name).stat().st_size > 1000
         assert f"]({name})" in markdown(rows)
+
+
+def test_the_course_of_training_is_drawn_as_the_mean_of_its_seeds(tmp_path) -> None:
+    first, second = seeds(91.0, 93.0)
+    rows = [
+        dataclasses.replace(first, curve=(80.0, 90.0, 91.0)),
+        dataclasses.replace(second, curve=(80.0, 91.0, 93.0)),
+        dataclasses.replace(ROW, seed=2),
+        dataclasses.replace(CONTROL, curve=(93.0, 92.0, 93.5)),
+    ]
+    name = "results-resnet56-cifar10-epochs.png"
+    (chart,) = plots(rows)[name]
+    assert [(line.name, [*line.points]) for line in chart.lines] == [
+        ("auto at PCR 4 and FCR 4, 8 epochs", [(0, 80.0), (1, 90.5), (2, 92.0)]),
+        ("dense, trained on, 8 epochs", [(0, 93.0), (1, 92.0), (2, 93.5)]),
+    ]
+    assert [level.value for level in chart.levels] == [93.0]
+    plot_results(rows, tmp_path)
+    assert (tmp_path / name).stat().st_size > 1000
+    assert f"]({name})" in markdown(rows)

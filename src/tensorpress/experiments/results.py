@@ -10,7 +10,8 @@ from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.training import Accuracy, Recipe
-from tensorpress.training.run_folder import CONFIG, MODEL, SUMMARY
+from tensorpress.training.metrics import read_metrics
+from tensorpress.training.run_folder import CONFIG, METRICS, MODEL, SUMMARY
 
 DENSE, CONTROL, INT8 = "dense", "dense, trained on", "int8"
 
@@ -30,6 +31,8 @@ class Result:
         epochs: of fine-tuning.
         seed, command, machine: what repeats it, and where it was run.
         baseline: where the baseline comes from, in words.
+        curve: accuracy in percent on those images before training and after each of its epochs; ()
+            where that is not known.
     """
 
     network: str
@@ -48,6 +51,7 @@ class Result:
     command: str
     machine: str
     baseline: str = ""
+    curve: tuple[float, ...] = ()
 
     @property
     def worse_dacc(self) -> float:
@@ -85,6 +89,7 @@ class Result:
             dacc_vs_control=moved,
             stderr=found.stderr,
             images=found.images,
+            curve=(),
         )
 
 
@@ -123,12 +128,25 @@ def result_in(folder: Path) -> Result:
     command = config.get("command") or ""
     if config["kind"] == "train":
         recipe = Recipe(**config["train"])
-        return result_of({"pcr": 1.0, "fcr": 1.0, **summary}, control_of(recipe), command)
+        summary = {
+            "pcr": 1.0,
+            "fcr": 1.0,
+            **summary,
+            "curve": _curve(folder, summary["acc_baseline"]),
+        }
+        return result_of(summary, control_of(recipe), command)
     account = artifacts.read_manifest(folder / MODEL).account
     if account is None:
         raise TensorpressError(f"{folder / MODEL} was saved without its account.")
     request, recipe = Request.from_dict(account["request"]), Recipe(**config["finetune"])
+    summary["curve"] = _curve(folder, summary["acc_before_finetune"])
     return result_of(summary, method_of(request, recipe, distilled=summary["distilled"]), command)
+
+
+def _curve(folder: Path, before: float) -> tuple[float, ...]:
+    after = [epoch.get("test_acc") for epoch in read_metrics(folder / METRICS)]
+    known = [accuracy for accuracy in after if accuracy is not None]
+    return (before, *known) if known and len(known) == len(after) else ()
 
 
 NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
@@ -174,6 +192,7 @@ def read_results(path: Path) -> list[Result]:
     if not path.exists():
         return []
     try:
-        return [Result(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [Result(**row | {"curve": tuple(row.get("curve", ()))}) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error

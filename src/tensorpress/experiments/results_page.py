@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from tensorpress.charts import Chart, Level, Line, round_axis, write_png
+from tensorpress.charts import Chart, Level, Line, round_axis, whole_axis, write_png
 from tensorpress.experiments.paper import PaperRow, tables_on
-from tensorpress.experiments.results import Result
+from tensorpress.experiments.results import CONTROL, Result
 
 HEAD = (
     "method", "PCR", "FCR", "accuracy", "dAcc", "dAcc to control", "epochs", "seeds", "rows"
@@ -59,6 +59,12 @@ class Runs:
         return self.accuracy - fmean(row.acc for row in self.controls)
 
     @property
+    def curve(self) -> list[float]:
+        """Before training and after each epoch, the mean over the seeds whose curve is known."""
+        curves = [row.curve for row in self.rows if row.curve]
+        return [fmean(after) for after in zip(*curves, strict=True)]
+
+    @property
     def worse_dacc(self) -> float:
         """The one of the two differences that counts."""
         control = self.dacc_vs_control
@@ -100,9 +106,11 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
-    """dAcc against PCR and against FCR, by the name of the PNG, for each network and data.
+    """For each network and data, by the name of the PNG: dAcc against PCR and against FCR, and
+    accuracy over the epochs.
 
-    Of compressed networks in their own precision; those that lose more than `FAR` are left out.
+    dAcc is that of compressed networks in their own precision; those that lose more than `FAR` are
+    left out.
     """
     runs = [each for each in gathered(results) if _is_drawn(each)]
     found = {}
@@ -110,6 +118,10 @@ def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
         some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
         printed = [row for table in tables_on(network, data) for row in table.rows]
         found[_plot_name(network, data)] = [_chart(some, printed, ratio) for ratio in RATIOS]
+    trained = [each for each in gathered(results) if each.curve]
+    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in trained):
+        some = [each for each in trained if (each.any.network, each.any.data) == (network, data)]
+        found[_plot_name(network, data, EPOCHS)] = [_course(some)]
     return found
 
 
@@ -121,6 +133,8 @@ def plot_results(results: Sequence[Result], folder: Path) -> None:
 
 FAR = 10.0
 """Points; a network that has lost more would press all others together in a plot."""
+EPOCHS = "-epochs"
+"""What a plot over epochs has in its name."""
 RATIOS: dict[str, tuple[Callable[[Result], float], Callable[[PaperRow], float | None]]] = {
     "PCR": (lambda row: row.pcr, lambda row: row.pcr),
     "FCR": (lambda row: row.fcr, lambda row: row.fcr),
@@ -136,8 +150,8 @@ def _is_drawn(runs: Runs) -> bool:
     return row.pcr > 1 and not row.is_int8 and runs.worse_dacc >= -FAR
 
 
-def _plot_name(network: str, data: str) -> str:
-    return f"results-{network}-{data}.png"
+def _plot_name(network: str, data: str, what: str = "") -> str:
+    return f"results-{network}-{data}{what}.png"
 
 
 def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
@@ -153,6 +167,8 @@ def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
     lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
     if any(map(_is_drawn, runs)):
         lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
+    if any(each.curve for each in runs):
+        lines += ["", f"![accuracy over the epochs]({_plot_name(network, data, EPOCHS)})"]
     return "\n".join([*lines, ""])
 
 
@@ -206,6 +222,28 @@ def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Cha
         lines,
         levels=[Level(0.0, "dense")],
     )
+
+
+def _course(runs: Sequence[Runs]) -> Chart:
+    lines = [
+        Line([*enumerate(each.curve)], _of_course(each.any), number, is_marked=False)
+        for number, each in enumerate(runs)
+    ]
+    heights = [y for line in lines for _, y in line.points]
+    dense = runs[0].any.acc_baseline
+    return Chart(
+        "Accuracy on test images over the epochs",
+        whole_axis(max(each.any.epochs for each in runs), "epochs"),
+        round_axis(min(heights), max(dense, *heights), "accuracy, %"),
+        lines,
+        levels=[Level(dense, "dense")],
+    )
+
+
+def _of_course(row: Result) -> str:
+    """A row in a few words: "auto at PCR 4 and FCR 4, 8 epochs"."""
+    method = CONTROL if row.is_control else row.method.split(",")[0]
+    return f"{method}, {row.epochs} epochs"
 
 
 def _family(row: Result) -> str:

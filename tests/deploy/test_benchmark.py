@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import tensorpress as tp
 from tensorpress.deploy import Benchmark, Cell, PlanTable, benchmark, memory
 from tensorpress.deploy.benchmark_chart import plot_benchmark
+from tensorpress.deploy.int8 import Fidelity
 from tensorpress.deploy.latency import Spread
 from tensorpress.deploy.memory import peak_bytes
 
@@ -145,6 +146,17 @@ def test_a_reason_is_told_once() -> None:
         "torch-cuda in f32, torch-cuda in int8: not measured: no GPU.",
         "torch in int8: not measured: no.",
     ]
+
+
+def test_what_int8_keeps_stands_once_below_the_table() -> None:
+    known = Fidelity(0.923, 0.038, 64)
+    rounded = [cell(2e-3, 1e-3, precision="int8", batch=n, fidelity=known) for n in (1, 8)]
+    *table, last = str(Benchmark((cell(2e-3, 1e-3), *rounded), {})).splitlines()
+    assert last == (
+        "torch in int8, held to float32: agreement 92.3 %, relative error 0.038 on 64 images"
+    )
+    assert len(table) == 5
+    assert max(map(len, table)) <= 130
 
 
 def test_what_does_not_repeat_is_said() -> None:

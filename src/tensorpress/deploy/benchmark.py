@@ -150,9 +150,13 @@ class Benchmark:
         names: dict[str, list[str]] = {}
         for name, reason in self.missing.items():
             names.setdefault(reason, []).append(name)
-        return "\n".join(
-            [*lines, *(f"{', '.join(same)}: not measured: {why}" for why, same in names.items())]
+        kept = dict.fromkeys(
+            f"{cell.runtime} in {cell.precision}, held to float32: {cell.fidelity}"
+            for cell in self.cells
+            if cell.fidelity is not None
         )
+        missing = (f"{', '.join(same)}: not measured: {why}" for why, same in names.items())
+        return "\n".join([*lines, *kept, *missing])
 
     @property
     def slower(self) -> tuple[Cell, ...]:
@@ -332,6 +336,4 @@ def _remark(cell: Cell) -> str:
     remarks = ["SLOWER"] if cell.is_slower else []
     if not cell.certain:
         remarks.append(f"UNCERTAIN: {cell.least_ratio:.2f}x at the least")
-    if cell.fidelity is not None:
-        remarks.append(str(cell.fidelity))
     return ", ".join(remarks)

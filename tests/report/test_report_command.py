@@ -8,6 +8,7 @@ from command import Answer, Command
 from reporting import NET
 
 import tensorpress as tp
+from tensorpress import report as pages
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,11 @@ def test_a_damaged_account_is_refused(
 
 
 def test_wrong_options_are_refused(
-    tensorpress: Command, compressed: Path, weights: Path, tmp_path: Path
+    tensorpress: Command,
+    compressed: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(9)
     other = tmp_path / "other.th"
@@ -89,6 +94,11 @@ def test_wrong_options_are_refused(
     assert "there are no spectra of a layer 'conv1'; there are: layer1.0.conv1" in refused(
         tensorpress(*quick, "--weights", weights, "--layer", "conv1")
     )
+    with monkeypatch.context() as patched:
+        patched.setattr(pages, "examine", None)  # what takes long is not come to
+        assert "there are no spectra of a layer 'nosuch'; there are: layer1" in refused(
+            tensorpress(*quick, "--weights", weights, "--layer", "nosuch")
+        )
     assert "no network called 'vgg'" in refused(tensorpress(*quick, "--net", "vgg"))
     assert "too large to try" in refused(
         tensorpress("report", compressed, "--input-shape", "3,99999,99999", "-o", "PAGE")

@@ -58,13 +58,29 @@ def write_report(
     return [*files, *drawn]
 
 
+def refuse_unknown(material: Material, layer: str) -> None:
+    """Raise for a layer that is none of those that were replaced, before spectra are computed.
+
+    Raises:
+        TensorpressError: it names some that are.
+    """
+    asked = composed(layer)
+    known = [composed(name) for name in material.layers]
+    if known and not any(asked == name or asked.startswith(f"{name}.") for name in known):
+        raise _without_spectra(layer, [*material.layers])
+
+
+def _without_spectra(layer: str, known: Sequence[str]) -> TensorpressError:
+    named = ", ".join(known[:5]) or "none, see the notes of the report"
+    return TensorpressError(f"there are no spectra of a layer '{layer}'; there are: {named}.")
+
+
 def _opened(findings: Findings, layer: str | None) -> str | None:
     if layer is not None:
         names = {composed(name): name for name in findings.spectra}
         layer = names.get(composed(layer), layer)
     if layer is not None and layer not in findings.spectra:
-        known = ", ".join(list(findings.spectra)[:5]) or "none, see the notes of the report"
-        raise TensorpressError(f"there are no spectra of a layer '{layer}'; there are: {known}.")
+        raise _without_spectra(layer, [*findings.spectra])
     if layer is not None or not findings.spectra:
         return layer
     rows = findings.account.layers if findings.account else ()

@@ -39,6 +39,8 @@ def report(
     if calibrate is not None and not timed:
         raise TensorpressError("--calibrate is for the time in int8: leave --no-time out.")
     material = pages.read_material(run)
+    if layer is not None:
+        pages.refuse_unknown(material, layer)
     folder = output or _beside(run)
     with output_folder(folder):
         pages.refuse_others(folder)  # before what takes long

@@ -178,6 +178,9 @@ def test_classes_without_images_to_test_on_keep_their_numbers(
     assert data.classes == CLASSES
     assert data.test.labels.tolist() == [1, 2]
     assert f"{part}: 1 of 3 classes have no images" in capsys.readouterr().err
+    whole = load_data(tmp_path)
+    assert (whole.classes, whole.test.labels.tolist()) == (CLASSES, [1, 2])
+    assert f"{part}: 1 of 3 classes have no images" in capsys.readouterr().err
     for file in part.rglob("*.png"):
         file.unlink()
     with pytest.raises(TensorpressError, match="holds no images by class"):

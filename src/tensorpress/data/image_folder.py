@@ -61,6 +61,7 @@ def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
     if not test_files:
         raise TensorpressError(f"{folder / test} holds no images by class")
     passed_over.say()
+    _warn_of_empty(folder / test, test_files, classes)
     return _by_parts(folder, train_files, test_files, classes, wanted)
 
 
@@ -87,10 +88,14 @@ def load_test_folder(folder: Path, wanted: Wanted) -> Dataset:
     if not files:
         raise TensorpressError(f"{folder / part} holds no images by class")
     passed_over.say()
+    _warn_of_empty(folder / part, files, classes)
+    return _by_parts(folder, [], files, classes, wanted)
+
+
+def _warn_of_empty(part: Path, files: Sequence[tuple[str, str]], classes: Sequence[str]) -> None:
     empty = len(classes) - len({name for _, name in files})
     if empty:
-        warn(f"{folder / part}: {empty} of {len(classes)} classes have no images")
-    return _by_parts(folder, [], files, classes, wanted)
+        warn(f"{part}: {empty} of {len(classes)} classes have no images")
 
 
 def _refuse_empty(part: Path, files: Sequence[tuple[str, str]], classes: Sequence[str]) -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, IterableDataset
 
 from tensorpress.choices import FEWEST
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.pixels import check_normalisation, normalise
 from tensorpress.progress import announce
-from tensorpress.surgery import ExampleInputs, input_shape
+from tensorpress.surgery import ExampleInputs, input_shape, tensor_leaves
 
 MOST_DRAWN = 2000
 """Images that are drawn from a data set, which may hold millions."""
@@ -72,7 +71,7 @@ def read_images(
             f"calibration takes at least {FEWEST} images, and {len(images)} were given; a few "
             "hundred are better."
         )
-    taken = next((x for x in tree_leaves(example) if isinstance(x, Tensor)), None)
+    taken = next(iter(tensor_leaves(example)), None)
     if taken is not None and not taken.is_floating_point():
         return _indices(images, taken, mean)
     images = _normalised(images, mean, std)

@@ -95,7 +95,7 @@ def _runs(net: nn.Module, inputs: ExampleInputs, size: int) -> bool:
 
 
 def _batch(inputs: ExampleInputs) -> int:
-    return next((len(t) for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.dim()), 0)
+    return next((len(tensor) for tensor in tensor_leaves(inputs) if tensor.dim()), 0)
 
 
 def call(net: nn.Module, example_inputs: ExampleInputs) -> Any:
@@ -109,7 +109,7 @@ def call(net: nn.Module, example_inputs: ExampleInputs) -> Any:
 
 def input_shape(example_inputs: ExampleInputs) -> tuple[int, ...] | None:
     """The shape of an input without the batch; None where there are several tensors."""
-    given = [leaf for leaf in tree_leaves(example_inputs) if isinstance(leaf, Tensor)]
+    given = tensor_leaves(example_inputs)
     return tuple(given[0].shape[1:]) if len(given) == 1 else None
 
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from tensorpress.surgery.inputs import ExampleInputs, run_examples
+from tensorpress.surgery.inputs import ExampleInputs, run_examples, tensor_leaves
 
 Names = frozenset[str]
 
@@ -68,7 +68,7 @@ class _Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        taken = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        taken = tensor_leaves((args, kwargs))
         learnt = [value in self._learnt for value in taken]
         names = Names().union(*(self.names.get(value, Names()) for value in taken))
         for value in tree_leaves(result):

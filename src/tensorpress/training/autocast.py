@@ -32,7 +32,7 @@ def autocast_to_bf16(device: torch.device) -> Iterator[None]:
 
     On a processor depthwise convolutions, and others of one or two channels a group, are computed
     in float32, but for two-dimensional ones of stride and dilation 1 with at most nine taps: oneDNN
-    has fast gradients in bfloat16 for those alone, and takes up to 50 times as long for a stride of
+    has fast gradients in bfloat16 for those alone, and takes up to 40 times as long for a stride of
     2 as in float32.
     """
     # A recorded graph must hold the casts of the weights, so no cast may be kept from before it.
@@ -55,9 +55,11 @@ class _NarrowInFloat32(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        names = ARGUMENTS.get(func, ())
+        names = ARGUMENTS.get(func)
+        if names is None:
+            return func(*args, **kwargs)
         given = dict(zip(names, args, strict=False)) | kwargs
-        if not names or not _is_slow_in_bf16(given, transposed=OF_TRANSPOSED in names):
+        if not _is_slow_in_bf16(given, transposed=OF_TRANSPOSED in names):
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             answer: Tensor = func(

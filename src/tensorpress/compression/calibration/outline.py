@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tensorpress.compression.calibration.answers import answer
-from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of, tensors
+from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of
 from tensorpress.rows import Rows
+from tensorpress.surgery import tensor_leaves
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Tracer(Steps):  # type: ignore[no-untyped-call]
 
     def note(self, values: Any, last: dict[int, float], stretch: float) -> None:
         """That storages of these values are used in a stretch."""
-        for tensor in tensors(values):
+        for tensor in tensor_leaves(values):
             last[storage_of(tensor)] = stretch
 
     def by_result(self, last: dict[int, float]) -> dict[tuple[int, int], float]:

@@ -17,10 +17,10 @@ from tensorpress.compression.calibration.steps import (
     changed,
     rerouted,
     storage_of,
-    tensors,
 )
 from tensorpress.compression.calibration.watching import fed
 from tensorpress.rows import Rows
+from tensorpress.surgery import tensor_leaves
 
 T = TypeVar("T")
 NO_LAYERS: Mapping[str, nn.Module] = {}
@@ -153,7 +153,7 @@ class Replay:
         player = _Player(given, look, instead, self._blanks)
         with player.taken(self.net, self.names):
             found = look.until_seen(self.net, self.batch)
-        kept = {storage_of(tensor) for done in self._done for tensor in tensors(done.leaves)}
+        kept = {storage_of(tensor) for done in self._done for tensor in tensor_leaves(done.leaves)}
         if not kept.isdisjoint(player.changed):
             self.outline = None
             self._done = []
@@ -246,7 +246,7 @@ class _Player(Steps):  # type: ignore[no-untyped-call]
             if self.given[number].what != what:
                 raise _Unlike
             return self.given[number].result(self.blanks)
-        read = tensors((args, kwargs))
+        read = tensor_leaves((args, kwargs))
         if any(tensor in self.blanks for tensor in read):
             raise _Unlike
         if isinstance(what, str):
@@ -256,7 +256,7 @@ class _Player(Steps):  # type: ignore[no-untyped-call]
             changes = [x for x, before in zip(read, versions, strict=True) if x._version != before]
         else:
             result = run(*args, **kwargs)
-            changes = tensors(changed(what, args, kwargs))
+            changes = tensor_leaves(changed(what, args, kwargs))
         self.changed.update(map(storage_of, changes))
         if self.keeping is not None:
             self.done.append(_Done.of(what, result).pruned(number, *self.keeping))

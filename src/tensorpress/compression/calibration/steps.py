@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 Call = Callable[..., Any]
 
@@ -76,11 +75,6 @@ def changed(operation: Any, args: Any, kwargs: Any) -> list[Any]:
         and argument.alias_info.is_write
         and argument.name in given
     ]
-
-
-def tensors(values: Any) -> list[Tensor]:
-    """All tensors in nested arguments or results."""
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def storage_of(tensor: Tensor) -> int:

@@ -2,9 +2,10 @@
 
 make train-results WEIGHTS=FOLDER OUT=OUT ARGS="--epochs 40 --jobs 1 --only c100"
 
-FOLDER holds the weight files that others have published (see `BASELINES`). A row is `tensorpress
-compress` into OUT/small, where it is not there yet, and `tensorpress finetune` into OUT/runs, or
-`tensorpress train` for the dense network trained on alike. So many --jobs run at a time: one for
+FOLDER holds the weight files that others have published (see `BASELINES`); baselines that nobody
+has published are trained into OUT/baselines. A row is `tensorpress compress` into OUT/small, where
+it is not there yet, and `tensorpress finetune` into OUT/runs, or `tensorpress train` for the dense
+network trained on alike. So many --jobs run at a time: one for
 each core, or on a GPU, which a single one does not fill, a dozen. What each prints stands beside
 its folder. The same command again goes on where it was stopped; --minutes ends what is not done by
 then, each row with the epochs that it has. `scripts/make_results_page.py OUT/runs/*` then puts what
@@ -12,6 +13,7 @@ is finished into the page.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -27,10 +29,10 @@ TENSORPRESS = [sys.executable, "-m", "tensorpress"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A trained network and the images that it knows, as options."""
+    """A trained network and the images that it knows, as options; it is trained without weights."""
 
     net: str
-    weights: str
+    weights: str | None
     data: str
     more: tuple[str, ...] = ()
     classes: int = 10
@@ -47,7 +49,11 @@ BASELINES = {
     ),
     "r56": Baseline("resnet56", "resnet56-4bfd9763.th", "cifar10"),
     "r20": Baseline("resnet20", "resnet20-12fca82f.th", "cifar10"),
+    "tt": Baseline("tt_conv_cnn", None, "cifar10"),
+    "vgg": Baseline("vggnet", None, "cifar10"),
 }
+BASELINE_EPOCHS = 40
+FROM_SCRATCH = ("--optimizer", "muon", "--lr", "0.005", "--weight-decay", "0.05")
 CALIBRATED = ("--calibration-images", "2000")
 
 
@@ -74,9 +80,22 @@ ROWS = [
     Row("c100", "auto", 6, 6),
     Row("c100", "ttpwt-printed", 3.93, 4.19),
     Row("r56", "ttpwt", 4, 4),
+    Row("r56", "ttpwt-printed", 4, 4),
     Row("r20", "ttpwt", 4, 4, (0, 1, 2)),
+    Row("r20", "ttpwt-printed", 4, 4, (0, 1, 2)),
     Row("r20", "auto", 6, 6, (0, 1, 2)),
     Row("r20", "auto", 2, 2, (0, 1, 2)),
+    Row("tt"),
+    Row("tt", "auto", 3.06, 2.95),
+    Row("tt", "auto", 5.03, 4.73),
+    Row("tt", "ttpwt-printed", 3.06, 2.95),
+    Row("tt", "ttpwt-printed", 5.03, 4.73),
+    Row("tt", "ttpwt", 3.06, 2.95),
+    Row("tt", "ttpwt", 5.03, 4.73),
+    Row("vgg"),
+    Row("vgg", "auto", 3.03, 4.71),
+    Row("vgg", "ttpwt-printed", 3.03, 4.71),
+    Row("vgg", "ttpwt", 3.03, 4.71),
 ]
 
 
@@ -100,10 +119,9 @@ def main() -> None:
     parser.add_argument("more", nargs="*", help="options of training, after --")
     given = parser.parse_args()
     begins = tuple(given.only.split(","))
+    weights = Path(os.path.relpath(given.weights, given.output))
     jobs = [
-        job
-        for job in jobs_of(given.weights.resolve(), given.epochs, given.more)
-        if job.name.startswith(begins)
+        job for job in jobs_of(weights, given.epochs, given.more) if job.name.startswith(begins)
     ]
     if given.list:
         for job in jobs:
@@ -117,7 +135,7 @@ def jobs_of(weights: Path, epochs: int, more: list[str]) -> Iterator[Job]:
     """Every seed of every row, by rows."""
     for row in ROWS:
         base = BASELINES[row.baseline]
-        of = str(weights / base.weights)
+        of, trained = baseline_of(base, weights)
         small = f"{row.baseline}-{row.form}" + (f"-{row.macs:.0f}" if row.form != "dense" else "")
         for seed in row.seeds:
             run = f"runs/{small}-{epochs}-s{seed}"
@@ -127,13 +145,23 @@ def jobs_of(weights: Path, epochs: int, more: list[str]) -> Iterator[Job]:
                 given = ["--net", base.net, "--weights", of, *base.images]
                 alike = ["--optimizer", "muon", "--lr", "0.002", "--schedule", "cosine"]
                 command = [*TENSORPRESS, "train", *given, *alike, *training]
-                yield Job(Path(run).name, [(done, command)])
+                yield Job(Path(run).name, [*trained, (done, command)])
                 continue
             file = Path("small") / small / "model.tp"
             made = (file, [*TENSORPRESS, "compress", *compression(row, base, of, file.parent)])
             given = ["--compressed", str(file), "--teacher", of, *base.images]
             tuned = (done, [*TENSORPRESS, "finetune", *given, *training])
-            yield Job(Path(run).name, [made, tuned])
+            yield Job(Path(run).name, [*trained, made, tuned])
+
+
+def baseline_of(base: Baseline, weights: Path) -> tuple[str, list[tuple[Path, list[str]]]]:
+    """The file of its weights, and the command that makes it where nobody has published them."""
+    if base.weights is not None:
+        return str(weights / base.weights), []
+    folder = Path("baselines") / base.net
+    options = [*FROM_SCRATCH, "--schedule", "cosine", "--epochs", str(BASELINE_EPOCHS)]
+    training = [*TENSORPRESS, "train", "--net", base.net, *base.images, *options, "-o", str(folder)]
+    return str(folder / "baseline.pt"), [(folder / "summary.json", training)]
 
 
 def compression(row: Row, base: Baseline, weights: str, output: Path) -> list[str]:

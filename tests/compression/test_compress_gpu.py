@@ -25,8 +25,8 @@ def net() -> nn.Module:
     ).eval()  # fmt: skip
 
 
-def images() -> torch.Tensor:
-    return torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+def images(number: int = 64) -> torch.Tensor:
+    return torch.randn(number, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -67,12 +67,18 @@ def test_every_method(method: str) -> None:
 
 
 def test_distillation_on_a_gpu_lowers_the_divergence() -> None:
-    asked = {"budget": tp.Budget(macs=3), "calibration": images()}
+    """On 64 images it does not, on a processor either."""
+    asked = {"budget": tp.Budget(macs=3), "calibration": images(256)}
     closed = tp.compress(net().cuda(), IMAGE.cuda(), **asked, recover=CLOSED).model
     learnt = tp.compress(net().cuda(), IMAGE.cuda(), **asked, recover=Recovery(distil_epochs=20))
-    given = images().cuda()
-    wanted = net().cuda()(given)
-    assert (learnt.model(given) - wanted).norm() < (closed(given) - wanted).norm()
+    given = images(256).cuda()
+    with torch.no_grad():
+        wanted = net().cuda()(given).log_softmax(1)
+        before, after = (
+            nn.functional.kl_div(model(given).log_softmax(1), wanted, log_target=True)
+            for model in (closed, learnt.model)
+        )
+    assert after < before
 
 
 def test_files_and_pruning_of_what_lies_on_a_gpu(tmp_path: Any) -> None:

@@ -90,8 +90,14 @@ def test_the_worse_difference_counts() -> None:
 def test_methods_in_words(
     compression: Request, optimizer: Optimizer, distilled: bool, words: str
 ) -> None:
-    recipe = Recipe(1, optimizer=optimizer)
+    recipe = Recipe(1, lr=0.002, optimizer=optimizer)
     assert method_of(compression, recipe, distilled=distilled) == words
+
+
+def test_an_unusual_rate_is_told() -> None:
+    request = Request(budget=Budget(params=4))
+    slower = Recipe(1, lr=0.0005, optimizer="muon")
+    assert method_of(request, slower, distilled=False) == "TTPWT at PCR 4, Muon at 0.0005"
 
 
 def test_no_epochs_of_fine_tuning_are_not_told_of() -> None:

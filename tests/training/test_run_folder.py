@@ -278,6 +278,24 @@ def test_where_weights_come_from_in_words(known, epochs, words):
     assert Network("tiny", tiny_net, **known).origin(epochs) == words
 
 
+def test_where_the_weights_of_runs_come_from(tmp_path):
+    def run(folder, epochs, weights=None):
+        known = Network("tiny", tiny_net, weights)
+        train(tmp_path / folder, known, tiny_data(), Recipe(epochs, lr=0.02), settings=QUIET)
+        file = tmp_path / folder / "baseline.pt"
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        return file, Network("tiny", tiny_net, file).origin(), f"baseline.pt (sha256 {digest})"
+
+    first, told, file = run("first", 2)
+    assert told == f"{file}, trained for 2 epochs"
+    _, on, other = run("on", 1, first)
+    assert on == f"{other}, {told}, trained on for 1 epochs"
+    _, as_drawn, drawn = run("drawn", 0)
+    assert as_drawn == drawn
+    (tmp_path / "first" / "summary.json").write_text("{")
+    assert Network("tiny", tiny_net, first).origin() == file
+
+
 def test_finetuning_on_labels_has_nothing_to_compare_with(tmp_path):
     small = tp.compress(tiny_net(), torch.zeros(1, 1, 8, 8), rank=tp.Energy(0.5))
     tp.save(small.model, tmp_path / "small.tp")

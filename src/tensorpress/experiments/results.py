@@ -11,6 +11,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.training import Accuracy, Recipe
 from tensorpress.training.metrics import read_metrics
+from tensorpress.training.recipes import OURS
 from tensorpress.training.run_folder import CONFIG, METRICS, MODEL, SUMMARY
 
 DENSE, CONTROL, INT8 = "dense", "dense, trained on", "int8"
@@ -173,8 +174,11 @@ def control_of(recipe: Recipe) -> str:
 
 
 def _by(recipe: Recipe) -> str:
-    told = recipe.epochs > 0 and recipe.optimizer != "sgd"
-    return f", {NAMES[recipe.optimizer]}" if told else ""
+    """The rate is told where it is not the usual one."""
+    if not recipe.epochs or recipe.optimizer == "sgd":
+        return ""
+    usual = recipe.optimizer != OURS["optimizer"] or recipe.lr == OURS["lr"]
+    return f", {NAMES[recipe.optimizer]}" + ("" if usual else f" at {recipe.lr:g}")
 
 
 def write_results(path: Path, results: list[Result]) -> None:

@@ -24,6 +24,8 @@ from tensorpress.training.step import TrainStep
 
 STEPS_BETWEEN_CHECKS = 50
 STEPS_WORTH_COMPILING = 20_000
+STEPS_WORTH_SEARCHING = 20_000
+"""For the fastest kernels of cuDNN, which takes half a minute of a network of 200 convolutions."""
 STEPS_BETWEEN_ASKING = 10
 """Of several processes, which have to agree on when they save."""
 OnStep = Callable[[int, int], None]
@@ -250,7 +252,7 @@ class Trainer:
         if not self._recorded:
             left = (self.recipe.epochs - epoch) * self.batches.steps
             compiled = left >= STEPS_WORTH_COMPILING if self.compiled is None else self.compiled
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = left >= STEPS_WORTH_SEARCHING
             inputs, labels = next(self.batches.epoch(seed=0))
             self.step.record(inputs, labels, compiled=compiled)
             self._recorded = True

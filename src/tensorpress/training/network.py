@@ -11,6 +11,7 @@ from torch import nn
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path
 from tensorpress.networks import load_weights
+from tensorpress.training.run_folder import summary_beside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,22 +52,22 @@ class Network:
     def origin(self, epochs: int = 0) -> str:
         """Where its weights come from, in words, after ``epochs`` of training.
 
-        A file is told by its name and the start of its SHA-256.
+        A file is told by its name and the start of its SHA-256, and one that a run has trained by
+        the epochs that this took.
 
         Raises:
             TensorpressError: there is no such file.
         """
         start = ""
         if self.weights is not None:
-            start = f"{self.weights.name} (sha256 {file_digest(self.weights)[:8]})"
+            start = _origin_of(self.weights)
         elif self.pretrained is not None:
             start = f"the weights of {self.name}"
         elif self.built_trained:
             start = f"the weights that {self.name} is built with"
         if not epochs:
             return start or "not trained"
-        trained = f"trained {'on ' if start else ''}for {epochs} epochs"
-        return f"{start}, {trained}" if start else trained
+        return _trained(epochs, start)
 
     def fingerprint(self) -> dict[str, str | bool | None]:
         """Name, digest of the weight file and how it is read, for the configuration of a run."""
@@ -74,6 +75,16 @@ class Network:
         read = {"ema": self.ema, "allow_extra": self.allow_extra}
         asked = {name: True for name, is_asked in read.items() if is_asked}
         return {"name": self.name, "weights_sha256": digest, **asked}
+
+
+def _origin_of(weights: Path) -> str:
+    file = f"{weights.name} (sha256 {file_digest(weights)[:8]})"
+    run = summary_beside(weights)
+    return f"{file}, {_trained(run['epochs'], run.get('baseline', ''))}" if run else file
+
+
+def _trained(epochs: int, start: str) -> str:
+    return f"{start}, trained on for {epochs} epochs" if start else f"trained for {epochs} epochs"
 
 
 def file_digest(path: Path) -> str:

@@ -189,6 +189,17 @@ class RunFolder:
             raise TensorpressError(f"{error} {_way_out(last, best, phase)}") from error
 
 
+def summary_beside(weights: Path) -> Json | None:
+    """The summary of the finished run that trained ``weights``, where they lie in its folder."""
+    if weights.name != f"{BASELINE}.pt":
+        return None
+    try:
+        summary = _read_json(weights.parent / SUMMARY)
+    except TensorpressError:
+        return None
+    return summary if summary and summary.get("epochs") else None
+
+
 def _way_out(last: Path, best: Path, phase: str) -> str:
     start_again = f"delete {last} to start phase '{phase}' again."
     try:

@@ -52,8 +52,8 @@ BASELINES = {
     "tt": Baseline("tt_conv_cnn", None, "cifar10"),
     "vgg": Baseline("vggnet", None, "cifar10"),
 }
-BASELINE_EPOCHS = 40
-FROM_SCRATCH = ("--optimizer", "muon", "--lr", "0.005", "--weight-decay", "0.05")
+BASELINE_EPOCHS = 30
+FROM_SCRATCH = ("--optimizer", "sgd", "--lr", "0.1", "--weight-decay", "5e-4")
 CALIBRATED = ("--calibration-images", "2000")
 
 

@@ -24,6 +24,7 @@ sys.path.append(str(TESTS / "graphs"))
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import pytest  # noqa: E402
+from altered_bytes import altered  # noqa: E402
 from graph_files import bodies, classifier  # noqa: E402
 from onnx import AttributeProto, TensorProto, helper  # noqa: E402
 
@@ -42,30 +43,8 @@ Draw = random.Random
 
 
 def alter_bytes(content: bytes, draw: Draw) -> bytes:
-    """Flip, set, cut, insert, copy or blank some bytes, as often where no weights are."""
-    data = bytearray(content)
-    for _ in range(draw.choice([1, 1, 1, 3, 10])):
-        if not data:
-            break
-        near = min(600, len(data)) if draw.random() < 0.5 else len(data)
-        at = draw.randrange(near)
-        length = draw.choice([1, 1, 4, 64, 1000])
-        kind = draw.choice(["flip", "flip", "byte", "cut", "insert", "copy", "blank", "truncate"])
-        if kind == "flip":
-            data[at] ^= 1 << draw.randrange(8)
-        elif kind == "byte":
-            data[at] = draw.randrange(256)
-        elif kind == "cut":
-            del data[at : at + length]
-        elif kind == "insert":
-            data[at:at] = draw.randbytes(length)
-        elif kind == "copy":
-            data[at : at + length] = data[: len(data[at : at + length])]
-        elif kind == "blank":
-            data[at : at + length] = bytes(len(data[at : at + length]))
-        elif draw.random() < 0.3:
-            del data[at:]
-    return bytes(data)
+    """Alter some bytes, as often where no weights are."""
+    return altered(content, draw, head=600)
 
 
 def alter_graph(content: bytes, draw: Draw) -> bytes:

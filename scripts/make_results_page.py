@@ -4,16 +4,18 @@ python scripts/make_results_page.py [--int8] [RUN...]
 
 RUN is the folder of `tensorpress finetune --teacher` or of `tensorpress train --weights` (a
 control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a
-network that `tensorpress compress` made, the command is read off the account.json beside it, so
-start it where the runs were started. With --int8 every network that is added is also measured in
-int8, on the data that its row names. A row that stands there already, of the same settings and
-seed, is replaced. Without RUN the page is made again.
+network that `tensorpress compress` made, the command is read off the account.json beside it, and of
+a baseline that was trained here off its config.json, so start it where the runs were started. With
+--int8 every network that is added is also measured in int8, on the data that its row names. A row
+that stands there already, of the same settings and seed, is replaced. Without RUN the page is made
+again.
 """
 
 import argparse
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from tensorpress.experiments.results_page import markdown, plot_results
 from tensorpress.networks import build
 
 ROWS = DOCS / "results.json"
+TELLS = {"--weights": "config.json", "--teacher": "config.json", "--compressed": "account.json"}
+"""Where the command stands that made what an option names, beside it."""
 
 
 def main() -> None:
@@ -68,14 +72,20 @@ def _place(row: Result) -> tuple[object, ...]:
 
 
 def _command(run: Path) -> str:
-    """What made the run, with what made the network that it began with."""
-    command = json.loads((run / "config.json").read_text(encoding="utf-8"))["command"]
+    """What made the run, after what made the networks that it began with."""
+    commands = dict.fromkeys(_commands(run / "config.json"))
+    return re.sub(r"(?<=[\s=])/\S*/", "", "; ".join(commands))
+
+
+def _commands(file: Path) -> Iterator[str]:
+    command = json.loads(file.read_text(encoding="utf-8"))["command"]
     words = shlex.split(command)
-    if "--compressed" in words:
-        account = Path(words[words.index("--compressed") + 1]).parent / "account.json"
-        made = json.loads(account.read_text(encoding="utf-8"))["command"]
-        command = f"{made}; {command}"
-    return re.sub(r"(?<=[\s=])/\S*/", "", command)
+    for option, name in TELLS.items():
+        if option in words:
+            made = Path(words[words.index(option) + 1]).parent / name
+            if made.is_file():
+                yield from _commands(made)
+    yield command
 
 
 def _in_int8(row: Result, run: Path) -> Result:

@@ -11,6 +11,7 @@ import tensorpress as tp
 from tensorpress import Budget, Energy
 from tensorpress.compression import Request
 from tensorpress.data import Dataset, ImageSet
+from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments import (
     Result,
@@ -112,6 +113,7 @@ def test_int8_moves_both_differences_alike() -> None:
     assert (row.method, row.acc, row.images) == ("TTPWT, int8", 89.0, 100)
     assert (row.dacc, row.dacc_vs_control) == pytest.approx((-1.0, -1.75))
     assert row.stderr == Accuracy(89, 100).stderr
+    assert row.machine == machine("cpu") != ROW.machine
     assert row.is_int8
     assert not ROW.is_int8
 

@@ -70,6 +70,13 @@ def test_the_page_has_printed_rows_ours_and_every_command() -> None:
     assert "not run" in markdown([ROW])
 
 
+def test_a_baseline_that_is_rounded_elsewhere_is_told_once() -> None:
+    other = dataclasses.replace(ROW, acc_baseline=93.02, dacc=ROW.acc - 93.02, epochs=3)
+    lines = markdown([ROW, other]).splitlines()
+    told = "Baseline: 93.00 to 93.02 % by the machine, net.th (sha256 01234567)."
+    assert [line for line in lines if line.startswith("Baseline")] == [told]
+
+
 def test_networks_and_data_have_tables_and_plots_of_their_own(tmp_path) -> None:
     other = dataclasses.replace(ROW, network="resnet56-projection", data="cifar100")
     rows = [*seeds(91.0, 93.0), CONTROL, other]

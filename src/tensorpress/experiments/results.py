@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorpress import artifacts
 from tensorpress.compression import Request
+from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 from tensorpress.training import Accuracy, Recipe
@@ -79,7 +80,7 @@ class Result:
         return f"{self.method}, {INT8}"
 
     def in_int8(self, found: Accuracy) -> "Result":
-        """The row of the same network in int8."""
+        """The row of the same network in int8, as it was ``found`` on this processor."""
         dacc = found.percent - self.acc_baseline
         moved = None if self.dacc_vs_control is None else self.dacc_vs_control + dacc - self.dacc
         return replace(
@@ -90,6 +91,7 @@ class Result:
             dacc_vs_control=moved,
             stderr=found.stderr,
             images=found.images,
+            machine=machine("cpu"),
             curve=(),
         )
 

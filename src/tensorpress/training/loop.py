@@ -252,7 +252,7 @@ class Trainer:
         if not self._recorded:
             left = (self.recipe.epochs - epoch) * self.batches.steps
             compiled = left >= STEPS_WORTH_COMPILING if self.compiled is None else self.compiled
-            torch.backends.cudnn.benchmark = left >= STEPS_WORTH_SEARCHING
+            torch.backends.cudnn.benchmark |= left >= STEPS_WORTH_SEARCHING
             inputs, labels = next(self.batches.epoch(seed=0))
             self.step.record(inputs, labels, compiled=compiled)
             self._recorded = True

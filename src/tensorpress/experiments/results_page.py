@@ -1,6 +1,7 @@
 """Measured rows for people: Markdown tables beside printed rows, and a plot for each network."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Runs:
     Attributes:
         rows: at least one.
         numbers: of the rows on their page, from 1.
-        controls: of the same network, baseline, data and epochs.
+        controls: of the same network, baseline, data, epochs and optimiser.
     """
 
     rows: tuple[Result, ...]
@@ -53,15 +54,22 @@ class Runs:
 
     @property
     def dacc_vs_control(self) -> float | None:
-        """The difference to the mean of the controls; None where there is none."""
-        if self.any.is_control or not self.controls:
+        """The difference to the mean of the controls, or that which the rows have of their own.
+
+        None where there is none.
+        """
+        if self.any.is_control:
             return None
-        return self.accuracy - fmean(row.acc for row in self.controls)
+        if self.controls:
+            return self.accuracy - fmean(row.acc for row in self.controls)
+        own = [row.dacc_vs_control for row in self.rows if row.dacc_vs_control is not None]
+        return fmean(own) if len(own) == len(self.rows) else None
 
     @property
     def curve(self) -> list[float]:
-        """Before training and after each epoch, the mean over the seeds whose curve is known."""
-        curves = [row.curve for row in self.rows if row.curve]
+        """Before training and after each epoch, the mean over seeds whose whole curve is known."""
+        whole = max(len(row.curve) for row in self.rows)
+        curves = [row.curve for row in self.rows if len(row.curve) == whole]
         return [fmean(after) for after in zip(*curves, strict=True)]
 
     @property
@@ -80,11 +88,7 @@ def gathered(results: Sequence[Result]) -> list[Runs]:
         Runs(
             tuple(results[number] for number in numbers),
             tuple(number + 1 for number in numbers),
-            tuple(
-                row
-                for row in results
-                if row.is_control and _setting(row) == _setting(results[numbers[0]])
-            ),
+            tuple(row for row in results if _controls(row, results[numbers[0]])),
         )
         for numbers in found.values()
     ]
@@ -145,9 +149,14 @@ def _setting(row: Result) -> tuple[object, ...]:
     return (row.network, row.data, row.baseline, row.epochs)
 
 
+def _controls(control: Result, row: Result) -> bool:
+    alike = (_setting(control), control.trained_by) == (_setting(row), row.trained_by)
+    return control.is_control and alike
+
+
 def _is_drawn(runs: Runs) -> bool:
     row = runs.any
-    return row.pcr > 1 and not row.is_int8 and runs.worse_dacc >= -FAR
+    return row.is_compressed and not row.is_int8 and runs.worse_dacc >= -FAR
 
 
 def _plot_name(network: str, data: str, what: str = "") -> str:
@@ -193,40 +202,48 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Chart:
+    """A line has the same series in the chart of the other ratio."""
     of_run, of_printed = RATIOS[ratio]
-    lines: list[Line] = []
-    families: dict[str, list[Runs]] = {}
+    families: dict[tuple[str, ...], list[Runs]] = {}
     for each in runs:
         families.setdefault(_family(each.any), []).append(each)
-    for family, members in families.items():
+    lines: list[Line] = []
+    for name, members in zip(_told([*families]), families.values(), strict=True):
         members = sorted(members, key=lambda each: of_run(each.any))
         points = [(of_run(each.any), each.worse_dacc) for each in members]
         errors = [each.stderr for each in members]
-        lines.append(Line(points, family, len(lines), errors=errors))
+        lines.append(Line(points, name, len(lines), errors=errors))
     known: dict[str, list[tuple[float, float]]] = {}
     for row in printed:
+        points = known.setdefault(f"{row.method}, printed", [])
         place = of_printed(row)
         if place is not None and row.dacc is not None:
-            known.setdefault(f"{row.method}, printed", []).append((place, row.dacc))
+            points.append((place, row.dacc))
     lines += [
-        Line(sorted(points), name, len(lines) + number, dashes=1)
+        Line(sorted(points), name, len(families) + number, dashes=1)
         for number, (name, points) in enumerate(known.items())
+        if points
     ]
     places = [x for line in lines for x, _ in line.points]
     heights = [y for line in lines for _, y in line.points]
     heights += [each.worse_dacc + sign * each.stderr for each in runs for sign in (-1, 1)]
+    name = "dAcc, points (the worse of the two)"
     return Chart(
         f"dAcc against {ratio}",
-        round_axis(1.0, max(places), ratio),
-        round_axis(min(heights), max(0.0, *heights), "dAcc, points (the worse of the two)"),
+        round_axis(min(1.0, *places), max(places), ratio),
+        round_axis(min(0.0, *heights), max(0.0, *heights), name),
         lines,
         levels=[Level(0.0, "dense")],
     )
 
 
 def _course(runs: Sequence[Runs]) -> Chart:
+    names: dict[tuple[str, ...], str] = {}
+    for of_dense in (True, False):  # what all rows have is left out, whether the controls have it
+        parts = [_parts(each.any) for each in runs if each.any.is_control == of_dense]
+        names |= dict(zip(parts, _told(parts, always=""), strict=True))
     lines = [
-        Line([*enumerate(each.curve)], _of_course(each.any), number, is_marked=False)
+        Line([*enumerate(each.curve)], names[_parts(each.any)], number, is_marked=False)
         for number, each in enumerate(runs)
     ]
     heights = [y for line in lines for _, y in line.points]
@@ -234,20 +251,38 @@ def _course(runs: Sequence[Runs]) -> Chart:
     return Chart(
         "Accuracy on test images over the epochs",
         whole_axis(max(each.any.epochs for each in runs), "epochs"),
-        round_axis(min(heights), max(dense, *heights), "accuracy, %"),
+        round_axis(min(dense, *heights), max(dense, *heights), "accuracy, %"),
         lines,
         levels=[Level(dense, "dense")],
     )
 
 
-def _of_course(row: Result) -> str:
-    """A row in a few words: "auto at PCR 4 and FCR 4, 8 epochs"."""
-    method = CONTROL if row.is_control else row.method.split(",")[0]
-    return f"{method}, {row.epochs} epochs"
+CALIBRATED = "calibrated"
 
 
-def _family(row: Result) -> str:
-    """What rows at other ratios have in common: "TTPWT, calibrated, 8 epochs"."""
-    method, _, rest = row.method.partition(" at ")
-    calibrated = ["calibrated"] * ("calibrated" in rest)
-    return ", ".join([method, *calibrated, f"{row.epochs} epochs"])
+def _parts(row: Result) -> tuple[str, ...]:
+    """What a row is: ("auto at FCR 4", "calibrated on 500 images", "Muon", "8 epochs")."""
+    form, *marks = re.split(r", (?![^(]*\))", row.method)
+    if row.is_control:
+        form, marks = CONTROL, marks[1:]
+    return (form, *marks, f"{row.epochs} epochs")
+
+
+def _family(row: Result) -> tuple[str, ...]:
+    """What rows at other ratios have in common: ("TTPWT", "Muon", "8 epochs")."""
+    form, *marks = _parts(row)
+    return (form.partition(" at ")[0], *marks)
+
+
+def _told(rows: Sequence[tuple[str, ...]], always: str = CALIBRATED) -> list[str]:
+    """:func:`_parts` of rows that differ, in a few words: "TTPWT, calibrated, 8 epochs".
+
+    What all rows have is left out, but for their form, their epochs and what begins with
+    ``always``; of how many images is only told where that differs.
+    """
+    numbers = {mark for _, *marks in rows for mark in marks if mark.startswith(CALIBRATED)}
+    short = dict.fromkeys(numbers, CALIBRATED) if len(numbers) == 1 else {}
+    rows = [tuple(short.get(part, part) for part in parts) for parts in rows]
+    common = set.intersection(*(set(parts[1:-1]) for parts in rows)) if rows else set()
+    common = {part for part in common if not always or not part.startswith(always)}
+    return [", ".join(part for part in parts if part not in common) for parts in rows]

@@ -62,6 +62,28 @@ def test_rows_from_before_baselines_were_told_are_read(tmp_path: Path) -> None:
     assert read_results(path) == [ROW]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[{",
+        "[3]",
+        "[[]]",
+        "null",
+        '{"a": 1}',
+        '[{"a": 1}]',
+        "[" * 100_000,
+        json.dumps([dataclasses.asdict(ROW) | {"pcr": "x"}]),
+        json.dumps([dataclasses.asdict(ROW) | {"curve": 3}]),
+        json.dumps([dataclasses.asdict(ROW) | {"acc": float("nan")}]),
+    ],
+)
+def test_damaged_rows_are_named_with_the_way_out(tmp_path: Path, damaged: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(damaged)
+    with pytest.raises(TensorpressError, match=r"results\.json holds no results .*: delete it"):
+        read_results(path)
+
+
 def test_the_worse_difference_counts() -> None:
     assert ROW.worse_dacc == -0.75
     assert dataclasses.replace(ROW, dacc_vs_control=-1.5).worse_dacc == -1.5

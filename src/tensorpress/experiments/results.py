@@ -9,6 +9,7 @@ from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.files import write_whole
+from tensorpress.settings import from_json
 from tensorpress.training import Accuracy, Recipe
 from tensorpress.training.metrics import read_metrics
 from tensorpress.training.recipes import OURS
@@ -227,6 +228,8 @@ def read_results(path: Path) -> list[Result]:
         return []
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Result(**row | {"curve": tuple(row.get("curve", ()))}) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
+        if not isinstance(rows, list):
+            raise TensorpressError("it is no list")
+        return [from_json(Result, row, f"row {n}: ") for n, row in enumerate(rows, 1)]
+    except (OSError, ValueError, RecursionError, TensorpressError) as error:
         raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error

@@ -82,9 +82,9 @@ def _key(row: Result) -> tuple[object, ...]:
 
 
 def _place(row: Result) -> tuple[object, ...]:
-    """By network and data, then by ratio and method, the dense network first."""
+    """By network, data and baseline, then by ratio and method, the dense network first."""
     return (
-        *(row.network, row.data, row.is_compressed, round(row.fcr)),
+        *(row.network, row.data, row.baseline, row.is_compressed, round(row.fcr)),
         row.method.removesuffix(", int8"),
         *(row.epochs, row.is_int8, row.seed),
     )

@@ -200,3 +200,23 @@ def test_what_gains_is_drawn_above_the_dense_network() -> None:
     for chart in (*found["results-own-cifar10.png"], *found["results-own-cifar10-epochs.png"]):
         assert chart.y.low <= chart.levels[0].value <= chart.y.high
         assert all(chart.x.low <= x <= chart.x.high for line in chart.lines for x, _ in line.points)
+
+
+def test_baselines_of_a_network_have_tables_and_plots_of_their_own() -> None:
+    other = {"baseline": "another.th (sha256 76543210)", "acc_baseline": 80.0, "acc": 79.0}
+    rows = [dataclasses.replace(row, curve=(85.0, row.acc)) for row in (ROW, CONTROL)]
+    rows += [dataclasses.replace(row, **other, dacc=-1.0) for row in rows]
+    text = markdown(rows)
+    assert [line for line in text.splitlines() if line.startswith(("### r", "Baseline"))] == [
+        "### resnet56, cifar10",
+        "Baseline: 93.00 %, net.th (sha256 01234567).",
+        "### resnet56, cifar10, baseline 2",
+        "Baseline: 80.00 %, another.th (sha256 76543210).",
+    ]
+    stems = ["results-resnet56-cifar10", "results-resnet56-cifar10-2"]
+    found = plots(rows)
+    assert list(found) == [f"{stem}{what}.png" for stem in stems for what in ("", "-epochs")]
+    assert all(f"]({name})" in text for name in found)
+    levels = [found[f"{stem}-epochs.png"][0].levels[0].value for stem in stems]
+    assert levels == [93.0, 80.0]
+    assert len(found[f"{stems[1]}.png"][0].lines[0].points) == 1

@@ -95,12 +95,8 @@ def gathered(results: Sequence[Result]) -> list[Runs]:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A table for each network and data, printed rows first, and where the rows come from."""
-    runs = gathered(results)
-    parts = []
-    for network, data in dict.fromkeys((row.network, row.data) for row in results):
-        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
-        parts.append(_table(network, data, some))
+    """A table for each network, data and baseline, printed rows first, and where rows come from."""
+    parts = [_table(subject) for subject in _subjects(results)]
     sources = [
         f"{number}. seed {row.seed}, {row.acc:.2f} % of {row.images:,}: `{row.command}`  \n"
         f"   {row.machine}"
@@ -110,22 +106,19 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
-    """For each network and data, by the name of the PNG: dAcc against PCR and against FCR, and
-    accuracy over the epochs.
+    """For each network, data and baseline, by the name of the PNG: dAcc against PCR and against
+    FCR, and accuracy over the epochs.
 
     dAcc is that of compressed networks in their own precision; those that lose more than `FAR` are
     left out.
     """
-    runs = [each for each in gathered(results) if _is_drawn(each)]
     found = {}
-    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in runs):
-        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
-        printed = [row for table in tables_on(network, data) for row in table.rows]
-        found[_plot_name(network, data)] = [_chart(some, printed, ratio) for ratio in RATIOS]
-    trained = [each for each in gathered(results) if each.curve]
-    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in trained):
-        some = [each for each in trained if (each.any.network, each.any.data) == (network, data)]
-        found[_plot_name(network, data, EPOCHS)] = [_course(some)]
+    for subject in _subjects(results):
+        if subject.drawn:
+            charts = [_chart(subject.drawn, subject.printed, ratio) for ratio in RATIOS]
+            found[subject.plot_name()] = charts
+        if subject.trained:
+            found[subject.plot_name(EPOCHS)] = [_course(subject.trained)]
     return found
 
 
@@ -159,25 +152,64 @@ def _is_drawn(runs: Runs) -> bool:
     return row.is_compressed and not row.is_int8 and runs.worse_dacc >= -FAR
 
 
-def _plot_name(network: str, data: str, what: str = "") -> str:
-    return f"results-{network}-{data}{what}.png"
+@dataclass(frozen=True)
+class _Subject:
+    """All runs of one baseline, the ``number``-th of its network and data from 1."""
+
+    network: str
+    data: str
+    number: int
+    runs: Sequence[Runs]
+
+    @property
+    def title(self) -> str:
+        return f"{self.network}, {self.data}" + f", baseline {self.number}" * (self.number > 1)
+
+    @property
+    def printed(self) -> list[PaperRow]:
+        return [row for table in tables_on(self.network, self.data) for row in table.rows]
+
+    @property
+    def drawn(self) -> list[Runs]:
+        return [runs for runs in self.runs if _is_drawn(runs)]
+
+    @property
+    def trained(self) -> list[Runs]:
+        return [runs for runs in self.runs if runs.curve]
+
+    def plot_name(self, what: str = "") -> str:
+        number = f"-{self.number}" * (self.number > 1)
+        return f"results-{self.network}-{self.data}{number}{what}.png"
 
 
-def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
-    lines = [f"### {network}, {data}", ""]
+def _subjects(results: Sequence[Result]) -> list[_Subject]:
+    found: dict[tuple[str, str], dict[str, list[Runs]]] = {}
+    for runs in gathered(results):
+        row = runs.any
+        baselines = found.setdefault((row.network, row.data), {})
+        baselines.setdefault(row.baseline, []).append(runs)
+    return [
+        _Subject(network, data, number, runs)
+        for (network, data), baselines in found.items()
+        for number, runs in enumerate(baselines.values(), 1)
+    ]
+
+
+def _table(subject: _Subject) -> str:
+    runs = subject.runs
+    lines = [f"### {subject.title}", ""]
     for baseline, accuracy in dict.fromkeys((r.any.baseline, r.any.acc_baseline) for r in runs):
         lines.append(f"Baseline: {accuracy:.2f} %, {baseline}.")
     lines += ["", f"| {' | '.join(HEAD)} |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
-    for table in tables_on(network, data):
-        for row in table.rows:
-            ratios = [_number(value, "{:.2f}") for value in (row.pcr, row.fcr)]
-            cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
-            lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
+    for row in subject.printed:
+        ratios = [_number(value, "{:.2f}") for value in (row.pcr, row.fcr)]
+        cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
+        lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
     lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
-    if any(map(_is_drawn, runs)):
-        lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
-    if any(each.curve for each in runs):
-        lines += ["", f"![accuracy over the epochs]({_plot_name(network, data, EPOCHS)})"]
+    if subject.drawn:
+        lines += ["", f"![dAcc against PCR and FCR]({subject.plot_name()})"]
+    if subject.trained:
+        lines += ["", f"![accuracy over the epochs]({subject.plot_name(EPOCHS)})"]
     return "\n".join([*lines, ""])
 
 

@@ -170,11 +170,17 @@ def test_lines_that_differ_have_names_and_series_that_differ() -> None:
         for method in told
         for ratio in ((3.0, 5.0) if "{0" in method else (2.0,))
     ]
-    found = plots(rows)
+    untrained = [  # whose recipe, which they have not, does not make the others' names longer
+        dataclasses.replace(ROW, network="tt_conv_cnn", method=method, epochs=0)
+        for method in ("TTPWT at PCR 4, balanced", "TTPWT at PCR 4")
+    ]
+    found = plots([*rows, *untrained])
     pcr, fcr = found["results-tt_conv_cnn-cifar10.png"]
     ours = [f"{name}, 8 epochs" for name in told.values()]
     assert [line.name for line in pcr.lines[: len(told)]] == ours
     assert [len(line.points) for line in pcr.lines[: len(told)]] == [2, 2, 2, 2, 1]
+    two = [line.name for line in pcr.lines[len(told) :][:2]]
+    assert two == ["TTPWT, balanced, 0 epochs", "TTPWT, 0 epochs"]
     series = {line.name: line.series for line in pcr.lines}
     assert len(series) == len(set(series.values())) == len(pcr.lines)
     assert {line.name: line.series for line in fcr.lines}.items() <= series.items()

@@ -270,12 +270,9 @@ def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Cha
 
 
 def _course(runs: Sequence[Runs]) -> Chart:
-    names: dict[tuple[str, ...], str] = {}
-    for of_dense in (True, False):  # what all rows have is left out, whether the controls have it
-        parts = [_parts(each.any) for each in runs if each.any.is_control == of_dense]
-        names |= dict(zip(parts, _told(parts, always=""), strict=True))
+    names = _told([_parts(each.any) for each in runs], always="")
     lines = [
-        Line([*enumerate(each.curve)], names[_parts(each.any)], number, is_marked=False)
+        Line([*enumerate(each.curve)], names[number], number, is_marked=False)
         for number, each in enumerate(runs)
     ]
     heights = [y for line in lines for _, y in line.points]
@@ -309,12 +306,20 @@ def _family(row: Result) -> tuple[str, ...]:
 def _told(rows: Sequence[tuple[str, ...]], always: str = CALIBRATED) -> list[str]:
     """:func:`_parts` of rows that differ, in a few words: "TTPWT, calibrated, 8 epochs".
 
-    What all rows have is left out, but for their form, their epochs and what begins with
-    ``always``; of how many images is only told where that differs.
+    What all controls, all rows that are trained, or all that are not, have is left out, but for
+    their form, their epochs and what begins with ``always``; of how many images is only told where
+    that differs.
     """
     numbers = {mark for _, *marks in rows for mark in marks if mark.startswith(CALIBRATED)}
     short = dict.fromkeys(numbers, CALIBRATED) if len(numbers) == 1 else {}
     rows = [tuple(short.get(part, part) for part in parts) for parts in rows]
-    common = set.intersection(*(set(parts[1:-1]) for parts in rows)) if rows else set()
-    common = {part for part in common if not always or not part.startswith(always)}
-    return [", ".join(part for part in parts if part not in common) for parts in rows]
+    common: dict[tuple[bool, bool], set[str]] = {}
+    for parts in rows:
+        marks = {mark for mark in parts[1:-1] if not always or not mark.startswith(always)}
+        common[_kind(parts)] = common.get(_kind(parts), marks) & marks
+    return [", ".join(part for part in parts if part not in common[_kind(parts)]) for parts in rows]
+
+
+def _kind(parts: tuple[str, ...]) -> tuple[bool, bool]:
+    """Whether it is a control, and whether it is trained at all."""
+    return parts[0] == CONTROL, parts[-1] != "0 epochs"

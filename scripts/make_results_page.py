@@ -3,34 +3,34 @@
 python scripts/make_results_page.py [--int8] [RUN...]
 
 RUN is the folder of `tensorpress finetune --teacher` or of `tensorpress train --weights` (a
-control, or at 0 epochs the network as it is), or a results.json of `run` and `reproduce`. Of a
-network that `tensorpress compress` made, the command is read off the account.json beside it, and of
-a baseline that was trained here off its config.json, so start it where the runs were started. With
+control, or at 0 epochs the network as it is) or of `tensorpress run`, or a results.json of `run`
+and `reproduce`. The commands that made the network and the weights that a run began with are read
+off the account.json or config.json beside these, so start it where the runs were started. With
 --int8 every network that is added is also measured in int8, on the data that its row names. A row
-that stands there already, of the same settings and seed, is replaced. Without RUN the page is made
-again.
+that stands there already, of the same settings and seed, is replaced, and one in int8 goes with it.
+Without RUN the page is made again.
 """
 
 import argparse
 import json
-import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from marked_page import DOCS, put
 
 from tensorpress import artifacts
 from tensorpress.data import load_data
+from tensorpress.errors import TensorpressError
 from tensorpress.experiments import Result, read_results, result_in, write_results
 from tensorpress.experiments.int8 import accuracy_in_int8
 from tensorpress.experiments.results_page import markdown, plot_results
 from tensorpress.networks import build
 
 ROWS = DOCS / "results.json"
-TELLS = {"--weights": "config.json", "--teacher": "config.json", "--compressed": "account.json"}
-"""Where the command stands that made what an option names, beside it."""
 
 
 def main() -> None:
@@ -38,20 +38,38 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--int8", action="store_true")
     given = parser.parse_args()
+    try:
+        put_rows(given.runs, int8=given.int8)
+    except TensorpressError as error:
+        sys.exit(f"error: {error}")
+
+
+def put_rows(runs: list[Path], *, int8: bool) -> None:
+    """Add the rows of ``runs`` to the page.
+
+    Raises:
+        TensorpressError: one of them holds no row; nothing is changed then.
+    """
     rows = {_key(row): row for row in read_results(ROWS)}
-    for path in given.runs:
+    for path in runs:
+        if not path.exists():
+            raise TensorpressError(f"there is no {path}.")
         if path.suffix == ".json":
-            assert path.is_file(), f"there is no file {path}"
             found = read_results(path)
+        elif path.suffix == ".log" and path.with_suffix("").is_dir():
+            continue  # what a run has printed, beside it
         elif not (path / "summary.json").exists():
             print(f"{path} is not finished: left out")
             continue
         else:
-            row = replace(result_in(path), command=_command(path))
-            found = [row]
-            known = rows.get(_key(replace(row, method=row.method_in_int8)))
-            if given.int8 and not row.is_control and known is None:
-                found.append(_in_int8(row, path))
+            row = result_in(path)
+            found = [replace(row, command=_command(row.command))]
+            of_int8 = _key(replace(row, method=row.method_in_int8))
+            known = rows.get(_key(row))
+            if known is not None and known.acc != row.acc and rows.pop(of_int8, None):
+                print(f"{path} replaces a network: the row of that one in int8 is left out")
+            if int8 and not row.is_control and of_int8 not in rows:
+                found.append(_in_int8(found[0], path))
         rows |= {_key(row): row for row in found}
     ordered = sorted(rows.values(), key=_place)
     write_results(ROWS, ordered)
@@ -64,28 +82,60 @@ def _key(row: Result) -> tuple[object, ...]:
 
 
 def _place(row: Result) -> tuple[object, ...]:
-    """By network and data, then by ratio and method, the dense network first."""
+    """By network, data and baseline, then by ratio and method, the dense network first."""
     return (
-        *(row.network, row.data, round(row.fcr), row.method.split(", int8")[0]),
+        *(row.network, row.data, row.baseline, row.is_compressed, round(row.fcr)),
+        row.method.removesuffix(", int8"),
         *(row.epochs, row.is_int8, row.seed),
     )
 
 
-def _command(run: Path) -> str:
-    """What made the run, after what made the networks that it began with."""
-    commands = dict.fromkeys(_commands(run / "config.json"))
-    return re.sub(r"(?<=[\s=])/\S*/", "", "; ".join(commands))
+def _command(command: str) -> str:
+    """It, after those that made what it begins with; folders that are not relative are left out."""
+    found = dict.fromkeys(_made_by(command, ()))
+    return "; ".join(shlex.join(map(_shortened, shlex.split(each))) for each in found)
 
 
-def _commands(file: Path) -> Iterator[str]:
-    command = json.loads(file.read_text(encoding="utf-8"))["command"]
-    words = shlex.split(command)
-    for option, name in TELLS.items():
-        if option in words:
-            made = Path(words[words.index(option) + 1]).parent / name
-            if made.is_file():
-                yield from _commands(made)
+BEGINS_WITH = ("--weights", "--teacher", "--compressed")
+MADE = ("model.tp", "baseline.pt", "dense_control.pt")
+
+
+def _made_by(command: str, after: tuple[str, ...]) -> Iterator[str]:
+    """``command`` after those that made the files it names, which it is not itself among."""
+    if command in after:
+        return
+    words = [part for word in shlex.split(command) for part in _option_and_value(word)]
+    for option, value in pairwise(words):
+        if option in BEGINS_WITH and Path(value).name in MADE:
+            made = _recorded(Path(value).parent)
+            if made is None:
+                print(f"{value} has no command beside it: the row does not tell what made it")
+            else:
+                yield from _made_by(made, (*after, command))
     yield command
+
+
+def _recorded(folder: Path) -> str | None:
+    for name in ("account.json", "config.json"):
+        if (folder / name).is_file():
+            try:
+                content = json.loads((folder / name).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise TensorpressError(f"{folder / name} is damaged ({error}).") from error
+            command = content.get("command") if isinstance(content, dict) else None
+            return command if isinstance(command, str) else None
+    return None
+
+
+def _option_and_value(word: str) -> list[str]:
+    return word.split("=", 1) if word.startswith("--") else [word]
+
+
+def _shortened(word: str) -> str:
+    """Without the folders of a path that begins at the root."""
+    option, value = word.split("=", 1) if word.startswith("--") and "=" in word else ("", word)
+    name = Path(value).name if value.startswith("/") else value
+    return f"{option}={name}" if option else name
 
 
 def _in_int8(row: Result, run: Path) -> Result:

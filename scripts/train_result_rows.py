@@ -8,21 +8,23 @@ it is not there yet, and `tensorpress finetune` into OUT/runs, or `tensorpress t
 network trained on alike. So many --jobs run at a time: one for
 each core, or on a GPU, which a single one does not fill, a dozen. What each prints stands beside
 its folder. The same command again goes on where it was stopped; --minutes ends what is not done by
-then, each row with the epochs that it has. `scripts/make_results_page.py OUT/runs/*` then puts what
-is finished into the page.
+then, each row with the epochs that it has; Ctrl-C begins no further ones. Exit codes: 0 nothing
+failed, 1 a row did, 2 what is given is to be mended, 130 stopped by Ctrl-C.
+`scripts/make_results_page.py OUT/runs/*` then puts what is finished into the page.
 """
 
 import argparse
+import math
 import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 TENSORPRESS = [sys.executable, "-m", "tensorpress"]
 
@@ -111,24 +113,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--epochs", type=at_least(0), default=40)
+    parser.add_argument("--jobs", type=at_least(1), default=1)
+    parser.add_argument("--minutes", type=some_minutes)
     parser.add_argument("--only", default="", help="what the names begin with, separated by commas")
     parser.add_argument("--list", action="store_true", help="print the commands and end")
     parser.add_argument("more", nargs="*", help="options of training, after --")
     given = parser.parse_args()
-    begins = tuple(given.only.split(","))
-    weights = Path(os.path.relpath(given.weights, given.output))
-    jobs = [
-        job for job in jobs_of(weights, given.epochs, given.more) if job.name.startswith(begins)
-    ]
+    begins = [begin.strip() for begin in given.only.split(",") if begin.strip()]
+    # Links are followed, as the commands are run where the folder itself lies.
+    weights = Path(os.path.relpath(given.weights.resolve(), given.output.resolve()))
+    every = list(jobs_of(weights, given.epochs, given.more))
+    for begin in begins:
+        if not any(job.name.startswith(begin) for job in every):
+            names = ", ".join(dict.fromkeys(job.name.split("-")[0] for job in every))
+            parser.error(f"no row begins with {begin}: their names begin with {names} (--list)")
+    jobs = [job for job in every if job.name.startswith(tuple(begins) or "")]
     if given.list:
         for job in jobs:
             print(job.name, *(" ".join(command[2:]) for _, command in job.commands), sep="\n  ")
         return
-    assert jobs, f"no row begins with {given.only}"
-    run_all(jobs, given.output, given.jobs, given.minutes)
+    try:
+        (given.output / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot write in {given.output}: {error.strerror}")
+    try:
+        failed = run_all(jobs, given.output, given.jobs, given.minutes)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(1 if failed else 0)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """What reads a whole number that is not below ``least``."""
+
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number}: give {least} or more")
+        return number
+
+    return whole
+
+
+def some_minutes(text: str) -> float:
+    """A time above 0."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: give more than 0")
+    return number
 
 
 def jobs_of(weights: Path, epochs: int, more: list[str]) -> Iterator[Job]:
@@ -176,18 +209,33 @@ def compression(row: Row, base: Baseline, weights: str, output: Path) -> list[st
     return [*options, "-o", str(output)]
 
 
-def run_all(jobs: list[Job], output: Path, at_once: int, minutes: float | None) -> None:
-    """Run the jobs in their order, ``at_once`` of them at a time, for at most ``minutes``."""
-    (output / "runs").mkdir(parents=True, exist_ok=True)
+def run_all(jobs: list[Job], output: Path, at_once: int, minutes: float | None) -> int:
+    """Run the jobs in their order, ``at_once`` of them at a time, for at most ``minutes``.
+
+    Gives how many failed.
+    """
     end = None if minutes is None else time.monotonic() + 60 * minutes
     making: dict[Path, Lock] = defaultdict(Lock)
+    stopped, failed = Event(), 0
     with ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(run, job, output, making, end): job for job in jobs}
-        for number, future in enumerate(as_completed(running), 1):
-            print(f"{number} of {len(jobs)}: {running[future].name} {future.result()}", flush=True)
+        running = {pool.submit(run, job, output, making, end, stopped): job for job in jobs}
+        try:
+            for number, future in enumerate(as_completed(running), 1):
+                told = future.result()
+                failed += told.startswith(FAILED)
+                print(f"{number} of {len(jobs)}: {running[future].name} {told}", flush=True)
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            print("stopped: what runs ends first", file=sys.stderr, flush=True)
+            raise
+    return failed
 
 
-def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None) -> str:
+FAILED = "FAILED"
+
+
+def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None, stopped: Event) -> str:
     """Run what is not there yet of a job, and say how it ended; a file is made by one job."""
     began = time.monotonic()
     with (output / "runs" / f"{job.name}.log").open("a") as log:
@@ -195,7 +243,9 @@ def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None) -> 
             with making[file]:
                 if (output / file).exists():
                     continue
-                left = None if end is None else max(0.0, end - time.monotonic())
+                left = None if end is None else end - time.monotonic()
+                if stopped.is_set() or (left is not None and left <= 0):
+                    return "is not begun" if stopped.is_set() else "is not done in time"
                 try:
                     subprocess.run(
                         command, cwd=output, stdout=log, stderr=log, check=True, timeout=left
@@ -203,7 +253,7 @@ def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None) -> 
                 except subprocess.TimeoutExpired:
                     return "is not done in time"
                 except subprocess.CalledProcessError as error:
-                    return f"FAILED with {error.returncode}: see {log.name}"
+                    return f"{FAILED} with {error.returncode}: see {log.name}"
     return f"is done, in {time.monotonic() - began:.0f} s"
 
 

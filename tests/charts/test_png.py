@@ -103,3 +103,21 @@ def test_the_page_has_the_same_colours() -> None:
     style = resources.files("tensorpress.report").joinpath("style.css").read_text()
     light = re.findall(r":root \{(.*?)\}", style, re.S)[0]
     assert re.findall(r"--s\d: (#\w{6});", light) == list(COLOURS[:8])
+
+
+def test_a_long_legend_beside_the_charts_has_every_name_once(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    names = [f"line {number}" for number in range(9)]
+    many = chart(*(Line([(1, 0.1 * n)], name, n) for n, name in enumerate(names)))
+
+    def drawn(*charts: Chart) -> bytes:
+        write_png(tmp_path / "a.png", charts)
+        return (tmp_path / "a.png").read_bytes()
+
+    def few(name: str | None) -> Chart:
+        return chart(Line([(2, 0.5)], name, 8))
+
+    assert drawn(many, few(names[8])) == drawn(many, few(None))  # it is named beside them
+    assert drawn(many, few("another")) != drawn(many, few(None))
+    more = chart(*(Line([(1, 0.1)], f"more {number}") for number in range(7)))
+    assert len({drawn(many, more), drawn(many, many), drawn(more, more)}) == 3

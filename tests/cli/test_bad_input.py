@@ -252,6 +252,7 @@ def test_evaluate(
         ("train --net resnet20 --data gone", "-o is missing"),
         ("run --net resnet20 --data gone --energy 0.5", "-o is missing"),
         ("reproduce table2 --data gone", "-o is missing"),
+        ("reproduce table2 -o gone", "there is no folder gone: give that of an earlier run"),
         (
             "run --net resnet20 --data digits --energy 0.5 --no-teacher --alpha 1 -o R",
             "--temperature, --alpha and --follow are of a --teacher",

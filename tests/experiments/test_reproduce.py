@@ -205,3 +205,19 @@ def test_given_weights_are_the_baseline_unless_epochs_are_asked_for(
     assert (asked[0].train.epochs, asked[0].finetune.epochs) == epochs
     assert (asked[0].train.optimizer, asked[0].finetune.optimizer) == ("sgd", "muon")
     assert asked[0].calibration_images == min(2000, len(asked[0].data.train))
+
+
+def test_a_network_that_is_taken_as_it_is_made_is_told_of_beside_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "from torch import nn\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten(), nn.Linear(4, 10))\n"
+    )
+    monkeypatch.setattr(sys.modules["tensorpress.cli.work.reproduce"], "reproduce", lambda *_: [])
+    command = ["reproduce", "table2", "--data", "digits", "--net", "own.py:make", "-o", "R"]
+    for options, told in (([], True), (["--train-epochs", "1"], False)):
+        shown = CliRunner().invoke(app, [*command, *options])
+        assert shown.exit_code == 0, shown.output
+        assert ("NO WEIGHTS were given" in shown.output) == told

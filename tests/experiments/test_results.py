@@ -22,7 +22,7 @@ from tensorpress.experiments import (
     write_results,
 )
 from tensorpress.request.request import Calibration
-from tensorpress.training import Accuracy, Network, Recipe, Settings, finetune, train
+from tensorpress.training import Accuracy, Network, Recipe, Settings, finetune, run_scheme, train
 from tensorpress.training.recipes import Optimizer
 
 ROW = Result(
@@ -61,6 +61,28 @@ def test_rows_from_before_baselines_were_told_are_read(tmp_path: Path) -> None:
     del rows[0]["baseline"], rows[0]["curve"]
     path.write_text(json.dumps(rows))
     assert read_results(path) == [ROW]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[{",
+        "[3]",
+        "[[]]",
+        "null",
+        '{"a": 1}',
+        '[{"a": 1}]',
+        "[" * 100_000,
+        json.dumps([dataclasses.asdict(ROW) | {"pcr": "x"}]),
+        json.dumps([dataclasses.asdict(ROW) | {"curve": 3}]),
+        json.dumps([dataclasses.asdict(ROW) | {"acc": float("nan")}]),
+    ],
+)
+def test_damaged_rows_are_named_with_the_way_out(tmp_path: Path, damaged: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(damaged)
+    with pytest.raises(TensorpressError, match=r"results\.json holds no results .*: delete it"):
+        read_results(path)
 
 
 def test_the_worse_difference_counts() -> None:
@@ -173,6 +195,30 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
     assert row.baseline.startswith("known.pt (sha256 ")
     assert row.acc_baseline == control.acc_baseline == control.acc - control.dacc
     assert row.dacc == row.acc - row.acc_baseline
+
+    whole = run_scheme(
+        *(tmp_path / "WHOLE", network, data, Request(budget=Budget(params=1.2))),
+        train=Recipe(1, lr=0.01, batch_size=16),
+        finetune=recipe,
+        dense_control=True,
+        settings=quiet,
+    )
+    row = result_in(tmp_path / "WHOLE")
+    assert row.dacc_vs_control == whole.summary["acc"] - whole.summary["acc_dense_control"]
+    assert (len(row.curve), row.curve[0]) == (3, whole.summary["acc_before_finetune"])
+    assert row.curve[-1] == row.acc
+
+    metrics = tmp_path / "CONTROL" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[1:]))
+    assert result_in(tmp_path / "CONTROL").curve == ()
+
+
+@pytest.mark.parametrize("config", ["{}", "[]", '{"kind": "train", "train": {"epoch": 1}}'])
+def test_a_damaged_run_is_refused_in_a_line(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "summary.json").write_text('{"acc_baseline": 50.0}')
+    with pytest.raises(TensorpressError, match="no run that can be told of"):
+        result_in(tmp_path)
 
 
 def test_a_run_without_a_baseline_or_an_end_is_no_row(tmp_path: Path) -> None:

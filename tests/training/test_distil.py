@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_data, tiny_net
+from tiny import tiny_data, tiny_net, tiny_run
 from torch import nn
 
 import tensorpress as tp
@@ -12,6 +12,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.training import Distillation, Recipe, Teacher, distillation_loss, find_place, fit
 from tensorpress.training.batches import batches_of
+from tensorpress.training.metrics import read_metrics
 
 
 def softmax(logits):
@@ -52,7 +53,15 @@ def test_a_teacher_stays_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"alpha": 1.5}, {"alpha": -0.1}, {"temperature": 0.0}, {"layers": -1.0}]
+    "wrong",
+    [
+        {"alpha": 1.5},
+        {"alpha": -0.1},
+        {"temperature": 0.0},
+        {"temperature": float("inf")},
+        {"layers": -1.0},
+        {"layers": float("inf")},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(TensorpressError, match=next(iter(wrong))):
@@ -110,3 +119,18 @@ def test_following_brings_the_layers_nearer():
         alone = measure(student(inputs), inputs, labels)
         losses[weight] = (both - alone).item()
     assert losses[10.0] < 0.9 * losses[0.0]
+
+
+def test_a_run_follows_the_layers_of_its_teacher(tmp_path):
+    how, recipe = Distillation(layers=2.5), Recipe(2, lr=0.02, batch_size=16)
+    tiny_run(tmp_path, distillation=how, finetune=recipe, dense_control=False)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+
+    data, dense = tiny_data(), tiny_net()
+    dense.load_state_dict(torch.load(tmp_path / "baseline.pt", weights_only=True))
+    student = tp.load(tmp_path / "compressed.tp", into=tiny_net())
+    teacher = Teacher(dense, how, data.input_shape)
+    place = find_place("cpu")
+    epochs = fit(student, data, recipe, seed=3, phase="finetune", teacher=teacher, place=place)
+    losses = [line["loss"] for line in lines if line["phase"] == "finetune"]
+    assert losses == [epoch.loss for epoch in epochs]

@@ -75,6 +75,7 @@ def test_ours_fine_tunes_for_as_long_as_the_papers(network):
         {"lr": 0.0},
         {"lr": float("nan")},
         {"weight_decay": -1e-4},
+        {"weight_decay": float("inf")},
         {"momentum": 1.0},
         {"batch_size": 0},
         {"schedule": "linear"},

@@ -133,6 +133,10 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(halfway, damage):
     last.write_bytes(content)
     with pytest.raises(TensorpressError, match=r"last\.pt.*best\.pt is whole.*after epoch"):
         tiny_run(halfway)
+    aside = (halfway / "best.pt").rename(halfway / "aside.pt")
+    with pytest.raises(TensorpressError, match=f"Delete {last} to start phase 'finetune' again"):
+        tiny_run(halfway)
+    aside.rename(halfway / "best.pt")
     best = torch.load(halfway / "best.pt", weights_only=True)
     shutil.copy(halfway / "best.pt", last)
     assert not tiny_run(halfway).was_finished
@@ -193,6 +197,96 @@ def test_metrics_with_a_damaged_byte_are_left_out(halfway):
     (halfway / "metrics.jsonl").write_bytes(content)
     assert read_metrics(halfway / "metrics.jsonl") == kept[1:]
     assert tiny_run(halfway).summary["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"phase": "finetune", "epoch": "one"}',
+        '{"phase": ["finetune"], "epoch": 1}',
+        '{"phase": "finetune", "epoch": 1, "test_acc": "good"}',
+        '{"phase": "finetune", "epoch": 1, "loss": NaN}',
+        "[" * 100_000,
+    ],
+)
+def test_metrics_with_a_damaged_value_are_left_out(halfway, damaged):
+    kept = read_metrics(halfway / "metrics.jsonl")
+    with open(halfway / "metrics.jsonl", "a") as metrics:
+        metrics.write(f"{damaged}\n")
+    assert read_metrics(halfway / "metrics.jsonl") == kept
+    assert tiny_run(halfway).summary["epochs"] == 3
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that has ended."""
+    folder = tmp_path_factory.mktemp("finished") / "RUN"
+    tiny_run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["summary.json", "phases.json"])
+@pytest.mark.parametrize("spoilt", [None, "much", [], {}, float("nan")])
+def test_a_number_that_is_none_is_named(finished, tmp_path, name, spoilt):
+    whole = json.loads((finished / name).read_text())
+    for phase in [None] if name == "summary.json" else whole:
+        folder = shutil.copytree(finished, tmp_path / str(phase))
+        found = json.loads(json.dumps(whole))
+        (found[phase] if phase else found)["acc"] = spoilt
+        (folder / name).write_text(json.dumps(found))
+        if phase:
+            (folder / "summary.json").unlink()
+        with pytest.raises(TensorpressError, match=rf"{name} is damaged: its acc is"):
+            tiny_run(folder)
+
+
+def test_a_finished_run_whose_network_is_gone_says_so(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "RUN")
+    (folder / "model.tp").unlink()
+    for also in (None, "summary.json"):
+        if also:
+            (folder / also).unlink()
+        with pytest.raises(TensorpressError, match=r"model\.tp is gone.*restore it"):
+            tiny_run(folder)
+    assert not (folder / "summary.json").exists()
+
+
+def test_what_a_resumed_run_needs_and_lacks_is_named(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "RUN")
+    phases = json.loads((folder / "phases.json").read_text())
+    del phases["dense_control"]
+    (folder / "phases.json").write_text(json.dumps(phases))
+    (folder / "summary.json").unlink()
+    (folder / "baseline.pt").unlink()
+    with pytest.raises(TensorpressError, match=r"baseline\.pt cannot be read: it is missing"):
+        tiny_run(folder)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_a_best_epoch_that_is_lost_is_named_with_the_way_out(tmp_path, damage, monkeypatch):
+    settings = Settings(device="cpu", quiet=True, hold_back=30)
+    folder, data, recipe = tmp_path / "Upper", tiny_data(), Recipe(2, lr=0.05, batch_size=16)
+
+    def start():
+        train(folder, Network("tiny", tiny_net), data, recipe, settings=settings)
+
+    def stopping(*_arguments):
+        raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tensorpress.training.run_folder.RunFolder.best", stopping)
+        with pytest.raises(Stop):
+            start()
+    (folder / "best.pt").unlink()
+    if damage == "cut short":
+        (folder / "best.pt").write_bytes((folder / "last.pt").read_bytes()[:500])
+    with pytest.raises(TensorpressError) as refused:
+        start()
+    assert str(folder / "best.pt") in str(refused.value)
+    assert f"Delete {folder / 'last.pt'} to train the phase again." in str(refused.value)
+    (folder / "last.pt").unlink()
+    start()
+    assert (folder / "summary.json").exists()
 
 
 def test_a_full_disk_keeps_the_last_good_state(halfway):
@@ -292,8 +386,25 @@ def test_where_the_weights_of_runs_come_from(tmp_path):
     assert on == f"{other}, {told}, trained on for 1 epochs"
     _, as_drawn, drawn = run("drawn", 0)
     assert as_drawn == drawn
-    (tmp_path / "first" / "summary.json").write_text("{")
-    assert Network("tiny", tiny_net, first).origin() == file
+    _, as_given, given = run("as-given", 0, first)
+    assert as_given == f"{given}, {told}"
+    for damaged in ("{", "{}", '{"epochs": 2}'):
+        (tmp_path / "first" / "summary.json").write_text(damaged)
+        assert Network("tiny", tiny_net, first).origin() == file
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_where_the_weights_of_the_whole_scheme_come_from(tmp_path, epochs):
+    tiny_run(tmp_path, finetune=Recipe(epochs, lr=0.02, batch_size=16))
+
+    def told(name):
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()[:8]
+        file = f"{name} (sha256 {digest}), "
+        return Network("tiny", tiny_net, tmp_path / name).origin().removeprefix(file)
+
+    assert told("baseline.pt") == "trained for 3 epochs"
+    on = ", trained on for 3 epochs" if epochs else ""
+    assert told("dense_control.pt") == f"trained for 3 epochs{on}"
 
 
 def test_finetuning_on_labels_has_nothing_to_compare_with(tmp_path):

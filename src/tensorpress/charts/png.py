@@ -26,7 +26,8 @@ BARS = {
 DASHES = ("-", "--", ":", "-.")
 MARKERS = "os^DvP*Xh<>"
 MOST_INSIDE = 6
-LONGEST_TEXT = 40
+LONGEST_TEXT, LONGEST_NAME = 40, 60
+"""Of what stands in a chart, and of names in a legend."""
 
 
 def can_plot() -> bool:
@@ -44,8 +45,9 @@ def write_png(
 ) -> None:
     """Draw ``charts`` side by side, or in rows of so many columns, below a common title.
 
-    A long legend, which they then share, stands beside them. ``size`` is that of the picture in
-    inches, of 120 pixels each; by default it grows with the charts.
+    Long legends stand beside them as one, in which a name stands once; a chart whose names are all
+    there has none of its own. ``size`` is that of the picture in inches, of 120 pixels each; by
+    default it grows with the charts.
     """
     from matplotlib.figure import Figure
 
@@ -54,18 +56,27 @@ def write_png(
     with_text = max([len(b.values) for c in charts for b in c.bars if b.texts], default=0)
     size = size or (max(9.0, 4.2 * columns, 1.0 * with_text), 4.0 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    named = None
-    for axes, chart in zip(figure.subplots(rows, columns, squeeze=False).flat, charts, strict=True):
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, chart in zip(places, charts, strict=True):
         _draw(axes, chart)
-        legend = axes.get_legend_handles_labels()
-        if len(legend[1]) > MOST_INSIDE:
-            named = legend
-        elif legend[1]:
-            axes.legend()
-    if named:
-        figure.legend(*named, loc="outside right center", fontsize=9)
+    _name(figure)
     figure.suptitle(_text(title))
     figure.savefig(path, format="png", dpi=120)
+
+
+def _name(figure: Any) -> None:
+    found = []
+    beside: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        found.append((axes, names))
+        if len(names) > MOST_INSIDE:
+            beside = dict(zip(names, handles, strict=True)) | beside
+    for axes, names in found:
+        if not beside.keys() >= set(names):
+            axes.legend()
+    if beside:
+        figure.legend(beside.values(), beside.keys(), loc="outside right center", fontsize=9)
 
 
 def _draw(axes: Any, chart: Chart) -> None:
@@ -124,7 +135,7 @@ def _draw_line(axes: Any, line: Line) -> None:
         markersize=5,
         clip_on=False,
         alpha=0.45 if line.is_faint else 1.0,
-        label=line.name and _text(line.name),
+        label=line.name and _text(line.name, LONGEST_NAME),
     )
     if line.filled:
         axes.fill_between(*zip(*line.filled, strict=True), color=colour, alpha=0.14)
@@ -144,6 +155,6 @@ def _scale(axes: Any, which: str, axis: Axis) -> None:
     )
 
 
-def _text(text: str) -> str:
+def _text(text: str, longest: int = LONGEST_TEXT) -> str:
     """Text of a sensible length without matplotlib's formulas: a dollar would start one."""
-    return printable(text)[:LONGEST_TEXT].replace("$", r"\$")
+    return printable(text)[:longest].replace("$", r"\$")

@@ -8,12 +8,13 @@ from typing import Any
 from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.deploy.runtimes.processor import machine
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line
 from tensorpress.files import write_whole
+from tensorpress.settings import from_json
 from tensorpress.training import Accuracy, Recipe
 from tensorpress.training.metrics import read_metrics
 from tensorpress.training.recipes import OURS
-from tensorpress.training.run_folder import CONFIG, METRICS, MODEL, SUMMARY
+from tensorpress.training.run_folder import BASELINE, CONFIG, FINETUNE, METRICS, MODEL, SUMMARY
 
 DENSE, CONTROL, INT8 = "dense", "dense, trained on", "int8"
 
@@ -70,6 +71,22 @@ class Result:
         """Whether it is another row's network in int8."""
         return self.method.endswith(f", {INT8}")
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it has fewer parameters or MACs than the dense network."""
+        return max(self.pcr, self.fcr) > 1
+
+    @property
+    def trained_by(self) -> str:
+        """The optimiser that its method tells, "Muon" or "Muon at 0.0005"; "" where it tells none.
+
+        >>> row = dict.fromkeys((field.name for field in fields(Result)), 0)
+        >>> Result(**row | {"method": "auto at FCR 4, distilled, Muon at 0.0005, int8"}).trained_by
+        'Muon at 0.0005'
+        """
+        last = self.method.removesuffix(f", {INT8}").rpartition(", ")[2]
+        return last if last.partition(" at ")[0] in NAMES.values() else ""
+
     def against(self, control: float) -> "Result":
         """The same row, held against a control of that accuracy."""
         return replace(self, dacc_vs_control=self.acc - control)
@@ -113,11 +130,21 @@ def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
 
 
 def result_in(folder: Path) -> Result:
-    """The row of the finished run in ``folder``: fine-tuned from a teacher, or a control.
+    """The row of the finished run in ``folder``: fine-tuned from a teacher, whole, or a control.
 
     Raises:
-        TensorpressError: no such run is there, or it is not finished.
+        TensorpressError: no such run is there, it is not finished, or a file of it is damaged.
     """
+    try:
+        return _result_in(folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TensorpressError(
+            f"{folder} holds no run that can be told of: {SUMMARY}, {CONFIG} or the account in "
+            f"{MODEL} is damaged or of another version ({first_line(error)})."
+        ) from error
+
+
+def _result_in(folder: Path) -> Result:
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -135,21 +162,25 @@ def result_in(folder: Path) -> Result:
             "pcr": 1.0,
             "fcr": 1.0,
             **summary,
-            "curve": _curve(folder, summary["acc_baseline"]),
+            "curve": _curve(folder, BASELINE, summary["acc_baseline"], recipe.epochs),
         }
         return result_of(summary, control_of(recipe), command)
     account = artifacts.read_manifest(folder / MODEL).account
     if account is None:
         raise TensorpressError(f"{folder / MODEL} was saved without its account.")
     request, recipe = Request.from_dict(account["request"]), Recipe(**config["finetune"])
-    summary["curve"] = _curve(folder, summary["acc_before_finetune"])
+    before = summary["acc_before_finetune"]
+    summary["curve"] = _curve(folder, FINETUNE, before, recipe.epochs)
     return result_of(summary, method_of(request, recipe, distilled=summary["distilled"]), command)
 
 
-def _curve(folder: Path, before: float) -> tuple[float, ...]:
-    after = [epoch.get("test_acc") for epoch in read_metrics(folder / METRICS)]
+def _curve(folder: Path, phase: str, before: float, epochs: int) -> tuple[float, ...]:
+    """Of one phase; nothing where an epoch of it is not known."""
+    lines = [line for line in read_metrics(folder / METRICS) if line["phase"] == phase]
+    found = {line["epoch"]: line.get("test_acc") for line in lines}
+    after = [found.get(epoch) for epoch in range(1, epochs + 1)]
     known = [accuracy for accuracy in after if accuracy is not None]
-    return (before, *known) if known and len(known) == len(after) else ()
+    return (before, *known) if known and len(known) == epochs else ()
 
 
 NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
@@ -199,6 +230,8 @@ def read_results(path: Path) -> list[Result]:
         return []
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [Result(**row | {"curve": tuple(row.get("curve", ()))}) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
+        if not isinstance(rows, list):
+            raise TensorpressError("it is no list")
+        return [from_json(Result, row, f"row {n}: ") for n, row in enumerate(rows, 1)]
+    except (OSError, ValueError, RecursionError, TensorpressError) as error:
         raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error

@@ -1,6 +1,7 @@
 """Measured rows for people: Markdown tables beside printed rows, and a plot for each network."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Runs:
     Attributes:
         rows: at least one.
         numbers: of the rows on their page, from 1.
-        controls: of the same network, baseline, data and epochs.
+        controls: of the same network, baseline, data, epochs and optimiser.
     """
 
     rows: tuple[Result, ...]
@@ -53,15 +54,22 @@ class Runs:
 
     @property
     def dacc_vs_control(self) -> float | None:
-        """The difference to the mean of the controls; None where there is none."""
-        if self.any.is_control or not self.controls:
+        """The difference to the mean of the controls, or that which the rows have of their own.
+
+        None where there is none.
+        """
+        if self.any.is_control:
             return None
-        return self.accuracy - fmean(row.acc for row in self.controls)
+        if self.controls:
+            return self.accuracy - fmean(row.acc for row in self.controls)
+        own = [row.dacc_vs_control for row in self.rows if row.dacc_vs_control is not None]
+        return fmean(own) if len(own) == len(self.rows) else None
 
     @property
     def curve(self) -> list[float]:
-        """Before training and after each epoch, the mean over the seeds whose curve is known."""
-        curves = [row.curve for row in self.rows if row.curve]
+        """Before training and after each epoch, the mean over seeds whose whole curve is known."""
+        whole = max(len(row.curve) for row in self.rows)
+        curves = [row.curve for row in self.rows if len(row.curve) == whole]
         return [fmean(after) for after in zip(*curves, strict=True)]
 
     @property
@@ -80,23 +88,15 @@ def gathered(results: Sequence[Result]) -> list[Runs]:
         Runs(
             tuple(results[number] for number in numbers),
             tuple(number + 1 for number in numbers),
-            tuple(
-                row
-                for row in results
-                if row.is_control and _setting(row) == _setting(results[numbers[0]])
-            ),
+            tuple(row for row in results if _controls(row, results[numbers[0]])),
         )
         for numbers in found.values()
     ]
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """A table for each network and data, printed rows first, and where the rows come from."""
-    runs = gathered(results)
-    parts = []
-    for network, data in dict.fromkeys((row.network, row.data) for row in results):
-        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
-        parts.append(_table(network, data, some))
+    """A table for each network, data and baseline, printed rows first, and where rows come from."""
+    parts = [_table(subject) for subject in _subjects(results)]
     sources = [
         f"{number}. seed {row.seed}, {row.acc:.2f} % of {row.images:,}: `{row.command}`  \n"
         f"   {row.machine}"
@@ -106,22 +106,19 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plots(results: Sequence[Result]) -> dict[str, list[Chart]]:
-    """For each network and data, by the name of the PNG: dAcc against PCR and against FCR, and
-    accuracy over the epochs.
+    """For each network, data and baseline, by the name of the PNG: dAcc against PCR and against
+    FCR, and accuracy over the epochs.
 
     dAcc is that of compressed networks in their own precision; those that lose more than `FAR` are
     left out.
     """
-    runs = [each for each in gathered(results) if _is_drawn(each)]
     found = {}
-    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in runs):
-        some = [each for each in runs if (each.any.network, each.any.data) == (network, data)]
-        printed = [row for table in tables_on(network, data) for row in table.rows]
-        found[_plot_name(network, data)] = [_chart(some, printed, ratio) for ratio in RATIOS]
-    trained = [each for each in gathered(results) if each.curve]
-    for network, data in dict.fromkeys((each.any.network, each.any.data) for each in trained):
-        some = [each for each in trained if (each.any.network, each.any.data) == (network, data)]
-        found[_plot_name(network, data, EPOCHS)] = [_course(some)]
+    for subject in _subjects(results):
+        if subject.drawn:
+            charts = [_chart(subject.drawn, subject.printed, ratio) for ratio in RATIOS]
+            found[subject.plot_name()] = charts
+        if subject.trained:
+            found[subject.plot_name(EPOCHS)] = [_course(subject.trained)]
     return found
 
 
@@ -145,36 +142,80 @@ def _setting(row: Result) -> tuple[object, ...]:
     return (row.network, row.data, row.baseline, row.epochs)
 
 
+def _controls(control: Result, row: Result) -> bool:
+    alike = (_setting(control), control.trained_by) == (_setting(row), row.trained_by)
+    return control.is_control and alike
+
+
 def _is_drawn(runs: Runs) -> bool:
     row = runs.any
-    return row.pcr > 1 and not row.is_int8 and runs.worse_dacc >= -FAR
+    return row.is_compressed and not row.is_int8 and runs.worse_dacc >= -FAR
 
 
-def _plot_name(network: str, data: str, what: str = "") -> str:
-    return f"results-{network}-{data}{what}.png"
+@dataclass(frozen=True)
+class _Subject:
+    """All runs of one baseline, the ``number``-th of its network and data from 1."""
+
+    network: str
+    data: str
+    number: int
+    runs: Sequence[Runs]
+
+    @property
+    def title(self) -> str:
+        return f"{self.network}, {self.data}" + f", baseline {self.number}" * (self.number > 1)
+
+    @property
+    def baseline(self) -> str:
+        """With its accuracy, which rounding moves a little from machine to machine."""
+        found = {row.acc_baseline for each in self.runs for row in each.rows}
+        words = " to ".join(f"{accuracy:.2f}" for accuracy in sorted({min(found), max(found)}))
+        by_machine = " by the machine" * (len(found) > 1)
+        return f"Baseline: {words} %{by_machine}, {self.runs[0].any.baseline}."
+
+    @property
+    def printed(self) -> list[PaperRow]:
+        return [row for table in tables_on(self.network, self.data) for row in table.rows]
+
+    @property
+    def drawn(self) -> list[Runs]:
+        return [runs for runs in self.runs if _is_drawn(runs)]
+
+    @property
+    def trained(self) -> list[Runs]:
+        return [runs for runs in self.runs if runs.curve]
+
+    def plot_name(self, what: str = "") -> str:
+        number = f"-{self.number}" * (self.number > 1)
+        return f"results-{self.network}-{self.data}{number}{what}.png"
 
 
-def _told(baseline: str, runs: Sequence[Runs]) -> str:
-    """A baseline with its accuracy, which rounding moves a little from machine to machine."""
-    found = {row.acc_baseline for each in runs for row in each.rows if row.baseline == baseline}
-    words = " to ".join(f"{accuracy:.2f}" for accuracy in sorted({min(found), max(found)}))
-    return f"Baseline: {words} %{' by the machine' * (len(found) > 1)}, {baseline}."
+def _subjects(results: Sequence[Result]) -> list[_Subject]:
+    found: dict[tuple[str, str], dict[str, list[Runs]]] = {}
+    for runs in gathered(results):
+        row = runs.any
+        baselines = found.setdefault((row.network, row.data), {})
+        baselines.setdefault(row.baseline, []).append(runs)
+    return [
+        _Subject(network, data, number, runs)
+        for (network, data), baselines in found.items()
+        for number, runs in enumerate(baselines.values(), 1)
+    ]
 
 
-def _table(network: str, data: str, runs: Sequence[Runs]) -> str:
-    lines = [f"### {network}, {data}", ""]
-    lines += [_told(baseline, runs) for baseline in dict.fromkeys(r.any.baseline for r in runs)]
+def _table(subject: _Subject) -> str:
+    runs = subject.runs
+    lines = [f"### {subject.title}", "", subject.baseline]
     lines += ["", f"| {' | '.join(HEAD)} |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
-    for table in tables_on(network, data):
-        for row in table.rows:
-            ratios = [_number(value, "{:.2f}") for value in (row.pcr, row.fcr)]
-            cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
-            lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
+    for row in subject.printed:
+        ratios = [_number(value, "{:.2f}") for value in (row.pcr, row.fcr)]
+        cells = (f"{row.method}, printed", *ratios, "", _number(row.dacc, "{:+.2f}"))
+        lines.append(f"| {' | '.join((*cells, *[''] * (len(HEAD) - len(cells))))} |")
     lines += [f"| {' | '.join(_cells(each))} |" for each in runs]
-    if any(map(_is_drawn, runs)):
-        lines += ["", f"![dAcc against PCR and FCR]({_plot_name(network, data)})"]
-    if any(each.curve for each in runs):
-        lines += ["", f"![accuracy over the epochs]({_plot_name(network, data, EPOCHS)})"]
+    if subject.drawn:
+        lines += ["", f"![dAcc against PCR and FCR]({subject.plot_name()})"]
+    if subject.trained:
+        lines += ["", f"![accuracy over the epochs]({subject.plot_name(EPOCHS)})"]
     return "\n".join([*lines, ""])
 
 
@@ -199,40 +240,45 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Chart:
+    """A line has the same series in the chart of the other ratio."""
     of_run, of_printed = RATIOS[ratio]
-    lines: list[Line] = []
-    families: dict[str, list[Runs]] = {}
+    families: dict[tuple[str, ...], list[Runs]] = {}
     for each in runs:
         families.setdefault(_family(each.any), []).append(each)
-    for family, members in families.items():
+    lines: list[Line] = []
+    for name, members in zip(_told([*families]), families.values(), strict=True):
         members = sorted(members, key=lambda each: of_run(each.any))
         points = [(of_run(each.any), each.worse_dacc) for each in members]
         errors = [each.stderr for each in members]
-        lines.append(Line(points, family, len(lines), errors=errors))
+        lines.append(Line(points, name, len(lines), errors=errors))
     known: dict[str, list[tuple[float, float]]] = {}
     for row in printed:
+        points = known.setdefault(f"{row.method}, printed", [])
         place = of_printed(row)
         if place is not None and row.dacc is not None:
-            known.setdefault(f"{row.method}, printed", []).append((place, row.dacc))
+            points.append((place, row.dacc))
     lines += [
-        Line(sorted(points), name, len(lines) + number, dashes=1)
+        Line(sorted(points), name, len(families) + number, dashes=1)
         for number, (name, points) in enumerate(known.items())
+        if points
     ]
     places = [x for line in lines for x, _ in line.points]
     heights = [y for line in lines for _, y in line.points]
     heights += [each.worse_dacc + sign * each.stderr for each in runs for sign in (-1, 1)]
+    name = "dAcc, points (the worse of the two)"
     return Chart(
         f"dAcc against {ratio}",
-        round_axis(1.0, max(places), ratio),
-        round_axis(min(heights), max(0.0, *heights), "dAcc, points (the worse of the two)"),
+        round_axis(min(1.0, *places), max(places), ratio),
+        round_axis(min(0.0, *heights), max(0.0, *heights), name),
         lines,
         levels=[Level(0.0, "dense")],
     )
 
 
 def _course(runs: Sequence[Runs]) -> Chart:
+    names = _told([_parts(each.any) for each in runs], always="")
     lines = [
-        Line([*enumerate(each.curve)], _of_course(each.any), number, is_marked=False)
+        Line([*enumerate(each.curve)], names[number], number, is_marked=False)
         for number, each in enumerate(runs)
     ]
     heights = [y for line in lines for _, y in line.points]
@@ -240,20 +286,46 @@ def _course(runs: Sequence[Runs]) -> Chart:
     return Chart(
         "Accuracy on test images over the epochs",
         whole_axis(max(each.any.epochs for each in runs), "epochs"),
-        round_axis(min(heights), max(dense, *heights), "accuracy, %"),
+        round_axis(min(dense, *heights), max(dense, *heights), "accuracy, %"),
         lines,
         levels=[Level(dense, "dense")],
     )
 
 
-def _of_course(row: Result) -> str:
-    """A row in a few words: "auto at PCR 4 and FCR 4, 8 epochs"."""
-    method = CONTROL if row.is_control else row.method.split(",")[0]
-    return f"{method}, {row.epochs} epochs"
+CALIBRATED = "calibrated"
 
 
-def _family(row: Result) -> str:
-    """What rows at other ratios have in common: "TTPWT, calibrated, 8 epochs"."""
-    method, _, rest = row.method.partition(" at ")
-    calibrated = ["calibrated"] * ("calibrated" in rest)
-    return ", ".join([method, *calibrated, f"{row.epochs} epochs"])
+def _parts(row: Result) -> tuple[str, ...]:
+    """What a row is: ("auto at FCR 4", "calibrated on 500 images", "Muon", "8 epochs")."""
+    form, *marks = re.split(r", (?![^(]*\))", row.method)
+    if row.is_control:
+        form, marks = CONTROL, marks[1:]
+    return (form, *marks, f"{row.epochs} epochs")
+
+
+def _family(row: Result) -> tuple[str, ...]:
+    """What rows at other ratios have in common: ("TTPWT", "Muon", "8 epochs")."""
+    form, *marks = _parts(row)
+    return (form.partition(" at ")[0], *marks)
+
+
+def _told(rows: Sequence[tuple[str, ...]], always: str = CALIBRATED) -> list[str]:
+    """:func:`_parts` of rows that differ, in a few words: "TTPWT, calibrated, 8 epochs".
+
+    What all controls, all rows that are trained, or all that are not, have is left out, but for
+    their form, their epochs and what begins with ``always``; of how many images is only told where
+    that differs.
+    """
+    numbers = {mark for _, *marks in rows for mark in marks if mark.startswith(CALIBRATED)}
+    short = dict.fromkeys(numbers, CALIBRATED) if len(numbers) == 1 else {}
+    rows = [tuple(short.get(part, part) for part in parts) for parts in rows]
+    common: dict[tuple[bool, bool], set[str]] = {}
+    for parts in rows:
+        marks = {mark for mark in parts[1:-1] if not always or not mark.startswith(always)}
+        common[_kind(parts)] = common.get(_kind(parts), marks) & marks
+    return [", ".join(part for part in parts if part not in common[_kind(parts)]) for parts in rows]
+
+
+def _kind(parts: tuple[str, ...]) -> tuple[bool, bool]:
+    """Whether it is a control, and whether it is trained at all."""
+    return parts[0] == CONTROL, parts[-1] != "0 epochs"

@@ -16,8 +16,8 @@ from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
 from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
 from tensorpress.surgery import tally
-from tensorpress.training.curves import NUMBERS, Epoch
-from tensorpress.training.metrics import read_metrics
+from tensorpress.training.curves import Epoch
+from tensorpress.training.metrics import NUMBERS, read_metrics
 from tensorpress.training.run_folder import (
     BASELINE,
     COMMAND,

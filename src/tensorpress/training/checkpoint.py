@@ -30,7 +30,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in ``path``, its tensors on the CPU.
 
     Raises:
-        TensorpressError: the file is cut short, damaged (checked by CRC) or no checkpoint.
+        TensorpressError: there is no such file, or it is cut short, damaged (checked by CRC) or no
+            checkpoint.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -40,6 +41,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except TensorpressError:
         raise
+    except FileNotFoundError as error:
+        raise TensorpressError(f"there is no {path}.") from error
     except Exception as error:  # torch.load raises many kinds on files that are not its own
         raise TensorpressError(f"{path} cannot be read: it is damaged or cut short.") from error
     if not isinstance(state, dict) or not state.keys() >= KEYS:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorpress.charts import Chart, Line, Points, round_axis, whole_axis, write_png
+from tensorpress.training.metrics import NUMBERS
 from tensorpress.training.run_folder import BASELINE, CONTROL, FINETUNE
 
 NAMES = {
@@ -13,8 +14,6 @@ NAMES = {
     FINETUNE: "compressed, fine-tuned",
     CONTROL: "baseline trained on as long",
 }
-NUMBERS = ("lr", "loss", "train_acc", "test_acc", "seconds")
-"""What the metrics have of an epoch besides its phase and number."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -26,8 +27,8 @@ class Distillation:
     give, as a share of their variance and averaged over the layers; 0 leaves them alone.
 
     Raises:
-        TensorpressError: ``alpha`` outside [0, 1], a temperature that is not above 0, or a negative
-            ``layers``.
+        TensorpressError: ``alpha`` outside [0, 1], a temperature that is not above 0, a negative
+            ``layers``, or one of them infinite.
     """
 
     temperature: float = 4.0
@@ -39,14 +40,15 @@ class Distillation:
             raise TensorpressError(
                 f"distillation's alpha is {shown(self.alpha)}; it must be in [0, 1]."
             )
-        if not self.temperature > 0.0:
+        if not 0.0 < self.temperature < math.inf:
             raise TensorpressError(
-                f"distillation's temperature is {shown(self.temperature)}; it must be above 0."
+                f"distillation's temperature is {shown(self.temperature)}; it must be above 0, "
+                "and finite."
             )
-        if not self.layers >= 0.0:
+        if not 0.0 <= self.layers < math.inf:
             raise TensorpressError(
                 f"distillation's weight of the layers is {shown(self.layers)}; it must be 0 or "
-                "more."
+                "more, and finite."
             )
 
 

@@ -1,6 +1,7 @@
 """The metrics of a run: one JSON object a line, a line an epoch."""
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
 
+NUMBERS = ("lr", "loss", "train_acc", "test_acc", "seconds")
+"""What the metrics have of an epoch besides its phase and number."""
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The whole lines of ``path``; one that is damaged or was cut short is left out."""
@@ -16,9 +20,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for text in _text(path).splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
-        if isinstance(line, dict) and {"phase", "epoch"} <= line.keys():
+        if _is_whole(line):
             lines.append(line)
     return lines
 
@@ -46,6 +50,15 @@ def keep_metrics(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     kept = "".join(json.dumps(line) + "\n" for line in read_metrics(path) if wanted(line))
     if path.exists() and _text(path) != kept:
         write_whole(path, kept)
+
+
+def _is_whole(line: Any) -> bool:
+    if not isinstance(line, dict) or not isinstance(line.get("phase"), str):
+        return False
+    numbers = [line[key] for key in NUMBERS if line.get(key) is not None]
+    return type(line.get("epoch")) is int and all(
+        type(number) in (int, float) and math.isfinite(number) for number in numbers
+    )
 
 
 def _text(path: Path) -> str:

@@ -11,7 +11,7 @@ from torch import nn
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path
 from tensorpress.networks import load_weights
-from tensorpress.training.run_folder import summary_beside
+from tensorpress.training.run_folder import training_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Network:
     def origin(self, epochs: int = 0) -> str:
         """Where its weights come from, in words, after ``epochs`` of training.
 
-        A file is told by its name and the start of its SHA-256, and one that a run has trained by
-        the epochs that this took.
+        A file is told by its name and the start of its SHA-256, and one that a run has left by
+        where that began and the epochs that it took.
 
         Raises:
             TensorpressError: there is no such file.
@@ -79,8 +79,10 @@ class Network:
 
 def _origin_of(weights: Path) -> str:
     file = f"{weights.name} (sha256 {file_digest(weights)[:8]})"
-    run = summary_beside(weights)
-    return f"{file}, {_trained(run['epochs'], run.get('baseline', ''))}" if run else file
+    start, epochs = training_of(weights)
+    if epochs:
+        return f"{file}, {_trained(epochs, start)}"
+    return f"{file}, {start}" if start else file
 
 
 def _trained(epochs: int, start: str) -> str:

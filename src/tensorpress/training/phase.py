@@ -24,6 +24,9 @@ def train_phase(
         TensorpressError: the network does not suit the images, the training diverged, a
             checkpoint is damaged or cannot be written.
     """
+    # Tried before anything listens to its layers: what is heard then would count as a step's.
+    require_answers(net, session.data, torch.device("cpu"))
+    require_gradients(net, session.data)
     with learning_from(teacher, net) as objective:
         return _train(session, phase, net, recipe, objective)
 
@@ -32,8 +35,6 @@ def _train(
     session: Session, phase: str, net: nn.Module, recipe: Recipe, objective: Objective
 ) -> dict[str, Any]:
     run, data, settings, split = session.run, session.data, session.settings, session.split
-    require_answers(net, data, torch.device("cpu"))
-    require_gradients(net, data)
     done, best = 0, None
 
     def checkpoint(epochs_done: int, lr: float, trained: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "above 0")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        decay = self.weight_decay
+        _require(0 <= decay < math.inf, "weight_decay", decay, "0 or more, and finite")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 up to, not with, 1")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))

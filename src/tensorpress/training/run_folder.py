@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import (
     LOCK,
     locked,
@@ -26,6 +27,19 @@ COMMAND = "command"
 """The key of the configuration that does not set a run apart."""
 LAST, BEST, MODEL, CURVES = "last.pt", "best.pt", "model.tp", "curves.png"
 BASELINE, COMPRESS, FINETUNE, CONTROL = "baseline", "compress", "finetune", "dense_control"
+TRAINED, COST = ("epochs", "acc", "stderr", "images"), ("params", "macs")
+FOUND = {
+    BASELINE: (*TRAINED, *COST),
+    COMPRESS: ("pcr", "fcr", *COST, "acc"),
+    FINETUNE: TRAINED,
+    CONTROL: TRAINED,
+}
+"""The numbers that are known of a finished phase; ``TRAINED`` are known of a finished run too."""
+COMPARED = (
+    *("pcr", "fcr", "acc_baseline", "acc_before_finetune", "acc_dense_control"),
+    *("dacc", "dacc_vs_control", "gained"),
+)
+"""The numbers of a finished run that are known of some."""
 Json = dict[str, Any]
 
 
@@ -77,7 +91,7 @@ class RunFolder:
     @property
     def summary(self) -> Json | None:
         """The summary of a finished run; None for one that is not finished."""
-        return self.place.share(_read_json(self.folder / SUMMARY))
+        return self.place.share(_read_summary(self.folder / SUMMARY))
 
     @property
     def phases(self) -> dict[str, Json]:
@@ -108,7 +122,25 @@ class RunFolder:
         return state
 
     def _finished(self) -> dict[str, Json]:
-        return _read_json(self.folder / PHASES) or {}
+        path = self.folder / PHASES
+        phases = _read_json(path) or {}
+        for phase, names in FOUND.items():
+            if phase in phases:
+                _require_numbers(path, phases[phase], names)
+        return phases
+
+    def require(self, name: str) -> None:
+        """Raise where a file that the run has left is gone.
+
+        Raises:
+            TensorpressError: it is.
+        """
+        there = self.place.share((self.folder / name).is_file() if self.place.is_main else True)
+        if not there:
+            raise TensorpressError(
+                f"{self.folder / name} is gone, though the run has written it: restore it, or "
+                "choose another folder."
+            )
 
     def record_epoch(self, line: Json, state: Json, *, is_best: bool) -> None:
         """Add a line to the metrics, then write ``last.pt``, and ``best.pt`` where it is best."""
@@ -131,11 +163,14 @@ class RunFolder:
         return self.place.share(self._best(phase) if self.place.is_main else {})
 
     def _best(self, phase: str) -> Json:
-        state = read_checkpoint(self.folder / BEST)
+        again = f"Delete {self.folder / LAST} to train the phase again."
+        try:
+            state = read_checkpoint(self.folder / BEST)
+        except TensorpressError as error:
+            raise TensorpressError(f"{error} {again}") from error
         if state["phase"] != phase:
             raise TensorpressError(
-                f"{self.folder / BEST} is of phase '{state['phase']}', not '{phase}'; delete "
-                f"{self.folder / LAST} to train the phase again."
+                f"{self.folder / BEST} is of phase '{state['phase']}', not '{phase}'. {again}"
             )
         return state
 
@@ -189,28 +224,35 @@ class RunFolder:
             raise TensorpressError(f"{error} {_way_out(last, best, phase)}") from error
 
 
-def summary_beside(weights: Path) -> Json | None:
-    """The summary of the finished run that trained ``weights``, where they lie in its folder."""
-    if weights.name != f"{BASELINE}.pt":
-        return None
+def training_of(weights: Path) -> tuple[str, int]:
+    """What the finished run in whose folder they lie tells of ``weights``.
+
+    Where it began with them, in words, and the epochs that it then trained them; ("", 0) where no
+    run tells. A run that compresses its baseline tells of the training of that in the same words.
+    """
+    if weights.name not in (f"{BASELINE}.pt", f"{CONTROL}.pt"):
+        return "", 0
     try:
-        summary = _read_json(weights.parent / SUMMARY)
+        summary = _read_summary(weights.parent / SUMMARY)
     except TensorpressError:
-        return None
-    return summary if summary and summary.get("epochs") else None
+        return "", 0
+    if summary is None:
+        return "", 0
+    told = weights.name == f"{BASELINE}.pt" and "train_epochs" in summary
+    return str(summary.get("baseline") or ""), 0 if told else summary["epochs"]
 
 
 def _way_out(last: Path, best: Path, phase: str) -> str:
-    start_again = f"delete {last} to start phase '{phase}' again."
+    start_again = f"{last} to start phase '{phase}' again."
     try:
         state = read_checkpoint(best)
     except TensorpressError:
         state = None
     if state is None or state["phase"] != phase:
-        return start_again.capitalize()
+        return f"Delete {start_again}"
     return (
         f"{best} is whole: copy it over {last.name} to go on after epoch {state['epochs_done']} "
-        f"of phase '{phase}', or {start_again}"
+        f"of phase '{phase}', or delete {start_again}"
     )
 
 
@@ -280,14 +322,32 @@ def _read_json(path: Path) -> Json | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise TensorpressError(
             f"{path} cannot be read ({error}); restore it, or choose another folder."
         ) from error
     if not isinstance(content, dict):
         raise TensorpressError(f"{path} holds no JSON object; choose another folder.")
     return content
+
+
+def _read_summary(path: Path) -> Json | None:
+    summary = _read_json(path)
+    if summary is not None:
+        known = [name for name in COMPARED if summary.get(name) is not None]
+        _require_numbers(path, summary, [*TRAINED, *known])
+    return summary
+
+
+def _require_numbers(path: Path, facts: Any, names: Sequence[str]) -> None:
+    for name in names:
+        value: Any = facts.get(name) if isinstance(facts, dict) else None
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise TensorpressError(
+                f"{path} is damaged: its {name} is {shown(value)}, and not a number. Restore it, "
+                "or choose another folder."
+            )
 
 
 def _write_json(path: Path, content: Json) -> None:

@@ -106,6 +106,7 @@ def carry_out(
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:
+            run.require(MODEL)
             display.say(f"{path} is finished: nothing to do.")
             return Outcome(path, summary, was_finished=True, is_main=place.is_main)
         facts = phases(Session(run, network, data, settings, place, display, forecast))
@@ -119,6 +120,7 @@ def carry_out(
             "machine": machine(place.device.type),
             "versions": _versions(),
         }
+        run.require(MODEL)
         if run.metrics and can_plot():
             run.write(CURVES, lambda temporary: plot_curves(run.metrics, temporary))
         run.finish(summary)

@@ -81,7 +81,8 @@ def trained_baseline(session: Session) -> nn.Module:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises many kinds on a damaged file
         raise TensorpressError(
-            f"{path} cannot be read: it is damaged or cut short. Start again in another folder."
+            f"{path} cannot be read: it is missing, damaged or cut short. Restore it, or start "
+            "again in another folder."
         ) from error
     return net
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from tensorpress.choices import FEWEST
 from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.inputs import read_inputs
+from tensorpress.cli.inputs import read_inputs, warn_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.printer import Printer
 from tensorpress.cli.training_options import (
@@ -18,6 +18,7 @@ from tensorpress.cli.training_options import (
     RecipeOptions,
     first_given,
 )
+from tensorpress.errors import TensorpressError
 from tensorpress.experiments import (
     PaperTable,
     Result,
@@ -94,7 +95,13 @@ def reproduce_table(
                 printer.note("compressing the network for each row comes on top")
             return
         results = reproduce(asked_for, run)
+        if run.train.epochs == 0 and find_place(loop.device).is_main:
+            warn_if_as_made(inputs, trained, printer)
     elif output is not None:
+        if not output.is_dir():
+            raise TensorpressError(
+                f"there is no folder {output}: give that of an earlier run, or --data to run it."
+            )
         results = read_results(output / RESULTS)
     if not find_place(loop.device).is_main:
         return

@@ -268,11 +268,15 @@ def _chart(runs: Sequence[Runs], printed: Sequence[PaperRow], ratio: str) -> Cha
     name = "dAcc, points (the worse of the two)"
     return Chart(
         f"dAcc against {ratio}",
-        round_axis(min(1.0, *places), max(places), ratio),
+        round_axis(min(1.0, *places), ROOM * max(places), ratio),
         round_axis(min(0.0, *heights), max(0.0, *heights), name),
         lines,
         levels=[Level(0.0, "dense")],
     )
+
+
+ROOM = 1.02
+"""No mark lies on the frame."""
 
 
 def _course(runs: Sequence[Runs]) -> Chart:

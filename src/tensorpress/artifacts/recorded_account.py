@@ -1,10 +1,10 @@
 """The account of a compression as a file holds it: JSON that anyone may have altered."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from tensorpress.errors import shown
+from tensorpress.settings import is_number
 from tensorpress.surgery import Precision, ratios
 
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
@@ -71,7 +71,7 @@ def ratios_in_all(account: Mapping[str, Any]) -> dict[str, float]:
 
 def _is_count(value: Any) -> bool:
     """A finite number that is not negative; true and false are none."""
-    return type(value) in (int, float) and value >= 0 and math.isfinite(value)
+    return is_number(value) and value >= 0
 
 
 def _require(holds: bool, key: str, value: Any) -> None:

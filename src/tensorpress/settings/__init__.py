@@ -1,6 +1,6 @@
 """Dataclasses of settings, as JSON values and as options of a command line."""
 
-from tensorpress.settings.json_values import from_json, to_json
+from tensorpress.settings.json_values import from_json, is_number, to_json
 from tensorpress.settings.options import (
     Option,
     OptionOf,
@@ -18,6 +18,7 @@ __all__ = [
     "OptionOf",
     "from_json",
     "given_by",
+    "is_number",
     "nested",
     "one_of",
     "option",

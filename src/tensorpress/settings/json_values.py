@@ -81,6 +81,11 @@ def from_json_value(kind: Any, value: Any, key: str) -> Any:
     return value
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value that JSON gave is a finite number; true and false are none."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def refuse_unknown(content: Any, names: list[str], where: str = "") -> None:
     """Raise TensorpressError unless ``content`` is an object with no other keys than ``names``."""
     if not isinstance(content, Mapping):

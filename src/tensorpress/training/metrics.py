@@ -1,7 +1,6 @@
 """The metrics of a run: one JSON object a line, a line an epoch."""
 
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_whole
+from tensorpress.settings import is_number
 
 NUMBERS = ("lr", "loss", "train_acc", "test_acc", "seconds")
 """What the metrics have of an epoch besides its phase and number."""
@@ -56,9 +56,7 @@ def _is_whole(line: Any) -> bool:
     if not isinstance(line, dict) or not isinstance(line.get("phase"), str):
         return False
     numbers = [line[key] for key in NUMBERS if line.get(key) is not None]
-    return type(line.get("epoch")) is int and all(
-        type(number) in (int, float) and math.isfinite(number) for number in numbers
-    )
+    return type(line.get("epoch")) is int and all(map(is_number, numbers))
 
 
 def _text(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tensorpress.files import (
     write_atomically,
     write_whole,
 )
+from tensorpress.settings import is_number
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
 from tensorpress.training.compression import up_to_date
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
@@ -343,7 +343,7 @@ def _read_summary(path: Path) -> Json | None:
 def _require_numbers(path: Path, facts: Any, names: Sequence[str]) -> None:
     for name in names:
         value: Any = facts.get(name) if isinstance(facts, dict) else None
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not is_number(value):
             raise TensorpressError(
                 f"{path} is damaged: its {name} is {shown(value)}, and not a number. Restore it, "
                 "or choose another folder."

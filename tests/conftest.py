@@ -1,7 +1,10 @@
 """Tests run several at a time (pytest -n), so each process has one thread."""
 
+import copy
+import functools
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,32 @@ def _plans_are_kept_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Itera
     """No test reads or writes what the user has measured."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENSORPRESS_CACHE", str(tmp_path_factory.mktemp("plans")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_are_read_once() -> Iterator[None]:
+    """Every export to ONNX reads its table of operators anew: half of a small one's time."""
+    import torch
+
+    export = torch.onnx.export
+
+    def first(*arguments: Any, **options: Any) -> Any:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        read = functools.cache(ONNXRegistry.from_torchlib)
+
+        def table(**asked: Any) -> ONNXRegistry:
+            made = copy.copy(read(**asked))
+            made.functions = {name: list(entries) for name, entries in made.functions.items()}
+            return made
+
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
+        patch.setattr(torch.onnx, "export", export)
+        return export(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", first)
         yield
 
 

@@ -7,9 +7,10 @@ import size
 from tensorpress.artifacts import read_manifest
 
 
-def test_a_network_of_1000_layers(tmp_path: Path) -> None:
-    size.deep_seconds(1000, tmp_path / "net.tp")
-    assert len(read_manifest(tmp_path / "net.tp").layers) == 1000
+def test_a_network_of_many_layers(tmp_path: Path) -> None:
+    """300 here; ``make bench-bad-days`` takes up to 2000."""
+    size.deep_seconds(300, tmp_path / "net.tp")
+    assert len(read_manifest(tmp_path / "net.tp").layers) == 300
 
 
 def test_a_large_kernel_takes_at_most_three_times_its_memory() -> None:

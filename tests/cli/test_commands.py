@@ -251,11 +251,13 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("measured_once")
 def test_demo(tensorpress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_digits(16)
+    whole = load_digits()
     few = dataclasses.replace(
         whole, train=whole.train.subset(torch.arange(64)), test=whole.test.subset(torch.arange(50))
     )
     monkeypatch.setattr("tensorpress.data.load.load_digits", lambda _: few)
+    monkeypatch.setattr(demo, "DATA", "digits")  # a quarter of the pixels
+    monkeypatch.setattr(demo, "BATCH", 2)
     monkeypatch.setattr(demo, "FORMS", ("tucker2",))
     monkeypatch.setattr(demo, "RUNTIMES", {"torch": "PyTorch"})
     answer = tensorpress("demo", "--epochs", "1", "-o", "OUT")

@@ -64,7 +64,7 @@ def put_rows(runs: list[Path], *, int8: bool) -> None:
         else:
             row = result_in(path)
             found = [replace(row, command=_command(row.command))]
-            of_int8 = _key(replace(row, method=row.method_in_int8))
+            of_int8 = _key(replace(row, is_int8=True))
             known = rows.get(_key(row))
             if known is not None and known.acc != row.acc and rows.pop(of_int8, None):
                 print(f"{path} replaces a network: the row of that one in int8 is left out")
@@ -78,15 +78,14 @@ def put_rows(runs: list[Path], *, int8: bool) -> None:
 
 
 def _key(row: Result) -> tuple[object, ...]:
-    return (row.network, row.data, row.method, row.baseline, row.epochs, row.seed)
+    return (row.network, row.data, row.name, row.baseline, row.epochs, row.seed)
 
 
 def _place(row: Result) -> tuple[object, ...]:
     """By network, data and baseline, then by ratio and method, the dense network first."""
     return (
         *(row.network, row.data, row.baseline, row.is_compressed, round(row.fcr)),
-        row.method.removesuffix(", int8"),
-        *(row.epochs, row.is_int8, row.seed),
+        *(row.method, row.recipe, row.epochs, row.is_int8, row.seed),
     )
 
 

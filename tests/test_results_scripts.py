@@ -156,7 +156,7 @@ def test_a_network_that_is_replaced_takes_its_row_in_int8_with_it(
     for module in (make_results_page, marked_page):
         monkeypatch.setattr(module, "DOCS", tmp_path)
     (tmp_path / "results.md").write_text("<!-- rows -->\n<!-- end of rows -->")
-    of_int8 = replace(ROW, method="dense, int8", acc=89.0, dacc=-1.0)
+    of_int8 = replace(ROW, is_int8=True, acc=89.0, dacc=-1.0)
     other = replace(of_int8, seed=1)
     write_results(tmp_path / "results.json", [ROW, of_int8, other])
     (tmp_path / "run").mkdir()

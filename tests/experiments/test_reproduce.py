@@ -151,8 +151,8 @@ def test_a_baseline_of_weights_is_taken_and_each_point_has_three_rows_and_int8(
     results = reproduce(table, asked)
     at = "at PCR 1.2 and FCR 1.2"
     methods = [f"TTPWT {at}", *(f"{m} {at}, calibrated on 16 images" for m in ("TTPWT", "auto"))]
-    assert [result.method for result in results] == [
-        "dense, int8", *(name for method in methods for name in (method, f"{method}, int8"))
+    assert [(result.method, result.is_int8) for result in results] == [
+        ("dense", True), *((method, int8) for method in methods for int8 in (False, True))
     ]  # fmt: skip
     dense = sum(parameter.numel() for parameter in net.parameters())
     ratios = [dense / count for count in measured]

@@ -17,13 +17,24 @@ from tensorpress.experiments import (
     Result,
     method_of,
     read_results,
+    recipe_of,
     result_in,
     result_of,
     write_results,
 )
 from tensorpress.request.request import Calibration
-from tensorpress.training import Accuracy, Network, Recipe, Settings, finetune, run_scheme, train
-from tensorpress.training.recipes import Optimizer
+from tensorpress.training import (
+    Accuracy,
+    Distillation,
+    Network,
+    Recipe,
+    Settings,
+    finetune,
+    recipes_for,
+    run_scheme,
+    train,
+)
+from tensorpress.training.recipes import OURS
 
 ROW = Result(
     network="resnet56",
@@ -43,6 +54,9 @@ ROW = Result(
     machine="a machine",
 )
 
+KNOWN_BY_OTHERS = ("epochs", "milestones", "factor")
+"""Settings that a row tells elsewhere, or that do nothing on our schedule."""
+
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = [ROW, dataclasses.replace(ROW, dacc_vs_control=-1.5, curve=(80.0, 89.25))]
@@ -58,7 +72,7 @@ def test_rows_from_before_baselines_were_told_are_read(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(path, [ROW])
     rows = json.loads(path.read_text())
-    del rows[0]["baseline"], rows[0]["curve"]
+    del rows[0]["baseline"], rows[0]["curve"], rows[0]["recipe"], rows[0]["is_int8"]
     path.write_text(json.dumps(rows))
     assert read_results(path) == [ROW]
 
@@ -92,47 +106,69 @@ def test_the_worse_difference_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("compression", "optimizer", "distilled", "words"),
+    ("compression", "distillation", "words"),
     [
-        (Request(rank=Energy(0.8)), "sgd", False, "TTPWT with Energy(tau=0.8)"),
+        (Request(rank=Energy(0.8)), None, "TTPWT with Energy(tau=0.8)"),
         (
             Request(method="auto", budget=Budget(macs=4), calibration=Calibration(2000)),
-            "muon",
-            True,
-            "auto at FCR 4, calibrated on 2,000 images, distilled, Muon",
+            Distillation(),
+            "auto at FCR 4, calibrated on 2,000 images, distilled",
         ),
-        (Request(budget=Budget(params=4)), "muon", True, "TTPWT at PCR 4, distilled, Muon"),
+        (
+            Request(budget=Budget(params=4)),
+            Distillation(temperature=2, layers=0.5),
+            "TTPWT at PCR 4, distilled (temperature 2, layers 0.5)",
+        ),
         (
             Request(method="ttpwt", budget=Budget(params=4, macs=3), balance=True),
-            "adamw",
-            True,
-            "TTPWT at PCR 4 and FCR 3, balanced, distilled, AdamW",
+            Distillation(alpha=1.0),
+            "TTPWT at PCR 4 and FCR 3, balanced, distilled (alpha 1)",
         ),
     ],
 )
 def test_methods_in_words(
-    compression: Request, optimizer: Optimizer, distilled: bool, words: str
+    compression: Request, distillation: Distillation | None, words: str
 ) -> None:
-    recipe = Recipe(1, lr=0.002, optimizer=optimizer)
-    assert method_of(compression, recipe, distilled=distilled) == words
+    assert method_of(compression, distillation) == words
 
 
-def test_an_unusual_rate_is_told() -> None:
-    request = Request(budget=Budget(params=4))
-    slower = Recipe(1, lr=0.0005, optimizer="muon")
-    assert method_of(request, slower, distilled=False) == "TTPWT at PCR 4, Muon at 0.0005"
+def test_what_differs_from_the_usual_recipe_is_told() -> None:
+    usual = recipes_for("resnet20").finetune
+    assert recipe_of(usual, Settings(seed=3)) == "Muon"
+    assert recipe_of(usual.changed(epochs=4, lr=0.0005), Settings()) == "Muon at 0.0005"
+    paper = recipes_for("vggnet", paper=True).finetune
+    assert recipe_of(paper, Settings()) == "SGD at 0.01, in steps, weight decay 0.001"
+    assert recipe_of(paper.scaled(0), Settings()) == ""
 
 
-def test_no_epochs_of_fine_tuning_are_not_told_of() -> None:
-    request = Request(budget=Budget(params=4))
-    assert method_of(request, Recipe(0, optimizer="muon"), distilled=True) == "TTPWT at PCR 4"
+@pytest.mark.parametrize(
+    "changed", [f.name for f in dataclasses.fields(Recipe) if f.name not in KNOWN_BY_OTHERS]
+)
+def test_recipes_that_differ_are_told_apart(changed: str) -> None:
+    others = {"schedule": "step", "optimizer": "adamw", "nesterov": True, "batch_size": 64}
+    recipe = Recipe(8, **OURS)
+    if changed not in others:
+        others[changed] = 0.5 * getattr(recipe, changed)
+    words = recipe_of(dataclasses.replace(recipe, **{changed: others[changed]}), Settings())
+    assert words != recipe_of(recipe, Settings())
+
+
+def test_settings_that_train_otherwise_are_told_apart() -> None:
+    recipe = Recipe(8, **OURS)
+    told = {
+        recipe_of(recipe, Settings()),
+        recipe_of(recipe, Settings(freeze_bn=True)),
+        recipe_of(recipe, Settings(hold_back=5000)),
+        recipe_of(recipe, Settings(), 2),
+    }
+    assert len(told) == 4
 
 
 def test_int8_moves_both_differences_alike() -> None:
     row = dataclasses.replace(ROW, dacc_vs_control=-1.5, curve=(80.0, 89.25))
     row = row.in_int8(Accuracy(89, 100))
     assert row.curve == ()
-    assert (row.method, row.acc, row.images) == ("TTPWT, int8", 89.0, 100)
+    assert (row.name, row.acc, row.images) == ("TTPWT, int8", 89.0, 100)
     assert (row.dacc, row.dacc_vs_control) == pytest.approx((-1.0, -1.75))
     assert row.stderr == Accuracy(89, 100).stderr
     assert row.machine == machine("cpu") != ROW.machine
@@ -165,7 +201,8 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
     outcome = train(tmp_path / "CONTROL", network, data, recipe, settings=quiet)
     control = result_in(tmp_path / "CONTROL")
     assert control.is_control
-    assert (control.method, control.pcr, control.fcr) == ("dense, trained on, AdamW", 1.0, 1.0)
+    assert control.name == "dense, trained on, AdamW at 0.01, in steps, batches of 16"
+    assert (control.pcr, control.fcr) == (1.0, 1.0)
     assert control.acc == outcome.summary["acc"]
     train(tmp_path / "DENSE", network, data, Recipe(0), settings=quiet)
     dense = result_in(tmp_path / "DENSE")
@@ -188,7 +225,7 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
         settings=quiet,
     )
     row = result_in(tmp_path / "RUN")
-    assert row.method == "TTPWT at PCR 1.2, distilled, AdamW"
+    assert (row.method, row.recipe) == ("TTPWT at PCR 1.2, distilled", control.recipe)
     assert (row.pcr, row.fcr) == (small.pcr, small.fcr)
     assert (row.seed, row.epochs, row.images, row.command) == (4, 2, 32, "tensorpress words")
     assert row.baseline == control.baseline
@@ -233,5 +270,5 @@ def test_a_run_without_a_baseline_or_an_end_is_no_row(tmp_path: Path) -> None:
 def test_a_summary_from_before_machines_were_told_is_a_row() -> None:
     summary = {**dataclasses.asdict(ROW), "device": "cpu"}
     del summary["machine"], summary["baseline"]
-    row = result_of(summary, "TTPWT", "tensorpress run")
+    row = result_of(summary, "TTPWT", "", "tensorpress run")
     assert row == dataclasses.replace(ROW, machine="cpu")

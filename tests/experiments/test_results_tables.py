@@ -10,7 +10,8 @@ from tensorpress.experiments.results_page import gathered, plot_results, plots
 ROW = Result(
     network="resnet56",
     data="cifar10",
-    method="auto at PCR 4 and FCR 4, calibrated on 2,000 images, distilled, Muon",
+    method="auto at PCR 4 and FCR 4, calibrated on 2,000 images, distilled",
+    recipe="Muon",
     pcr=4.0,
     fcr=4.2,
     acc_baseline=93.0,
@@ -25,9 +26,7 @@ ROW = Result(
     machine="a machine",
     baseline="net.th (sha256 01234567)",
 )
-CONTROL = dataclasses.replace(
-    ROW, method="dense, trained on, Muon", pcr=1.0, fcr=1.0, acc=93.5, dacc=0.5
-)
+CONTROL = dataclasses.replace(ROW, method="dense, trained on", pcr=1.0, fcr=1.0, acc=93.5, dacc=0.5)
 
 
 def seeds(*accuracies: float) -> list[Result]:
@@ -58,14 +57,16 @@ def test_controls_are_those_of_the_same_baseline_and_epochs() -> None:
 
 def test_controls_are_those_of_the_same_recipe() -> None:
     slower = [
-        dataclasses.replace(row, method=f"{row.method} at 0.0005", acc=row.acc + 1, dacc=0.0)
+        dataclasses.replace(row, recipe="Muon at 0.0005", acc=row.acc + 1, dacc=0.0)
         for row in (ROW, CONTROL)
     ]
-    sgd = dataclasses.replace(CONTROL, method="dense, trained on", acc=10.0)
-    found = {runs.any.method: runs for runs in gathered([ROW, CONTROL, *slower, sgd])}
-    assert found[ROW.method].dacc_vs_control == 92.0 - 93.5
-    assert found[slower[0].method].dacc_vs_control == 93.0 - 94.5
-    by_sgd = dataclasses.replace(ROW, method="TTPWT at PCR 4, int8", acc=12.0)
+    sgd = dataclasses.replace(CONTROL, recipe="SGD at 0.1, in steps", acc=10.0)
+    found = {runs.any.name: runs for runs in gathered([ROW, CONTROL, *slower, sgd])}
+    assert found[ROW.name].dacc_vs_control == 92.0 - 93.5
+    assert found[slower[0].name].dacc_vs_control == 93.0 - 94.5
+    by_sgd = dataclasses.replace(
+        ROW, method="TTPWT at PCR 4", recipe=sgd.recipe, is_int8=True, acc=12.0
+    )
     assert gathered([by_sgd, CONTROL, sgd])[0].dacc_vs_control == 2.0
 
 
@@ -104,8 +105,10 @@ def test_networks_and_data_have_tables_and_plots_of_their_own(tmp_path) -> None:
     other = dataclasses.replace(ROW, network="resnet56-projection", data="cifar100")
     rows = [*seeds(91.0, 93.0), CONTROL, other]
     rows += [
-        dataclasses.replace(ROW, method=f"{ROW.method}, int8"),
-        dataclasses.replace(ROW, method="TTPWT at PCR 4 and FCR 4", epochs=0, acc=10.0, dacc=-83.0),
+        dataclasses.replace(ROW, is_int8=True),
+        dataclasses.replace(
+            ROW, method="TTPWT at PCR 4 and FCR 4", recipe="", epochs=0, acc=10.0, dacc=-83.0
+        ),
     ]
     assert [line for line in markdown(rows).splitlines() if line.startswith("###")] == [
         "### resnet56, cifar10",
@@ -157,13 +160,11 @@ def test_the_course_of_training_is_drawn_as_the_mean_of_its_seeds(tmp_path) -> N
 def test_lines_that_differ_have_names_and_series_that_differ() -> None:
     at = " at PCR {0:g} and FCR {0:g}, "
     told = {
-        "auto" + at + "calibrated on 2,000 images, distilled, Muon": "auto, calibrated, distilled",
-        "TTPWT" + at + "distilled, Muon": "TTPWT, distilled",
-        "TTPWT"
-        + at
-        + "calibrated on 2,000 images, distilled, Muon": "TTPWT, calibrated, distilled",
-        "TTPWT" + at + "calibrated on 2,000 images, Muon": "TTPWT, calibrated",
-        "TTPWT with Ranks(3, 5, 4), distilled, Muon": "TTPWT with Ranks(3, 5, 4), distilled",
+        "auto" + at + "calibrated on 2,000 images, distilled": "auto, calibrated, distilled",
+        "TTPWT" + at + "distilled": "TTPWT, distilled",
+        "TTPWT" + at + "calibrated on 2,000 images, distilled": "TTPWT, calibrated, distilled",
+        "TTPWT" + at + "calibrated on 2,000 images": "TTPWT, calibrated",
+        "TTPWT with Ranks(3, 5, 4), distilled": "TTPWT with Ranks(3, 5, 4), distilled",
     }
     rows = [
         dataclasses.replace(
@@ -178,7 +179,7 @@ def test_lines_that_differ_have_names_and_series_that_differ() -> None:
         for ratio in ((3.0, 5.0) if "{0" in method else (2.0,))
     ]
     untrained = [  # whose recipe, which they have not, does not make the others' names longer
-        dataclasses.replace(ROW, network="tt_conv_cnn", method=method, epochs=0)
+        dataclasses.replace(ROW, network="tt_conv_cnn", method=method, recipe="", epochs=0)
         for method in ("TTPWT at PCR 4, balanced", "TTPWT at PCR 4")
     ]
     found = plots([*rows, *untrained])
@@ -198,8 +199,8 @@ def test_lines_that_differ_have_names_and_series_that_differ() -> None:
 
 def test_controls_of_several_recipes_are_told_apart_in_the_plot() -> None:
     rows = [
-        dataclasses.replace(CONTROL, method=method, curve=(93.0, 93.5))
-        for method in ("dense, trained on", "dense, trained on, Muon", "dense, trained on, AdamW")
+        dataclasses.replace(CONTROL, recipe=recipe, curve=(93.0, 93.5))
+        for recipe in ("SGD at 0.1", "Muon", "AdamW at 0.002")
     ]
     (course,) = plots(rows)["results-resnet56-cifar10-epochs.png"]
     assert len({line.name for line in course.lines}) == 3
@@ -207,7 +208,14 @@ def test_controls_of_several_recipes_are_told_apart_in_the_plot() -> None:
 
 def test_what_gains_is_drawn_above_the_dense_network() -> None:
     gained = dataclasses.replace(
-        ROW, network="own", method="auto at FCR 2", pcr=0.9, fcr=2.0, dacc=2.0, curve=(95.0, 95.5)
+        ROW,
+        network="own",
+        method="auto at FCR 2",
+        recipe="",
+        pcr=0.9,
+        fcr=2.0,
+        dacc=2.0,
+        curve=(95.0, 95.5),
     )
     found = plots([gained])
     for chart in (*found["results-own-cifar10.png"], *found["results-own-cifar10-epochs.png"]):

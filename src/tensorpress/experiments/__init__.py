@@ -4,13 +4,13 @@ from tensorpress.experiments.paper import PaperRow, PaperTable, paper_table
 from tensorpress.experiments.reproduce import TableRun, foresee_table, reproduce
 from tensorpress.experiments.results import (
     Result,
-    method_of,
     read_results,
     result_in,
     result_of,
     write_results,
 )
 from tensorpress.experiments.results_page import markdown
+from tensorpress.experiments.wording import method_of, recipe_of
 
 __all__ = [
     "PaperRow",
@@ -22,6 +22,7 @@ __all__ = [
     "method_of",
     "paper_table",
     "read_results",
+    "recipe_of",
     "reproduce",
     "result_in",
     "result_of",

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tensorpress import artifacts
 from tensorpress.choices import AUTO
@@ -12,15 +13,8 @@ from tensorpress.decompose import Energy
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.int8 import accuracy_in_int8, refuse_without_int8
 from tensorpress.experiments.paper import PaperTable
-from tensorpress.experiments.results import (
-    DENSE,
-    Result,
-    control_of,
-    method_of,
-    read_results,
-    result_of,
-    write_results,
-)
+from tensorpress.experiments.results import Result, read_results, result_of, write_results
+from tensorpress.experiments.wording import DENSE, control_of, method_of, recipe_of
 from tensorpress.request.request import Calibration
 from tensorpress.training import (
     Ahead,
@@ -66,9 +60,13 @@ class TableRun:
     settings: Settings
     command: str
 
+    @property
+    def distillation(self) -> Distillation | None:
+        return Distillation() if self.teacher and self.finetune.epochs else None
+
     def method_of(self, request: Request) -> str:
-        """The name of a row."""
-        return method_of(request, self.finetune, distilled=self.teacher)
+        """The method of a row."""
+        return method_of(request, self.distillation)
 
 
 def points(table: PaperTable, calibration_images: int = 0) -> Iterator[Request]:
@@ -105,7 +103,7 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     origin = asked.network.origin(asked.train.epochs)
     facts = {**baseline.summary, "pcr": 1.0, "fcr": 1.0, "epochs": 0, "baseline": origin}
     facts |= {"acc_baseline": facts["acc"], "dacc": 0.0}
-    unchanged = result_of(facts, DENSE, asked.command)
+    unchanged = result_of(facts, DENSE, "", asked.command)
     if asked.int8 and baseline.is_main:
         rows.add_int8(unchanged, baseline, asked)
     control = None
@@ -114,23 +112,22 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
         control = outcome.summary["acc"]
         if outcome.is_main:
             facts = {**facts, **outcome.summary, "baseline": origin}
-            rows.add(result_of(facts, control_of(asked.finetune), asked.command), outcome)
+            rows.add(_finetuned(asked, facts, control_of(asked.finetune)), outcome)
     for request in points(table, asked.calibration_images):
-        method = asked.method_of(request)
         outcome = run_scheme(
-            asked.folder / _folder_name(method),
+            asked.folder / _folder_name(asked, request),
             dense,
             asked.data,
             request,
             train=asked.train.scaled(0),
             finetune=asked.finetune,
-            distillation=Distillation() if asked.teacher else None,
+            distillation=asked.distillation,
             settings=asked.settings,
         )
         if not outcome.is_main:
             continue
         facts = {**outcome.summary, "baseline": origin}
-        row = rows.add(result_of(facts, method, asked.command), outcome, control)
+        row = rows.add(_finetuned(asked, facts, asked.method_of(request)), outcome, control)
         if asked.int8:
             rows.add_int8(row, outcome, asked)
     return read_results(asked.folder / RESULTS)
@@ -163,7 +160,7 @@ def foresee_table(table: PaperTable, asked: TableRun) -> RunProspect:
 def _later(table: PaperTable, asked: TableRun) -> list[Ahead]:
     """What is to be trained after the baseline."""
     requests = points(table, asked.calibration_images)
-    names = [_folder_name(asked.method_of(request)) for request in requests]
+    names = [_folder_name(asked, request) for request in requests]
     phases = [Ahead(name, asked.finetune, taught=asked.teacher) for name in names]
     phases = [*([Ahead("control", asked.finetune)] if asked.control else []), *phases]
     return [phase for phase in phases if not (asked.folder / phase.name / SUMMARY).exists()]
@@ -174,17 +171,17 @@ class Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found = {row.method: row for row in read_results(path)}
+        self.found = {row.name: row for row in read_results(path)}
 
     def add(self, row: Result, outcome: Outcome, control: float | None = None) -> Result:
         """Keep ``row``, or what was kept of a run that was finished before."""
         if outcome.was_finished:
-            row = self.found.get(row.method, row)
+            row = self.found.get(row.name, row)
         return self._keep(row if control is None else row.against(control))
 
     def add_int8(self, row: Result, outcome: Outcome, asked: TableRun) -> None:
         """Keep the row of the same network in int8, measured once."""
-        known = self.found.get(row.method_in_int8)
+        known = self.found.get(dataclasses.replace(row, is_int8=True).name)
         if known is None or not outcome.was_finished:
             net = artifacts.load(outcome.model_file, into=asked.network.build())
             known = row.in_int8(accuracy_in_int8(net, asked.data))
@@ -193,7 +190,7 @@ class Rows:
         self._keep(known)
 
     def _keep(self, row: Result) -> Result:
-        self.found[row.method] = row
+        self.found[row.name] = row
         write_results(self.path, list(self.found.values()))
         return row
 
@@ -205,5 +202,12 @@ def _dense(
     return train(folder, network, asked.data, recipe, then=then, settings=asked.settings)
 
 
-def _folder_name(method: str) -> str:
-    return "".join(c if c.isalnum() or c == "." else "-" for c in method).lower()
+def _finetuned(asked: TableRun, facts: dict[str, Any], method: str) -> Result:
+    recipe = recipe_of(asked.finetune, asked.settings, facts["processes"])
+    return result_of(facts, method, recipe, asked.command)
+
+
+def _folder_name(asked: TableRun, request: Request) -> str:
+    recipe = recipe_of(asked.finetune, asked.settings)
+    name = ", ".join(filter(None, [asked.method_of(request), recipe]))
+    return "".join(c if c.isalnum() or c == "." else "-" for c in name).lower()

@@ -9,14 +9,12 @@ from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line
+from tensorpress.experiments.wording import CONTROL, control_of, method_of, recipe_of
 from tensorpress.files import write_whole
 from tensorpress.settings import from_json
-from tensorpress.training import Accuracy, Recipe
+from tensorpress.training import Accuracy, Distillation, Recipe, Settings
 from tensorpress.training.metrics import read_metrics
-from tensorpress.training.recipes import OURS
 from tensorpress.training.run_folder import BASELINE, CONFIG, FINETUNE, METRICS, MODEL, SUMMARY
-
-DENSE, CONTROL, INT8 = "dense", "dense, trained on", "int8"
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class Result:
         baseline: where the baseline comes from, in words.
         curve: accuracy in percent on those images before training and after each of its epochs; ()
             where that is not known.
+        recipe: how it was trained, in words, as :func:`recipe_of` tells it; "" where it was not.
+        is_int8: whether it is another row's network in int8.
     """
 
     network: str
@@ -55,6 +55,13 @@ class Result:
     machine: str
     baseline: str = ""
     curve: tuple[float, ...] = ()
+    recipe: str = ""
+    is_int8: bool = False
+
+    @property
+    def name(self) -> str:
+        """All that was done to the network: "auto at FCR 4, distilled, Muon at 0.0005, int8"."""
+        return ", ".join([self.method, *filter(None, [self.recipe]), *["int8"] * self.is_int8])
 
     @property
     def worse_dacc(self) -> float:
@@ -64,37 +71,16 @@ class Result:
     @property
     def is_control(self) -> bool:
         """Whether it is the dense network trained on, which the others are held against."""
-        return self.method.startswith(CONTROL) and not self.is_int8
-
-    @property
-    def is_int8(self) -> bool:
-        """Whether it is another row's network in int8."""
-        return self.method.endswith(f", {INT8}")
+        return self.method == CONTROL and not self.is_int8
 
     @property
     def is_compressed(self) -> bool:
         """Whether it has fewer parameters or MACs than the dense network."""
         return max(self.pcr, self.fcr) > 1
 
-    @property
-    def trained_by(self) -> str:
-        """The optimiser that its method tells, "Muon" or "Muon at 0.0005"; "" where it tells none.
-
-        >>> row = dict.fromkeys((field.name for field in fields(Result)), 0)
-        >>> Result(**row | {"method": "auto at FCR 4, distilled, Muon at 0.0005, int8"}).trained_by
-        'Muon at 0.0005'
-        """
-        last = self.method.removesuffix(f", {INT8}").rpartition(", ")[2]
-        return last if last.partition(" at ")[0] in NAMES.values() else ""
-
     def against(self, control: float) -> "Result":
         """The same row, held against a control of that accuracy."""
         return replace(self, dacc_vs_control=self.acc - control)
-
-    @property
-    def method_in_int8(self) -> str:
-        """The method of the row of the same network in int8."""
-        return f"{self.method}, {INT8}"
 
     def in_int8(self, found: Accuracy) -> "Result":
         """The row of the same network in int8, as it was ``found`` on this processor."""
@@ -102,7 +88,7 @@ class Result:
         moved = None if self.dacc_vs_control is None else self.dacc_vs_control + dacc - self.dacc
         return replace(
             self,
-            method=self.method_in_int8,
+            is_int8=True,
             acc=found.percent,
             dacc=dacc,
             dacc_vs_control=moved,
@@ -113,16 +99,17 @@ class Result:
         )
 
 
-def result_of(summary: dict[str, Any], method: str, command: str) -> Result:
+def result_of(summary: dict[str, Any], method: str, recipe: str, command: str) -> Result:
     """The row of a finished run, from its summary."""
     known = {
         field.name: summary.get(field.name, field.default)
         for field in fields(Result)
-        if field.name not in ("method", "command", "machine", "dacc_vs_control")
+        if field.name not in ("method", "recipe", "command", "machine", "dacc_vs_control")
     }
     return Result(
         **known,
         method=method,
+        recipe=recipe,
         command=command,
         machine=summary.get("machine", summary["device"]),
         dacc_vs_control=summary.get("dacc_vs_control"),
@@ -156,6 +143,7 @@ def _result_in(folder: Path) -> Result:
             "from --weights."
         )
     command = config.get("command") or ""
+    settings = Settings(freeze_bn=config["freeze_bn"], hold_back=config["hold_back"])
     if config["kind"] == "train":
         recipe = Recipe(**config["train"])
         summary = {
@@ -164,14 +152,18 @@ def _result_in(folder: Path) -> Result:
             **summary,
             "curve": _curve(folder, BASELINE, summary["acc_baseline"], recipe.epochs),
         }
-        return result_of(summary, control_of(recipe), command)
+        words = recipe_of(recipe, settings, config["processes"])
+        return result_of(summary, control_of(recipe), words, command)
     account = artifacts.read_manifest(folder / MODEL).account
     if account is None:
         raise TensorpressError(f"{folder / MODEL} was saved without its account.")
     request, recipe = Request.from_dict(account["request"]), Recipe(**config["finetune"])
     before = summary["acc_before_finetune"]
     summary["curve"] = _curve(folder, FINETUNE, before, recipe.epochs)
-    return result_of(summary, method_of(request, recipe, distilled=summary["distilled"]), command)
+    how = config["distillation"] if recipe.epochs else None
+    method = method_of(request, Distillation(**how) if how else None)
+    words = recipe_of(recipe, settings, config["processes"])
+    return result_of(summary, method, words, command)
 
 
 def _curve(folder: Path, phase: str, before: float, epochs: int) -> tuple[float, ...]:
@@ -181,37 +173,6 @@ def _curve(folder: Path, phase: str, before: float, epochs: int) -> tuple[float,
     after = [found.get(epoch) for epoch in range(1, epochs + 1)]
     known = [accuracy for accuracy in after if accuracy is not None]
     return (before, *known) if known and len(known) == epochs else ()
-
-
-NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
-
-
-def method_of(request: Request, finetune: Recipe, *, distilled: bool) -> str:
-    """What a run did, in the words of a table: "TTPWT at PCR 4 and FCR 4, balanced, Muon".
-
-    Fine-tuning is told of where there was any.
-    """
-    rule = f"at {request.budget}" if request.budget else f"with {request.rank}"
-    marks = [", balanced"] * request.balance
-    marks += [", distilled"] * (distilled and finetune.epochs > 0)
-    if request.calibration:
-        marks.insert(0, f", calibrated on {request.calibration.images:,} images")
-    name = request.treated_by
-    name = name.upper() if name == "ttpwt" else name  # as it is printed
-    return f"{name} {rule}{''.join(marks)}{_by(finetune)}"
-
-
-def control_of(recipe: Recipe) -> str:
-    """The method of the dense network trained on by ``recipe``: as it is at 0 epochs."""
-    return f"{CONTROL}{_by(recipe)}" if recipe.epochs else DENSE
-
-
-def _by(recipe: Recipe) -> str:
-    """The rate is told where it is not the usual one."""
-    if not recipe.epochs or recipe.optimizer == "sgd":
-        return ""
-    usual = recipe.optimizer != OURS["optimizer"] or recipe.lr == OURS["lr"]
-    return f", {NAMES[recipe.optimizer]}" + ("" if usual else f" at {recipe.lr:g}")
 
 
 def write_results(path: Path, results: list[Result]) -> None:

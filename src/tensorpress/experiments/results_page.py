@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 
 from tensorpress.charts import Chart, Level, Line, round_axis, whole_axis, write_png
 from tensorpress.experiments.paper import PaperRow, tables_on
-from tensorpress.experiments.results import CONTROL, Result
+from tensorpress.experiments.results import Result
+from tensorpress.experiments.wording import CONTROL
 
 HEAD = (
     "method", "PCR", "FCR", "accuracy", "dAcc", "dAcc to control", "epochs", "seeds", "rows"
@@ -23,7 +24,7 @@ class Runs:
     Attributes:
         rows: at least one.
         numbers: of the rows on their page, from 1.
-        controls: of the same network, baseline, data, epochs and optimiser.
+        controls: of the same network, baseline, data, epochs and recipe.
     """
 
     rows: tuple[Result, ...]
@@ -83,7 +84,7 @@ def gathered(results: Sequence[Result]) -> list[Runs]:
     """Rows that differ in their seed alone, together, in the order of the first of each."""
     found: dict[tuple[object, ...], list[int]] = {}
     for number, row in enumerate(results):
-        found.setdefault((*_setting(row), row.method), []).append(number)
+        found.setdefault((*_setting(row), row.name), []).append(number)
     return [
         Runs(
             tuple(results[number] for number in numbers),
@@ -139,12 +140,11 @@ RATIOS: dict[str, tuple[Callable[[Result], float], Callable[[PaperRow], float | 
 
 
 def _setting(row: Result) -> tuple[object, ...]:
-    return (row.network, row.data, row.baseline, row.epochs)
+    return (row.network, row.data, row.baseline, row.epochs, row.recipe)
 
 
 def _controls(control: Result, row: Result) -> bool:
-    alike = (_setting(control), control.trained_by) == (_setting(row), row.trained_by)
-    return control.is_control and alike
+    return control.is_control and _setting(control) == _setting(row)
 
 
 def _is_drawn(runs: Runs) -> bool:
@@ -223,7 +223,7 @@ def _cells(runs: Runs) -> tuple[str, ...]:
     row, control = runs.any, runs.dacc_vs_control
     missing = "" if row.is_control or row.epochs == 0 else "not run"
     return (
-        row.method,
+        row.name,
         f"{row.pcr:.2f}",
         f"{row.fcr:.2f}",
         f"{runs.accuracy:.2f} ± {runs.stderr:.2f}",
@@ -301,7 +301,7 @@ CALIBRATED = "calibrated"
 
 def _parts(row: Result) -> tuple[str, ...]:
     """What a row is: ("auto at FCR 4", "calibrated on 500 images", "Muon", "8 epochs")."""
-    form, *marks = re.split(r", (?![^(]*\))", row.method)
+    form, *marks = re.split(r", (?![^(]*\))", row.name)
     if row.is_control:
         form, marks = CONTROL, marks[1:]
     return (form, *marks, f"{row.epochs} epochs")

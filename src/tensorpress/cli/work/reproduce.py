@@ -144,7 +144,7 @@ def _comparison(paper: PaperTable, results: list[Result]) -> Table:
         printed = (_signed(row.dacc), "", _ratio(row.pcr), _ratio(row.fcr), "", "printed")
         table.add_row(row.method, *printed)
     for result in results:
-        table.add_row(f"ours: {result.method}", *_measured(result), style="bold")
+        table.add_row(f"ours: {result.name}", *_measured(result), style="bold")
     if not results:
         table.add_row("ours", NOT_RUN, *[""] * 5, style="bold")
     return table

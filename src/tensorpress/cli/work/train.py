@@ -26,7 +26,7 @@ from tensorpress.cli.training_options import (
 )
 from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments import method_of, result_of, write_results
+from tensorpress.experiments import method_of, recipe_of, result_of, write_results
 from tensorpress.request import Calibration, Request, read_recovery
 from tensorpress.training import Outcome, recipes_for
 
@@ -163,8 +163,9 @@ def run(
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
     if outcome.is_main and outcome.prospect is None and not results.exists():
-        label = method_of(request, tuning, distilled=taught)
-        row = result_of(outcome.summary, label, command_line())
+        label = method_of(request, distillation if tuning.epochs else None)
+        words = recipe_of(tuning, settings, outcome.summary["processes"])
+        row = result_of(outcome.summary, label, words, command_line())
         write_results(results, [row])
     _report(outcome, printer)
     if first == 0 and outcome.is_main:

@@ -1,30 +1,34 @@
 """Train the rows of docs/results.md, the most telling first.
 
-make train-results WEIGHTS=FOLDER OUT=OUT ARGS="--epochs 40 --jobs 1 --only c100"
+make train-results WEIGHTS=FOLDER OUT=OUT ARGS="--epochs 40 --jobs 1 --only c100 -- --lr 0.001"
 
 FOLDER holds the weight files that others have published (see `BASELINES`); baselines that nobody
 has published are trained into OUT/baselines. A row is `tensorpress compress` into OUT/small, where
 it is not there yet, and `tensorpress finetune` into OUT/runs, or `tensorpress train` for the dense
 network trained on alike. So many --jobs run at a time: one for
 each core, or on a GPU, which a single one does not fill, a dozen. What each prints stands beside
-its folder. The same command again goes on where it was stopped; --minutes ends what is not done by
-then, each row with the epochs that it has; Ctrl-C begins no further ones. Exit codes: 0 nothing
-failed, 1 a row did, 2 what is given is to be mended, 130 stopped by Ctrl-C.
+its folder. What stands after -- is given to the training, and is part of the names. The same
+command again goes on where it was stopped; --minutes ends what is not done by then, as Ctrl-C and
+SIGTERM do, each row with the steps that it has. Exit codes: 0 nothing failed, 1 a row did, 2 what
+is given is to be mended, 130 stopped by a signal.
 `scripts/make_results_page.py OUT/runs/*` then puts what is finished into the page.
 """
 
 import argparse
 import math
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
+from typing import IO
 
 TENSORPRESS = [sys.executable, "-m", "tensorpress"]
 
@@ -109,6 +113,53 @@ class Job:
     commands: list[tuple[Path, list[str]]]
 
 
+SECONDS_TO_END = 60.0
+
+
+@dataclass
+class Commands:
+    """Those that run, and what ends them all: a training keeps its steps when it is interrupted."""
+
+    stopped: Event = field(default_factory=Event)
+    _running: set["subprocess.Popen[bytes]"] = field(default_factory=set)
+
+    def run(self, command: list[str], folder: Path, log: IO[str], seconds: float | None) -> int:
+        """Its exit code, at most so many seconds after its start.
+
+        Raises:
+            subprocess.TimeoutExpired: it was ended.
+        """
+        # In a session of its own, so that a terminal's Ctrl-C reaches it through `stop` alone.
+        child = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+        self._running.add(child)
+        try:
+            if self.stopped.is_set():  # by a signal that `stop` passed on before it was started
+                child.send_signal(signal.SIGINT)
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            _end(child)
+            raise
+        finally:
+            self._running.remove(child)
+
+    def stop(self) -> None:
+        """Interrupt what runs; what is started after that is interrupted too."""
+        self.stopped.set()
+        for child in list(self._running):
+            child.send_signal(signal.SIGINT)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -137,6 +188,7 @@ def main() -> None:
         (given.output / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot write in {given.output}: {error.strerror}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failed = run_all(jobs, given.output, given.jobs, given.minutes)
     except KeyboardInterrupt:
@@ -166,12 +218,13 @@ def some_minutes(text: str) -> float:
 
 def jobs_of(weights: Path, epochs: int, more: list[str]) -> Iterator[Job]:
     """Every seed of every row, by rows."""
+    told = re.sub(r"[^\w.]+", "-", " ".join(more))
     for row in ROWS:
         base = BASELINES[row.baseline]
         of, trained = baseline_of(base, weights)
         small = f"{row.baseline}-{row.form}" + (f"-{row.macs:.0f}" if row.form != "dense" else "")
         for seed in row.seeds:
-            run = f"runs/{small}-{epochs}-s{seed}"
+            run = f"runs/{small}-{epochs}{told}-s{seed}"
             training = ["--epochs", str(epochs), "--seed", str(seed), *more, "-o", run]
             done = Path(run) / "summary.json"
             if row.form == "dense":
@@ -216,18 +269,18 @@ def run_all(jobs: list[Job], output: Path, at_once: int, minutes: float | None) 
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
     making: dict[Path, Lock] = defaultdict(Lock)
-    stopped, failed = Event(), 0
+    commands, failed = Commands(), 0
     with ThreadPoolExecutor(at_once) as pool:
-        running = {pool.submit(run, job, output, making, end, stopped): job for job in jobs}
+        running = {pool.submit(run, job, output, making, end, commands): job for job in jobs}
         try:
             for number, future in enumerate(as_completed(running), 1):
                 told = future.result()
                 failed += told.startswith(FAILED)
                 print(f"{number} of {len(jobs)}: {running[future].name} {told}", flush=True)
         except BaseException:
-            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            print("stopped: what runs ends first", file=sys.stderr, flush=True)
+            commands.stop()
+            print("stopped: what runs keeps its steps first", file=sys.stderr, flush=True)
             raise
     return failed
 
@@ -235,7 +288,9 @@ def run_all(jobs: list[Job], output: Path, at_once: int, minutes: float | None) 
 FAILED = "FAILED"
 
 
-def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None, stopped: Event) -> str:
+def run(
+    job: Job, output: Path, making: dict[Path, Lock], end: float | None, commands: Commands
+) -> str:
     """Run what is not there yet of a job, and say how it ended; a file is made by one job."""
     began = time.monotonic()
     with (output / "runs" / f"{job.name}.log").open("a") as log:
@@ -244,16 +299,15 @@ def run(job: Job, output: Path, making: dict[Path, Lock], end: float | None, sto
                 if (output / file).exists():
                     continue
                 left = None if end is None else end - time.monotonic()
-                if stopped.is_set() or (left is not None and left <= 0):
-                    return "is not begun" if stopped.is_set() else "is not done in time"
+                stopped = commands.stopped.is_set()
+                if stopped or (left is not None and left <= 0):
+                    return "is not begun" if stopped else "is not done in time"
                 try:
-                    subprocess.run(
-                        command, cwd=output, stdout=log, stderr=log, check=True, timeout=left
-                    )
+                    code = commands.run(command, output, log, left)
                 except subprocess.TimeoutExpired:
                     return "is not done in time"
-                except subprocess.CalledProcessError as error:
-                    return f"{FAILED} with {error.returncode}: see {log.name}"
+                if code:
+                    return f"{FAILED} with {code}: see {log.name}"
     return f"is done, in {time.monotonic() - began:.0f} s"
 
 

@@ -2,9 +2,9 @@
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,14 +60,60 @@ def test_nothing_begins_after_the_time_or_after_ctrl_c(
         time.sleep(0.2)
         raise KeyboardInterrupt
 
-    jobs = [Job(name, [wrote(name)]) for name in ("a", "b", "c")]
-    waiting = threading.Event()
+    jobs = [Job("a", [(Path("a"), sleep)]), Job("b", [wrote("b")]), Job("c", [wrote("c")])]
     monkeypatch.setattr(train_result_rows, "as_completed", interrupted)
-    monkeypatch.setattr(subprocess, "run", lambda *_arguments, **_options: waiting.wait(1.0))
     with pytest.raises(KeyboardInterrupt):
         run_all(jobs, tmp_path, 1, None)
     logs = {path.stem for path in (tmp_path / "runs").iterdir()}
     assert {"b", "c"}.isdisjoint(logs)
+
+
+WAITS = """
+import signal, time
+def keeps(*_):
+    open("kept", "w").close()
+    raise SystemExit(130)
+signal.signal(signal.SIGINT, keeps)
+open("begun", "w").close()
+time.sleep(60)
+"""
+ROW_OF_IT = """
+import signal, sys
+from pathlib import Path
+sys.path.append(sys.argv[1])
+import train_result_rows
+from train_result_rows import Job
+job = Job("waits", [(Path("done"), [sys.executable, "-c", sys.argv[2]])])
+train_result_rows.jobs_of = lambda *_: [job]
+sys.argv = ["rows", "--weights", ".", "-o", "."]
+train_result_rows.main()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_what_runs_after_it_has_kept_its_steps(
+    sent: signal.Signals, tmp_path: Path
+) -> None:
+    scripts = str(Path(train_result_rows.__file__).parent)
+    script = subprocess.Popen([sys.executable, "-c", ROW_OF_IT, scripts, WAITS], cwd=tmp_path)
+    while not (tmp_path / "begun").exists():
+        assert script.poll() is None
+        time.sleep(0.02)
+    script.send_signal(sent)
+    assert script.wait(30) == 130
+    assert (tmp_path / "kept").exists()
+
+
+def test_what_stands_after_the_dashes_is_part_of_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--", "--lr", "0.001", "--alpha=1"]
+    given = ["rows", "--weights", "W", "-o", str(tmp_path), "--only", "c100", "--list", *more]
+    monkeypatch.setattr(sys, "argv", given)
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "c100-auto-4-40-lr-0.001-alpha-1-s0" in lines
+    assert "--alpha=1 -o runs/c100-auto-4-40-lr-0.001-alpha-1-s0" in "".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,10 @@ class Maps(Always):
 def test_answers_that_are_no_logits_are_refused(net, message):
     with pytest.raises(TensorpressError, match=message):
         evaluate(net, tiny_data(), place=CPU)
+
+
+def test_answers_that_are_no_numbers_are_no_accuracy():
+    net = Always(0)
+    net.logits = torch.tensor([0.0, float("nan"), 0.0])
+    with pytest.raises(TensorpressError, match="hold NaN for 40 of 40 images"):
+        evaluate(net, tiny_data(test=40), place=CPU)

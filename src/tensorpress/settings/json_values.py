@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import types
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -83,7 +84,8 @@ def from_json_value(kind: Any, value: Any, key: str) -> Any:
 
 def is_number(value: Any) -> bool:
     """Whether a value that JSON gave is a finite number; true and false are none."""
-    return type(value) in (int, float) and math.isfinite(value)
+    most = sys.float_info.max
+    return type(value) in (int, float) and -most <= value <= most
 
 
 def refuse_unknown(content: Any, names: list[str], where: str = "") -> None:

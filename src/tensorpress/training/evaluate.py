@@ -57,7 +57,8 @@ def evaluate(
     out among them. ``progress=False`` says nothing of how far it is.
 
     Raises:
-        TensorpressError: there is no image, or the network gives no row of classes per image.
+        TensorpressError: there is no image, or the network gives no row of classes per image, or
+            NaN in one.
     """
     images = data.test if images is None else images
     if not len(images):
@@ -68,8 +69,8 @@ def evaluate(
     require_answers(net, data, place.device)
     example = torch.zeros(2, *data.input_shape, device=place.device)
     arranged = channels_last if runs_in_channels_last(net, example) else channels_second
-    # Right answers, and images.
-    counted = torch.zeros(2, dtype=torch.int64, device=place.device)
+    # Right answers, images, and those whose answer is no number.
+    counted = torch.zeros(3, dtype=torch.int64, device=place.device)
     batches = images.batches(size, rank=place.rank, world=place.world)
     count = len(range(place.rank * size, len(images), place.world * size))
     with evaluating(net), torch.inference_mode():
@@ -80,5 +81,11 @@ def evaluate(
             logits = logits_in(net(arranged(inputs)))
             counted[0] += (logits.argmax(1) == batch.labels).sum()
             counted[1] += len(batch)
-    correct, seen = place.total(counted).tolist()
+            counted[2] += logits.isnan().any(1).sum()
+    correct, seen, unknown = place.total(counted).tolist()
+    if unknown:
+        raise TensorpressError(
+            f"the network's outputs hold NaN for {unknown:,} of {seen:,} images: look for a "
+            "diverged training or a damaged weight file."
+        )
     return Accuracy(correct, seen)

@@ -1,0 +1,211 @@
+"""What is asked of an ONNX file, checked and read before it is compressed."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tensorpress.choices import INT8
+from tensorpress.compression.checks import check_asked
+from tensorpress.compression.graph_inputs import settled
+from tensorpress.compression.pruning import Criterion
+from tensorpress.decompose import RankRule
+from tensorpress.deploy.graph_file import refuse_own_weights
+from tensorpress.deploy.int8 import read_floor
+from tensorpress.deploy.planning.setting import read_keep_float
+from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import as_path
+from tensorpress.graphs import LAYOUTS, GraphNetwork, is_graph_file, read_graph_network
+from tensorpress.graphs.read import layer_name
+from tensorpress.layers import Treatment
+from tensorpress.layers.methods import FORMS, Decomposition
+from tensorpress.progress import announce
+from tensorpress.request import Recovery, read_recovery
+from tensorpress.request.budget import Budget
+from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
+from tensorpress.surgery import ExampleInputs
+
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """A graph that was read, and what it is compressed by, in terms of its layers.
+
+    Attributes:
+        rows: of the calibration, in the order of the graph's inputs; None without one.
+        budget: its time is that of a runtime which takes graphs.
+        place: of the new file; None where none is asked for.
+        outputs, keep_float: by the names of layers in place of those of nodes.
+    """
+
+    net: GraphNetwork
+    examples: ExampleInputs
+    rows: Rows | None
+    budget: Budget | None
+    place: Path | None
+    recover: bool | Recovery
+    outputs: Any
+    keep_float: Any
+
+
+def read_graph_request(
+    source: str | os.PathLike[str],
+    target: object,
+    *,
+    method: str | Treatment | None,
+    methods: Sequence[str | Treatment] | None,
+    rank: RankRule | Mapping[str, RankRule] | None,
+    budget: Budget | None,
+    calibration: CalibrationImages | Mapping[str, Any] | None,
+    layout: str | None,
+    input_shape: Sequence[int] | None,
+    recover: bool | Recovery,
+    precision: str,
+    min_agreement: float,
+    keep_float: Iterable[str],
+    outputs: Outputs | None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> GraphRequest:
+    """Read the graph and what it is calibrated on.
+
+    Raises:
+        TensorpressError: what :func:`compress_onnx` refuses before it begins.
+    """
+    place = _target(source, target)
+    treatments = check_asked(
+        method, methods=methods, rank=rank, budget=budget, calibrated=calibration is not None
+    )
+    _refuse_no_chains(treatments)
+    if layout not in (None, *LAYOUTS):
+        raise TensorpressError(f"layout={shown(layout)}: give {' or '.join(LAYOUTS)}.")
+    timed_in = _timed_on_graphs(budget)
+    if budget is not None and budget.chooses_int8:
+        raise TensorpressError(
+            f"{budget}: int8 is not chosen for an ONNX file, which is written in float32: leave "
+            "precisions= (--precisions) out."
+        )
+    calibrated = calibration is not None
+    _refuse_precision(precision, min_agreement, timed_in, calibrated=calibrated)
+    compared = layer_names(outputs)
+    steps = _closed_form(recover, calibrated=calibrated)
+    net = read_graph_network(source)
+    kept_in_float = read_keep_float(layer_names(keep_float), net, precision)
+    if place is not None:
+        refuse_own_weights(net, place)
+    if layout is not None:
+        net.channels_last = layout == LAYOUTS[1]
+    _refuse_other_batch(timed_in, net.structure.batch)
+    given, examples = settled(net, calibration, input_shape, (mean, std))
+    normalised = isinstance(given, Tensor) and given is not calibration
+    rows: Rows | None = None
+    if calibrated:
+        net.make_ready()
+        rows = read_rows(
+            given,
+            net,
+            examples,
+            compared,
+            mean=None if normalised else mean,
+            std=None if normalised else std,
+        )
+    return GraphRequest(net, examples, rows, timed_in, place, steps, compared, kept_in_float)
+
+
+def _target(source: object, target: object) -> Path | None:
+    """
+    Raises:
+        TensorpressError: names that do not end as those of ONNX files do, or the same file.
+    """
+    if not is_graph_file(source):
+        raise TensorpressError(f"{shown(source)}: give an ONNX file, whose name ends in .onnx.")
+    if target is None:
+        return None
+    place = as_path(target)
+    if not is_graph_file(place):
+        raise TensorpressError(f"{shown(str(place))}: the file to write has to end in .onnx.")
+    if place.resolve() == as_path(source).resolve():
+        raise TensorpressError(f"{place} is the file that is compressed: give another name.")
+    return place
+
+
+def _refuse_no_chains(treatments: Sequence[Treatment] | Criterion) -> None:
+    if isinstance(treatments, Criterion):
+        raise TensorpressError(
+            f"{treatments.name} takes channels out of a network, and of an ONNX file nodes are "
+            "replaced: give a decomposition, such as 'ttpwt' or 'auto'."
+        )
+    for treatment in treatments:
+        if not isinstance(treatment, Decomposition) or treatment.starts_at_random:
+            raise TensorpressError(
+                f"{treatment.name} makes no chain of layers that could stand in an ONNX file "
+                f"without training: give {', '.join(FORMS)} or 'auto'."
+            )
+
+
+def _timed_on_graphs(budget: Budget | None) -> Budget | None:
+    """The budget with its time measured in a runtime that takes graphs."""
+    if budget is None or (not budget.is_timed and budget.runtime is None):
+        return budget
+    runtime = budget.runtime or RUNTIMES[0]
+    if runtime not in RUNTIMES:
+        raise TensorpressError(
+            f"runtime='{runtime}': the time of an ONNX file is measured in {' or '.join(RUNTIMES)}."
+        )
+    return dataclasses.replace(budget, runtime=runtime)
+
+
+def _refuse_other_batch(budget: Budget | None, batch: int | None) -> None:
+    if budget is not None and budget.batch is not None and batch not in (None, budget.batch):
+        raise TensorpressError(
+            f"batch={budget.batch} (--batch): the graph takes {batch} at once; leave it out."
+        )
+
+
+def _refuse_precision(
+    precision: str, min_agreement: float, timed_in: Budget | None, *, calibrated: bool
+) -> None:
+    if precision not in ("f32", INT8):
+        raise TensorpressError(
+            f"precision={shown(precision)} (--precision): an ONNX file is written in 'f32' or "
+            f"'{INT8}'."
+        )
+    read_floor(min_agreement)
+    if precision != INT8:
+        return
+    if not calibrated:
+        raise TensorpressError(
+            f"precision='{INT8}' (--precision {INT8}) needs images to read the ranges of values "
+            "off: give calibration= (--calibrate) too."
+        )
+    if timed_in is not None and timed_in.is_timed:
+        raise TensorpressError(
+            f"{timed_in}: the time of an ONNX file is measured in float32: ask for ratios, or "
+            f"leave precision='{INT8}' (--precision {INT8}) out."
+        )
+
+
+def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recovery:
+    """The steps of recovery but for distillation."""
+    steps = read_recovery(recover)
+    if not calibrated:
+        return True if recover is False else recover
+    if steps.distil_epochs and isinstance(recover, Recovery):
+        announce("distillation is left out: ONNX Runtime, which runs the graph, has no gradients")
+    return dataclasses.replace(steps, distil_epochs=0)
+
+
+def layer_names(given: Any) -> Any:
+    """Names of nodes as layers have them; what is no name stays, to be refused where it is read."""
+    if isinstance(given, str):
+        return [layer_name(given)]
+    if isinstance(given, Mapping):
+        return dict(zip(layer_names(list(given)), given.values(), strict=True))
+    if not isinstance(given, Iterable):
+        return given
+    return [layer_name(one) if isinstance(one, str) else one for one in given]

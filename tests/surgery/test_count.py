@@ -104,6 +104,48 @@ def test_order_reuse_and_sharing() -> None:
     assert str(cost).splitlines()[-1] == "params 183  MACs 4,220"
 
 
+class Around(nn.Conv2d):
+    """A subclass with a layer in it, as convolutions with learnt offsets have one."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4, 3, padding=1)
+        self.inner = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.inner(x).mean(1, keepdim=True)
+
+
+def test_a_layer_in_a_layer_counts_once() -> None:
+    cost = tp.count(nn.Sequential(nn.Conv2d(3, 4, 1), Around()), torch.zeros(1, 3, 5, 5))
+    assert cost.layers["1.inner"].macs == 8 * 25
+    assert cost.layers["1"].macs == (144 + 8) * 25
+    assert cost.macs == (12 + 144 + 8) * 25
+
+
+class Functional(nn.Module):
+    """Convolutions that no layer is called for, beside one that is and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.read = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3)
+        self.forwarded = nn.ConvTranspose2d(4, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.conv2d(self.called(x), self.read.weight, self.read.bias)
+        x = self.forwarded.forward(x)
+        return x @ x.mT
+
+
+def test_convolutions_that_run_outside_of_layers_count_for_the_network() -> None:
+    cost = tp.count(Functional(), torch.zeros(1, 3, 5, 5))
+    assert {name: layer.macs for name, layer in cost.layers.items()} == {
+        "called": 12 * 25,
+        "read": 0,
+        "forwarded": 0,
+    }
+    assert cost.macs == 12 * 25 + 144 * 9 + 32 * 9
+
+
 def test_network_is_not_changed() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
     net[2].eval()

@@ -146,6 +146,8 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
         return "nn.TransformerEncoderLayer reads its weight itself"
     if not cost.inputs:
         return "not called on the example inputs"
+    if cost.takes_more:
+        return "called with something else than one tensor"
     before = treated_by(module)
     if before is not None and dense_form(module) is None:
         return f"no one layer computes what {before} made of it"

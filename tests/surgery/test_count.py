@@ -1,3 +1,4 @@
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -154,6 +155,44 @@ def test_network_is_not_changed() -> None:
     assert [module.training for module in net.modules()] == [True, True, True, False]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+class Adapted(nn.Linear):
+    """It adds an adapter to its weight for eval mode and takes it out again to be trained."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.adapter, self.merged = nn.Parameter(torch.ones(4, 4)), False
+
+    def train(self, mode: bool = True) -> "Adapted":
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += -self.adapter if mode else self.adapter
+            self.merged = not mode
+        return self
+
+
+@pytest.mark.parametrize("modes", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("fails", [False, True])
+def test_modules_that_do_more_for_a_mode_are_told_of_it(
+    modes: tuple[bool, bool], fails: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Adapted())
+    net.train(modes[0])
+    net[3].train(modes[1])
+    before, merged = net[3].weight.clone(), net[3].merged
+    x = torch.zeros(1, 5 if fails else 3, 8, 8)
+    with pytest.raises(tp.TensorpressError) if fails else contextlib.nullcontext():
+        tp.count(net, x)
+    assert (net.training, net[3].training, net[3].merged) == (*modes, merged)
+    torch.testing.assert_close(net[3].weight, before)
+
+
+def test_what_torch_export_made_is_refused() -> None:
+    x = torch.zeros(1, 3, 8, 8)
+    exported = torch.export.export(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (x,)).module()
+    with pytest.raises(tp.TensorpressError, match=r"eval mode .*: give the module that it was"):
+        tp.compress(exported, x, rank=tp.Energy(0.5))
 
 
 def test_network_is_left_clean_after_an_error() -> None:

@@ -1,6 +1,5 @@
 """What of a network is treated, and why the rest stays."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,11 +7,18 @@ from typing import Any, cast
 from torch import nn
 
 from tensorpress.compression.task import LayerTask
-from tensorpress.decompose import RankRule, Ranks, largest_magnitude
+from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Layer, Treatment
 from tensorpress.layers.eligible import refuse_hooked
-from tensorpress.surgery import Selector, Survey, keep_reasons, list_selectors, match_patterns
+from tensorpress.surgery import (
+    Selector,
+    Survey,
+    is_damaged,
+    keep_reasons,
+    list_selectors,
+    match_patterns,
+)
 
 NO_RULE = "no rank rule fits its name"
 
@@ -141,7 +147,7 @@ def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose")
         raise TensorpressError(f"the network has no convolution, so nothing to {to_do}{hint}.")
     for layer in surveyed.layers:
         for kind, parameter in layer.module.named_parameters():
-            if not parameter.is_meta and not math.isfinite(largest_magnitude(parameter)):
+            if is_damaged(parameter):
                 raise TensorpressError(
                     f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
                     "training or a damaged weight file."

@@ -179,7 +179,7 @@ def _along_an_axis(layer: Any) -> dict[str, int]:
 
 
 def unreadable_setting(layer: Any) -> str | None:
-    """What was written anew in a convolution so that other layers could not take it over.
+    """What was put into a layer so that other layers could not take it over.
 
     PyTorch runs with one number for all axes, of which a layer that is made never has less than a
     number an axis; with a weight of any size, whatever size the layer was made with; and where it
@@ -189,6 +189,10 @@ def unreadable_setting(layer: Any) -> str | None:
     sizes = _sizes_of_weight(layer)
     # Not of a parametrised layer, whose weight is computed anew whenever it is read.
     weight = None if parametrize.is_parametrized(layer) else layer.weight
+    if type(weight) not in (Tensor, nn.Parameter, type(None)):
+        return (
+            f"its weight is a {type(weight).__name__}, which holds its numbers in a way of its own"
+        )
     if weight is not None and tuple(weight.shape) != sizes:
         return (
             f"its weight was written anew as {tuple(weight.shape)}, and its settings say {sizes}: "

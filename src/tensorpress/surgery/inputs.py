@@ -18,12 +18,27 @@ ExampleInputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, so that no batch-norm statistic moves; restored one by one."""
+    """Every module in eval mode, so that no batch-norm statistic moves; restored one by one.
+
+    Modules that do more than to note the mode, as those do that merge weights for it, are told.
+
+    Raises:
+        TensorpressError: it does not go into that mode, as what torch.export made.
+    """
     modes = [(module, module.training) for module in net.modules()]
     try:
-        net.eval()
+        try:
+            net.eval()
+        except Exception as error:
+            raise TensorpressError(
+                f"the network does not go into eval mode ({first_line(error)}): give the module "
+                "that it was made from."
+            ) from error
         yield
     finally:
+        for module, training in modes:
+            if type(module).train is not nn.Module.train and module.training != training:
+                module.train(training)
         for module, training in modes:
             module.training = training
 

@@ -13,31 +13,33 @@ import tensorpress as tp
 class Packed(Tensor):
     """A matrix that is held as whole numbers and a scale, as torchao's are; it can be applied."""
 
-    def __new__(cls, values: Tensor, scale: float) -> "Packed":  # noqa: ARG004
-        made: Packed = torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=torch.float32)
+    def __new__(cls, numbers: Tensor, scale: float) -> "Packed":  # noqa: ARG004
+        made: Packed = torch.Tensor._make_wrapper_subclass(cls, numbers.shape, dtype=torch.float32)
         return made
 
-    def __init__(self, values: Tensor, scale: float) -> None:
-        self.values, self.scale = values, scale
+    def __init__(self, numbers: Tensor, scale: float) -> None:
+        self.numbers, self.scale = numbers, scale
 
     def __repr__(self) -> str:  # type: ignore[override]
         return "Packed"
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return parameter(Packed(self.values.clone(), self.scale))
+        return parameter(Packed(self.numbers.clone(), self.scale))
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.linear:
             x, weight, bias = args
             with torch._C.DisableTorchFunctionSubclass():
-                return F.linear(x, weight.values.float() * weight.scale, bias)
+                return F.linear(x, weight.numbers.float() * weight.scale, bias)
         return super().__torch_function__(func, types, args, kwargs or {})
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         if func is torch.ops.aten.detach.default:
-            return Packed(args[0].values, args[0].scale)
+            return Packed(args[0].numbers, args[0].scale)
         raise NotImplementedError(str(func))
 
 

@@ -151,7 +151,7 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
     before = treated_by(module)
     if before is not None and dense_form(module) is None:
         return f"no one layer computes what {before} made of it"
-    if any(id(p) in shared for p in module.parameters(recurse=False)):
+    if any(id(p) in shared for p in module.parameters()):
         return "shares its parameters with another module"
     return None
 

@@ -65,8 +65,7 @@ class GraphAccount(Account):
     def summary(self) -> str:
         lines = [super().summary()]
         if self.left:
-            why = tally(self.left.values(), f"{len(self.left)} nodes")
-            lines.append(f"left in the graph: {why}")
+            lines.append(_left(self.left))
         if self.int8 is not None and self.int8.int8_layers is not None:
             made, count = self.int8.int8_layers
             found = self.int8.fidelity["calibration"]
@@ -323,6 +322,10 @@ def _ready(
     compared = _layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
+    if net.structure.left and not any(net.structure.layers):
+        raise TensorpressError(
+            f"{source} has no layer that could be decomposed. {_left(net.structure.left)}."
+        )
     kept_in_float = read_keep_float(_layer_names(keep_float), net, precision)
     if place is not None:
         refuse_own_weights(net, place)
@@ -343,6 +346,11 @@ def _ready(
             std=None if normalised else std,
         )
     return _Ready(net, examples, rows, timed_in, place, steps, compared, kept_in_float)
+
+
+def _left(reasons: Mapping[str, str]) -> str:
+    """Why nodes stay as they are that no layers could be made of."""
+    return f"left in the graph: {tally(reasons.values(), f'{len(reasons)} nodes')}"
 
 
 def _target(source: object, target: object) -> Path | None:

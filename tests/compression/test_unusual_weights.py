@@ -103,6 +103,17 @@ def test_quantised_weights_stay_beside_layers_that_are_decomposed(
     assert torch.equal(result.model(IMAGES), head(features))
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_quantised_kinds_are_told_from_none() -> None:
+    quantised: Any = torch.ao.quantization.QuantStub()
+    net: Any = nn.Sequential(quantised, nn.Conv2d(3, 16, 3), torch.ao.quantization.DeQuantStub())
+    net.eval().qconfig = torch.ao.quantization.default_qconfig
+    prepared = torch.ao.quantization.prepare(net)
+    prepared(IMAGES)
+    with pytest.raises(tp.TensorpressError, match="are quantised: compress the network that it"):
+        tp.compress(torch.ao.quantization.convert(prepared), IMAGES, rank=tp.Energy(0.5))
+
+
 def test_complex_layers_are_named_and_can_be_excluded() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, dtype=torch.complex64),

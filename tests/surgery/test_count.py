@@ -242,6 +242,12 @@ def test_ways_to_give_inputs(inputs: Any) -> None:
         tp.count(Net(), torch.zeros(1, 3, 8, 8))
 
 
+@pytest.mark.parametrize("inputs", [None, 3, "abc", torch.zeros(1, 3, 8, 8).numpy()])
+def test_what_is_in_no_form_of_inputs_is_named_by_its_kind(inputs: Any) -> None:
+    with pytest.raises(tp.TensorpressError, match=f"example_inputs={type(inputs).__name__}: give"):
+        tp.count(nn.Sequential(nn.Conv2d(3, 4, 3)), inputs)
+
+
 def test_what_is_inside_a_factorized_layer_belongs_to_it() -> None:
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3))
     model = tp.compress(net, torch.zeros(1, 3, 12, 12), rank=tp.Ranks(3, 4, 5)).model

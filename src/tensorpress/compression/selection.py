@@ -20,6 +20,7 @@ from tensorpress.surgery import (
     match_patterns,
 )
 
+QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 NO_RULE = "no rank rule fits its name"
 
 
@@ -88,6 +89,7 @@ def select(
         TensorpressError: a network without layers that could be treated, NaN or inf in one of its
             layers, a selector that fits nothing.
     """
+    _refuse_quantised(net, surveyed)
     refuse_unusable(surveyed, linear=selection.linear)
     kept = selection.reasons(net, surveyed)
     tasks = []
@@ -134,6 +136,20 @@ def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str,
     if isinstance(given, Mapping):
         return {pattern: rule(value) for pattern, value in given.items()}
     return rule(given)
+
+
+def _refuse_quantised(net: nn.Module, surveyed: Survey) -> None:
+    """Raise for a network whose layers are all of PyTorch's quantised kinds, which are no layers.
+
+    Raises:
+        TensorpressError: it says what to compress.
+    """
+    kinds = {type(module).__module__ for module in net.modules()}
+    if not surveyed.layers and any(kind.startswith(QUANTISED) for kind in kinds):
+        raise TensorpressError(
+            "the layers of the network are quantised: compress the network that it was made from, "
+            "and quantise that."
+        )
 
 
 def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:

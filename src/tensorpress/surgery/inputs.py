@@ -53,8 +53,13 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
 
     Raises:
         TensorpressError: the network does not take these inputs, its own error is quoted; or they
-            are empty, which would count no MACs.
+            are in none of their forms, or empty, which would count no MACs.
     """
+    if not isinstance(example_inputs, (Tensor, tuple, list, Mapping)):
+        raise TensorpressError(
+            f"example_inputs={type(example_inputs).__name__}: give a tensor, arguments as a tuple, "
+            "or keyword arguments as a mapping."
+        )
     given = tensor_leaves(example_inputs)
     if given and all(tensor.numel() == 0 for tensor in given):
         raise TensorpressError(

@@ -64,6 +64,12 @@ class SurveyedLayer:
         return "parametrised" if is_foldable(self.module) else type(self.module).__name__
 
     @property
+    def story(self) -> str:
+        """The same as the account ends with it; padding that stands apart is no news."""
+        is_apart = isinstance(self.module, Padded) and self.treated_by is None
+        return "" if self.was is None or is_apart else f", was {self.was}"
+
+    @property
     def is_convolution(self) -> bool:
         return is_convolution(self.module if self.dense is None else self.dense)
 

@@ -100,8 +100,13 @@ def test_zoo(specimen: Specimen) -> None:
     torch.testing.assert_close(run(result.model, inputs), run(dense, inputs), **tolerance)
 
 
-@pytest.mark.parametrize("specimen", SPECIMENS.values(), ids=SPECIMENS)
-def test_account_is_what_count_finds(specimen: Specimen) -> None:
+OUTSIDE_OF_LAYERS = {"by weight": 24 * 24 * 9 * 6 * 6}
+"""MACs of a convolution that is called as a function, for an image of 12 pixels."""
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_account_is_what_count_finds(name: str) -> None:
+    specimen = SPECIMENS[name]
     net, inputs = specimen.build(), specimen.inputs()
     result = tp.compress(net, inputs, rank=HALF, **specimen.options)
     for cost, params, macs, of_rows in (
@@ -121,7 +126,8 @@ def test_account_is_what_count_finds(specimen: Specimen) -> None:
         assert (params, macs) == (cost.params, cost.macs)
         assert of_rows == [(n, cost.layers[n].params, cost.layers[n].macs) for n, *_ in of_rows]
         assert cost.layers.keys() == {name for name, *_ in of_rows}
-        assert macs == sum(row_macs for *_, row_macs in of_rows)
+        of_layers = sum(row_macs for *_, row_macs in of_rows)
+        assert macs == of_layers + OUTSIDE_OF_LAYERS.get(name, 0)
     assert result.pcr == result.params_before / result.params_after > 1
     assert result.fcr == result.macs_before / result.macs_after > 1
     for row in result.layers:
@@ -311,6 +317,34 @@ def test_parametrisations_stay_or_are_folded_on_request(
     assert torch.equal(run(loaded, x), run(result.model, x))
 
 
+@pytest.mark.parametrize("attach", FOLD)
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_what_is_folded_is_trained_where_its_parts_were(
+    attach: Callable[[nn.Sequential], None], frozen: str
+) -> None:
+    net = plain()
+    net[2] = nn.Conv2d(24, 24, 3)
+    attach(net)
+    net[2].bias.requires_grad_(frozen != "bias")
+    for parameter in net[2].parameters():
+        if parameter is not net[2].bias:
+            parameter.requires_grad_(frozen != "weight")
+    model = tp.compress(net, image(), rank=HALF, fold_parametrizations=True).model
+    grads = {name: p.requires_grad for name, p in model[2].named_parameters()}
+    assert grads.pop("pointwise_out.bias") is (frozen != "bias")
+    assert set(grads.values()) == {frozen != "weight"}
+
+
+def test_parametrised_layers_that_share_stay_shared() -> None:
+    convs = [nn.utils.parametrizations.weight_norm(nn.Conv2d(24, 24, 3)) for _ in range(2)]
+    net: Any = nn.Sequential(plain(), *convs)
+    net[2].parametrizations.weight.original1 = net[1].parametrizations.weight.original1
+    result = tp.compress(net, image(), rank=HALF, fold_parametrizations=True)
+    for name in ("1", "2"):
+        assert decision(result, name) == "kept: shares its parameters with another module"
+    assert result.params_after == sum(p.numel() for p in result.model.parameters())
+
+
 @pytest.mark.parametrize("attach", [attach_hook, attach_parametrization, attach_pruning])
 def test_attachments_on_excluded_layers_are_kept(attach: Callable[[nn.Sequential], None]) -> None:
     net = plain().eval()
@@ -481,6 +515,16 @@ def test_include_and_exclude(include: Any, exclude: Any, expected: tuple[str, ..
     assert decomposed(by_module) == ("1.0", "1.5")
     assert decision(by_module, "1.2") == "kept: excluded"
     assert decision(by_module, "0.2") == "kept: not included"
+
+
+def test_a_name_with_brackets_fits_itself() -> None:
+    layers = {f"a[{n}]": nn.Conv2d(24 if n else 3, 24, 3) for n in range(3)}
+    net = nn.Sequential()
+    for name, layer in layers.items():
+        net.add_module(name, layer)
+    assert decomposed(tp.compress(net, image(), rank=HALF, include=["a[1]"])) == ("a[1]",)
+    assert decomposed(tp.compress(net, image(), rank={"a[2]": HALF})) == ("a[2]",)
+    assert decomposed(tp.compress(net, image(), rank=HALF, exclude="a[[]2]")) == ("a[1]",)
 
 
 def test_rank_mapping_takes_the_first_that_fits() -> None:

@@ -1,5 +1,6 @@
 """Layers whose settings were written anew after they were made."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,15 @@ def reflected(conv: Any) -> None:
     conv.padding_mode = "reflect"
 
 
+def weight_of_other_channels(conv: Any) -> None:
+    """As many out as the next layer takes, from as many as the one before gives."""
+    conv.in_channels, conv.out_channels = 3, 8
+
+
+def weight_of_another_size(conv: Any) -> None:
+    conv.weight = nn.Parameter(torch.randn(24, 16, 5, 5) / 20)
+
+
 def dilated(conv: Any) -> None:
     conv.dilation, conv.padding = (2, 2), (2, 2)
 
@@ -66,6 +76,12 @@ def dilated(conv: Any) -> None:
             "its padding was changed after it was made, which PyTorch does not follow where it is "
             "'circular'",
         ),
+        (
+            weight_of_other_channels,
+            {},
+            r"its weight was written anew as \(24, 16, 3, 3\), and its settings say \(8, 3, 3, 3\)",
+        ),
+        (weight_of_another_size, {}, r"its weight was written anew as \(24, 16, 5, 5\)"),
         (
             dilated,
             {"padding": "same", "padding_mode": "reflect"},
@@ -96,3 +112,31 @@ def test_what_they_can_is_computed_as_the_layer_computes(
     x = torch.randn(2, 16, 9, 9)
     with torch.no_grad():
         torch.testing.assert_close(chain(x), net[2](x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight", "inputs"),
+    [
+        (nn.Conv1d(4, 8, 3), (8, 2, 3), (1, 2, 9)),
+        (nn.Conv2d(4, 8, 3, groups=2), (6, 2, 3, 3), (1, 4, 9, 9)),
+        (nn.ConvTranspose2d(4, 8, 3, groups=2, bias=False), (4, 3, 3, 3), (1, 4, 9, 9)),
+        (nn.Linear(4, 8, bias=False), (6, 4), (1, 4)),
+    ],
+)
+def test_a_weight_of_another_size_is_named_whatever_the_layer(
+    layer: Any, weight: tuple[int, ...], inputs: tuple[int, ...]
+) -> None:
+    before = layer.weight.shape
+    with pytest.raises(tp.TensorpressError, match=f"written anew as {re.escape(str(weight))}"):
+        tp.factorize(replaced(layer, torch.randn(weight)), rank=tp.Energy(0.5))
+    with torch.no_grad():
+        assert layer(torch.randn(inputs)).isfinite().all()
+    tp.factorize(replaced(layer, torch.randn(before)), rank=tp.Energy(0.5))
+
+
+def replaced(layer: Any, weight: Tensor) -> nn.Module:
+    layer.weight = nn.Parameter(weight)
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(torch.zeros(len(weight)))
+    made: nn.Module = layer
+    return made

@@ -116,3 +116,70 @@ def test_a_budget_out_of_reach_says_what_was_left_out() -> None:
     net = nn.Sequential(nn.Conv2d(3, 24, 3), nn.Conv2d(24, 24, 3), Odd2d(24, 24, 3))
     with pytest.raises(tp.TensorpressError, match=r"PCR 9 .*Left as they are: .*Odd2d is a sub"):
         tp.compress(net, torch.zeros(1, 3, 12, 12), budget=tp.Budget(params=9))
+
+
+class Scaled(nn.Conv2d):
+    """It amounts to a plain one where it is called on its input alone."""
+
+    def forward(self, x: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        return super().forward(x) * scale
+
+
+class Pair(nn.Conv2d):
+    def forward(self, pair: tuple[Tensor, float]) -> Tensor:  # type: ignore[override]
+        return super().forward(pair[0]) * pair[1]
+
+
+class Given(nn.Module):
+    """A network that calls one layer in a way of its own, and a plain one of low rank."""
+
+    def __init__(self, layer: nn.Module, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.layer, self.how = nn.Conv2d(3, 16, 3), layer, how
+        self.last = nn.Conv2d(16, 16, 3)
+        for conv in (self.layer, self.last):
+            weight = torch.randn(16, 1) @ torch.randn(1, 16 * 9) / 9
+            conv.weight.data = weight.reshape(16, 16, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        scale = x.abs().mean() + 2
+        if self.how == "in a row":
+            x = self.layer(x, scale)
+        elif self.how == "by name":
+            x = self.layer(x, scale=scale)
+        elif self.how == "by a name of its own":
+            x = self.layer(x=x)
+        elif self.how == "as a pair":
+            x = self.layer((x, 3.0))
+        else:
+            x = self.layer(x)
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "how"),
+    [
+        (Scaled, "in a row"),
+        (Scaled, "by name"),
+        (Scaled, "by a name of its own"),
+        (Pair, "as a pair"),
+    ],
+)
+def test_a_layer_that_is_given_more_than_one_tensor_stays(
+    layer: type[nn.Conv2d], how: str, images: Tensor
+) -> None:
+    given = Given(layer(16, 16, 3), how).eval()
+    result = tp.compress(given, images[:1], rank=tp.RelativeError(1e-5))
+    told = {row.name: row.decision for row in result.layers}
+    assert told["layer"] == "kept: called with something else than one tensor"
+    assert told["last"] == "ttpwt"
+    torch.testing.assert_close(result.model(images), given(images), rtol=1e-3, atol=1e-3)
+
+
+def test_the_same_layer_called_on_its_input_alone_is_decomposed(images: Tensor) -> None:
+    given = Given(Scaled(16, 16, 3), "alone").eval()
+    result = tp.compress(given, images[:1], rank=tp.RelativeError(1e-5))
+    assert {row.name: row.method for row in result.layers}["layer"] == "ttpwt"
+    torch.testing.assert_close(result.model(images), given(images), rtol=1e-3, atol=1e-3)

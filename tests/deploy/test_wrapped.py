@@ -142,6 +142,23 @@ def test_distributed_networks_are_saved_and_not_loaded_into(
             tp.load(tmp_path / "plain.tp", into=wrap(dense()))
 
 
+@pytest.mark.usefixtures("group")
+def test_distributed_networks_are_compressed_before_they_are_distributed() -> None:
+    mesh = init_device_mesh("cpu", (1,))
+    followed = DistributedDataParallel(dense())
+    told = r"is distributed \((DistributedDataParallel|fully_shard)\).* compress it first"
+    for inplace in (False, True):
+        sharded = fully_shard(dense(), mesh=mesh)
+        with pytest.raises(tp.TensorpressError, match=told):
+            tp.compress(sharded, IMAGES[:1], rank=tp.Energy(0.5), inplace=inplace)
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress(followed, IMAGES[:1], rank=tp.Energy(0.5), inplace=True)
+    # A copy is followed as it is.
+    small = tp.compress(followed, IMAGES[:1], rank=tp.Energy(0.5)).model
+    small(IMAGES).sum().backward()
+    assert all(p.grad is not None for p in small.parameters())
+
+
 def test_one_layer_in_a_wrapper_is_refused(tmp_path: Path) -> None:
     layer = nn.Conv2d(24, 24, 3)
     tp.save(tp.factorize(layer, rank=tp.Energy(0.5)), tmp_path / "layer.tp")

@@ -212,6 +212,42 @@ def test_what_is_refused(asked: dict[str, Any], told: str, tmp_path: Path) -> No
     assert not (tmp_path / "small.onnx").exists()
 
 
+def test_padding_of_a_node_is_not_told_as_what_it_was(tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"], name="layer", pads=[0, 1, 1, 2])]
+    path = write(tmp_path / "net.onnx", nodes, {"w": weight("w", 16, 6, 3, 3)})
+    account = tp.compress_onnx(path, None, rank=tp.Energy(0.3), skip_first=False)
+    assert [row.decision for row in account.layers] == ["ttpwt"]
+
+
+def test_an_input_without_rows_is_named(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="layer"),
+        node("Mul", ["c", "factor"], ["y"]),
+    ]
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        {"w": weight("w", 6, 6, 3, 3)},
+        inputs={"x": ("N", 6, 9, 9), "factor": ()},
+    )
+    with pytest.raises(tp.TensorpressError, match="the input 'factor' of the graph is a single"):
+        tp.compress_onnx(path, None, rank=tp.Energy(0.5))
+
+
+def test_a_graph_whose_layers_all_stay_says_why(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="one", auto_pad="SAME_LOWER", strides=[2, 2]),
+        node("ConvTranspose", ["c", "v"], ["y"], name="two", output_shape=[9, 9], strides=[2, 2]),
+    ]
+    weights = {"w": weight("w", 6, 6, 3, 3), "v": weight("v", 6, 6, 3, 3)}
+    path = write(tmp_path / "net.onnx", nodes, weights)
+    with pytest.raises(
+        tp.TensorpressError,
+        match=r"no layer .* 1 of 2 nodes: its auto_pad is SAME_LOWER; 1 of 2 nodes: what it crops",
+    ):
+        tp.compress_onnx(path, None, rank=tp.Energy(0.5))
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [

@@ -236,6 +236,136 @@ def test_the_same_weight_in_other_layers_stays(tmp_path: Path) -> None:
     }
 
 
+SHARING: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "a node of another kind": (
+        [
+            node("MatMul", ["x", "w"], ["h"], name="layer"),
+            node("ReduceMax", ["w"], ["top"], keepdims=0),
+            node("Add", ["h", "top"], ["y"]),
+        ],
+        {"w": weight("w", 6, 6)},
+    ),
+    "an embedding": (
+        [
+            node("Gather", ["w", "rows"], ["e"]),
+            node("Add", ["x", "e"], ["h"]),
+            node("Transpose", ["w"], ["turned"], perm=[1, 0]),
+            node("MatMul", ["h", "turned"], ["y"], name="layer"),
+        ],
+        {"w": weight("w", 6, 6), "rows": np.array([1, 4])},
+    ),
+    "a layer that turns it": (
+        [
+            node("MatMul", ["x", "w"], ["h"], name="layer"),
+            node("Relu", ["h"], ["r"]),
+            node("Gemm", ["r", "w"], ["y"], name="other", transB=1),
+        ],
+        {"w": weight("w", 6, 6)},
+    ),
+    "a body": (
+        [
+            node("MatMul", ["x", "w"], ["h"], name="layer"),
+            node("ReduceMax", ["h"], ["top"], keepdims=0),
+            node("Greater", ["top", "nothing"], ["is_high"]),
+            node(
+                "If",
+                ["is_high"],
+                ["y"],
+                then_branch=helper.make_graph(
+                    [node("MatMul", ["h", "w"], ["then"])],
+                    "then",
+                    [],
+                    [helper.make_tensor_value_info("then", onnx.TensorProto.FLOAT, None)],
+                ),
+                else_branch=helper.make_graph(
+                    [node("Neg", ["h"], ["else"])],
+                    "else",
+                    [],
+                    [helper.make_tensor_value_info("else", onnx.TensorProto.FLOAT, None)],
+                ),
+            ),
+        ],
+        {"w": weight("w", 6, 6), "nothing": np.array(0, np.float32)},
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", SHARING)
+def test_a_weight_that_others_read_too_stays_and_counts_once(reader: str, tmp_path: Path) -> None:
+    nodes, weights = SHARING[reader]
+    path = write(tmp_path / "net.onnx", nodes, weights, inputs={"x": (2, 6)})
+    net = read_graph_network(path)
+    x = torch.rand(2, 6)
+    assert close(net(x), run(path, x))
+    (layer,) = survey(net, x).layers
+    assert layer.name == "layer"
+    assert layer.obstacle == "shares its parameters with another module"
+    assert tp.count(net, x).params == 36
+
+
+def test_weights_that_are_handed_on_are_the_same(tmp_path: Path) -> None:
+    """As torch.onnx writes modules that share: the second reads the weight of the first."""
+    nodes = [
+        node("Identity", ["w"], ["again"]),
+        node("Conv", ["x", "w", "b"], ["c"], name="one", pads=[1] * 4),
+        node("Conv", ["c", "again", "b"], ["d"], name="two", pads=[1] * 4),
+        node("Conv", ["d", "again"], ["y"], name="three"),
+    ]
+    weights = {"w": weight("w", 6, 6, 3, 3), "b": weight("b", 6)}
+    net = read_graph_network(write(tmp_path / "net.onnx", nodes, weights))
+    assert [call.name for call in net.structure.layers] == ["one", "one", "three"]
+    assert tp.count(net, torch.rand(MAP)).params == 6 * 6 * 9 + 6
+
+
+def test_a_bias_that_layers_share_holds_none_of_them_back(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["c"], name="one", pads=[1] * 4),
+        node("Conv", ["c", "v", "b"], ["y"], name="two", pads=[1] * 4),
+    ]
+    weights = {name: weight(name, 6, 6, 3, 3) for name in "wv"} | {"b": weight("b", 6)}
+    path = write(tmp_path / "net.onnx", nodes, weights)
+    x = torch.rand(MAP)
+    full = at_full_rank(read_graph_network(path), x)
+    assert chains_in(full) == 2
+    write_graph_file(full, tmp_path / "small.onnx")
+    assert close(run(tmp_path / "small.onnx", x), run(path, x))
+
+
+def test_an_input_may_be_an_output(tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"], name="layer")]
+    weights = {"w": weight("w", 6, 6, 3, 3)}
+    path = write(tmp_path / "net.onnx", nodes, weights, outputs=("y", "x"))
+    model = onnx.load(path)
+    model.graph.output[1].CopyFrom(model.graph.input[0])
+    onnx.save(model, path)
+    x = torch.rand(MAP)
+    net = read_graph_network(path)
+    assert net.structure.inputs[0].shape == (None, 6, 9, 9)
+    y, given = net(x)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert close(y, session.run(["y"], {"x": x.numpy()})[0])
+    assert torch.equal(given, x)
+
+
+@pytest.mark.parametrize(
+    ("bias", "is_layer"), [((4,), True), ((1, 4), True), ((), True), ((4, 1), False)]
+)
+def test_a_bias_of_rows_is_none_of_channels(
+    bias: tuple[int, ...], is_layer: bool, tmp_path: Path
+) -> None:
+    """Four rows of four channels, so that sizes alone do not tell."""
+    path = write(
+        tmp_path / "net.onnx",
+        [node("Gemm", ["x", "w", "b"], ["y"], name="layer")],
+        {"w": weight("w", 6, 4), "b": weight("b", *bias)},
+        inputs={"x": (4, 6)},
+    )
+    net = read_graph_network(path)
+    x = torch.rand(4, 6)
+    assert close(net(x), run(path, x))
+    assert net.structure.left == ({} if is_layer else {"layer": "its bias is no row"})
+
+
 def test_what_stays_is_said(tmp_path: Path) -> None:
     path = bodies(tmp_path / "net.onnx")
     net = read_graph_network(path)

@@ -55,6 +55,10 @@ LEFT = {
     "depthwise 1d": (nn.Conv1d(4, 4, 3, groups=4), "depthwise"),
     "depthwise transposed": (nn.ConvTranspose2d(4, 4, 3, groups=4), "depthwise"),
     "subclass": (Subclass(4, 6, 3), "Subclass is a subclass"),
+    "subclass of the same name": (
+        type("Conv2d", (nn.Conv2d,), {"__module__": "of.another"})(4, 6, 3),
+        "of.another.Conv2d is a subclass",
+    ),
     "linear of an attention": (nn.MultiheadAttention(4, 2).out_proj, "subclass"),
 }
 

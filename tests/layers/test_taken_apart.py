@@ -58,6 +58,18 @@ class Twice2d(nn.Conv2d):
         return super().forward(x) + super().forward(x)
 
 
+class CutOff2d(nn.Conv2d):
+    """As values of eight bits are, which small ones do not reach."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).clamp(-12, 12)
+
+
+class CutOffLinear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.clamp(max=20))
+
+
 class OtherStride2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, 2)
@@ -96,6 +108,8 @@ MORE = {
     "by its input": ByInput2d(4, 6, 3),
     "by its mode": Dropped2d(4, 6, 3),
     "twice": Twice2d(4, 6, 3),
+    "cut off": CutOff2d(4, 6, 3),
+    "cut off before a linear one": CutOffLinear(4, 6),
     "another stride": OtherStride2d(4, 6, 3),
     "more behind a linear one": Scaled(4, 6),
     "on the meta device": Same2d(4, 6, 3, device="meta"),

@@ -1,3 +1,4 @@
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,48 @@ def test_order_reuse_and_sharing() -> None:
     assert str(cost).splitlines()[-1] == "params 183  MACs 4,220"
 
 
+class Around(nn.Conv2d):
+    """A subclass with a layer in it, as convolutions with learnt offsets have one."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4, 3, padding=1)
+        self.inner = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.inner(x).mean(1, keepdim=True)
+
+
+def test_a_layer_in_a_layer_counts_once() -> None:
+    cost = tp.count(nn.Sequential(nn.Conv2d(3, 4, 1), Around()), torch.zeros(1, 3, 5, 5))
+    assert cost.layers["1.inner"].macs == 8 * 25
+    assert cost.layers["1"].macs == (144 + 8) * 25
+    assert cost.macs == (12 + 144 + 8) * 25
+
+
+class Functional(nn.Module):
+    """Convolutions that no layer is called for, beside one that is and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.read = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3)
+        self.forwarded = nn.ConvTranspose2d(4, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.conv2d(self.called(x), self.read.weight, self.read.bias)
+        x = self.forwarded.forward(x)
+        return x @ x.mT
+
+
+def test_convolutions_that_run_outside_of_layers_count_for_the_network() -> None:
+    cost = tp.count(Functional(), torch.zeros(1, 3, 5, 5))
+    assert {name: layer.macs for name, layer in cost.layers.items()} == {
+        "called": 12 * 25,
+        "read": 0,
+        "forwarded": 0,
+    }
+    assert cost.macs == 12 * 25 + 144 * 9 + 32 * 9
+
+
 def test_network_is_not_changed() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
     net[2].eval()
@@ -112,6 +155,44 @@ def test_network_is_not_changed() -> None:
     assert [module.training for module in net.modules()] == [True, True, True, False]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+class Adapted(nn.Linear):
+    """It adds an adapter to its weight for eval mode and takes it out again to be trained."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.adapter, self.merged = nn.Parameter(torch.ones(4, 4)), False
+
+    def train(self, mode: bool = True) -> "Adapted":
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += -self.adapter if mode else self.adapter
+            self.merged = not mode
+        return self
+
+
+@pytest.mark.parametrize("modes", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("fails", [False, True])
+def test_modules_that_do_more_for_a_mode_are_told_of_it(
+    modes: tuple[bool, bool], fails: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Adapted())
+    net.train(modes[0])
+    net[3].train(modes[1])
+    before, merged = net[3].weight.clone(), net[3].merged
+    x = torch.zeros(1, 5 if fails else 3, 8, 8)
+    with pytest.raises(tp.TensorpressError) if fails else contextlib.nullcontext():
+        tp.count(net, x)
+    assert (net.training, net[3].training, net[3].merged) == (*modes, merged)
+    torch.testing.assert_close(net[3].weight, before)
+
+
+def test_what_torch_export_made_is_refused() -> None:
+    x = torch.zeros(1, 3, 8, 8)
+    exported = torch.export.export(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (x,)).module()
+    with pytest.raises(tp.TensorpressError, match=r"eval mode .*: give the module that it was"):
+        tp.compress(exported, x, rank=tp.Energy(0.5))
 
 
 def test_network_is_left_clean_after_an_error() -> None:
@@ -159,6 +240,12 @@ def test_ways_to_give_inputs(inputs: Any) -> None:
     assert tp.count(Net(), inputs).macs == 108 * 36
     with pytest.raises(tp.TensorpressError, match="scale"):
         tp.count(Net(), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("inputs", [None, 3, "abc", torch.zeros(1, 3, 8, 8).numpy()])
+def test_what_is_in_no_form_of_inputs_is_named_by_its_kind(inputs: Any) -> None:
+    with pytest.raises(tp.TensorpressError, match=f"example_inputs={type(inputs).__name__}: give"):
+        tp.count(nn.Sequential(nn.Conv2d(3, 4, 3)), inputs)
 
 
 def test_what_is_inside_a_factorized_layer_belongs_to_it() -> None:

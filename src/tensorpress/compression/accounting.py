@@ -101,7 +101,6 @@ def tell_option(
 ) -> Told:
     """What the account says of a layer that has an option, or the reason why it has none."""
     option = options.get(layer.place)
-    before = f", was {layer.was}" if layer.was else ""
     if option is None:
         return Told(f"kept: {kept[layer.name]}")
     if not option.is_smaller:
@@ -114,7 +113,7 @@ def tell_option(
     clamped = " (ranks clamped to their bounds)" if option.fit.clamped else ""
     remark = f" ({option.fit.remark})" if option.fit.remark else ""
     fit = (option.fit.kept_energy, option.fit.relative_error)
-    return Told(name + clamped + remark + before, name, option.fit.ranks, fit)
+    return Told(name + clamped + remark + layer.story, name, option.fit.ranks, fit)
 
 
 def _count_replaced(model: nn.Module, example_inputs: ExampleInputs) -> Cost:

@@ -31,9 +31,11 @@ from tensorpress.surgery import (
     ExampleInputs,
     Selector,
     copy_with,
+    refuse_unready,
     remember,
     replace_layers,
 )
+from tensorpress.surgery.wrappers import refuse_distributed
 
 
 def compress(
@@ -168,6 +170,8 @@ def compress(
             "mean= and std= say how calibration images are normalised: give calibration= too."
         )
     check_normalisation(mean, std)
+    refuse_unready(net)
+    refuse_distributed(net, "compress it", copied=not inplace)
 
     def read() -> Rows | None:
         if calibration is None:

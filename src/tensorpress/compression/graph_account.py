@@ -27,8 +27,7 @@ class GraphAccount(Account):
     def summary(self) -> str:
         lines = [super().summary()]
         if self.left:
-            why = tally(self.left.values(), f"{len(self.left)} nodes")
-            lines.append(f"left in the graph: {why}")
+            lines.append(told_left(self.left))
         if self.int8 is not None and self.int8.int8_layers is not None:
             made, count = self.int8.int8_layers
             found = self.int8.fidelity["calibration"]
@@ -43,3 +42,8 @@ class GraphAccount(Account):
             fidelity = self.int8.fidelity["calibration"].to_dict()
             facts["int8"] = {"layers": self.int8.int8_layers, "fidelity": fidelity}
         return {**super().to_dict(), **facts}
+
+
+def told_left(reasons: Mapping[str, str]) -> str:
+    """Why nodes stay as they are that no layers could be made of."""
+    return f"left in the graph: {tally(reasons.values(), f'{len(reasons)} nodes')}"

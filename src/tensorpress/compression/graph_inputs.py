@@ -28,6 +28,13 @@ def settled(
     inputs = net.structure.inputs
     if not inputs:
         raise TensorpressError("the graph takes no inputs, so that there is nothing to compress.")
+    for taken in inputs:
+        if not taken.shape:
+            raise TensorpressError(
+                f"the input '{taken.name}' of the graph is a single number, or the file does not "
+                "say its shape, and what is looked at is rows of inputs: make it a constant of the "
+                "graph, or write its shape into the file."
+            )
     if calibration is not None:
         calibration = _in_order(net, calibration)
     shapes = sizes_of_rows([taken.shape for taken in inputs], channels_last=net.channels_last)

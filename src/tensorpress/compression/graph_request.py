@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tensorpress.choices import INT8
 from tensorpress.compression.checks import check_asked
+from tensorpress.compression.graph_account import told_left
 from tensorpress.compression.graph_inputs import settled
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
@@ -95,6 +96,10 @@ def read_graph_request(
     compared = layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
+    if net.structure.left and not any(net.structure.layers):
+        raise TensorpressError(
+            f"{source} has no layer that could be decomposed. {told_left(net.structure.left)}."
+        )
     kept_in_float = read_keep_float(layer_names(keep_float), net, precision)
     if place is not None:
         refuse_own_weights(net, place)

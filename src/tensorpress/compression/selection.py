@@ -1,6 +1,5 @@
 """What of a network is treated, and why the rest stays."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,12 +7,20 @@ from typing import Any, cast
 from torch import nn
 
 from tensorpress.compression.task import LayerTask
-from tensorpress.decompose import RankRule, Ranks, largest_magnitude
+from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Layer, Treatment
 from tensorpress.layers.eligible import refuse_hooked
-from tensorpress.surgery import Selector, Survey, keep_reasons, list_selectors, match_patterns
+from tensorpress.surgery import (
+    Selector,
+    Survey,
+    is_damaged,
+    keep_reasons,
+    list_selectors,
+    match_patterns,
+)
 
+QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 NO_RULE = "no rank rule fits its name"
 
 
@@ -82,6 +89,7 @@ def select(
         TensorpressError: a network without layers that could be treated, NaN or inf in one of its
             layers, a selector that fits nothing.
     """
+    _refuse_quantised(net, surveyed)
     refuse_unusable(surveyed, linear=selection.linear)
     kept = selection.reasons(net, surveyed)
     tasks = []
@@ -130,6 +138,20 @@ def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str,
     return rule(given)
 
 
+def _refuse_quantised(net: nn.Module, surveyed: Survey) -> None:
+    """Raise for a network whose layers are all of PyTorch's quantised kinds, which are no layers.
+
+    Raises:
+        TensorpressError: it says what to compress.
+    """
+    kinds = {type(module).__module__ for module in net.modules()}
+    if not surveyed.layers and any(kind.startswith(QUANTISED) for kind in kinds):
+        raise TensorpressError(
+            "the layers of the network are quantised: compress the network that it was made from, "
+            "and quantise that."
+        )
+
+
 def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:
     """Raise for a network that there is nothing to do with, or whose weights are damaged.
 
@@ -141,7 +163,7 @@ def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose")
         raise TensorpressError(f"the network has no convolution, so nothing to {to_do}{hint}.")
     for layer in surveyed.layers:
         for kind, parameter in layer.module.named_parameters():
-            if not parameter.is_meta and not math.isfinite(largest_magnitude(parameter)):
+            if is_damaged(parameter):
                 raise TensorpressError(
                     f"layer '{layer.name}' holds NaN or inf in its {kind}: look for a diverged "
                     "training or a damaged weight file."

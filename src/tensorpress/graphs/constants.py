@@ -1,5 +1,6 @@
 """Values of a graph that do not depend on its inputs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,25 @@ class Constants:
         """The tensor of a constant that the file holds; None of one that it computes."""
         convenience = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"].convenience
         return convenience.get_const_tensor(value)
+
+    def root(self, value: Any) -> Any:
+        """The value that is handed on to this one as it is."""
+        made = None if value is None else value.producer()
+        while made is not None and made.op_type == "Identity" and made.domain in ("", "ai.onnx"):
+            value = made.inputs[0]
+            made = value.producer()
+        return value
+
+    def leaves(self, value: Any) -> Iterator[Any]:
+        """The initializers and constants that a constant was made of; none of another value."""
+        if value is None or value not in self:
+            return
+        made = value.producer()
+        if made is None or not made.inputs:
+            yield value
+            return
+        for read in made.inputs:
+            yield from self.leaves(read)
 
     def is_quantised(self, value: Any) -> bool:
         """Whether a constant is made of quantised numbers."""

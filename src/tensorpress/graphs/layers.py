@@ -17,23 +17,20 @@ TRANSPOSED: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 FIRST_GEMM_WITHOUT_C = 11
 
 
-def layer_of(node: Any, constants: Constants, opset: int, weights: dict[Any, Any]) -> nn.Module:
+def layer_of(node: Any, constants: Constants, opset: int) -> nn.Module:
     """The layer that a node computes, with padding in front where it has none of its own for that.
-
-    Args:
-        weights: parameters so far, by what they were made of: nodes share them.
 
     Raises:
         Left: it is none, or none whose node can be replaced.
     """
     kernel = _array(node, 1, constants)
     if node.op_type == "MatMul":
-        return _linear(node, kernel, None, weights)
+        return _linear(node, kernel, None)
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     bias = _array(node, 2, constants) if has_bias else None
     if node.op_type == "Gemm":
-        return _gemm(node, kernel, bias, opset, weights)
-    return _convolution(node, kernel, bias, weights)
+        return _gemm(node, kernel, bias, opset)
+    return _convolution(node, kernel, bias)
 
 
 def _array(node: Any, place: int, constants: Constants) -> Any:
@@ -53,17 +50,16 @@ def _array(node: Any, place: int, constants: Constants) -> Any:
     return array
 
 
-def _linear(node: Any, kernel: Any, bias: Any, weights: dict[Any, Any]) -> nn.Module:
+def _linear(node: Any, kernel: Any, bias: Any) -> nn.Module:
     if kernel.ndim != 2:
         raise Left("its weight is no matrix")
     inputs_first = takes_inputs_first(node)
     outside, inside = kernel.shape[:: -1 if inputs_first else 1]
     layer = nn.Linear(inside, outside, bias=bias is not None, device="meta")
-    form = ("linear", inputs_first, node.attributes.get_float("alpha", 1.0))
-    return _filled(layer, node, kernel.T if inputs_first else kernel, bias, weights, form)
+    return _filled(layer, kernel.T if inputs_first else kernel, bias)
 
 
-def _gemm(node: Any, kernel: Any, bias: Any, opset: int, weights: dict[Any, Any]) -> nn.Module:
+def _gemm(node: Any, kernel: Any, bias: Any, opset: int) -> nn.Module:
     if node.attributes.get_int("transA", 0):
         raise Left("it transposes what it is fed")
     if opset < FIRST_GEMM_WITHOUT_C:
@@ -71,13 +67,13 @@ def _gemm(node: Any, kernel: Any, bias: Any, opset: int, weights: dict[Any, Any]
     alpha, beta = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
     outside = kernel.shape[1 if takes_inputs_first(node) else 0]
     if bias is not None:
-        if bias.size not in (1, outside) or bias.shape[-1:] not in ((), (1,), (outside,)):
+        if bias.size != 1 and (bias.size, bias.shape[-1]) != (outside, outside):
             raise Left("its bias is no row")
         bias = beta * np.broadcast_to(bias.reshape(-1), (outside,))
-    return _linear(node, kernel if alpha == 1.0 else alpha * kernel, bias, weights)
+    return _linear(node, kernel if alpha == 1.0 else alpha * kernel, bias)
 
 
-def _convolution(node: Any, kernel: Any, bias: Any, weights: dict[Any, Any]) -> nn.Module:
+def _convolution(node: Any, kernel: Any, bias: Any) -> nn.Module:
     dims = kernel.ndim - 2
     if not 1 <= dims <= 3:
         raise Left(f"its map has {dims} axes")
@@ -89,29 +85,16 @@ def _convolution(node: Any, kernel: Any, bias: Any, weights: dict[Any, Any]) -> 
         raise Left("its weights do not fit its groups")
     kind = (TRANSPOSED if transposed else CONVOLUTIONS)[dims - 1]
     made = kind(inside, outside, bias=bias is not None, device="meta", **geometry.settings)
-    layer = _filled(made, node, kernel, bias, weights, ("convolution",))
+    layer = _filled(made, kernel, bias)
     return layer if geometry.pad is None else Padded(geometry.pad, layer).eval()
 
 
-def _filled(
-    layer: nn.Module,
-    node: Any,
-    kernel: Any,
-    bias: Any,
-    weights: dict[Any, Any],
-    form: tuple[Any, ...],
-) -> nn.Module:
-    """The layer with these weights; those of nodes that read the same are one parameter."""
-    layer.weight = _parameter(weights, (node.inputs[1].name, *form), kernel)
+def _filled(layer: nn.Module, kernel: Any, bias: Any) -> nn.Module:
+    layer.weight = _parameter(kernel)
     if bias is not None:
-        beta = node.attributes.get_float("beta", 1.0)
-        layer.bias = _parameter(weights, (node.inputs[2].name, *form, beta), bias)
+        layer.bias = _parameter(bias)
     return layer.eval()
 
 
-def _parameter(weights: dict[Any, Any], key: Any, array: Any) -> nn.Parameter:
-    if key not in weights:
-        values = torch.from_numpy(np.array(array, order="C"))
-        weights[key] = nn.Parameter(values, requires_grad=False)
-    made: nn.Parameter = weights[key]
-    return made
+def _parameter(array: Any) -> nn.Parameter:
+    return nn.Parameter(torch.from_numpy(np.array(array, order="C")), requires_grad=False)

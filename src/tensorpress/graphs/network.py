@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs.segments import Segment
+from tensorpress.graphs.weights import Other
 from tensorpress.layers.kinds import out_channels
 from tensorpress.layers.padded import Padded
 
@@ -107,7 +108,8 @@ class GraphNetwork(nn.Module):
 
     Attributes:
         structure: what it was made of.
-        others: stand for all other weights, so that they are counted; they hold no values.
+        others: stand for all other weights, so that they are counted; they hold no values, but for
+            those that layers read too.
         rows: how many inputs the graph takes at once inside, of others so many at a time; None for
             any number, whatever the file says.
         channels_last: whether images, (N, C, H, W), reach the graph with their channels last.
@@ -118,7 +120,7 @@ class GraphNetwork(nn.Module):
     """Names that no layer of it can have."""
 
     def __init__(
-        self, structure: Structure, layers: Mapping[str, nn.Module], others: Sequence[Sequence[int]]
+        self, structure: Structure, layers: Mapping[str, nn.Module], others: Sequence[Other]
     ) -> None:
         super().__init__()
         self.structure = structure
@@ -128,8 +130,10 @@ class GraphNetwork(nn.Module):
         for name, layer in layers.items():
             self.add_module(name, layer)
         self.others = nn.ParameterList(
-            nn.Parameter(torch.zeros(()).expand(tuple(shape)), requires_grad=False)
-            for shape in others
+            other
+            if isinstance(other, nn.Parameter)
+            else nn.Parameter(torch.zeros(()).expand(other), requires_grad=False)
+            for other in others
         )
 
     def forward(self, *inputs: Tensor) -> Any:

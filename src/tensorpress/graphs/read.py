@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.geometry import Left
 from tensorpress.graphs.layers import layer_of
 from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
-from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind, read_by
+from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind
 from tensorpress.graphs.segments import Segment, Stage, cut
 from tensorpress.graphs.sessions import session_of
+from tensorpress.graphs.weights import LayerWeights, OtherWeights
 
 QUANTISED = (
     *("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits"),
@@ -38,9 +39,6 @@ DTYPES = {
     "bool": (torch.bool, "BOOL"),
 }
 """Of tensors by ONNX Runtime's name: PyTorch's, and that of ONNX."""
-SIZES = ("Resize", "Upsample")
-"""Nodes whose constants are sizes, be they no whole numbers."""
-WEIGHTS = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT4", "UINT4")
 AS_ALONE = 1e-4
 MOST_VALUES = 2**31
 """Of an input; a file that says more is damaged."""
@@ -86,7 +84,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
         name: onnx_ir.TensorType(onnx_ir.DataType[DTYPES[kind][1]]) for name, kind in kinds.items()
     }
     del session
-    others = _Others(constants, list(found.names))
+    others = OtherWeights(constants, list(found.names), found.weights)
     places = {node: place for place, node in enumerate(model.graph)}
     parts = []
     for stage, last_read in zip(
@@ -120,7 +118,7 @@ def _network(model: Any, path: Path) -> GraphNetwork:
         },
         left=found.left,
     )
-    net = GraphNetwork(structure, found.layers, others.shapes).eval()
+    net = GraphNetwork(structure, found.layers, others.held).eval()
     net.rows = _rows(net)
     net.channels_last = has_channels_last([taken.shape for taken in inputs])
     return net
@@ -134,16 +132,17 @@ class _Found:
         names: of the layer that each node calls.
         layers: by name.
         left: why other nodes stay, by name.
+        weights: of the layers.
     """
 
     names: dict[Any, str]
     layers: dict[str, nn.Module]
     left: dict[str, str]
+    weights: LayerWeights
 
     @classmethod
     def of(cls, model: Any, constants: Constants) -> "_Found":
-        found = cls({}, {}, {})
-        weights: dict[Any, Any] = {}
+        found = cls({}, {}, {}, LayerWeights(constants))
         known: dict[Any, str] = {}
         opset = model.graph.opset_imports.get("", 1)
         for number, node in enumerate(model.graph):
@@ -154,10 +153,12 @@ class _Found:
                 found.leave_all(body, name, f"inside a body of {node.op_type}")
             if not is_kind(node) or _is_product(node, constants):
                 continue
-            key = (node.op_type, *map(id, node.inputs[1:]), str(sorted(node.attributes.items())))
+            read = [id(constants.root(value)) for value in node.inputs[1:]]
+            key = (node.op_type, *read, str(sorted(node.attributes.items())))
             if key not in known:
                 try:
-                    layer = layer_of(node, constants, opset, weights)
+                    layer = layer_of(node, constants, opset)
+                    found.weights.share(node, layer)
                 except Left as reason:
                     found.left[name] = str(reason)
                     continue
@@ -193,47 +194,6 @@ def _is_product(node: Any, constants: Constants) -> bool:
     """Whether it has no weight, as in attention, or is constant itself."""
     read = [value in constants for value in node.inputs[:2]]
     return all(read) or not (any(read) or node.op_type.startswith("Conv"))
-
-
-class _Others:
-    """The weights of a graph that are no layer's."""
-
-    def __init__(self, constants: Constants, nodes: Sequence[Any]) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-        self._places: dict[int, int | None] = {}
-        self._constants = constants
-        for node in nodes:
-            for value in node.inputs[1:]:
-                self._places |= {id(leaf): None for leaf in self._leaves(value)}
-
-    def of(self, nodes: Sequence[Any]) -> tuple[int, ...]:
-        """The places of those that nodes read."""
-        found = {}
-        for node in nodes:
-            values = [] if node.op_type in SIZES else read_by(node)
-            for leaf in (leaf for value in values for leaf in self._leaves(value)):
-                if id(leaf) not in self._places:
-                    self._places[id(leaf)] = self._place(leaf)
-                found[self._places[id(leaf)]] = True
-        return tuple(place for place in found if place is not None)
-
-    def _place(self, leaf: Any) -> int | None:
-        tensor = self._constants.tensor(leaf)
-        if tensor is None or tensor.dtype.name not in WEIGHTS or tensor.size < 2:
-            return None
-        self.shapes.append(tuple(map(int, tensor.shape)))
-        return len(self.shapes) - 1
-
-    def _leaves(self, value: Any) -> Iterator[Any]:
-        """The initializers and constants that a constant was made of."""
-        if value is None or value not in self._constants:
-            return
-        made = value.producer()
-        if made is None or not made.inputs:
-            yield value
-            return
-        for read in made.inputs:
-            yield from self._leaves(read)
 
 
 def _last_read(stages: Sequence[Stage], kept: Sequence[Any]) -> list[tuple[str, ...]]:

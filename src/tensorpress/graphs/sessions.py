@@ -32,7 +32,8 @@ def session_of(
         if types is not None and value.name in types:
             value.type, value.shape = types[value.name], None
     for value in part.outputs:
-        value.shape = None
+        if value not in part.inputs:
+            value.shape = None
     whole = onnx_ir.Model(
         part,
         ir_version=model.ir_version,

@@ -27,8 +27,14 @@ def why_not(module: nn.Module) -> str | None:
         return "depthwise: one input channel a group"
     plain = parametrize.type_before_parametrizations(module)
     if plain not in KINDS and not is_lazy(module):
-        return f"{plain.__name__} is a subclass and may compute something else"
+        return f"{_told(plain)} is a subclass and may compute something else"
     return None if is_lazy(module) else unreadable_setting(module)
+
+
+def _told(kind: type[nn.Module]) -> str:
+    """The name of a class, in full where it has that of one of the kinds."""
+    same = any(kind.__name__ == other.__name__ for other in KINDS)
+    return f"{kind.__module__}.{kind.__name__}" if same else kind.__name__
 
 
 def is_lazy(module: nn.Module) -> bool:

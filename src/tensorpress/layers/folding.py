@@ -27,6 +27,8 @@ PARAMETRISED = (
 )
 HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """What computes a weight before each forward pass, in PyTorch's older style."""
+OF_BIAS = ("bias", "parametrizations.bias.")
+"""How the names of the parameters begin that a bias is, or is made of in either style."""
 
 
 def is_foldable(module: nn.Module) -> bool:
@@ -64,5 +66,15 @@ def fold(module: nn.Module) -> Layer:
         groups=groups_of(layer),
         settings=settings_of(layer),
     )
-    trained = any(parameter.requires_grad for parameter in module.parameters())
-    return cast(Layer, made.train(training).requires_grad_(trained))
+    _train_alike(made, layer)
+    return cast(Layer, made.train(training))
+
+
+def _train_alike(made: Any, layer: Any) -> None:
+    """Have the weight and the bias of a plain layer trained where what they were made of is."""
+    trained: dict[bool, list[bool]] = {True: [], False: []}
+    for name, parameter in layer.named_parameters():
+        trained[name.startswith(OF_BIAS)].append(parameter.requires_grad)
+    made.weight.requires_grad_(any(trained[False]))
+    if made.bias is not None:
+        made.bias.requires_grad_(any(trained[True]))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -178,12 +179,25 @@ def _along_an_axis(layer: Any) -> dict[str, int]:
 
 
 def unreadable_setting(layer: Any) -> str | None:
-    """What was written anew in a convolution so that other layers could not take it over.
+    """What was put into a layer so that other layers could not take it over.
 
     PyTorch runs with one number for all axes, of which a layer that is made never has less than a
-    number an axis; and where it pads by other values than zeros, by what it noted when it was made.
+    number an axis; with a weight of any size, whatever size the layer was made with; and where it
+    pads by other values than zeros, by what it noted when it was made.
     """
     dims = dimensions(layer)
+    sizes = _sizes_of_weight(layer)
+    # Not of a parametrised layer, whose weight is computed anew whenever it is read.
+    weight = None if parametrize.is_parametrized(layer) else layer.weight
+    if type(weight) not in (Tensor, nn.Parameter, type(None)):
+        return (
+            f"its weight is a {type(weight).__name__}, which holds its numbers in a way of its own"
+        )
+    if weight is not None and tuple(weight.shape) != sizes:
+        return (
+            f"its weight was written anew as {tuple(weight.shape)}, and its settings say {sizes}: "
+            "make it with that size"
+        )
     for name in ("stride", "padding", "dilation", "output_padding") if dims else ():
         value = getattr(layer, name)
         if not isinstance(value, str) and (isinstance(value, int) or len(value) != dims):
@@ -195,6 +209,14 @@ def unreadable_setting(layer: Any) -> str | None:
             f"'{layer.padding_mode}': make it with that padding"
         )
     return None
+
+
+def _sizes_of_weight(layer: Any) -> tuple[int, ...]:
+    """The shape of a weight of the size that the layer was made with."""
+    outside, inside, *sizes = kernel_shape(layer)
+    if is_transposed(layer):
+        outside, inside = in_channels(layer), group_channels(layer)[1]
+    return outside, inside, *sizes
 
 
 def pads(layer: Any) -> bool:

@@ -33,6 +33,8 @@ from tensorpress.layers.padded import Padded, SamePadding, Sides, fixed_padding
 ROUNDING = 1e-5
 """Of the largest output: a subclass may work in float32 inside."""
 MOST_SIZES = 4
+LARGE = 2.0**10
+"""What values are multiplied with besides: a subclass may cut off what is large."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ class TakenApart:
 def take_apart(module: nn.Module, shape: Sequence[int] | None = None) -> TakenApart | None:
     """What a subclass of a layer computes, found by running it; None if that is something else.
 
-    Maps of several sizes go through a copy of it in float64, in eval and in training mode. Inside,
-    there has to be one convolution of the subclass's own kernel size, stride, dilation and groups,
-    whose weight may be another than the subclass holds, after zeros around the map or its own
-    padding. What this gives is compared with what the subclass gives.
+    Maps of several sizes, of small and of large values, go through a copy of it in float64, in eval
+    and in training mode. Inside, there has to be one convolution of the subclass's own kernel size,
+    stride, dilation and groups, whose weight may be another than the subclass holds, after zeros
+    around the map or its own padding. What this gives is compared with what the subclass gives.
 
     Args:
         shape: of an input that it is to be compared on besides, as it comes in the network.
@@ -112,7 +114,7 @@ def apart_at(modules: Mapping[str, nn.Module], name: str) -> tuple[str, TakenApa
 def _found(module: Any, shape: Sequence[int] | None) -> TakenApart | None:
     draw = torch.Generator().manual_seed(0)
     inputs = [_drawn(draw, sizes) for sizes in _sizes(module)]
-    tried = [(mode, x) for mode in (False, True) for x in inputs]
+    tried = [(mode, x) for mode in (False, True) for x in (*inputs, LARGE * inputs[0])]
     if shape is not None and not is_linear(module):
         tried.append((False, _drawn(draw, (1, module.in_channels, *shape[-dimensions(module) :]))))
     if is_linear(module):

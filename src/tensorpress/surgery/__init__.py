@@ -2,7 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.damaged import refuse_damaged
+from tensorpress.surgery.damaged import is_damaged, refuse_damaged
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
     ExampleInputs,
@@ -56,6 +56,7 @@ __all__ = [
     "fold_parametrizations",
     "history_of",
     "input_shape",
+    "is_damaged",
     "keep_reasons",
     "list_selectors",
     "match_patterns",

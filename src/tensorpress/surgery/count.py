@@ -1,23 +1,24 @@
 """Parameters and multiply-accumulates of a network, by layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from tensorpress.layers import Replacement
-from tensorpress.layers.kinds import is_layer
+from tensorpress.layers.kinds import is_layer, is_plain
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 _ATEN = torch.ops.aten
-OF_LAYERS = (_ATEN.convolution, _ATEN._convolution, _ATEN.addmm, _ATEN.mm)
+CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution)
+OF_LAYERS = (*CONVOLUTIONS, _ATEN.addmm, _ATEN.mm)
 """The operations of convolutions and linear layers."""
 
 
@@ -28,12 +29,14 @@ class LayerCost:
     Attributes:
         params: its parameters, bias included.
         macs: multiply-accumulates over all its calls, for the example inputs as given.
-        inputs: shape of its input at each call.
+        inputs: shape of its input at each call; () of what is no dense tensor.
+        takes_more: whether a call gave it something else than one dense tensor.
     """
 
     params: int
     macs: int = 0
     inputs: list[tuple[int, ...]] = field(default_factory=list)
+    takes_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Cost:
     Attributes:
         params: all its parameters, each counted once, batch norm and biases included. The indices
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
-        macs: multiply-accumulates of its convolutions and linear layers.
+        macs: multiply-accumulates of its convolutions and linear layers, and of convolutions that
+            run outside of layers: by functions, or by a layer's ``forward``.
         layers: cost of each convolution, linear layer and factorized layer, in order of their
             first call; those that were never called come last, with no MACs. One with padding
             before it has the name of both together, and a module that torch.jit made, which hides
@@ -68,9 +72,11 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
 
     MACs are read off torch's own flop counter (``torch.utils.flop_counter``, two flops a MAC)
     inside the convolutions and linear layers, as the operations run: groups, strides and dilation
-    are counted as they are, padding as computed. Activations, pooling, normalisation, biases and
-    products of activations (attention) are not counted. MACs are for the inputs as given: give
-    one image for MACs per image. Runs in eval mode; the network is not changed.
+    are counted as they are, padding as computed. What lies in one another counts once, and
+    convolutions that are called as functions count for the network. Activations, pooling,
+    normalisation, biases and products of activations (attention) are not counted. MACs are for the
+    inputs as given: give one image for MACs per image. Runs in eval mode; the network is not
+    changed.
 
     Raises:
         TensorpressError: the network does not run on ``example_inputs``, is lazy or scripted.
@@ -84,7 +90,7 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     layers = countable_layers(net)
     costs = {name: LayerCost(_params(layer)) for name, layer in layers.items()}
     called: dict[str, LayerCost] = {}
-    with _counting(layers, costs, called):
+    with _counting(layers, costs, called) as tally:
         run_examples(net, example_inputs)
     for name, layer in layers.items():
         if is_scripted(layer) and not costs[name].macs:
@@ -92,31 +98,61 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
             del costs[name]
     return Cost(
         params=_params(net),
-        macs=sum(cost.macs for cost in costs.values()),
+        macs=tally.macs,
         layers=called | {name: cost for name, cost in costs.items() if name not in called},
     )
+
+
+class _Tally:
+    """Flops as they are done, and those of layers that lie in no other."""
+
+    def __init__(self) -> None:
+        self.flops = FlopCounterMode(display=False)
+        self._started: list[tuple[int, int]] = []
+        self._of_layers = 0
+        self._convolved = 0
+
+    @property
+    def macs(self) -> int:
+        """Of all layers, what lies in one another once, and of convolutions outside of them."""
+        return (self._of_layers + _done(self.flops, CONVOLUTIONS) - self._convolved) // 2
+
+    def enter(self, operations: Sequence[Any] | None) -> None:
+        """A layer begins, of which these operations count; by default all."""
+        self._started.append((_done(self.flops, operations), _done(self.flops, CONVOLUTIONS)))
+
+    def leave(self, operations: Sequence[Any] | None) -> int:
+        """The last layer that began is done: its MACs."""
+        flops, convolved = self._started.pop()
+        done = _done(self.flops, operations) - flops
+        if not self._started:
+            self._of_layers += done
+            self._convolved += _done(self.flops, CONVOLUTIONS) - convolved
+        return done // 2
 
 
 @contextmanager
 def _counting(
     layers: dict[str, nn.Module], costs: dict[str, LayerCost], called: dict[str, LayerCost]
-) -> Iterator[None]:
+) -> Iterator[_Tally]:
     """Fill ``costs`` while the network runs, and put each into ``called`` at its first call."""
-    flops = FlopCounterMode(display=False)
-    started: list[int] = []
+    tally = _Tally()
     handles: list[RemovableHandle] = []
 
     def watch(name: str, layer: nn.Module) -> None:
         cost = costs[name]
+        # A layer that torch.jit made may do more than what counts.
+        operations = OF_LAYERS if is_scripted(layer) else None
 
         def enter(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
-            started.append(_done(flops, layer))
+            tally.enter(operations)
 
         def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
             called.setdefault(name, cost)
-            value = args[0] if args else next(iter(kwargs.values()))
-            cost.macs += (_done(flops, layer) - started.pop()) // 2
-            cost.inputs.append(tuple(value.shape))
+            cost.macs += tally.leave(operations)
+            shape = _shape_of_input(fed, args, kwargs)
+            cost.inputs.append(shape or ())
+            cost.takes_more |= shape is None
 
         fed = layer.layer if isinstance(layer, Padded) else layer
         # By the class: modules that torch.jit made refuse to be asked themselves, and run hooks.
@@ -126,11 +162,25 @@ def _counting(
     for name, layer in layers.items():
         watch(name, layer)
     try:
-        with flops:
-            yield
+        with tally.flops:
+            yield tally
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _shape_of_input(
+    layer: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[int, ...] | None:
+    """The shape of what a layer is called on; None where that is not one dense tensor.
+
+    Layers of PyTorch, and what replaces them, may be told the size of their output besides.
+    """
+    first = args[0] if args else kwargs.get("input")
+    if not isinstance(first, Tensor) or first.is_nested or first.layout != torch.strided:
+        return None
+    alone = len(args) + len(kwargs) == 1 or is_plain(layer) or isinstance(layer, Replacement)
+    return tuple(first.shape) if alone else None
 
 
 def countable_layers(net: nn.Module) -> dict[str, nn.Module]:
@@ -157,12 +207,10 @@ def is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
 
 
-def _done(flops: FlopCounterMode, layer: nn.Module) -> int:
-    """Flops so far; of convolutions and linear layers alone where a layer may do more than that."""
-    if not is_scripted(layer):
-        return flops.get_total_flops()
-    counted = flops.get_flop_counts().get("Global", {})
-    return sum(number for operation, number in counted.items() if operation in OF_LAYERS)
+def _done(flops: FlopCounterMode, operations: Sequence[Any] | None) -> int:
+    """Flops so far, of these operations or of all."""
+    counted = flops.flop_counts["Global"]
+    return sum(n for of, n in counted.items() if operations is None or of in operations)
 
 
 def _params(module: nn.Module) -> int:

@@ -18,12 +18,27 @@ ExampleInputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, so that no batch-norm statistic moves; restored one by one."""
+    """Every module in eval mode, so that no batch-norm statistic moves; restored one by one.
+
+    Modules that do more than to note the mode, as those do that merge weights for it, are told.
+
+    Raises:
+        TensorpressError: it does not go into that mode, as what torch.export made.
+    """
     modes = [(module, module.training) for module in net.modules()]
     try:
-        net.eval()
+        try:
+            net.eval()
+        except Exception as error:
+            raise TensorpressError(
+                f"the network does not go into eval mode ({first_line(error)}): give the module "
+                "that it was made from."
+            ) from error
         yield
     finally:
+        for module, training in modes:
+            if type(module).train is not nn.Module.train and module.training != training:
+                module.train(training)
         for module, training in modes:
             module.training = training
 
@@ -38,8 +53,13 @@ def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:
 
     Raises:
         TensorpressError: the network does not take these inputs, its own error is quoted; or they
-            are empty, which would count no MACs.
+            are in none of their forms, or empty, which would count no MACs.
     """
+    if not isinstance(example_inputs, (Tensor, tuple, list, Mapping)):
+        raise TensorpressError(
+            f"example_inputs={type(example_inputs).__name__}: give a tensor, arguments as a tuple, "
+            "or keyword arguments as a mapping."
+        )
     given = tensor_leaves(example_inputs)
     if given and all(tensor.numel() == 0 for tensor in given):
         raise TensorpressError(

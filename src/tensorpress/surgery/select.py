@@ -120,14 +120,20 @@ def _matches(
             )
         else:
             # A layer that stands in several places goes by each of its names.
-            pattern = composed(selector)
-            ids = {id(m) for name, m in modules.items() if fnmatchcase(composed(name), pattern)}
+            ids = {
+                id(m) for name, m in modules.items() if _fits(composed(name), composed(selector))
+            }
             hits = {name for name in names if id(modules[name]) in ids}
         if not hits:
             label = selector if isinstance(selector, str) else type(selector).__name__
             raise _no_match(label, names, what)
         found |= hits
     return found
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a pattern fits a name; a name fits itself, also one with brackets in it."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def _no_match(pattern: str, names: Sequence[str], what: str) -> TensorpressError:

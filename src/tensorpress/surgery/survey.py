@@ -64,6 +64,12 @@ class SurveyedLayer:
         return "parametrised" if is_foldable(self.module) else type(self.module).__name__
 
     @property
+    def story(self) -> str:
+        """The same as the account ends with it; padding that stands apart is no news."""
+        is_apart = isinstance(self.module, Padded) and self.treated_by is None
+        return "" if self.was is None or is_apart else f", was {self.was}"
+
+    @property
     def is_convolution(self) -> bool:
         return is_convolution(self.module if self.dense is None else self.dense)
 
@@ -146,10 +152,12 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
         return "nn.TransformerEncoderLayer reads its weight itself"
     if not cost.inputs:
         return "not called on the example inputs"
+    if cost.takes_more:
+        return "called with something else than one tensor"
     before = treated_by(module)
     if before is not None and dense_form(module) is None:
         return f"no one layer computes what {before} made of it"
-    if any(id(p) in shared for p in module.parameters(recurse=False)):
+    if any(id(p) in shared for p in module.parameters()):
         return "shares its parameters with another module"
     return None
 

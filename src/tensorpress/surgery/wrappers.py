@@ -58,15 +58,19 @@ def plain_name(net: nn.Module, name: str) -> str:
     return ".".join(parts)
 
 
-def refuse_distributed(net: nn.Module, what: str) -> None:
+def refuse_distributed(net: nn.Module, what: str, *, copied: bool = False) -> None:
     """Raise if other processes hold parts of a network, or follow its present parameters.
+
+    Args:
+        copied: whether it stays as it is, so that it may be followed.
 
     Raises:
         TensorpressError: it says to do ``what`` first.
     """
     for module in net.modules():
         sharded = any(map(is_sharded, module.parameters(recurse=False)))
-        if isinstance(module, DistributedDataParallel) or sharded or is_flat_sharded(module):
+        followed = isinstance(module, DistributedDataParallel) and not copied
+        if followed or sharded or is_flat_sharded(module):
             kind = type(module).__name__ if not sharded else "fully_shard"
             raise TensorpressError(
                 f"the network is distributed ({kind}), and others would not follow what changes in "

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from tensorpress.choices import FLOOR, INT8
+from tensorpress.deploy.answer import answer_of, largest_of
 from tensorpress.deploy.cause import first_cause
-from tensorpress.deploy.check import Check, check, largest_of
+from tensorpress.deploy.check import Check, check
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.exportable import read_exportable
 from tensorpress.deploy.feed import Feed
@@ -31,7 +32,7 @@ from tensorpress.files import staged
 from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, run_examples, tensor_leaves
+from tensorpress.surgery import ExampleInputs
 
 CHECKED_BATCHES = (1, 3)
 
@@ -146,7 +147,7 @@ def _traced(
 ) -> tuple[Check, ...]:
     """Write the network as it is, and check that."""
     traced = feed.resized(2) if feed.batch == 1 else feed
-    run_examples(net, traced.examples)
+    answer_of(net, traced)
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         if isinstance(net, GraphNetwork):
@@ -258,7 +259,4 @@ def _scales(net: nn.Module, known: Feed) -> list[float] | None:
     """How large each output becomes on inputs that hold anything."""
     if not known.holds_values:
         return None
-    outputs = tensor_leaves(run_examples(net, known.examples))
-    if not all(bool(value.isfinite().all()) for value in outputs):
-        return None
-    return [largest_of(value) for value in outputs]
+    return [largest_of(output) for output in answer_of(net, known)]

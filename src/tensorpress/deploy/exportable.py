@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tensorpress.choices import INT8
+from tensorpress.deploy.answer import answer_of
 from tensorpress.deploy.feed import Feed, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
 from tensorpress.deploy.graph_file import refuse_own_weights
@@ -18,7 +19,7 @@ from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.graphs import GraphNetwork
-from tensorpress.surgery import ExampleInputs, run_examples
+from tensorpress.surgery import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_exportable(
     net = copy_for_export(model)
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
-    run_examples(net, feed.examples)
+    answer_of(net, feed)
     if isinstance(net, GraphNetwork):
         refuse_own_weights(net, path)
         if net.structure.batch is not None:

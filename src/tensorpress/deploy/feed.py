@@ -52,6 +52,10 @@ class Feed:
         """The same inputs with other values, in order."""
         return replace(self, tensors=tuple(tensors))
 
+    def copied(self) -> "Feed":
+        """The same inputs in memory of their own, for networks that write into what they take."""
+        return self.with_tensors([tensor.clone() for tensor in self.tensors])
+
     def resized(self, batch: int) -> "Feed":
         """The same at another batch size: the rows from the start, and again if there are few."""
         resized = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.choices import AUTO, FLOOR, INT8
+from tensorpress.deploy.answer import answer_of
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
@@ -55,7 +56,7 @@ from tensorpress.files import as_path, staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples, tensor_leaves
+from tensorpress.surgery import ExampleInputs, count, describe_kernel
 
 
 class Plan:
@@ -212,10 +213,11 @@ def plan(
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     net = write_out_codebooks(copy_for_export(model))
     kept_in_float = read_keep_float(keep_float, net, precision)
-    feed = timed_feed(net, example_inputs)
+    example = timed_feed(net, example_inputs)
+    feed = example.copied()
     _refuse_other_precision(net)
     with torch_threads(count_of_threads):
-        run_examples(net, feed.examples)
+        answer_of(net, feed)
     rows = read_calibration(calibration, net, example_inputs, feed) if precision == INT8 else None
     setting = Setting(count_of_threads, precision, rows, kept_in_float)
     facts = {
@@ -251,7 +253,7 @@ def plan(
                 kept.keep_table(key, table)
         found = Plan(kind, prepared, table, setting, feed)
         if rows is None:
-            found.difference = _refuse_unequal(found, net, feed)
+            found.difference = _refuse_unequal(found, net, example)
         else:
             found.fidelity = fidelity(net, lambda part: found.runner(*part.tensors), rows)
             found.fidelity.refuse_below(floor)
@@ -363,12 +365,7 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
     """
     which = "these" if feed.holds_values else "random"
     feed = feed if which == "these" else feed.randomised(0)
-    leaves = tensor_leaves(run_examples(net, feed.examples))
-    found = planned(*feed.args, **feed.kwargs)
-    outputs = [found] if isinstance(found, Tensor) else list(found)
-    difference = relative_difference(
-        list(map(torch.nan_to_num, leaves)), list(map(torch.nan_to_num, outputs))
-    )
+    difference = relative_difference(answer_of(net, feed), planned.runner(*feed.copied().tensors))
     most = tolerance_of(planned.setting.precision)
     if difference > most:
         raise TensorpressError(

@@ -239,7 +239,7 @@ def plan(
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"planning for {kind.name}: preparing", total=None)
         prepared = _prepare(kind, net, feed, setting, kept)
-        if table is None or not _fits(table, net, kind):
+        if table is None or not _fits(table, net, kind, facts):
 
             def on_step(done: int, total: int) -> None:
                 what = f"planning for {kind.name}: measuring layers"
@@ -260,10 +260,10 @@ def plan(
         return found
 
 
-def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
+def _fits(table: PlanTable, net: nn.Module, kind: Runtime, facts: Mapping[str, Any]) -> bool:
     """Whether a table that was kept is one of this network, with the ways that are known today."""
     chains = factorized_layers(net)
-    if {row.name for row in table.rows} != set(chains):
+    if table.setting != facts or {row.name for row in table.rows} != set(chains):
         return False
     for row in table.rows:
         ways = executions_of(plain_chain(chains[row.name]), kind.multiples)

@@ -1,7 +1,7 @@
 """A network to be exported, and where to, checked before any of it is done."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 
 from tensorpress.choices import INT8
 from tensorpress.deploy.answer import answer_of
-from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.feed import Feed, fixed_if_alone, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
 from tensorpress.deploy.graph_file import refuse_own_weights
 from tensorpress.deploy.int8 import read_floor
@@ -30,7 +30,7 @@ class Exportable:
         path: of the file.
         kind: its format.
         net: a copy of the network, in eval mode on the CPU.
-        feed: the example inputs.
+        feed: the example inputs; batched where the file takes any number of rows.
         real: inputs that the file is checked on besides; None for random ones alone.
         planned: whether layers are written in the executions that are measured to be the fastest.
         min_agreement: in int8.
@@ -85,11 +85,15 @@ def read_exportable(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     answer_of(net, feed)
+    if planned or precision == INT8:
+        feed = fixed_if_alone(net, feed)
     if isinstance(net, GraphNetwork):
         refuse_own_weights(net, path)
         if net.structure.batch is not None:
-            feed = replace(feed, batched=(False,) * len(feed.batched))
+            feed = feed.fixed
             _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
+    if real is not None and precision == INT8 and not any(feed.batched):
+        real = real.fixed  # one by one, as the calibration is
     return Exportable(path, kind, net, feed, real, planned, min_agreement, versions)
 
 

@@ -112,9 +112,11 @@ def nodes_in_int8(model: Any) -> dict[str, bool]:
     found = {}
     for number, node in enumerate(model.graph.node):
         if node.op_type in LAYERS:
-            maker = makers.get(node.input[1])
-            in_int8 = maker is not None and maker.op_type == "DequantizeLinear"
-            if (maker.input[0] if in_int8 else node.input[1]) in held:
+            weight, in_int8 = node.input[1], False
+            maker = makers.get(weight)
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                weight, in_int8 = maker.input[0], True
+            if weight in held:
                 found[node.name or str(number)] = in_int8
     return found
 

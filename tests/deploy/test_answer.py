@@ -152,3 +152,13 @@ def test_a_network_that_writes_into_its_input_is_exported(suffix: str, tmp_path:
     image = IMAGES[:2].clone()
     tp.export(WritesIntoItsInput(nn.Identity()), tmp_path / f"a{suffix}", image, check_inputs=image)
     assert torch.equal(image, IMAGES[:2])
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_a_plan_that_is_called_on_other_inputs_says_so(runtime: str) -> None:
+    pytest.importorskip("onnxruntime" if runtime == "torch" else runtime)
+    plan = tp.plan(Answers(nn.Identity()), IMAGES[:1], runtime=runtime, threads=1, cache=False)
+    with pytest.raises(tp.TensorpressError, match=r"not run on \(2, 7, 8, 8\) .* for \(1, 3, 8"):
+        plan(torch.zeros(2, 7, 8, 8))
+    with pytest.raises(TypeError, match="the plan takes tensors, not"):
+        plan(IMAGES.numpy())

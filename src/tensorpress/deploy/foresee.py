@@ -9,7 +9,7 @@ from torch import nn
 
 from tensorpress.choices import FLOOR, INT8
 from tensorpress.deploy.exportable import read_exportable
-from tensorpress.files import refuse_folder, refuse_unwritable
+from tensorpress.files import refuse_no_file, refuse_unwritable
 from tensorpress.surgery import ExampleInputs
 from tensorpress.surgery.state import held_bytes
 
@@ -91,7 +91,7 @@ def foresee_export(
         keep_float=keep_float,
         planned=planned,
     )
-    refuse_folder(ready.path)
+    refuse_no_file(ready.path)
     refuse_unwritable(ready.path.parent, str(ready.path))
     stored = held_bytes(ready.net)
     size = None if ready.planned else stored // IN_INT8 if precision == INT8 else stored

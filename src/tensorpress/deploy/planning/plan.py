@@ -57,6 +57,7 @@ from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, count, describe_kernel
+from tensorpress.surgery.inputs import describe
 
 
 class Plan:
@@ -92,7 +93,11 @@ class Plan:
         return {row.name: row.chosen for row in self.table.rows}
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
-        """The network's output on inputs like the example inputs; their batch may be another."""
+        """The network's output on inputs like the example inputs; their batch may be another.
+
+        Raises:
+            TensorpressError: it does not run on these, as of other sizes or another dtype.
+        """
         names = self._feed.names or ()
         try:
             tensors = (*args, *(kwargs.pop(name) for name in names[len(args) :]))
@@ -103,7 +108,17 @@ class Plan:
                 f"the plan takes {len(self._feed.tensors)} inputs"
                 + (f", {', '.join(names)}" if names else "")
             )
-        outputs = self.runner(*tensors)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors):
+            raise TypeError(f"the plan takes tensors, not {describe(tensors)}")
+        try:
+            outputs = self.runner(*tensors)
+        except TensorpressError:
+            raise
+        except Exception as error:
+            raise TensorpressError(
+                f"the plan does not run on {describe(tensors)} ({first_cause(error)}): it was made "
+                f"for {describe(self._feed.tensors)}, where the batch may be another."
+            ) from error
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def __str__(self) -> str:

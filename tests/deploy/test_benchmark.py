@@ -97,6 +97,7 @@ def test_what_one_runtime_cannot_run_is_a_reason() -> None:
         ({"runtimes": ("torch", "tensorrt")}, "no runtime 'tensorrt'"),
         ({"runtimes": ()}, "no runtime was named"),
         ({"threads": (0,)}, "threads=0"),
+        *(({"seconds": n}, f"seconds={n}: give") for n in (-1, torch.inf, torch.nan, True)),
         ({"precisions": ("f8",)}, "precision='f8'"),
         ({"precisions": ("f32", "int8")}, "int8 needs images to read the ranges of values off"),
     ],

@@ -62,6 +62,19 @@ class OneAtATime(Net):
         return self.head(self.layer(x).relu().mean((2, 3)).reshape(1, 8))
 
 
+class OfAConstant(Net):
+    """A layer that is fed what the network holds, and called on images, too, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other, self.idle = conv(3, 8, 3), conv(3, 8, 3)
+        self.register_buffer("held", torch.randn(1, 3, 8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.other(self.held) * self.layer(self.held)
+        return self.head((self.layer(x) * scale).mean((2, 3)))
+
+
 def assert_gives(path: Path, net: nn.Module, *inputs: Tensor) -> None:
     with torch.no_grad():
         answer = net(*inputs)
@@ -86,6 +99,15 @@ def test_an_input_that_nothing_takes(suffix: str, planned: bool, tmp_path: Path)
     given = (torch.randint(9, (2, 5)), IMAGES[:2], torch.randn(2, 4))
     tp.export(net, path, given, planned=planned)
     assert_gives(path, net, *given)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_layer_that_is_fed_a_constant(suffix: str, tmp_path: Path) -> None:
+    net, path = OfAConstant().eval(), tmp_path / f"a{suffix}"
+    report = tp.export(net, path, IMAGES[:2], planned=True)
+    assert report.plan is not None
+    assert [row.name for row in report.plan.rows] == ["layer", "other", "idle"]
+    assert_gives(path, net, IMAGES[:3])
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])

@@ -32,6 +32,7 @@ class Exportable:
         net: a copy of the network, in eval mode on the CPU.
         feed: the example inputs; batched where the file takes any number of rows.
         real: inputs that the file is checked on besides; None for random ones alone.
+        precision: that it is written in.
         planned: whether layers are written in the executions that are measured to be the fastest.
         min_agreement: in int8.
         versions: of PyTorch and of what writes and runs the file, by name.
@@ -42,6 +43,7 @@ class Exportable:
     net: nn.Module
     feed: Feed
     real: Feed | None
+    precision: str
     planned: bool
     min_agreement: float
     versions: dict[str, str]
@@ -62,6 +64,9 @@ def read_exportable(
     planned: bool | None,
 ) -> Exportable:
     """What :func:`tensorpress.export` is given, checked, and the network run once.
+
+    Args:
+        calibrated: whether there are images for int8; the others as for `tensorpress.export`.
 
     Raises:
         TensorpressError: what `tensorpress.export` refuses before it begins.
@@ -94,7 +99,7 @@ def read_exportable(
             _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
     if real is not None and precision == INT8 and not any(feed.batched):
         real = real.fixed  # one by one, as the calibration is
-    return Exportable(path, kind, net, feed, real, planned, min_agreement, versions)
+    return Exportable(path, kind, net, feed, real, precision, planned, min_agreement, versions)
 
 
 def find_format(path: Path, name: str | None = None) -> Format:

@@ -17,7 +17,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs import GraphNetwork
 from tensorpress.graphs.marked import marked_graph
-from tensorpress.graphs.nodes import KINDS, MARK, add_weight, takes_inputs_first
+from tensorpress.graphs.nodes import KINDS, MARK, add_weight, read_by, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.surgery import replace_layers
 from tensorpress.surgery.state import held_bytes
@@ -111,10 +111,15 @@ def _put_probes(model: Any, weights: Mapping[str, str]) -> list[str]:
     """Mark the nodes of layers, whose weights are of these names, by their place in the list given.
 
     Each gets a kernel of one value that no other has: what is found there later is that value times
-    what the exporter folded into it, and no two nodes are taken for the same.
+    what the exporter folded into it, and no two nodes are taken for the same. Nodes that are fed
+    constants alone keep their kernels, as the exporter computes them.
     """
     layers: list[str] = []
+    fed = set(model.graph.inputs)
     for node in list(model.graph):
+        if fed.isdisjoint(read_by(node)):
+            continue
+        fed.update(node.outputs)
         if node.op_type not in KINDS:
             continue
         origin = _origin(node)

@@ -303,8 +303,8 @@ def _cell(
         precision=base.setting.precision,
         **fastest,
         rounds=rounds,
-        dense_bytes=peak_bytes(lambda: base.executed(base.choice)(inputs)),
-        planned_bytes=peak_bytes(lambda: planned.executed(planned.choice)(inputs)),
+        dense_bytes=peak_bytes(lambda: base.runner.reloaded()(inputs)),
+        planned_bytes=peak_bytes(lambda: planned.runner.reloaded()(inputs)),
         table=planned.table,
         fidelity=planned.fidelity,
     )

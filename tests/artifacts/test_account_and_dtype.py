@@ -144,3 +144,16 @@ def test_files_of_every_version_stay_readable(version: int, outputs: str) -> Non
     with torch.no_grad():
         found = tp.load(file, into=into)(known["inputs"])
     torch.testing.assert_close(found, known[outputs], rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_that_the_network_cannot_hold(tmp_path: Path) -> None:
+    net = nn.Linear(3, 4)
+    nn.init.constant_(net.weight, 1e6)
+    tp.save(net, tmp_path / "net.tp")
+    into = nn.Linear(3, 4).half()
+    before = into.weight.detach().clone()
+    with pytest.raises(tp.TensorpressError, match=r"'weight' holds 1e\+06, which torch.float16"):
+        tp.load(tmp_path / "net.tp", into=into)
+    assert torch.equal(into.weight, before)
+    wide = tp.load(tmp_path / "net.tp", into=nn.Linear(3, 4).bfloat16())
+    torch.testing.assert_close(wide.weight.float(), net.weight, rtol=1e-2, atol=0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
+from tensorpress.layers.kinds import group_channels
 
 
 def net(width: int = 16) -> nn.Sequential:
@@ -115,6 +116,16 @@ def test_no_such_file(name: str, words: str, tmp_path: Path) -> None:
         read_manifest(tmp_path / name)
 
 
+def absurdly_wide(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The layer as a chain of someone's own, whose middle no memory holds."""
+    layer, wide = net()[1], 2**31
+    assert isinstance(layer, nn.Conv2d)
+    inside, outside = group_channels(layer)
+    ends = ([inside, wide], [wide, wide], [wide, outside])
+    parts = [{"name": f"part{n}", "channels": both, "axes": []} for n, both in enumerate(ends)]
+    return manifest["layers"]["1"] | {"method": "own", "layout": parts}
+
+
 MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a list": (lambda m: [m], "damaged"),
     "null": (lambda _: None, "damaged"),
@@ -143,6 +154,10 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "layer of another kind": (
         lambda m: m | {"layers": {"2": {"method": "ttpwt", "ranks": [4, 5, 6]}}},
         "'2' is factorized there, and a BatchNorm2d here",
+    ),
+    "a chain of absurd widths": (
+        lambda m: m | {"version": 3, "layers": {"1": absurdly_wide(m)}},
+        "absurd widths",
     ),
     "fewer layers": (lambda m: m | {"layers": {}}, "another network: tensors"),
     "more layers": (
@@ -178,8 +193,9 @@ def test_manifests(change: Callable[[dict[str, Any]], Any], message: str, file: 
         (None, "damaged"),
         ([4, 10**9, 6], "absurd ranks"),
         ([10**30, 10**30, 10**30], "absurd ranks"),
-        # Under the bound that is looked at first, and still 5.3 million weights: never made.
-        ([2304, 2304, 2304], "tensors.*of another shape"),
+        # Under the bound that is looked at first, and still 32 million weights: never made.
+        ([2304, 2304, 2304], "absurd ranks .* would hold"),
+        ([4, 90, 6], "tensors.*of another shape"),
     ],
 )
 def test_ranks(ranks: Any, message: str, file: Path) -> None:

@@ -142,6 +142,7 @@ DAMAGED: dict[str, tuple[Alter, str]] = {
     "later": (lambda it: it | {"version": 99}, "format version 99, .*upgrade"),
     "no ranks": (lambda it: it | {"layers": {"3": {"method": "ttpwt"}}}, "is damaged or none"),
     "absurd": (lambda it: with_ranks(it, [10**9, 1, 1]), "absurd ranks"),
+    "large": (lambda it: with_ranks(it, [1000, 1000, 1000]), "absurd ranks .* would hold"),
     "negative": (lambda it: with_ranks(it, [-1, 1, 1]), "is damaged or none"),
     "too few": (lambda it: with_ranks(it, [1]), "does not fit: layer '3'"),
     "a method": (

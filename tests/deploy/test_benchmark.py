@@ -97,6 +97,7 @@ def test_what_one_runtime_cannot_run_is_a_reason() -> None:
         ({"runtimes": ("torch", "tensorrt")}, "no runtime 'tensorrt'"),
         ({"runtimes": ()}, "no runtime was named"),
         ({"threads": (0,)}, "threads=0"),
+        *(({"seconds": n}, f"seconds={n}: give") for n in (-1, torch.inf, torch.nan, True)),
         ({"precisions": ("f8",)}, "precision='f8'"),
         ({"precisions": ("f32", "int8")}, "int8 needs images to read the ranges of values off"),
     ],
@@ -218,3 +219,20 @@ def test_peak_bytes_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     done: list[int] = []
     assert peak_bytes(lambda: done.append(1)) is None
     assert done == [1]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_what_making_a_graph_takes_is_no_memory_of_the_network(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime" if runtime == "torch" else runtime)
+    image = torch.randn(2, *SHAPE)
+    runner = tp.plan(nn.Conv2d(3, 4, 3), image, runtime=runtime, threads=1, cache=False).runner
+
+    def made(*_: Any) -> None:
+        raise AssertionError("a graph is made")
+
+    monkeypatch.setattr("tensorpress.deploy.runtimes.onnx_graph.OnnxGraph.variant", made)
+    again = runner.reloaded()
+    assert again is not runner
+    assert all(map(torch.equal, again(image), runner(image)))

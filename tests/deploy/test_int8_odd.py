@@ -1,5 +1,6 @@
 """Networks, images and files in int8 that are not what they usually are."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,11 @@ def test_weights_that_are_not_finite_are_named(planned: bool, tmp_path: Path) ->
     with torch.no_grad():
         diverged[2].weight[0, 0] = torch.nan
     refused("'2.weight' holds NaN or inf", diverged, tmp_path, planned=planned)
+
+
+def test_images_that_cannot_be_read(tmp_path: Path) -> None:
+    def images() -> Iterator[Tensor]:
+        yield IMAGES
+        raise FileNotFoundError(2, "No such file or directory", "gone.png")
+
+    refused("calibration images cannot be read .*gone.png", net(), tmp_path, calibration=images())

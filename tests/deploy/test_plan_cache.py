@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from plan_nets import conv, norm
@@ -106,12 +107,28 @@ def _without_the_dense_way(content: bytes) -> bytes:
     return json.dumps(values).encode()
 
 
+def _in(key: str, **changed: Any) -> Callable[[bytes], bytes]:
+    """Some of the values under a key changed, or taken out where they are None."""
+
+    def change(content: bytes) -> bytes:
+        values = json.loads(content)
+        values[key] |= changed
+        values[key] = {k: v for k, v in values[key].items() if v is not None}
+        return json.dumps(values).encode()
+
+    return change
+
+
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "table cut off": ("tables", lambda content: content[:100]),
     "no table": ("tables", _garbage),
     "a list": ("tables", lambda _: b"[]"),
     "layers missing": ("tables", lambda c: json.dumps(json.loads(c) | {"layers": []}).encode()),
     "times missing": ("tables", lambda c: json.dumps(json.loads(c) | {"whole": {}}).encode()),
+    "times that nothing takes": ("tables", _in("whole", plan=torch.nan)),
+    "times below zero": ("tables", _in("best", plan=-1.0)),
+    "setting missing": ("tables", _in("setting", version=None)),
+    "another setting": ("tables", _in("setting", threads=2)),
     "another chain": ("tables", _of_another_version),
     "dense way missing": ("tables", _without_the_dense_way),
     "graph changed": ("graphs", _other_number),
@@ -135,6 +152,8 @@ def test_what_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
         assert set(json.loads(file.read_bytes())) == set(json.loads(whole))
         layers = json.loads(file.read_bytes())["layers"]
         assert [[4] in [way[0] for way in layer["seconds"]] for layer in layers] == [True, True]
+        assert json.loads(file.read_bytes())["setting"] == json.loads(whole)["setting"]
+        assert min(json.loads(file.read_bytes())["whole"].values()) > 0
 
 
 def test_a_folder_of_ones_own_and_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,10 +222,13 @@ class Tuned(nn.Module):
         self.factor, self.plain, self._hidden = 2.0, torch.ones(1), torch.ones(1)
         self.register_buffer("kept", torch.ones(1))
         self.register_buffer("passing", torch.ones(1), persistent=False)
+        self.register_buffer("narrow", torch.ones(1, dtype=torch.bfloat16))
+        self.listed, self.array = {"a": [torch.ones(3000)]}, np.ones(3000)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer(x) * self.factor + self.plain + self._hidden
-        return self.pool(x * self.kept + self.passing)
+        x = x + self.listed["a"][0].sum() + float(self.array.sum())
+        return self.pool(x * self.kept + self.passing) + self.narrow
 
 
 def _set(name: str, value: Any) -> Callable[[Any], None]:
@@ -227,8 +249,15 @@ def _set(name: str, value: Any) -> Callable[[Any], None]:
         _set("pool.count_include_pad", False),
         _set("factor", 3.0),
         *(_set(name, torch.zeros(1)) for name in ("plain", "_hidden", "kept", "passing")),
+        _set("narrow", torch.full((1,), 2, dtype=torch.bfloat16)),
+        _set("narrow", torch.ones(1, dtype=torch.bfloat16).view(torch.float16)),
+        lambda net: net.listed["a"][0].__setitem__(1500, 2),
+        lambda net: net.array.__setitem__(1500, 2),
     ],
-    ids=["weight", "ceil", "pad", "float", "tensor", "private", "buffer", "non-persistent"],
+    ids=[
+        *("weight", "ceil", "pad", "float", "tensor", "private", "buffer", "non-persistent"),
+        *("bfloat16", "dtype", "listed", "array"),
+    ],
 )
 def test_whatever_a_network_computes_with_is_in_the_key_of_its_graph(
     change: Callable[[Any], None],

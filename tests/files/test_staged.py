@@ -74,3 +74,15 @@ def test_at_every_step_of_the_move_an_error_undoes_it_and_a_crash_mixes_nothing(
     assert all(len(pair) <= 1 for pair in seen)
     assert read_pair(path) == ("old", "old weights")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_no_file_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(TensorpressError, match="it is no file, but a device, a pipe"),
+        staged(tmp_path / "pipe") as place,
+    ):
+        place.write_text("new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1

@@ -33,8 +33,8 @@ def check_layout(layer: Layer, layout: Layout) -> None:
     """Raise unless a chain of this layout can stand in the place of ``layer``.
 
     Raises:
-        TensorpressError: channels that do not lead from its inputs to its outputs, or axes that it
-            has not.
+        TensorpressError: channels that do not lead from its inputs to its outputs, more of them
+            than the layer has weights, or axes that it has not.
     """
     inside, outside = group_channels(layer)
     rows = [[(0, inside), *map(_ends, layout), (outside, 0)]]
@@ -42,6 +42,8 @@ def check_layout(layer: Layer, layout: Layout) -> None:
     for (_, gives), (takes, _) in (pair for row in rows for pair in pairwise(row)):
         if gives != takes:
             raise TensorpressError(f"its chain hands on {gives} channels where {takes} are taken.")
+    if max(channels for row in rows for ends in row for channels in ends) > layer.weight.numel():
+        raise TensorpressError("its chain has absurd widths.")
     axes = [axis for part in layout for s in _sublayers(part) for axis in s.axes]
     if sorted(axes) != list(range(dimensions(layer))):
         raise TensorpressError(f"its chain works along the axes {axes}, and it has others.")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.manifest import Manifest, read_manifest
+from tensorpress.artifacts.overflow import refuse_overflow
 from tensorpress.artifacts.rebuild import known_methods, plan_layers, put_layers
 from tensorpress.artifacts.recorded_account import story_of
 from tensorpress.artifacts.sharing import place_in_memory
@@ -34,9 +35,9 @@ def load(path: Path | str, *, into: nn.Module, methods: Sequence[Treatment] = ()
         the network (another module only if the network was itself one layer).
 
     Raises:
-        TensorpressError: a missing, damaged or foreign file, one of another network, or an
-            ``into`` without weights (lazy, meta) or with hooks on a layer to be replaced. ``into``
-            is then as it was.
+        TensorpressError: a missing, damaged or foreign file, one of another network or of numbers
+            that the dtype of ``into`` cannot hold, or an ``into`` without weights (lazy, meta) or
+            with hooks on a layer to be replaced. ``into`` is then as it was.
     """
     path = as_path(path)
     manifest = read_manifest(path)
@@ -65,6 +66,10 @@ def _loaded(
     expected = _expected_state(into, {**planned.narrow, **planned.in_place(planned.built)})
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
+    for name, own in expected.items():
+        if own.is_floating_point() and tensors[name].is_floating_point():
+            cast = tensors[name].to(own.dtype)
+            refuse_overflow(name, tensors[name], cast, "load into a network in torch.float32")
     model = put_layers(into, planned)
     model.load_state_dict(versioned(model, tensors))
     if manifest.account is not None:

@@ -24,6 +24,9 @@ from tensorpress.layers.taken_apart import TakenApart, apart_at
 from tensorpress.layers.widths import Widths, keep_record
 from tensorpress.surgery import replace_layers
 
+MOST_TIMES = 100
+"""As many values as the layer that it stands for a chain may hold, at most."""
+
 
 @dataclass(frozen=True)
 class PlannedLayers:
@@ -188,10 +191,20 @@ def _planned(
     refuse_unreadable(name, layer, needs_values=needs_values)
     if any(rank > limit for rank in entry.ranks):
         raise TensorpressError(
-            f"{named} is damaged: layer '{name}' has absurd ranks {entry.ranks}."
+            f"{named} is damaged: layer '{name}' has absurd ranks {shown(entry.ranks)}."
         )
     try:
         original = narrow if isinstance(narrow, Layer) else layer
-        return build_layer(original, entry, known, device="meta")
+        built = build_layer(original, entry, known, device="meta")
     except TensorpressError as error:
         raise TensorpressError(f"{named} does not fit: layer '{name}': {error}") from error
+    if _values(built) > MOST_TIMES * _values(original):
+        raise TensorpressError(
+            f"{named} is damaged: layer '{name}' has absurd ranks {shown(entry.ranks)}, by which "
+            f"it would hold {_values(built):,} values in place of {_values(original):,}."
+        )
+    return built
+
+
+def _values(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.entries import entries_in, widths_in
 from tensorpress.artifacts.manifest import KEY, Manifest
+from tensorpress.artifacts.overflow import refuse_overflow
 from tensorpress.artifacts.sharing import place_in_memory
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.files import as_path, write_atomically
@@ -74,7 +75,7 @@ def save(
     try:
         # As it will be read: tuples become lists, and whole numbers as keys become texts.
         content = json.loads(json.dumps(held.to_dict(), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TensorpressError(
             f"source must hold JSON values only ({first_line(error)})."
         ) from error
@@ -132,11 +133,7 @@ def _as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     if dtype is None or not value.is_floating_point():
         return value.clone().contiguous()
     stored = value.to(dtype, copy=True).contiguous()
-    if bool((value.isfinite() & ~stored.isfinite()).any()):
-        raise TensorpressError(
-            f"'{name}' holds {float(value.abs().max()):.3g}, which {dtype} cannot: store it as "
-            "torch.bfloat16 or torch.float32."
-        )
+    refuse_overflow(name, value, stored, "store it as torch.bfloat16 or torch.float32")
     return stored
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import locked, refuse_folder, refuse_unwritable, remove_leftovers
+from tensorpress.files import locked, refuse_no_file, refuse_unwritable, remove_leftovers
 from tensorpress.progress import announce
 
 
@@ -64,7 +64,7 @@ def check_output(folder: Path, files: Sequence[str] = ()) -> None:
         ) from error
     refuse_unwritable(folder, f"-o {folder}")
     for name in files:
-        refuse_folder(folder / name)
+        refuse_no_file(folder / name)
 
 
 def required_folder(output: Path | None) -> Path:

@@ -3,7 +3,7 @@
 from tensorpress.deploy.benchmark import Benchmark, Cell, benchmark
 from tensorpress.deploy.export import export
 from tensorpress.deploy.export_report import ExportReport
-from tensorpress.deploy.exportable import find_format
+from tensorpress.deploy.exportable import find_format, read_exportable
 from tensorpress.deploy.foresee import ExportProspect, foresee_export
 from tensorpress.deploy.formats import FORMATS
 from tensorpress.deploy.latency import interleaved_seconds
@@ -27,4 +27,5 @@ __all__ = [
     "foresee_export",
     "interleaved_seconds",
     "plan",
+    "read_exportable",
 ]

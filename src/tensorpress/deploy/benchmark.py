@@ -21,9 +21,10 @@ from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
+from tensorpress.settings import is_number
 
 LEAST_ROUNDS, MOST_ROUNDS = 9, 200
 SLOWER = 0.97
@@ -196,6 +197,8 @@ def benchmark(
         read_threads(count)
     for precision in precisions:
         read_precision(precision)
+    if not is_number(seconds) or seconds < 0:
+        raise TensorpressError(f"seconds={shown(seconds)}: give a number from 0 on.")
     if INT8 in precisions and calibration is None:
         raise TensorpressError(
             "int8 needs images to read the ranges of values off: give a few hundred without labels "
@@ -300,8 +303,8 @@ def _cell(
         precision=base.setting.precision,
         **fastest,
         rounds=rounds,
-        dense_bytes=peak_bytes(lambda: base.executed(base.choice)(inputs)),
-        planned_bytes=peak_bytes(lambda: planned.executed(planned.choice)(inputs)),
+        dense_bytes=peak_bytes(lambda: base.runner.reloaded()(inputs)),
+        planned_bytes=peak_bytes(lambda: planned.runner.reloaded()(inputs)),
         table=planned.table,
         fidelity=planned.fidelity,
     )

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from tensorpress.deploy.answer import answer_of, comparable, largest_of, tells
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import Run
 from tensorpress.errors import TensorpressError
-from tensorpress.surgery import run_examples, tensor_leaves
 
 TOLERANCE = 1e-4
 
@@ -52,14 +51,14 @@ def check(
     """
     shapes = tuple(tuple(tensor.shape) for tensor in feed.tensors)
     where = f"on {inputs} inputs of {', '.join(map(str, shapes))}"
-    expected = tensor_leaves(run_examples(net, feed.examples))
-    if not expected or not all(bool(torch.isfinite(tensor).all()) for tensor in expected):
+    expected = answer_of(net, feed)
+    if not tells(expected):
         raise TensorpressError(
             f"the network gives something else than finite tensors {where}, so its export cannot "
             "be checked: look for a diverged training, or make it return tensors."
         )
     try:
-        found = run(feed)
+        found = run(feed.copied())
     except Exception as error:
         raise TensorpressError(
             f"the exported file does not run {where} ({first_cause(error)}); nothing was written."
@@ -80,7 +79,8 @@ def relative_difference(
 ) -> float:
     """Worst over the outputs: max |found - expected| / max |expected| (1 if that is 0), in float64.
 
-    Infinite for NaN, and for outputs of another number or shape.
+    Infinite for NaN or inf that is not expected, and for outputs of another number or shape. What
+    is expected to be infinite counts as :func:`comparable` has it.
 
     Args:
         scales: for each output what it may come to on other inputs; where it is larger than here,
@@ -94,12 +94,8 @@ def relative_difference(
     for reference, value, scale in zip(expected, found, least, strict=True):
         if not reference.numel():
             continue
-        difference = float((value.double() - reference.double()).abs().max())
+        reference, value = comparable(reference, value)
+        difference = float((value - reference).abs().max())
         largest = max(largest_of(reference), scale) or 1.0
         worst = max(worst, difference / largest if difference == difference else float("inf"))
     return worst
-
-
-def largest_of(output: Tensor) -> float:
-    """The largest absolute value; 0 of nothing."""
-    return float(output.double().abs().max()) if output.numel() else 0.0

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from tensorpress.choices import FLOOR, INT8
+from tensorpress.deploy.answer import answer_of, largest_of
 from tensorpress.deploy.cause import first_cause
-from tensorpress.deploy.check import Check, check, largest_of
+from tensorpress.deploy.check import Check, check
 from tensorpress.deploy.export_report import ExportReport
 from tensorpress.deploy.exportable import read_exportable
 from tensorpress.deploy.feed import Feed
@@ -31,7 +32,7 @@ from tensorpress.files import staged
 from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, run_examples, tensor_leaves
+from tensorpress.surgery import ExampleInputs
 
 CHECKED_BATCHES = (1, 3)
 
@@ -146,7 +147,7 @@ def _traced(
 ) -> tuple[Check, ...]:
     """Write the network as it is, and check that."""
     traced = feed.resized(2) if feed.batch == 1 else feed
-    run_examples(net, traced.examples)
+    answer_of(net, traced)
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"{kind.name} export: tracing", total=3)
         if isinstance(net, GraphNetwork):
@@ -241,24 +242,33 @@ def _checks(
     net: nn.Module, run: Run, feed: Feed, real: Feed | None, kind: Format, place: Path
 ) -> Iterator[Check]:
     sizes = {*CHECKED_BATCHES, feed.batch} if feed.batch else {0}
-    scales = _scales(net, real or feed)
+    given = [] if real is None else _as_taken(real, feed)
+    scales = _scales(net, given[-1][0] if given else feed)
     for seed, size in enumerate(sorted(sizes)):
         yield check(net, run, feed.resized(size).randomised(seed), "random", scales=scales)
-    if real is not None:
-        for size in sorted({1, real.batch} if real.batch else {0}):
-            yield check(net, run, real.resized(size), "given")
+    for parts in given:
+        checks = [check(net, run, part, "given") for part in parts]
+        yield max(checks, key=lambda found: found.difference)
     own = RUNTIMES[kind.runtime].own_precision()
     if own != "f32":
         by_itself, most = _fed_by(net, kind.read_by_itself(place)), tolerance_of(own)
-        inputs, used = ("random", feed.randomised(0)) if real is None else ("given", real)
+        inputs, used = ("given", given[-1][0]) if given else ("random", feed.randomised(0))
         yield check(net, by_itself, used, inputs, precision=own, tolerance=most, scales=scales)
+
+
+def _as_taken(real: Feed, feed: Feed) -> list[list[Feed]]:
+    """Inputs as a file of ``feed`` takes them: one and all at once, or so many at a time."""
+    if not real.batch:
+        return [[real]]
+    if any(feed.batched):
+        return [[real.resized(size)] for size in sorted({1, real.batch})]
+    size = len(feed.tensors[0])
+    starts = range(0, max(real.batch - size, 0) + 1, size)
+    return [[real.rows(torch.arange(start, start + size)) for start in starts]]
 
 
 def _scales(net: nn.Module, known: Feed) -> list[float] | None:
     """How large each output becomes on inputs that hold anything."""
     if not known.holds_values:
         return None
-    outputs = tensor_leaves(run_examples(net, known.examples))
-    if not all(bool(value.isfinite().all()) for value in outputs):
-        return None
-    return [largest_of(value) for value in outputs]
+    return [largest_of(output) for output in answer_of(net, known)]

@@ -1,14 +1,15 @@
 """A network to be exported, and where to, checked before any of it is done."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from tensorpress.choices import INT8
-from tensorpress.deploy.feed import Feed, read_feed
+from tensorpress.deploy.answer import answer_of
+from tensorpress.deploy.feed import Feed, fixed_if_alone, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
 from tensorpress.deploy.graph_file import refuse_own_weights
 from tensorpress.deploy.int8 import read_floor
@@ -18,7 +19,7 @@ from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.graphs import GraphNetwork
-from tensorpress.surgery import ExampleInputs, run_examples
+from tensorpress.surgery import ExampleInputs
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Exportable:
         path: of the file.
         kind: its format.
         net: a copy of the network, in eval mode on the CPU.
-        feed: the example inputs.
+        feed: the example inputs; batched where the file takes any number of rows.
         real: inputs that the file is checked on besides; None for random ones alone.
+        precision: that it is written in.
         planned: whether layers are written in the executions that are measured to be the fastest.
         min_agreement: in int8.
         versions: of PyTorch and of what writes and runs the file, by name.
@@ -41,6 +43,7 @@ class Exportable:
     net: nn.Module
     feed: Feed
     real: Feed | None
+    precision: str
     planned: bool
     min_agreement: float
     versions: dict[str, str]
@@ -61,6 +64,9 @@ def read_exportable(
     planned: bool | None,
 ) -> Exportable:
     """What :func:`tensorpress.export` is given, checked, and the network run once.
+
+    Args:
+        calibrated: whether there are images for int8; the others as for `tensorpress.export`.
 
     Raises:
         TensorpressError: what `tensorpress.export` refuses before it begins.
@@ -83,13 +89,17 @@ def read_exportable(
     net = copy_for_export(model)
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
-    run_examples(net, feed.examples)
+    answer_of(net, feed)
+    if planned or precision == INT8:
+        feed = fixed_if_alone(net, feed)
     if isinstance(net, GraphNetwork):
         refuse_own_weights(net, path)
         if net.structure.batch is not None:
-            feed = replace(feed, batched=(False,) * len(feed.batched))
+            feed = feed.fixed
             _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
-    return Exportable(path, kind, net, feed, real, planned, min_agreement, versions)
+    if real is not None and precision == INT8 and not any(feed.batched):
+        real = real.fixed  # one by one, as the calibration is
+    return Exportable(path, kind, net, feed, real, precision, planned, min_agreement, versions)
 
 
 def find_format(path: Path, name: str | None = None) -> Format:

@@ -52,13 +52,26 @@ class Feed:
         """The same inputs with other values, in order."""
         return replace(self, tensors=tuple(tensors))
 
+    def copied(self) -> "Feed":
+        """The same inputs in memory of their own, for networks that write into what they take."""
+        return self.with_tensors([tensor.clone() for tensor in self.tensors])
+
     def resized(self, batch: int) -> "Feed":
         """The same at another batch size: the rows from the start, and again if there are few."""
-        resized = (
-            tensor[torch.arange(batch) % len(tensor)] if is_batched else tensor
+        return self.rows(torch.arange(batch))
+
+    def rows(self, which: Tensor) -> "Feed":
+        """Some of the rows, by their numbers, which go on from the start behind the last one."""
+        tensors = (
+            tensor[which % len(tensor)] if is_batched else tensor
             for tensor, is_batched in zip(self.tensors, self.batched, strict=True)
         )
-        return replace(self, tensors=tuple(resized))
+        return self.with_tensors(tuple(tensors))
+
+    @property
+    def fixed(self) -> "Feed":
+        """The same, taken as they are at every call."""
+        return replace(self, batched=(False,) * len(self.batched))
 
     def randomised(self, seed: int) -> "Feed":
         """The same with normal random numbers, where they are no whole numbers."""
@@ -72,9 +85,12 @@ class Feed:
 
 def timed_feed(net: nn.Module, inputs: ExampleInputs) -> Feed:
     """The inputs that a network is timed on, their batch free unless it takes one alone."""
-    feed = read_feed(inputs, dynamic_batch=True)
-    fixed = feed.batch == 1 and takes_one_only(net, feed.examples)
-    return replace(feed, batched=(False,) * len(feed.batched)) if fixed else feed
+    return fixed_if_alone(net, read_feed(inputs, dynamic_batch=True))
+
+
+def fixed_if_alone(net: nn.Module, feed: Feed) -> Feed:
+    """The inputs, their batch fixed where the network takes one at a time."""
+    return feed.fixed if feed.batch == 1 and takes_one_only(net, feed.examples) else feed
 
 
 def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "example_inputs") -> Feed:

@@ -1,16 +1,12 @@
 """What an export would write, before it is begun."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from tensorpress.choices import FLOOR, INT8
-from tensorpress.deploy.exportable import read_exportable
-from tensorpress.files import refuse_folder, refuse_unwritable
-from tensorpress.surgery import ExampleInputs
+from tensorpress.choices import INT8
+from tensorpress.deploy.exportable import Exportable
+from tensorpress.files import refuse_no_file, refuse_unwritable
 from tensorpress.surgery.state import held_bytes
 
 IN_INT8 = 4
@@ -55,46 +51,16 @@ class ExportProspect:
         )
 
 
-def foresee_export(
-    model: nn.Module,
-    path: Path | str,
-    example_inputs: ExampleInputs,
-    *,
-    format: str | None = None,
-    dynamic_batch: bool = True,
-    check_inputs: ExampleInputs | None = None,
-    precision: str = "f32",
-    calibrated: bool = False,
-    min_agreement: float = FLOOR,
-    keep_float: Iterable[str] = (),
-    planned: bool | None = None,
-) -> ExportProspect:
-    """Check what :func:`tensorpress.export` checks before it begins, and tell what it would write.
-
-    Args:
-        calibrated: whether there are images for int8; the others as for `tensorpress.export`.
+def foresee_export(ready: Exportable) -> ExportProspect:
+    """What :func:`tensorpress.export` would write of what :func:`read_exportable` has checked.
 
     Raises:
-        TensorpressError: what `tensorpress.export` refuses before it begins, or a file that could
-            not be written.
+        TensorpressError: a file that could not be written.
     """
-    ready = read_exportable(
-        model,
-        path,
-        example_inputs,
-        format=format,
-        dynamic_batch=dynamic_batch,
-        check_inputs=check_inputs,
-        precision=precision,
-        calibrated=calibrated,
-        min_agreement=min_agreement,
-        keep_float=keep_float,
-        planned=planned,
-    )
-    refuse_folder(ready.path)
+    refuse_no_file(ready.path)
     refuse_unwritable(ready.path.parent, str(ready.path))
     stored = held_bytes(ready.net)
-    size = None if ready.planned else stored // IN_INT8 if precision == INT8 else stored
+    size = None if ready.planned else stored // IN_INT8 if ready.precision == INT8 else stored
     return ExportProspect(
-        ready.path, ready.kind.name, precision, ready.planned, size, ready.versions
+        ready.path, ready.kind.name, ready.precision, ready.planned, size, ready.versions
     )

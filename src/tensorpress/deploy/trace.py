@@ -8,6 +8,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import ConstantArgument
 
+from tensorpress.deploy.answer import refuse_others
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.errors import TensorpressError
@@ -73,12 +74,7 @@ def _refuse_constants(program: ExportedProgram) -> None:
     """
     given = (spec.arg for spec in program.graph_signature.output_specs)
     values = [arg.value for arg in given if isinstance(arg, ConstantArgument)]
-    others = {type(value).__name__ for value in values if value is not None}
-    if others:
-        raise TensorpressError(
-            f"the network's answer holds {' and '.join(sorted(others))} beside its tensors, and a "
-            "file gives tensors only: wrap it in a module that returns those."
-        )
+    refuse_others({type(value).__name__ for value in values if value is not None})
 
 
 def _culprit(net: nn.Module, traceback: TracebackType | None) -> str:

@@ -5,7 +5,7 @@ from tensorpress.files.lock import LOCK, locked
 from tensorpress.files.places import as_path, cache_folder
 from tensorpress.files.staged import staged, write_atomically, write_whole
 from tensorpress.files.text import composed, printable
-from tensorpress.files.writable import refuse_folder, refuse_unwritable
+from tensorpress.files.writable import refuse_no_file, refuse_unwritable
 
 __all__ = [
     "LOCK",
@@ -14,7 +14,7 @@ __all__ = [
     "composed",
     "locked",
     "printable",
-    "refuse_folder",
+    "refuse_no_file",
     "refuse_unwritable",
     "remove_leftovers",
     "staged",

@@ -9,7 +9,7 @@ from pathlib import Path
 from tensorpress.errors import TensorpressError
 from tensorpress.files.aside import REPLACED, folder_aside
 from tensorpress.files.lock import LOCK
-from tensorpress.files.writable import refuse_folder
+from tensorpress.files.writable import refuse_no_file
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     made: list[Path] = []
     try:
-        refuse_folder(path)
+        refuse_no_file(path)
         made = [folder for folder in path.absolute().parents if not folder.exists()]
         nearest = path.absolute().parents[len(made)]
         if not nearest.is_dir():

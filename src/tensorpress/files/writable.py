@@ -29,13 +29,20 @@ def refuse_unwritable(folder: Path, named: str | None = None) -> None:
         ) from error
 
 
-def refuse_folder(path: Path) -> None:
-    """Raise if ``path``, to which a file is to be written, is a folder.
+def refuse_no_file(path: Path) -> None:
+    """Raise if ``path``, to which a file is to be written, is something else.
+
+    A file takes the place of what is there, which is not to be done to a device or a pipe.
 
     Raises:
-        TensorpressError: it is one.
+        TensorpressError: it is a folder, a device, a pipe or a socket.
     """
     if path.is_dir():
         raise TensorpressError(
             f"cannot write {path}: it is a folder: give the name of a file in it."
+        )
+    if path.exists() and not path.is_file():
+        raise TensorpressError(
+            f"cannot write {path}: it is no file, but a device, a pipe or a socket: give the name "
+            "of a file."
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tensorpress.charts import Chart, can_plot, write_png
 from tensorpress.errors import TensorpressError
-from tensorpress.files import composed, printable, refuse_folder, write_atomically, write_whole
+from tensorpress.files import composed, printable, refuse_no_file, write_atomically, write_whole
 from tensorpress.report.figures import (
     accuracy_figure,
     layer_figures,
@@ -144,7 +144,7 @@ def refuse_others(folder: Path) -> None:
         TensorpressError: a page that is no report, or a folder with the name of one of its files.
     """
     for name in (PAGE, LAYERS, CURVES, SPECTRA, *FIGURES):
-        refuse_folder(folder / name)
+        refuse_no_file(folder / name)
     page = folder / PAGE
     if not page.is_file():
         return

@@ -60,8 +60,8 @@ def export(
     }
     if dry_run:
         calibrated = calibration is not None
-        prospect = deploy.foresee_export(network, path, example, calibrated=calibrated, **how)
-        printer.foreseen(prospect, [path])
+        ready = deploy.read_exportable(network, path, example, calibrated=calibrated, **how)
+        printer.foreseen(deploy.foresee_export(ready), [path])
         return
     report = deploy.export(network, path, example, calibration=calibration, **how)
     if report.plan is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
@@ -42,10 +43,15 @@ class Format:
 
 
 def output_names(program: ExportedProgram) -> list[str]:
-    """ "output", or "output_0", "output_1", ... for several."""
-    specs = program.graph_signature.output_specs
-    count = sum(isinstance(spec.arg, TensorArgument) for spec in specs)
-    return ["output"] if count == 1 else [f"output_{number}" for number in range(count)]
+    """ "output", or "output_0", "output_1", ... for several; with "_" behind where one is taken."""
+    signature = program.graph_signature
+    count = sum(isinstance(spec.arg, TensorArgument) for spec in signature.output_specs)
+    names = ["output"] if count == 1 else [f"output_{number}" for number in range(count)]
+    held = (signature.parameters, signature.buffers, signature.lifted_tensor_constants)
+    taken = {*map(str, signature.user_inputs), *chain.from_iterable(held)}
+    while not taken.isdisjoint(names):
+        names = [f"{name}_" for name in names]
+    return names
 
 
 def input_shapes(program: ExportedProgram) -> list[list[int | None]]:

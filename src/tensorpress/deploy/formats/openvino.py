@@ -1,10 +1,12 @@
 """OpenVINO's intermediate representation: NAME.xml, and its weights in NAME.bin."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -15,6 +17,8 @@ from tensorpress.deploy.formats.format import Format, Run, input_shapes, output_
 from tensorpress.extras import import_runtimes
 
 TELEMETRY = "openvino_telemetry"
+Inputs = Mapping[str, tuple[Sequence[int | None], np.dtype[Any]]]
+"""Shapes, None for what is free, and dtypes, by name."""
 
 
 def import_openvino() -> Any:
@@ -50,18 +54,58 @@ def _prepare() -> dict[str, str]:
 
 def _write(program: ExportedProgram, path: Path) -> None:
     # From the program: by way of ONNX it fails on circular padding.
-    model = import_openvino().convert_model(program)
+    inputs = _inputs_of_program(program)
+    model = with_inputs(import_openvino().convert_model(program), inputs)
     # The conversion forgets the sizes of the inputs but bakes them in where padding uses them.
-    shapes = [[-1 if size is None else size for size in shape] for shape in input_shapes(program)]
-    model.reshape(dict(enumerate(map(import_openvino().PartialShape, shapes))))
+    shapes = [_partial_shape(shape) for shape, _ in inputs.values()]
+    model.reshape(dict(enumerate(shapes)))
     for output, name in zip(model.outputs, output_names(program), strict=True):
         output.get_tensor().set_names({name})
     _save(model, path)
 
 
+def with_inputs(model: Any, inputs: Inputs) -> Any:
+    """A converted model with all these inputs in their order; those that nothing takes are lost."""
+    found = {port.get_any_name(): port.get_node() for port in model.inputs}
+    if list(found) == list(inputs):
+        return model
+    for name in inputs.keys() - found.keys():
+        shape, dtype = inputs[name]
+        found[name] = import_openvino().opset13.parameter(_partial_shape(shape), dtype, name)
+        found[name].output(0).get_tensor().set_names({name})
+    parameters = [found[name] for name in inputs]
+    return import_openvino().Model(model.get_results(), parameters, model.get_friendly_name())
+
+
+def inputs_of_graph(graph: Any) -> Inputs:
+    """Shapes and dtypes of the inputs of an ``onnx.ModelProto``, by name."""
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
+    held = {value.name for value in graph.graph.initializer}  # old files list weights as inputs
+    found: dict[str, tuple[list[int | None], Any]] = {}
+    for value in graph.graph.input:
+        if value.name not in held:
+            tensor = value.type.tensor_type
+            dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+            found[value.name] = dims, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return found
+
+
+def _inputs_of_program(program: ExportedProgram) -> Inputs:
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+    names = list(map(str, program.graph_signature.user_inputs))
+    dtypes = [torch.empty(0, dtype=values[name].dtype).numpy().dtype for name in names]
+    return dict(zip(names, zip(input_shapes(program), dtypes, strict=True), strict=True))
+
+
+def _partial_shape(shape: Sequence[int | None]) -> Any:
+    return import_openvino().PartialShape([-1 if size is None else size for size in shape])
+
+
 def convert_graph_file(graph: Path, path: Path) -> None:
     """Write a file of ONNX as one of OpenVINO, its names and free sizes kept."""
-    _save(import_openvino().convert_model(graph), path)
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
+    inputs = inputs_of_graph(onnx.load(graph, load_external_data=False))
+    _save(with_inputs(import_openvino().convert_model(graph), inputs), path)
 
 
 def _save(model: Any, path: Path) -> None:

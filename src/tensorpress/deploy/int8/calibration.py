@@ -35,8 +35,8 @@ def rows_to_quantise(
         given: as ``compress`` takes its calibration: images in whichever form.
 
     Raises:
-        TensorpressError: there are none, too few, or they are not what the network takes; or the
-            network holds weights that no range can be given to.
+        TensorpressError: there are none, too few, they cannot be read or are not what the network
+            takes; or the network holds weights that no range can be given to.
     """
     if given is None:
         raise TensorpressError(
@@ -44,7 +44,10 @@ def rows_to_quantise(
             "without labels as calibration= (--calibrate DIR)."
         )
     refuse_damaged(net)
-    return read_rows(given, net, example_inputs)
+    try:
+        return read_rows(given, net, example_inputs)
+    except OSError as error:  # of a data set that reads files
+        raise TensorpressError(f"the calibration images cannot be read ({error}).") from error
 
 
 def as_feed(rows: Rows, feed: Feed) -> Feed:

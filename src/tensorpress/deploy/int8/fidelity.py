@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.choices import FLOOR
+from tensorpress.deploy.answer import answer_of, comparable, tells
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.rows import classes
-from tensorpress.surgery import run_examples, tensor_leaves
 
 BATCH = 32
 ALIKE = 1e-6
@@ -79,8 +79,8 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
     """
     expected, found, counts = [], [], []
     for part in in_batches(rows, BATCH):
-        tensors = tensor_leaves(run_examples(net, part.examples))
-        given = run(part)
+        tensors = answer_of(net, part)
+        given = run(part.copied())
         _refuse_incomparable(tensors, given)
         expected.append([output.float() for output in tensors])
         found.append([output.float() for output in given])
@@ -97,7 +97,7 @@ def fidelity(net: nn.Module, run: Callable[[Feed], list[Tensor]], rows: Feed) ->
 
 
 def _refuse_incomparable(expected: list[Tensor], found: list[Tensor]) -> None:
-    if not expected or not all(bool(output.isfinite().all()) for output in expected):
+    if not tells(expected):
         raise TensorpressError(
             "the network gives something else than finite tensors for these images, so that int8 "
             "has nothing to be held against: look for a diverged training, or for images that are "
@@ -126,7 +126,7 @@ def _joined(outputs: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
 def _refuse_all_alike(outputs: list[Tensor]) -> None:
     """Of outputs that do not depend on the images every network in int8 would be right."""
     for output in outputs:
-        values = output.double()
+        values, _ = comparable(output, output)
         largest = values.abs().amax() if values.numel() else values.sum()
         if not output.numel() or bool((values - values[:1]).abs().amax() > ALIKE * largest):
             return
@@ -150,7 +150,7 @@ def read_floor(min_agreement: float) -> float:
 
 
 def _error(expected: Tensor, found: Tensor) -> float:
-    expected, found = expected.double(), found.double()
+    expected, found = comparable(expected, found)
     mean = expected.mean(0) if len(expected) > 1 else expected.mean()  # of a single row: of it
     spread = float((expected - mean).square().sum())
     off = float((found - expected).square().sum())

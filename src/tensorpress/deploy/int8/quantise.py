@@ -10,6 +10,7 @@ import numpy as np
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.equalise import equalise
+from tensorpress.deploy.int8.masks import masked_nodes
 from tensorpress.deploy.int8.rounding import round_by_outputs
 from tensorpress.deploy.int8.short_names import shorten_names
 from tensorpress.deploy.int8.values import inputs_by_batch
@@ -62,7 +63,7 @@ def quantised(
             model = _by_channel(onnx.ModelProto.FromString(model.SerializeToString()))
             equalise(model, calibration)
             plain, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            apart = _refused_by_the_tool(model)
+            apart = {*_refused_by_the_tool(model), *masked_nodes(model)}
             plain.write_bytes(model.SerializeToString())  # it writes into a graph in memory
             tool.quantize_static(
                 plain,
@@ -111,9 +112,11 @@ def nodes_in_int8(model: Any) -> dict[str, bool]:
     found = {}
     for number, node in enumerate(model.graph.node):
         if node.op_type in LAYERS:
-            maker = makers.get(node.input[1])
-            in_int8 = maker is not None and maker.op_type == "DequantizeLinear"
-            if in_int8 or node.input[1] in held:
+            weight, in_int8 = node.input[1], False
+            maker = makers.get(weight)
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                weight, in_int8 = maker.input[0], True
+            if weight in held:
                 found[node.name or str(number)] = in_int8
     return found
 

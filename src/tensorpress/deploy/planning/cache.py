@@ -12,18 +12,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
 from tensorpress.deploy.execution import ModuleGraph, trace_modules
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.errors import TensorpressError
+from tensorpress.extras import import_runtimes
 from tensorpress.files import cache_folder, write_whole
 from tensorpress.version import VERSION
 
 FOLDER_VARIABLE = "TENSORPRESS_CACHE"
 MOST_BYTES_OF_GRAPHS = 500_000_000
+REGISTERED = ("_parameters", "_buffers", "_modules")
 WAYS = b"4"
 """To be raised when layers come to be executed in other ways, so that nothing older is taken."""
 
@@ -102,18 +106,40 @@ def graph_key(net: nn.Module, feed: Feed) -> str | None:
     if any(trace is None for trace in traces):
         return None
     parts = [structure_of(net, feed.resized(1), trace) for trace in traces]
-    parts += [torch.__version__, VERSION]
-    tensors = [*net.named_parameters(), *net.named_buffers()]
+    parts += [torch.__version__, VERSION, *_versions()]
+    tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
     for name, module in net.named_modules():
         # A module's description leaves out some of its options, such as ceil_mode of a pooling.
-        values = vars(module).items()
-        tensors += [(f"{name}.{key}", v) for key, v in values if isinstance(v, Tensor)]
         parts += [name, type(module).__qualname__]
-        parts += [f"{k}={v!r}" for k, v in values if not (k[0] == "_" or isinstance(v, Tensor))]
-    raw = [t.detach().contiguous().cpu().numpy().tobytes() for _, t in tensors]
-    return _digest(
-        WAYS, *(part.encode() for part in (*parts, *(name for name, _ in tensors))), *raw
+        for key, value in vars(module).items():
+            if key in REGISTERED:
+                continue
+            leaves, form = tree_flatten(value)
+            held = [torch.as_tensor(leaf) for leaf in leaves if _holds_numbers(leaf)]
+            tensors += [(f"{name}.{key}", tensor) for tensor in held]
+            if key[0] != "_":
+                parts.append(f"{key}={form}{[v for v in leaves if not _holds_numbers(v)]}")
+    parts += [f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in tensors]
+    return _digest(WAYS, *(part.encode() for part in parts), *(_bytes(t) for _, t in tensors))
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether it is a tensor or an array, whose text leaves out most of its numbers."""
+    return isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     )
+
+
+def _versions() -> list[str]:
+    """Of what writes graphs."""
+    modules = import_runtimes("onnx", ("onnx", "onnxscript", "onnx_ir"))
+    return [str(module.__version__) for module in modules.values()]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """Of any dtype, also of those that NumPy has not."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return plain.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _digest(*parts: bytes) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.choices import AUTO, FLOOR, INT8
+from tensorpress.deploy.answer import answer_of
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
@@ -55,7 +56,8 @@ from tensorpress.files import as_path, staged
 from tensorpress.layers import Factorized, plain_chain
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
-from tensorpress.surgery import ExampleInputs, count, describe_kernel, run_examples, tensor_leaves
+from tensorpress.surgery import ExampleInputs, count, describe_kernel
+from tensorpress.surgery.inputs import describe
 
 
 class Plan:
@@ -91,7 +93,11 @@ class Plan:
         return {row.name: row.chosen for row in self.table.rows}
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:
-        """The network's output on inputs like the example inputs; their batch may be another."""
+        """The network's output on inputs like the example inputs; their batch may be another.
+
+        Raises:
+            TensorpressError: it does not run on these, as of other sizes or another dtype.
+        """
         names = self._feed.names or ()
         try:
             tensors = (*args, *(kwargs.pop(name) for name in names[len(args) :]))
@@ -102,7 +108,17 @@ class Plan:
                 f"the plan takes {len(self._feed.tensors)} inputs"
                 + (f", {', '.join(names)}" if names else "")
             )
-        outputs = self.runner(*tensors)
+        if not all(isinstance(tensor, Tensor) for tensor in tensors):
+            raise TypeError(f"the plan takes tensors, not {describe(tensors)}")
+        try:
+            outputs = self.runner(*tensors)
+        except TensorpressError:
+            raise
+        except Exception as error:
+            raise TensorpressError(
+                f"the plan does not run on {describe(tensors)} ({first_cause(error)}): it was made "
+                f"for {describe(self._feed.tensors)}, where the batch may be another."
+            ) from error
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def __str__(self) -> str:
@@ -212,10 +228,11 @@ def plan(
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     net = write_out_codebooks(copy_for_export(model))
     kept_in_float = read_keep_float(keep_float, net, precision)
-    feed = timed_feed(net, example_inputs)
+    example = timed_feed(net, example_inputs)
+    feed = example.copied()
     _refuse_other_precision(net)
     with torch_threads(count_of_threads):
-        run_examples(net, feed.examples)
+        answer_of(net, feed)
     rows = read_calibration(calibration, net, example_inputs, feed) if precision == INT8 else None
     setting = Setting(count_of_threads, precision, rows, kept_in_float)
     facts = {
@@ -237,7 +254,7 @@ def plan(
     with progress_bar(show=progress) as bar:
         step = bar.add_task(f"planning for {kind.name}: preparing", total=None)
         prepared = _prepare(kind, net, feed, setting, kept)
-        if table is None or not _fits(table, net, kind):
+        if table is None or not _fits(table, net, kind, facts):
 
             def on_step(done: int, total: int) -> None:
                 what = f"planning for {kind.name}: measuring layers"
@@ -251,17 +268,17 @@ def plan(
                 kept.keep_table(key, table)
         found = Plan(kind, prepared, table, setting, feed)
         if rows is None:
-            found.difference = _refuse_unequal(found, net, feed)
+            found.difference = _refuse_unequal(found, net, example)
         else:
             found.fidelity = fidelity(net, lambda part: found.runner(*part.tensors), rows)
             found.fidelity.refuse_below(floor)
         return found
 
 
-def _fits(table: PlanTable, net: nn.Module, kind: Runtime) -> bool:
+def _fits(table: PlanTable, net: nn.Module, kind: Runtime, facts: Mapping[str, Any]) -> bool:
     """Whether a table that was kept is one of this network, with the ways that are known today."""
     chains = factorized_layers(net)
-    if {row.name for row in table.rows} != set(chains):
+    if table.setting != facts or {row.name for row in table.rows} != set(chains):
         return False
     for row in table.rows:
         ways = executions_of(plain_chain(chains[row.name]), kind.multiples)
@@ -363,12 +380,7 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
     """
     which = "these" if feed.holds_values else "random"
     feed = feed if which == "these" else feed.randomised(0)
-    leaves = tensor_leaves(run_examples(net, feed.examples))
-    found = planned(*feed.args, **feed.kwargs)
-    outputs = [found] if isinstance(found, Tensor) else list(found)
-    difference = relative_difference(
-        list(map(torch.nan_to_num, leaves)), list(map(torch.nan_to_num, outputs))
-    )
+    difference = relative_difference(answer_of(net, feed), planned.runner(*feed.copied().tensors))
     most = tolerance_of(planned.setting.precision)
     if difference > most:
         raise TensorpressError(

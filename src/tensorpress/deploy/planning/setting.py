@@ -118,6 +118,6 @@ def read_threads(threads: int | None) -> int:
     Raises:
         TensorpressError: no positive whole number.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise TensorpressError(f"threads={shown(threads)}: give a whole number from 1 on.")
     return threads or torch.get_num_threads()

@@ -1,5 +1,6 @@
 """What was measured for a plan, as rows that print as an aligned table."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,6 +151,13 @@ class PlanTable:
             for key in ("whole", "best")
         )
         setting = dict(values["setting"])
+        seconds = [
+            *whole.values(),
+            *best.values(),
+            *(s for row in rows for s in row.seconds.values()),
+        ]
+        if not all(0 <= taken < math.inf for taken in seconds):
+            raise ValueError("times that nothing takes")
         if set(whole) != {*WAYS, *(OWN if "own" in setting else ())}:
             raise ValueError("no measurement of the whole network")
         return cls(rows, whole, setting, best)

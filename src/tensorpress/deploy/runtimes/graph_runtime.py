@@ -206,13 +206,16 @@ class GraphRunner(Runner):
         self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting, fed: Fed
     ) -> None:
         self._runtime, self._model, self.setting, self._fed = runtime, model, setting, fed
-        self._feed = feed.with_tensors(fed(feed.tensors))
+        self._given, self._feed = feed, feed.with_tensors(fed(feed.tensors))
         self._sessions: dict[tuple[Any, ...], LoadedGraph] = {}
         self._session(self._feed.tensors)
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         taken = self._fed(tensors)
         return self._session(taken)(taken)
+
+    def reloaded(self) -> "GraphRunner":
+        return GraphRunner(self._runtime, self._model, self._given, self.setting, self._fed)
 
     def int8_layers(self) -> tuple[int, int]:
         """How many of its layers compute in int8, and how many layers it has."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tensorpress.deploy.execution import Execution, executions_of, realise
 from tensorpress.deploy.int8.quantise import LAYERS
-from tensorpress.deploy.runtimes.onnx_marks import by_output
+from tensorpress.deploy.runtimes.onnx_marks import by_output, layer_named_by
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs.nodes import MARK, add_weight, takes_inputs_first
 from tensorpress.layers import plain_chain
@@ -123,15 +123,15 @@ def layer_names(model: Any, owners: Mapping[str, str]) -> dict[str, str]:
     """The layer that each node with weights of an ``onnx.ModelProto`` belongs to, by their names.
 
     Args:
-        owners: as :meth:`OnnxGraph.variant` gives them; layers that are not factorized go by the
-            name of their weight.
+        owners: as :meth:`OnnxGraph.variant` gives them; of others :func:`layer_named_by` tells.
     """
     held = {value.name for value in model.graph.initializer}
     found = {}
     for node in model.graph.node:
         if node.op_type in LAYERS and node.input[1] in held:
             layer = owners.get(node.name)
-            found[node.name] = node.input[1].removesuffix(".weight") if layer is None else layer
+            named = layer_named_by(node.input[1], node.name)
+            found[node.name] = named if layer is None else layer
     return found
 
 

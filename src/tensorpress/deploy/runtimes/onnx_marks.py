@@ -17,12 +17,13 @@ from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
 from tensorpress.graphs import GraphNetwork
 from tensorpress.graphs.marked import marked_graph
-from tensorpress.graphs.nodes import KINDS, MARK, add_weight, takes_inputs_first
+from tensorpress.graphs.nodes import KINDS, MARK, add_weight, read_by, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.surgery import replace_layers
 from tensorpress.surgery.state import held_bytes
 
 MOST_BYTES = 1_900_000_000
+WEIGHT = ".weight"
 
 
 def export_dense(net: nn.Module, feed: Feed) -> Any:
@@ -54,6 +55,7 @@ def export_dense(net: nn.Module, feed: Feed) -> Any:
     with quiet():
         program = trace(net, feed.resized(2) if feed.batch == 1 else feed)
         exported = to_onnx(program, optimize=False)
+        _name_turned(exported.model)
         layers = _put_probes(exported.model, weights)
         exported.optimize()
     _take_probes(exported.model, layers)
@@ -85,23 +87,46 @@ def by_output(weight: Tensor, node: Any, groups: int) -> Tensor:
     return grouped.transpose(1, 2) if takes_inputs_first(node) else grouped
 
 
+def layer_named_by(weight: str, node: str) -> str:
+    """The layer of a node with weights, by their names."""
+    layer, _, _ = node.rpartition("/")
+    return weight.removesuffix(WEIGHT) if weight.endswith(WEIGHT) or not layer else layer
+
+
+def _name_turned(model: Any) -> None:
+    """Give nodes whose weight is turned, and so gets another name, that of their layer as well."""
+    for node in model.graph:
+        origin = _origin(node) if node.op_type in KINDS else None
+        if origin is not None and origin is not node.inputs[1] and origin.name.endswith(WEIGHT):
+            node.name = f"{origin.name.removesuffix(WEIGHT)}/{node.name}"
+
+
+def _origin(node: Any) -> Any:
+    """The weight of a node as its layer holds it."""
+    maker = node.inputs[1].producer()
+    return maker.inputs[0] if maker is not None and maker.op_type == "Transpose" else node.inputs[1]
+
+
 def _put_probes(model: Any, weights: Mapping[str, str]) -> list[str]:
     """Mark the nodes of layers, whose weights are of these names, by their place in the list given.
 
     Each gets a kernel of one value that no other has: what is found there later is that value times
-    what the exporter folded into it, and no two nodes are taken for the same.
+    what the exporter folded into it, and no two nodes are taken for the same. Nodes that are fed
+    constants alone keep their kernels, as the exporter computes them.
     """
     layers: list[str] = []
+    fed = set(model.graph.inputs)
     for node in list(model.graph):
+        if fed.isdisjoint(read_by(node)):
+            continue
+        fed.update(node.outputs)
         if node.op_type not in KINDS:
             continue
-        maker = node.inputs[1].producer()
-        transposed = maker is not None and maker.op_type == "Transpose"
-        origin = maker.inputs[0] if transposed else node.inputs[1]
+        origin = _origin(node)
         if origin.name in weights:
             node.metadata_props[MARK] = str(len(layers))
             layers.append(weights[origin.name])
-            shape = origin.shape.numpy()[:: -1 if transposed else 1]
+            shape = origin.shape.numpy()[:: 1 if origin is node.inputs[1] else -1]
             probe = torch.full(shape, float(len(layers)))
             node.replace_input_with(1, add_weight(model.graph, f"{MARK}/{len(layers)}", probe))
     return layers

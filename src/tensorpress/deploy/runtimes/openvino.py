@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from tensorpress.deploy.feed import Feed
-from tensorpress.deploy.formats.openvino import import_openvino, openvino_core
+from tensorpress.deploy.formats.openvino import (
+    import_openvino,
+    inputs_of_graph,
+    openvino_core,
+    with_inputs,
+)
 from tensorpress.deploy.runtimes.graph_runtime import GraphRuntime, LoadedGraph
 from tensorpress.deploy.runtimes.runtime import Setting
 from tensorpress.extras import import_runtimes
@@ -44,7 +49,9 @@ class LoadedOpenVino(LoadedGraph):
     def __init__(self, model: Any, feed: Feed, setting: Setting, *, profiled: bool) -> None:
         self._openvino = import_openvino()
         core = openvino_core()
-        self._model = core.read_model(model.SerializeToString())
+        self._model = with_inputs(
+            core.read_model(model.SerializeToString()), inputs_of_graph(model)
+        )
         self._free = [port.partial_shape for port in self._model.inputs]
         self._model.reshape(dict(enumerate(map(_partial_shape, feed.tensors))))
         options = {

@@ -45,6 +45,10 @@ class Runner(abc.ABC):
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
         """The network's outputs in order."""
 
+    @abc.abstractmethod
+    def reloaded(self) -> "Runner":
+        """The same, loaded into its runtime once more."""
+
     def moved(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         """The inputs where the network computes, so that the way there is not timed."""
         return tensors

@@ -166,6 +166,11 @@ class TorchRunner(Runner):
         with threads(self.place.setting.threads), torch.inference_mode():
             return self.place.call(self.net, feed)
 
+    def reloaded(self) -> "TorchRunner":
+        again = type(self)(copy.deepcopy(self.net), self.feed, self.place)
+        again.guard = self.guard
+        return again
+
     def guarded(self, tensors: Sequence[Tensor]) -> Feed:
         """The inputs of a call, if the network may be called on them."""
         feed = self.feed.with_tensors(tensors)

@@ -1,5 +1,6 @@
 """The commands put together, and what every error looks like."""
 
+import itertools
 import sys
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from tensorpress.cli import (
     reproduce,
     train,
 )
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line, is_too_large
 from tensorpress.version import VERSION
 
 STOPPED = 130
@@ -78,11 +79,37 @@ def main() -> None:
     traceback on a fault of ours.
     """
     try:
+        _refuse_nothing(sys.argv[1:])
         app()
     except TensorpressError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError, TypeError) as error:
+        if not is_too_large(error):
+            raise
+        print(
+            f"error: there is not enough memory for that ({first_line(error)}): ask for fewer "
+            "images at once, or smaller ones.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except SystemExit as end:
         if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
             print("stopped.", file=sys.stderr)
         raise
+
+
+def _refuse_nothing(words: list[str]) -> None:
+    """Raise for an empty word, which a shell makes of a variable that is not set.
+
+    As a path it would stand for the working directory.
+
+    Raises:
+        TensorpressError: it names the option.
+    """
+    for before, word in itertools.pairwise(("tensorpress", *words)):
+        option, is_option, value = word.partition("=")
+        if word == "" or (word.startswith("--") and is_option and value == ""):
+            raise TensorpressError(
+                f"there is nothing after {option or before}: give a value, or leave it out."
+            )

@@ -31,12 +31,12 @@ def holds_classes(folder: Path) -> bool:
 def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
     """Load `train/CLASS/*` and `test/CLASS/*`, or `val` for `test`; images may lie deeper too.
 
-    Both may be written in capitals. The folders in `train`, sorted, are the classes; links are followed, and hidden folders are
-    left out. The images become (3, H, W), or (1, H, W) if all of them are grey. Those that are all
-    of the wanted size, or of one size where none is wanted, are held in memory up to 4 GiB, and
-    trained on in crops padded by an eighth of the shorter side. All others are read when they are
-    wanted, and trained on in random parts. Both are flipped; mean and std are those of ImageNet,
-    for grey images 0.5 each. What is left out is said on standard error.
+    Both may be written in capitals. The folders in `train`, sorted, are the classes; links are
+    followed, and hidden folders are left out. The images become (3, H, W), or (1, H, W) if all of
+    them are grey. Those that are all of the wanted size, or of one size where none is wanted, are
+    held in memory up to 4 GiB, and trained on in crops padded by an eighth of the shorter side. All
+    others are read when they are wanted, and trained on in random parts. Both are flipped; mean and
+    std are those of ImageNet, for grey images 0.5 each. What is left out is said on standard error.
 
     Raises:
         TensorpressError: Pillow is not installed, a class of `train` or all of `test` has no

@@ -1,5 +1,7 @@
 """The commands put together, and what every error looks like."""
 
+import codecs
+import io
 import itertools
 import sys
 from typing import Annotated
@@ -78,6 +80,7 @@ def main() -> None:
     Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, and 1 with a
     traceback on a fault of ours.
     """
+    _print_whatever_there_is()
     try:
         _refuse_nothing(sys.argv[1:])
         app()
@@ -97,6 +100,24 @@ def main() -> None:
         if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
             print("stopped.", file=sys.stderr)
         raise
+
+
+def _print_whatever_there_is() -> None:
+    """Let no character stop a command where the terminal or the file does not know it.
+
+    Bytes of file names that are no text are printed as they are; else "?" stands for it.
+    """
+
+    def known(error: UnicodeError) -> tuple[bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end]
+        codes = (ord(it) - 0xDC00 if "\udc80" <= it <= "\udcff" else ord("?") for it in text)
+        return bytes(codes), error.end
+
+    codecs.register_error("tensorpress", known)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="tensorpress")
 
 
 def _refuse_nothing(words: list[str]) -> None:

@@ -5,6 +5,11 @@ from itertools import islice
 
 MOST_ITEMS = 6
 LONGEST_LINE = 200
+_TOO_LARGE = (
+    *("allocate memory", "enough memory", "out of memory"),
+    *("Storage size calculation overflowed", "Overflow when unpacking"),
+)
+"""What PyTorch says, in errors of several kinds, where no memory is as large as it is asked for."""
 
 
 class TensorpressError(Exception):
@@ -28,6 +33,11 @@ def refuse_no_flag(**flags: object) -> None:
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise TensorpressError(f"{name}={shown(flag)}: give True or False.")
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether what failed wanted more memory than there is."""
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _TOO_LARGE)
 
 
 def first_line(error: BaseException) -> str:

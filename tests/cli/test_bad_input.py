@@ -111,6 +111,8 @@ COMPRESS: dict[str, tuple[str, str]] = {
     "exclude typo": (f"--net {OWN} --energy 0.8 --exclude 33", "exclude '33' fits no layer"),
     "shape in words": (f"--net {OWN} --energy 0.8 --input-shape 3,a", "--input-shape: 'a' is no"),
     "shape of 0": (f"--net {OWN} --energy 0.8 --input-shape 3,0,3", "at least 1"),
+    "shape too large": (f"--net {OWN} --energy 0.8 --input-shape 3,99999999,9999", "enough memory"),
+    "shape too large to say": (f"--net {OWN} --energy 0.8 --input-shape 3,{10**20},3", "memory"),
     "shape too small": (f"--net {OWN} --energy 0.8 --input-shape 3,2,2", "does not run on"),
     "shape of other channels": (f"--net {OWN} --energy 0.8 --input-shape 1,32,32", "does not run"),
     "shape and data": (
@@ -290,6 +292,25 @@ def test_other_commands(
 
 
 @pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("compress", "--net", OWN, "--energy", "0.8", "-o", ""), "-o"),
+        (("compress", "--net", OWN, "--energy", "0.8", "--calibrate="), "--calibrate"),
+        (("evaluate", "--net", OWN, "--weights", "", "--data", "digits"), "--weights"),
+        (("evaluate", "--net", OWN, "--data", ""), "--data"),
+        (("report", ""), "report"),
+    ],
+)
+def test_a_variable_that_is_not_set(
+    words: tuple[str, ...], named: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    """As a path, nothing is the working directory."""
+    before = sorted(tmp_path.rglob("*"))
+    assert_one_message(tensorpress(*words), f"nothing after {named}: give a value")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         "bogus",
@@ -300,6 +321,7 @@ def test_other_commands(
         "compress --net resnet20 --energy 0.8 --calibration-images 15",
         "compress --net resnet20 --energy 0.8 stray",
         "demo --epochs 0",
+        "demo --seed -1",
     ],
 )
 def test_wrong_usage(arguments: str, tensorpress: Command) -> None:

@@ -52,8 +52,12 @@ def test_it_prints_and_writes_the_rows(
         (("--compressed", "{}", "--batches", "1,x"), "--batches: 'x' is no number"),
         (("--compressed", "{}", "--batches", "0"), "--batches 0: give whole numbers from 1 on"),
         (("--compressed", "{}", "--batches", "1.5"), "--batches 1.5: give whole numbers"),
+        (("--compressed", "{}", "--batches", "nan"), "--batches nan: give whole numbers"),
+        (("--compressed", "{}", "--batches", "1,inf"), "--batches 1,inf: give whole numbers"),
+        (("--compressed", "{}", "--batches", "99999999999"), "there is not enough memory"),
         (("--compressed", "{}", "--batches", ""), "--batches"),
         (("--compressed", "{}", "--threads", "-1"), "--threads -1: give whole numbers"),
+        (("--compressed", "{}", "--threads", "100000"), "threads=100000: give a whole number"),
         (("--compressed", "{}", "--runtimes", "tensorrt"), "no runtime 'tensorrt'; there is:"),
         (
             ("--compressed", "{}", "--precisions", "f32,int8"),

@@ -410,7 +410,13 @@ def test_a_network_as_it_is_made_is_said_loudly(tensorpress: Command, tmp_path: 
     assert told in tensorpress(*asked).out
     own = importlib.import_module("my_nets.own")
     torch.save(own.make().state_dict(), tmp_path / "w.pth")
-    assert told not in tensorpress(*asked, "--weights", tmp_path / "w.pth").out
+    given = ("--weights", tmp_path / "w.pth")
+    assert told not in tensorpress(*asked, *given).out
+    kept = ["train", "--net", "my_nets.own:wide", "--data", "digits", "--epochs", "0", "-o"]
+    told = told.replace("make", "wide")
+    assert told in tensorpress(*kept, "RANDOM").out
+    torch.save(own.wide(10, 1).state_dict(), tmp_path / "w.pth")
+    assert told not in tensorpress(*kept, "KEPT", *given).out
 
 
 LIBRARY = """

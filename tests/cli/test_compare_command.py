@@ -58,6 +58,9 @@ def test_the_papers_rows_are_marked_as_printed() -> None:
         (("--methods", "ttpwt,magic"), "there is no 'magic'; there is auto, ttpwt"),
         (("--methods", "all,int8"), "torch computes in f32, bf16, not in int8"),
         (("--budget-macs", "4,x"), "--budget-macs: 'x' is no number"),
+        (("--budget-macs", "4,nan"), "--budget-macs 4,nan: a ratio must be at least 1"),
+        (("--budget-macs", "inf"), "--budget-macs inf: a ratio must be at least 1"),
+        (("--budget-macs", "0.5"), "--budget-macs 0.5: a ratio must be at least 1"),
         (("--lr", "-1", "--epochs", "1"), "lr"),
     ],
 )
@@ -70,6 +73,7 @@ def test_wrong_arguments(
     assert answer.code == 2
     assert message in answer.err
     assert answer.err.count("\n") == 1
+    assert not Path("OUT").exists()
 
 
 @pytest.mark.usefixtures("measured_once")

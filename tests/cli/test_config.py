@@ -132,10 +132,26 @@ def test_calibration_of_a_file(tensorpress: Command, tmp_path: Path) -> None:
     assert request_of(tmp_path / "OUT") == replace(asked, method="auto", calibration=closed)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", '\ufeff{"rank": {"rule": "Energy", "tau": 0.5}}'),
+        ("a.toml", "\ufeff[rank]\nrule = 'Energy'\ntau = 0.5\n"),
+        ("A.TOML", "[rank]\nrule = 'Energy'\ntau = 0.5\n"),
+    ],
+)
+def test_files_as_editors_on_windows_write_them(
+    name: str, content: str, tensorpress: Command, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    answer = tensorpress(*OWN, "--config", name, "--dry-run")
+    assert (answer.code, answer.err) == (0, "")
+
+
 WRONG: dict[str, tuple[str, str, str]] = {
     "missing": ("gone.json", "", "--config gone.json: there is no such file"),
     "a folder": ("my_nets", "", "--config my_nets is a folder: give the account.json"),
-    "no JSON": ("a.json", "rank = 3", "--config a.json cannot be read as JSON: "),
+    "no JSON": ("a.json", "rank = 3", "--config a.json cannot be read as JSON, as all that does"),
     "no TOML": ("a.toml", "{}", "--config a.toml cannot be read as TOML: "),
     "a list": ("a.json", "[]", "--config a.json: the request is .*an object"),
     "key": ("a.toml", "ranks = [1]", "--config a.toml: 'ranks' is no key"),

@@ -75,7 +75,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "images of shape 3,16,16, and the network takes 3,32,32",
     ),
     "ratio": ("explore --net my_nets.own:make --calibrate IMAGES --ratios 2,0.5", "at least 1"),
-    "nan": ("explore --net my_nets.own:make --calibrate IMAGES --ratios nan", "at least 1"),
+    "nan": ("explore --net my_nets.own:make --calibrate IMAGES --ratios 2,nan", "at least 1"),
+    "inf": ("explore --net my_nets.own:make --calibrate IMAGES --ratios inf", "at least 1"),
     "words": (
         "explore --net my_nets.own:make --calibrate IMAGES --ratios 2,x",
         "--ratios: 'x' is no number; write them like 2,4,8",

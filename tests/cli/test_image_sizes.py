@@ -98,7 +98,7 @@ def test_calibration_takes_images_as_the_data_are_taken(
         ("--data many --resize 20", "say with crop="),
         ("--data many --crop 16 --input-shape 3,8,8", "is not that of the data, 3,16,16"),
         ("--data many --crop 16 --interpolation cubic", "give bilinear or bicubic"),
-        ("--data many --crop 16 --workers -1", "give 0 or more"),
+        ("--data many --crop 16 --workers -1", "give 0 to 256"),
         ("--data many --crop 0", "at least 1 pixel"),
         ("--resize 20 --crop 16", "give --data too"),
         ("--data digits --crop 16", "digits holds images of one size as records"),

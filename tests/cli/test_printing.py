@@ -1,6 +1,9 @@
 """--quiet and --json, which every command has: what is printed, and where."""
 
+import errno
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +179,60 @@ def test_an_error_leaves_the_result_out(
     with pytest.raises(TensorpressError):
         fail()
     assert capfd.readouterr().out == ""
+
+
+class Ended(io.StringIO):
+    """What takes one line and no more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        if self.getvalue():
+            raise OSError(self.number, "no more")
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.EPIPE, BrokenPipeError), (errno.ENOSPC, TensorpressError)]
+)
+def test_work_goes_on_where_nobody_listens(
+    number: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of `tensorpress compress ... | head`: what was computed is written, and then it ends."""
+    monkeypatch.setattr(sys, "stdout", Ended(number))
+    done = []
+
+    def work() -> None:
+        with printing(quiet=False, as_json=False) as printer:
+            for line in ("first", "second", "third"):
+                printer.result(line)
+                printer.note(line)
+            done.append("written")
+
+    with pytest.raises(error, match="no more"):
+        work()
+    assert done == ["written"]
+    assert "first" in sys.stdout.getvalue()
+
+
+def test_a_terminal_that_does_not_know_a_character(
+    tensorpress: Command, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="ascii"))
+    assert tensorpress(*words("evaluate", cifar)).code == 0
+    sys.stdout.flush()
+    assert b" % ? " in kept.getvalue()
+
+
+def test_names_of_files_that_are_no_text_are_printed_as_they_are(
+    tensorpress: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(kept, encoding="utf-8"))
+    given = [*OWN.split(), "--energy", "0.8", "--quiet", "-o", "odd\udcff"]
+    assert tensorpress("compress", *given).code == 0
+    sys.stdout.flush()
+    assert kept.getvalue() == b"odd\xff/model.tp\n"

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,39 @@ def test_images_to_test_on_alone(place: str, tmp_path: Path) -> None:
     assert len(data.train) == 0
     assert torch.equal(data.test.images, whole.test.images)
     assert torch.equal(data.test.labels, whole.test.labels)
+
+
+def test_folders_of_parts_may_be_written_in_capitals(tmp_path: Path) -> None:
+    """Else evaluate takes them for two classes."""
+    write_images(tmp_path)
+    whole = load_data(tmp_path)
+    for name in ("train", "test"):
+        (tmp_path / name).rename(tmp_path / name.capitalize())
+    for tests_alone in (False, True):
+        data = load_data(tmp_path, tests_alone=tests_alone)
+        assert data.classes == whole.classes
+        assert torch.equal(data.test.images, whole.test.images)
+
+
+@pytest.mark.parametrize("name", ["train", "Train"])
+def test_images_to_train_on_are_no_class_to_test_on(name: str, tmp_path: Path) -> None:
+    """One class would be right in all answers."""
+    write_images(tmp_path)
+    (tmp_path / "train").rename(tmp_path / name)
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(TensorpressError, match=f"{name} and no images to test on"):
+        load_data(tmp_path, tests_alone=True)
+    assert load_data(tmp_path / name, tests_alone=True).classes == CLASSES
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write_images(tmp_path)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(TensorpressError, match="cannot be read: Permission denied"):
+        load_data(tmp_path)
 
 
 def test_classes_without_images_to_test_on_keep_their_numbers(

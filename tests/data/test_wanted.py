@@ -45,6 +45,7 @@ def test_another_interpolation_in_what_is_usual() -> None:
         ({"interpolation": "lanczos", "crop": 8}, "'lanczos' .*give bilinear or bicubic"),
         ({"interpolation": "bicubic"}, "is of images that are resized"),
         ({"workers": -1}, "workers=-1"),
+        ({"workers": 10**6}, r"workers=1000000 \(--workers\): give 0 to 256"),
     ],
 )
 def test_sizes_that_cannot_be(asked: dict[str, Any], message: str) -> None:

@@ -292,7 +292,8 @@ def refused(message: str, net: nn.Module, inputs: Any = IMAGE, **options: Any) -
     ("options", "message"),
     [
         ({"runtime": "tensorrt"}, "no runtime 'tensorrt'; there is: torch, torch-compiled, onnxr"),
-        ({"threads": 0}, "threads=0: give a whole number from 1 on"),
+        ({"threads": 0}, "threads=0: give a whole number from 1 to 1,024"),
+        ({"threads": 100_000}, "threads=100000: give a whole number from 1 to 1,024"),
         ({"threads": 1.5}, r"threads=1\.5: give a whole number"),
         ({"precision": "f16"}, "precision='f16': give 'auto', 'f32', 'bf16' or 'int8'"),
         ({"precision": "bf16"}, "this processor does not compute in bfloat16; leave it out"),

@@ -55,6 +55,7 @@ CONTENTS: dict[str, Callable[[Weights], Any]] = {
     "both, turned": lambda w: prefixed(w, "module._orig_mod."),
     "lightning": lambda w: {"state_dict": prefixed(w, "model.")},
     "params": lambda w: {"params": w},
+    "a part": lambda w: {"state_dict": prefixed(w, "encoder.backbone.")},
     "settings and dates": lambda w: {
         "model": w,
         "args": argparse.Namespace(lr=0.1, out=Path("runs/1")),
@@ -165,7 +166,21 @@ def write(name: str, weights: Weights, file: Path) -> None:
         case "damaged":
             file.write_bytes(whole[:200] + bytes(200) + whole[400:])
         case "text":
-            file.write_text("<!DOCTYPE html>\n<title>404</title>\n")
+            file.write_text("these are no weights")
+        case "web page":
+            file.write_text("\n<!DOCTYPE html><html>404</html>")
+        case "pointer":
+            file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3\n")
+        case "scripted":
+            torch.jit.script(nn.Linear(2, 2)).save(str(file))
+        case "complex":
+            torch.save({**weights, "0.weight": weights["0.weight"].to(torch.complex64)}, file)
+        case "sparse":
+            torch.save({**weights, "0.weight": weights["0.weight"].to_sparse()}, file)
+        case "without values":
+            torch.save({**weights, "0.weight": weights["0.weight"].to("meta")}, file)
+        case "two of a kind":
+            torch.save({**prefixed(weights, "a.b."), **prefixed(weights, "c.")}, file)
         case "noise":
             file.write_bytes(bytes(torch.randint(256, (5000,), dtype=torch.uint8).tolist()))
         case "odd opcode":
@@ -222,7 +237,14 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("truncated old", ["truncated or not a weight file"]),
         ("truncated safetensors", ["truncated or not a weight file"]),
         ("damaged", ["truncated or not a weight file"]),
-        ("text", ["truncated or not a weight file"]),
+        ("text", ["truncated or not a weight file", "it begins with b'these are no weights'"]),
+        ("web page", ["is a web page and no weight file: download the file itself"]),
+        ("pointer", ["is a pointer of Git LFS in place of the file: run git lfs pull"]),
+        ("scripted", ["a network of TorchScript", "torch.save(net.state_dict(), file)"]),
+        ("complex", ["1 of another kind (0.weight torch.complex64)"]),
+        ("sparse", ["1 of another kind (0.weight torch.sparse_coo)"]),
+        ("without values", ["1 of another kind (0.weight without values)"]),
+        ("two of a kind", ["several networks of this kind, under a.b., c.: save the one"]),
         ("noise", ["truncated or not a weight file"]),
         ("odd opcode", ["truncated or not a weight file", "Unsupported operand 130"]),
         ("bomb", ["refused", "would run code (posix.mkdir)"]),
@@ -259,6 +281,27 @@ def test_every_failure_is_one_clear_line_and_leaves_the_network(
     assert "\n" not in text
     assert not (tmp_path / "exploded").exists()
     assert_holds(net, before)
+
+
+def test_what_stands_beside_the_network_is_left_out_where_that_is_allowed(
+    weights: Weights, tmp_path: Path
+) -> None:
+    """As Lightning saves the weights of a loss or of a metric beside the model's."""
+    beside = {"criterion.weight": torch.ones(3), "metric.total": torch.tensor(0)}
+    torch.save({"state_dict": {**beside, **prefixed(weights, "model.")}}, tmp_path / "a.ckpt")
+    with pytest.raises(TensorpressError, match=r"2 unexpected \(criterion.*--allow-extra"):
+        load_weights(Trained(), tmp_path / "a.ckpt")
+    assert_holds(load_weights(Trained(), tmp_path / "a.ckpt", allow_extra=True), weights)
+
+
+def test_what_a_module_says_of_a_failure_is_told(weights: Weights, tmp_path: Path) -> None:
+    class Picky(Trained):
+        def _load_from_state_dict(self, *given: Any) -> None:
+            given[-1].append("no luck\nat all")
+
+    torch.save(weights, tmp_path / "w.pth")
+    with pytest.raises(TensorpressError, match=r"cannot be loaded: no luck at all$"):
+        load_weights(Picky(), tmp_path / "w.pth")
 
 
 def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:

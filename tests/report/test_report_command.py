@@ -109,6 +109,20 @@ def test_wrong_options_are_refused(
     assert not Path("PAGE").exists()
 
 
+def test_files_that_are_no_report_are_not_taken_for_an_earlier_one(
+    tensorpress: Command, compressed: Path
+) -> None:
+    """It would write over some of its names, and remove those that it has no use for."""
+    Path("plots").mkdir()
+    for name in ("curves.csv", "accuracy.png"):
+        mine = Path("plots", name)
+        mine.write_text("mine")
+        answer = tensorpress("report", compressed, "--no-time", "-o", "plots")
+        assert f"plots/{name} is of something else" in refused(answer)
+        assert [path.name for path in Path("plots").iterdir()] == [name]
+        mine.unlink()
+
+
 def test_the_page_goes_only_where_it_harms_nothing(
     tensorpress: Command, run: Path, compressed: Path
 ) -> None:

@@ -1,5 +1,8 @@
 """The commands put together, and what every error looks like."""
 
+import codecs
+import io
+import itertools
 import sys
 from typing import Annotated
 
@@ -18,7 +21,7 @@ from tensorpress.cli import (
     reproduce,
     train,
 )
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, first_line, is_too_large
 from tensorpress.version import VERSION
 
 STOPPED = 130
@@ -77,12 +80,57 @@ def main() -> None:
     Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, and 1 with a
     traceback on a fault of ours.
     """
+    _print_whatever_there_is()
     try:
+        _refuse_nothing(sys.argv[1:])
         app()
     except TensorpressError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError, TypeError) as error:
+        if not is_too_large(error):
+            raise
+        print(
+            f"error: there is not enough memory for that ({first_line(error)}): ask for fewer "
+            "images at once, or smaller ones.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except SystemExit as end:
         if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
             print("stopped.", file=sys.stderr)
         raise
+
+
+def _print_whatever_there_is() -> None:
+    """Let no character stop a command where the terminal or the file does not know it.
+
+    Bytes of file names that are no text are printed as they are; else "?" stands for it.
+    """
+
+    def known(error: UnicodeError) -> tuple[bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        text = error.object[error.start : error.end]
+        codes = (ord(it) - 0xDC00 if "\udc80" <= it <= "\udcff" else ord("?") for it in text)
+        return bytes(codes), error.end
+
+    codecs.register_error("tensorpress", known)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="tensorpress")
+
+
+def _refuse_nothing(words: list[str]) -> None:
+    """Raise for an empty word, which a shell makes of a variable that is not set.
+
+    As a path it would stand for the working directory.
+
+    Raises:
+        TensorpressError: it names the option.
+    """
+    for before, word in itertools.pairwise(("tensorpress", *words)):
+        option, is_option, value = word.partition("=")
+        if word == "" or (word.startswith("--") and is_option and value == ""):
+            raise TensorpressError(
+                f"there is nothing after {option or before}: give a value, or leave it out."
+            )

@@ -16,7 +16,9 @@ def demo(
     ratio: Annotated[
         float, typer.Option("--ratio", help="How many times fewer parameters and MACs.")
     ] = 5.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of all randomness.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all randomness.")
+    ] = 0,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for all that is made on the way.")
     ] = FOLDER,

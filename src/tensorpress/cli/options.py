@@ -284,6 +284,14 @@ def read_channels(text: str | None, option: str) -> tuple[float, ...] | None:
     return tuple(_number(part, float, option, "0.485,0.456,0.406") for part in text.split(","))
 
 
+def read_ratios(text: str, option: str) -> list[float]:
+    """ "2,4,8" as ratios of parameters or MACs before to those after, each once."""
+    ratios = read_numbers(text, option, "2,4,8")
+    if not all(1 <= ratio < float("inf") for ratio in ratios):
+        raise TensorpressError(f"{option} {text}: a ratio must be at least 1; 4 is a quarter.")
+    return list(dict.fromkeys(ratios))
+
+
 def read_numbers(text: str, option: str, example: str) -> list[float]:
     """ "2,4,8" as numbers."""
     return [_number(part, float, option, example) for part in text.split(",")]

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tensorpress.errors import TensorpressError
 from tensorpress.progress import silenced
 
 
@@ -28,6 +29,9 @@ class Printer:
     at the end the paths of what was written, or where nothing was, the result. ``as_json`` prints
     at the end the result as one JSON document, and notes on standard error. Warnings are always
     printed, then on standard error. Made by :func:`printing`.
+
+    Where nobody takes what is printed any more, as `head` does after its lines, or a disk is full,
+    the work goes on to its end, so that files are written, and the failure is raised there.
     """
 
     def __init__(self, output: TextIO, *, quiet: bool, as_json: bool) -> None:
@@ -35,6 +39,7 @@ class Printer:
         self._results: list[str | Table] = []
         self._written: list[Path] = []
         self._values: Any = None
+        self._failure: OSError | None = None
 
     def result(self, shown: str | Table) -> None:
         """What was asked for, or a part of it, as text."""
@@ -64,14 +69,19 @@ class Printer:
     def note(self, text: str) -> None:
         """What helps to understand the result, or what to do next."""
         if not self._quiet:
-            typer.echo(text, err=self._as_json)
+            self._print(text, sys.stderr if self._as_json else self._output)
 
     def warning(self, text: str) -> None:
         """What the result must not be read without."""
-        typer.echo(text, err=self._quiet or self._as_json)
+        self._print(text, sys.stderr if self._quiet or self._as_json else self._output)
 
     def end(self) -> None:
-        """Print what waits for the end of the command."""
+        """Print what waits for the end of the command.
+
+        Raises:
+            BrokenPipeError: nobody took what was printed.
+            TensorpressError: it could not be written.
+        """
         if self._as_json:
             if self._values is not None:
                 self._print(json.dumps(self._values, indent=1))
@@ -79,11 +89,24 @@ class Printer:
             for shown in self._written or self._results:
                 self._print(str(shown) if isinstance(shown, Path) else shown)
 
-    def _print(self, shown: str | Table) -> None:
-        if isinstance(shown, Table):
-            Console(file=self._output).print(shown)
-        else:
-            typer.echo(shown, file=self._output)
+        if isinstance(self._failure, BrokenPipeError):
+            raise self._failure
+        if self._failure is not None:
+            raise TensorpressError(
+                f"what there is to say cannot be printed: {self._failure.strerror}; all else is "
+                "done."
+            ) from self._failure
+
+    def _print(self, shown: str | Table, file: TextIO | None = None) -> None:
+        if self._failure is not None:
+            return
+        try:
+            if isinstance(shown, Table):
+                Console(file=file or self._output).print(shown)
+            else:
+                typer.echo(shown, file=file or self._output)
+        except OSError as error:
+            self._failure = error
 
 
 @contextlib.contextmanager

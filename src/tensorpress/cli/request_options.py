@@ -100,18 +100,19 @@ def read_config(path: Path) -> Request:
         raise TensorpressError(
             f"--config {path} is a folder: give the account.json, the config.json or the .tp in it."
         )
-    if path.suffix == ".tp":
+    suffix = path.suffix.lower()
+    if suffix == ".tp":
         account = artifacts.read_manifest(path).account
         if account is None:
             raise TensorpressError(f"--config {path} was saved without its account.")
         return _request(account["request"], path)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows mark the encoding
+        content = tomllib.loads(text) if suffix == ".toml" else json.loads(text)
     except FileNotFoundError:
         raise TensorpressError(f"--config {path}: there is no such file.") from None
     except (OSError, ValueError, RecursionError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
+        kind = "TOML" if suffix == ".toml" else "JSON, as all that does not end in .toml or .tp"
         raise TensorpressError(
             f"--config {path} cannot be read as {kind}: {first_line(error)}."
         ) from error

@@ -19,23 +19,24 @@ from tensorpress.progress import announce, warn
 
 MOST_IN_MEMORY = 4 * 2**30
 """Bytes of pixels; what is larger is read from the disk in every epoch."""
+TRAIN_FOLDERS = ("train",)
 TEST_FOLDERS = ("test", "val", "validation", "valid")
 
 
 def holds_classes(folder: Path) -> bool:
     """Whether there are images by class, to train on and to test on."""
-    return (folder / "train").is_dir() and _test_folder(folder) is not None
+    return None not in (_part(folder, TRAIN_FOLDERS), _part(folder, TEST_FOLDERS))
 
 
 def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
     """Load `train/CLASS/*` and `test/CLASS/*`, or `val` for `test`; images may lie deeper too.
 
-    The folders in `train`, sorted, are the classes; links are followed, and hidden folders are
-    left out. The images become (3, H, W), or (1, H, W) if all of them are grey. Those that are all
-    of the wanted size, or of one size where none is wanted, are held in memory up to 4 GiB, and
-    trained on in crops padded by an eighth of the shorter side. All others are read when they are
-    wanted, and trained on in random parts. Both are flipped; mean and std are those of ImageNet,
-    for grey images 0.5 each. What is left out is said on standard error.
+    Both may be written in capitals. The folders in `train`, sorted, are the classes; links are
+    followed, and hidden folders are left out. The images become (3, H, W), or (1, H, W) if all of
+    them are grey. Those that are all of the wanted size, or of one size where none is wanted, are
+    held in memory up to 4 GiB, and trained on in crops padded by an eighth of the shorter side. All
+    others are read when they are wanted, and trained on in random parts. Both are flipped; mean and
+    std are those of ImageNet, for grey images 0.5 each. What is left out is said on standard error.
 
     Raises:
         TensorpressError: Pillow is not installed, a class of `train` or all of `test` has no
@@ -43,20 +44,21 @@ def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
             wanted, or more than one in a hundred cannot be read; the message names one.
     """
     passed_over = PassedOver(folder)
-    test = _test_folder(folder)
+    train, test = _part(folder, TRAIN_FOLDERS), _part(folder, TEST_FOLDERS)
+    assert train is not None
     assert test is not None
-    of_train = _subfolders(folder, "train", passed_over)
+    of_train = _subfolders(folder, train, passed_over)
     classes = tuple(of_train)
     if not classes:
-        raise TensorpressError(f"{folder / 'train'} has no folders: give one of images a class")
+        raise TensorpressError(f"{folder / train} has no folders: give one of images a class")
     of_test = _subfolders(folder, test, passed_over)
     for name in of_test:
         if name not in classes:
             raise TensorpressError(
-                f"{folder / test / name} is a class that {folder / 'train'} does not have"
+                f"{folder / test / name} is a class that {folder / train} does not have"
             )
-    train_files = _by_class(folder, "train", of_train, passed_over)
-    _refuse_empty(folder / "train", train_files, classes)
+    train_files = _by_class(folder, train, of_train, passed_over)
+    _refuse_empty(folder / train, train_files, classes)
     test_files = _by_class(folder, test, of_test, passed_over)
     if not test_files:
         raise TensorpressError(f"{folder / test} holds no images by class")
@@ -66,8 +68,18 @@ def load_image_folder(folder: Path, wanted: Wanted) -> Dataset:
 
 
 def holds_tests(folder: Path) -> bool:
-    """Whether there are images by class, if only to test on."""
-    part = folder / (_test_folder(folder) or ".")
+    """Whether there are images by class, if only to test on.
+
+    Raises:
+        TensorpressError: there are some to train on alone, which would else pass for a class.
+    """
+    test, train = _part(folder, TEST_FOLDERS), _part(folder, TRAIN_FOLDERS)
+    if test is None and train is not None:
+        raise TensorpressError(
+            f"{folder} holds {train} and no images to test on: looked for "
+            f"{', '.join(TEST_FOLDERS)}. To take those of {train}, give {folder / train}."
+        )
+    part = folder / (test or ".")
     return bool(_subfolders(part, ".", PassedOver(part)))
 
 
@@ -81,7 +93,7 @@ def load_test_folder(folder: Path, wanted: Wanted) -> Dataset:
         TensorpressError: none has an image, or as :func:`load_image_folder`.
     """
     passed_over = PassedOver(folder)
-    part = _test_folder(folder) or "."
+    part = _part(folder, TEST_FOLDERS) or "."
     found = _subfolders(folder, part, passed_over)
     classes = tuple(found)
     files = _by_class(folder, part, found, passed_over)
@@ -152,8 +164,20 @@ def load_flat_images(
     return _dataset(folder, everything, everything.subset(torch.arange(0)), (folder.name,))
 
 
-def _test_folder(folder: Path) -> str | None:
-    return next((name for name in TEST_FOLDERS if (folder / name).is_dir()), None)
+def _part(folder: Path, names: Sequence[str]) -> str | None:
+    """The folder in ``folder`` of the first of the names that there is, as it is written there."""
+    there = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    for name in names:
+        if found := [one for one in there if one.lower() == name]:
+            return name if name in found else found[0]
+    return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise TensorpressError(f"{folder} cannot be read: {error.strerror}.") from error
 
 
 def _dataset(folder: Path, train: Images, test: Images, classes: tuple[str, ...]) -> Dataset:
@@ -173,7 +197,7 @@ def _dataset(folder: Path, train: Images, test: Images, classes: tuple[str, ...]
 def _subfolders(folder: Path, part: str, passed_over: PassedOver) -> dict[str, list[str]]:
     """The folders in one by name, sorted; a name written in two forms of Unicode is one."""
     found: dict[str, list[str]] = {}
-    entries = (folder / part).iterdir()
+    entries = _entries(folder / part)
     for entry in sorted(entries, key=lambda entry: (composed(entry.name), entry.name)):
         path = f"{part}/{entry.name}"
         if is_hidden(entry.name):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from tensorpress.data.framing import Framing, check_interpolation
 from tensorpress.errors import TensorpressError
 
+MOST_WORKERS = 256
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -57,8 +59,10 @@ class Wanted:
                 without them; processes below 0.
         """
         check_interpolation(interpolation)
-        if workers is not None and workers < 0:
-            raise TensorpressError(f"workers={workers} (--workers): give 0 or more processes.")
+        if workers is not None and not 0 <= workers <= MOST_WORKERS:
+            raise TensorpressError(
+                f"workers={workers} (--workers): give 0 to {MOST_WORKERS} processes."
+            )
         known = usual or fallback
         if interpolation is None and known is not None:
             interpolation = known.interpolation

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 _IN_ANY_WEIGHT_FILE = (
     *("torch.", "collections.OrderedDict", "argparse.Namespace", "datetime.", "pathlib."),
@@ -25,6 +25,16 @@ _IN_ANY_WEIGHT_FILE = (
 )
 FOLDER = 0x10
 """Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
+
+_INSTEAD = {
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file: run git lfs pull",
+    b"<!doctype": "a web page and no weight file: download the file itself",
+    b"<html": "a web page and no weight file: download the file itself",
+}
+"""What people have in the place of a file, by what it begins with."""
+_HEAD = 64
+_PICKLED = (b"\x80", b"PK")
+"""What the old format begins with, a pickle, and the new one, a zip file."""
 
 _KINDS = (("", ""), ("", "Pure"), ("._local", ""), ("._local", "Pure"))
 _CORES = ("core", "_core")
@@ -113,14 +123,17 @@ def read_weight_file(path: Path) -> object:
         if not path.exists():
             raise TensorpressError(f"there is no weight file {path}")
         with path.open("rb") as opened:
-            head = opened.read(9)
+            head = opened.read(_HEAD)
     except OSError as error:
         raise TensorpressError(f"the weight file {path} cannot be read: {error}") from error
     if not head:
         raise TensorpressError(f"the weight file {path} is empty")
     # safetensors: the length of the header in 8 bytes, then the header, a JSON object.
-    if head[8:] == b"{":
+    if head[8:9] == b"{":
         return _read_safetensors(path)
+    for begins, what in _INSTEAD.items():
+        if head.lstrip().lower().startswith(begins):
+            raise TensorpressError(f"{path} is {what}")
     return _read_torch(path)
 
 
@@ -181,9 +194,18 @@ def _refuse_altered(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> TensorpressError:
+    if "TorchScript" in str(error):
+        return TensorpressError(
+            f"{path} is a network of TorchScript, which holds code: have it saved as plain "
+            "weights, torch.save(net.state_dict(), file)"
+        )
     # torch puts advice before what went wrong.
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
+    with path.open("rb") as opened:
+        head = opened.read(_HEAD)
+    if not head.startswith(_PICKLED) and head[8:9] != b"{":
+        reason = f"it begins with {shown(head, 24)}"
     return TensorpressError(
         f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
     )

@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tensorpress.errors import TensorpressError, first_line, shown
+from tensorpress.errors import LONGEST_LINE, TensorpressError, first_line, shown
 from tensorpress.files import as_path, composed
 from tensorpress.networks.weight_file import StoredArray, read_weight_file
 from tensorpress.progress import announce
@@ -41,7 +41,8 @@ def load_weights(
     The weights may stand under `state_dict`, `model_state_dict`, `model`, `net`, `params` or
     `weights`, with settings, dates and numbers beside them, and all their names may start with
     `module.`, `model.` or `net.` or hold `_orig_mod.`, as data parallel, Lightning and compiled
-    networks leave them; what ours call `linear` and `shortcut` may be called `fc` and `downsample`.
+    networks leave them. The network may be a part of what was saved, under whatever name, if it is
+    one part alone. What ours call `linear` and `shortcut` may be called `fc` and `downsample`.
     They are converted to the dtype and device of `net`. Every weight must be there with its shape;
     only `num_batches_tracked` may be absent. Counters of profilers and averages are left out.
 
@@ -98,7 +99,11 @@ def _put(path: Path, net: nn.Module, given: Mapping[str, Any]) -> None:
         with torch.no_grad():
             for value, before in kept:
                 value.copy_(before)
-        raise TensorpressError(f"{path} cannot be loaded: {first_line(error)}") from error
+        # PyTorch says what went wrong below a heading.
+        heading, _, below = str(error).partition("\n")
+        told = below.strip() if heading.startswith("Error(s) in loading") else ""
+        reason = " ".join(told.split())[:LONGEST_LINE] or first_line(error)
+        raise TensorpressError(f"{path} cannot be loaded: {reason}") from error
 
 
 def _is_filled(value: object) -> bool:
@@ -133,6 +138,7 @@ def _state_dict(
         if name.rpartition(".")[2] not in _COUNTERS or name in own
     }
     prefix = _prefix({name: v for name, v in named.items() if isinstance(v, Tensor)})
+    prefix += _above(path, {_plain(name, prefix) for name in named}, own)
     found = getattr(content, "_metadata", None)
     versions = {
         _plain(f"{name}." if name else "", prefix)[:-1]: entry
@@ -193,6 +199,28 @@ def _prefix(weights: Mapping[str, Any]) -> str:
     return found
 
 
+def _above(path: Path, names: Set[str], own: Mapping[str, Any]) -> str:
+    """What stands before the names of a network that is a part of what was saved.
+
+    Such as "model." beside a "criterion.", or "backbone."; nothing where it is no part of it.
+
+    Raises:
+        TensorpressError: it is several parts of it.
+    """
+    wanted = [name for name in own if not name.endswith("num_batches_tracked")]
+    if not wanted or wanted[0] in names:
+        return ""
+    ends = f".{wanted[0]}"
+    before = {name.removesuffix(wanted[0]) for name in names if name.endswith(ends)}
+    found = sorted(part for part in before if all(part + name in names for name in wanted))
+    if len(found) > 1:
+        raise TensorpressError(
+            f"{path} holds several networks of this kind, under {', '.join(found)}: save the one "
+            "that is meant by itself"
+        )
+    return found[0] if found else ""
+
+
 def _all_start(names: Sequence[str], prefix: str) -> bool:
     return all(name.startswith(prefix) for name in names)
 
@@ -216,17 +244,34 @@ def _check_fit(
         if name in weights and not is_lazy(value) and _shape(weights[name]) != _shape(value)
     ]
     unexpected = [name for name in weights if name not in own]
+    odd = [
+        f"{name} {kind}"
+        for name, value in own.items()
+        if name in weights and (kind := _odd_kind(weights[name], value))
+    ]
     complaints = [
         _complaint("missing", [name for name in own if name not in weights]),
         _complaint("unexpected", unexpected),
         _complaint("of another shape", reshaped),
+        _complaint("of another kind", odd),
     ]
     if any(complaints):
         raise TensorpressError(
             f"{path} holds the weights of another network than {type(net).__name__}: "
             + "; ".join(complaint for complaint in complaints if complaint)
-            + (_ALLOW * (bool(unexpected) and not complaints[0] and not complaints[2]))
+            + (_ALLOW * (unexpected != [] and [c for c in complaints if c] == complaints[1:2]))
         )
+
+
+def _odd_kind(weight: object, own: object) -> str:
+    """What a weight is that a dense one of real numbers does not become as it is; else nothing."""
+    if not isinstance(weight, Tensor) or not isinstance(own, Tensor):
+        return ""
+    if weight.is_meta:
+        return "without values"
+    if weight.layout is not own.layout:
+        return str(weight.layout)
+    return str(weight.dtype) if weight.is_complex() and not own.is_complex() else ""
 
 
 def _shape(value: object) -> object:

@@ -141,12 +141,19 @@ def refuse_others(folder: Path) -> None:
     """Raise where the report would take the place of something else in ``folder``.
 
     Raises:
-        TensorpressError: a page that is no report, or a folder with the name of one of its files.
+        TensorpressError: a page that is no report, files of the names of its own without a page,
+            or a folder with the name of one of them.
     """
-    for name in (PAGE, LAYERS, CURVES, SPECTRA, *FIGURES):
+    beside = (LAYERS, CURVES, SPECTRA, *FIGURES)
+    for name in (PAGE, *beside):
         refuse_no_file(folder / name)
     page = folder / PAGE
     if not page.is_file():
+        if others := [name for name in beside if (folder / name).exists()]:
+            raise TensorpressError(
+                f"{folder / others[0]} is of something else, as there is no {PAGE} beside it: "
+                "choose another folder."
+            )
         return
     with page.open("rb") as file:
         if GENERATOR.encode() not in file.read(2000):

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from numbers import Real
 
-from tensorpress.choices import AUTO, INT8, RUNTIMES
+from tensorpress.choices import AUTO, INT8, MOST_THREADS, RUNTIMES
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.ranks.rules import PANEL
 from tensorpress.settings import option
@@ -177,6 +177,15 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not _is_number(value, 1e-9):
                 raise TensorpressError(f"Budget({name}={shown(value)}): give a number above 0.")
+        if not _is_count(self.threads) or (self.threads or 1) > MOST_THREADS:
+            raise TensorpressError(
+                f"Budget(threads={shown(self.threads)}): give a whole number from 1 to "
+                f"{MOST_THREADS:,}."
+            )
+        if not _is_count(self.batch):
+            raise TensorpressError(
+                f"Budget(batch={shown(self.batch)}): give a whole number from 1 on."
+            )
 
     @property
     def of_quality(self) -> bool:
@@ -264,6 +273,10 @@ class Budget:
         low, high, wanted = ranges[name]
         if not _is_number(value, low) or not low < value <= high:
             raise TensorpressError(f"Budget({name}={shown(value)}): give {wanted}.")
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (isinstance(value, int) and value >= 1)
 
 
 def _is_number(value: object, least: float) -> bool:

@@ -100,9 +100,9 @@ def bench(
 
 def _counts(text: str, option: str) -> tuple[int, ...]:
     numbers = options.read_numbers(text, option, "1,32")
-    if any(number < 1 or number != int(number) for number in numbers):
+    if any(number < 1 or not number.is_integer() for number in numbers):
         raise TensorpressError(f"{option} {text}: give whole numbers from 1 on, such as 1,32.")
-    return tuple(map(int, numbers))
+    return tuple(dict.fromkeys(map(int, numbers)))
 
 
 def _sizes(dense: Any, compressed: Path) -> dict[str, int]:

@@ -48,7 +48,7 @@ def compare_methods(
 ) -> None:
     folder = required_folder(output)
     check_output(folder, (ROWS, *PAGE))
-    names = _read_methods(methods)
+    names, budgets = _read_methods(methods), options.read_ratios(budget_macs, "--budget-macs")
     if INT8 in names:
         usable(runtime, INT8)
     if epochs:
@@ -64,7 +64,7 @@ def compare_methods(
     what = Comparison(
         methods=tuple(name for name in names if name != INT8),
         int8=INT8 in names,
-        budgets=tuple(options.read_numbers(budget_macs, "--budget-macs", "2,4,6")),
+        budgets=tuple(budgets),
         recipe=recipes_for(inputs.net).finetune.changed(**changes),
         teacher=teacher,
         calibration_images=calibration_images,

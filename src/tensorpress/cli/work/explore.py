@@ -43,9 +43,7 @@ def explore(
     printer: Printer,
 ) -> None:
     net = required_net(net)
-    asked = options.read_numbers(ratios, "--ratios", "2,4,8")
-    if min(asked) < 1:
-        raise TensorpressError(f"--ratios {ratios}: a ratio must be at least 1; 4 is a quarter.")
+    asked = options.read_ratios(ratios, "--ratios")
     place = find_place(device)
     most, how = request_options.calibration_asked(context, layers, calibration_images)
     with output_folder(output, FILES):

@@ -48,14 +48,13 @@ def train(
     graphs.refuse_training(net)
     inputs = read_inputs(net, **images.required())
     assert inputs.data is not None
+    how = recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr))
     outcome = training.train(
-        folder,
-        inputs.as_network(trained),
-        inputs.data,
-        recipes_for(inputs.net).train.changed(**recipe.changes(epochs, lr)),
-        settings=settings,
+        folder, inputs.as_network(trained), inputs.data, how, settings=settings
     )
     _report(outcome, printer)
+    if how.epochs == 0 and outcome.is_main:
+        warn_if_as_made(inputs, trained, printer)
 
 
 def finetune(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tensorpress.choices import AUTO, INT8
+from tensorpress.choices import AUTO, INT8, MOST_THREADS
 from tensorpress.deploy.execution import factorized_layers
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runtime
@@ -116,8 +116,11 @@ def read_threads(threads: int | None) -> int:
     """The number of threads of a call.
 
     Raises:
-        TensorpressError: no positive whole number.
+        TensorpressError: no whole number from 1 to `MOST_THREADS`.
     """
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise TensorpressError(f"threads={shown(threads)}: give a whole number from 1 on.")
+    sensible = type(threads) is int and 1 <= threads <= MOST_THREADS
+    if threads is not None and not sensible:
+        raise TensorpressError(
+            f"threads={shown(threads)}: give a whole number from 1 to {MOST_THREADS:,}."
+        )
     return threads or torch.get_num_threads()

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,13 +37,36 @@ def test_kernels_times_patches_are_the_output(layer: nn.Module, shape: tuple[int
     layer = layer.double()
     x = torch.randn(5, *shape, dtype=torch.float64)
     sampler = Sampler(layer, 11, seed=3)  # type: ignore[arg-type]
-    patches, outputs = sampler.patches(x), sampler.outputs(layer(x).detach())
+    patches, outputs = sampler.patches(x), sampler.outputs(layer(x).detach(), x)
     kernels = shifted_kernels(layer)  # type: ignore[arg-type]
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     places = layer(x).numel() // (5 * channels)  # type: ignore[operator]
     assert patches.shape == (len(kernels), 5 * min(11, places), kernels.shape[1])
     made = patches @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
     torch.testing.assert_close(made, outputs)
+
+
+UPWARDS: dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = {
+    "as it is": (nn.ConvTranspose2d(4, 6, 3, 2, 1, 1), (4, 5, 6), (10, 12)),
+    "more than its own": (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), (4, 5, 6), (12, 13)),
+    "less than its own": (nn.ConvTranspose2d(4, 6, 3, 3, output_padding=2), (4, 5, 6), (15, 19)),
+    "dilated": (nn.ConvTranspose1d(4, 6, 3, 2, dilation=2, padding=1), (4, 7), (16,)),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape", "size"), UPWARDS.values(), ids=UPWARDS)
+@pytest.mark.parametrize("places", [7, 10_000])
+def test_a_transposed_convolution_may_be_asked_for_a_size(
+    layer: Any, shape: tuple[int, ...], size: tuple[int, ...], places: int
+) -> None:
+    layer = layer.double()
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    y = layer(x, output_size=size).detach()
+    assert tuple(y.shape[2:]) == size
+    sampler = Sampler(layer, places, seed=3)
+    kernels = shifted_kernels(layer)
+    made = sampler.patches(x) @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
+    torch.testing.assert_close(made, sampler.outputs(y, x))
 
 
 def test_a_small_map_is_taken_place_by_place() -> None:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from branched_net import branched, images
 from computed import Computed
-from torch import nn
+from torch import Tensor, nn
 
+import tensorpress as tp
 from tensorpress.compression.calibration import (
     followed_by_batch_norm,
     reconstruct,
@@ -88,3 +89,36 @@ def test_each_layer_is_computed_once_for_a_batch() -> None:
     small = 10 + 3 * 10  # which batch norms follow; outlined, whole and replayed
     originals, steps = 10 * len(parts), 9 * chain * len(parts)
     assert computed.counts["convolution"] == small + originals + steps
+
+
+class Upwards(nn.Module):
+    """As U-Nets are: what is made larger is brought to the size of what stood before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.down = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 16, 3, stride=2)
+        self.up, self.last = nn.ConvTranspose2d(16, 12, 3, stride=2), nn.Conv2d(12, 12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(self.up(self.down(x), output_size=x.shape[2:]) + x)
+
+
+def test_a_size_that_is_asked_for_is_no_matter() -> None:
+    torch.manual_seed(0)
+    net = Upwards().eval()
+    given = torch.randn(24, 3, 12, 12)
+    result = tp.compress(
+        net,
+        given[:1],
+        method="input-svd",
+        rank=Ranks(12),
+        include=["up"],
+        calibration=given,
+        recover=False,
+    )
+    (row,) = [row for row in result.layers if row.method]
+    assert row.name == "up"
+    with torch.no_grad():
+        far = (result.model(given) - net(given)).norm() / net(given).norm()
+    assert far < 0.5

@@ -1,11 +1,20 @@
 """The patches of its input that a convolution or linear layer looks at."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tensorpress.layers.kinds import Layer, dimensions, groups_of, in_kernel_order, windows
+from tensorpress.layers.kinds import (
+    Layer,
+    dimensions,
+    groups_of,
+    in_kernel_order,
+    is_transposed,
+    map_after,
+    windows,
+)
 
 
 class Sampler:
@@ -26,20 +35,32 @@ class Sampler:
         if not dims:
             return self._of_linear(x)
         seen = windows(layer, x)
-        places = self._places(len(seen), list(seen.shape[2 : 2 + dims]), x.device)
+        places = self._places(len(seen), self._sizes(x), x.device)
         taken = in_kernel_order(layer, _at(seen, places))  # (samples, C, D1, ..., Dd)
         return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
 
-    def outputs(self, y: Tensor) -> Tensor:
-        """(groups, samples, T/groups): the layer's output at the places of its patches."""
+    def outputs(self, y: Tensor, x: Tensor) -> Tensor:
+        """(groups, samples, T/groups): what the layer gives for ``x`` at places of its patches."""
         layer = self.layer
         dims = dimensions(layer)
         if not dims:
             return self._of_linear(y)
         y = y if y.dim() == dims + 2 else y.unsqueeze(0)
-        places = self._places(len(y), list(y.shape[2:]), y.device)
+        places = self._places(len(y), self._sizes(x), y.device)
         taken = _at(y, places)
         return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
+
+    def _sizes(self, x: Tensor) -> list[int]:
+        """Of the output map that places are taken of.
+
+        What a transposed convolution adds behind it is left out: a call may ask for another size.
+        """
+        layer: Any = self.layer
+        dims = dimensions(layer)
+        sizes = map_after(layer, x.shape)[-dims:]
+        if not is_transposed(layer):
+            return sizes
+        return [max(size - layer.output_padding[n], 1) for n, size in enumerate(sizes)]
 
     def _of_linear(self, values: Tensor) -> Tensor:
         rows = values.reshape(len(values), -1, values.shape[-1])

@@ -12,7 +12,7 @@ from tensorpress.compression.calibration.moments import are_kept, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
-from tensorpress.compression.calibration.watching import run_watched
+from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose import Ranks
 from tensorpress.decompose.second_moments import (
     SampledMoments,
@@ -158,13 +158,13 @@ def _original_outputs(
     taken: dict[str, list[Tensor]] = {name: [] for name in samples}
 
     def watch(name: str, sampler: Sampler) -> Callable[..., None]:
-        def leave(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            taken[name].append(sampler.outputs(output).clone())
+        def leave(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
+            taken[name].append(sampler.outputs(output, fed(args, kwargs)).clone())
 
         return leave
 
     handles = [
-        net.get_submodule(name).register_forward_hook(watch(name, sampler))
+        net.get_submodule(name).register_forward_hook(watch(name, sampler), with_kwargs=True)
         for name, sampler in samples.items()
     ]
     run_watched(net, parts, handles)

@@ -154,6 +154,16 @@ def test_a_network_that_writes_into_its_input_is_exported(suffix: str, tmp_path:
     assert torch.equal(image, IMAGES[:2])
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(IMAGES[:1].to("meta"), "on the meta device"), (IMAGES[:1].to_sparse(), "torch.sparse_coo")],
+)
+def test_example_inputs_without_values(image: Tensor, message: str, tmp_path: Path) -> None:
+    for use in (tp.plan, lambda net, given: tp.export(net, tmp_path / "a.pt2", given)):
+        with pytest.raises(tp.TensorpressError, match=f"is {message}: give a dense tensor"):
+            use(Answers(nn.Identity()), image)
+
+
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
 def test_a_plan_that_is_called_on_other_inputs_says_so(runtime: str) -> None:
     pytest.importorskip("onnxruntime" if runtime == "torch" else runtime)

@@ -126,7 +126,13 @@ def test_what_is_no_tensor_has_no_place_in_a_plan(other: Callable[..., Any], nam
         tp.plan(Answers(other), IMAGES[:1], threads=1, cache=False)
 
 
-def test_none_has() -> None:
+@pytest.mark.parametrize("answer", [None, (), {"logits": None}])
+def test_an_answer_without_tensors(answer: Any) -> None:
+    with pytest.raises(tp.TensorpressError, match="answer holds no tensors"):
+        tp.plan(Answers(lambda _: answer), IMAGES[:1], threads=1, cache=False)
+
+
+def test_none_beside_tensors_is_left_out() -> None:
     plan = tp.plan(Answers(lambda y: (None, y)), IMAGES[:1], threads=1, cache=False)
     assert plan(IMAGES[:3]).shape == (3, 5)
 

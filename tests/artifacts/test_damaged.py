@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
+from tensorpress.artifacts.digest import digest
 from tensorpress.layers.kinds import group_channels
 
 
@@ -114,6 +115,32 @@ def test_no_such_file(name: str, words: str, tmp_path: Path) -> None:
         tp.load(tmp_path / name, into=net())
     with pytest.raises(tp.TensorpressError, match=words):
         read_manifest(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(("0.bias", dtype) for dtype in (torch.int8, torch.bool, torch.complex64)),
+        ("2.num_batches_tracked", torch.float32),
+        ("2.num_batches_tracked", torch.bool),
+    ],
+)
+def test_tensors_of_another_kind(name: str, dtype: torch.dtype, file: Path) -> None:
+    tensors, manifest = load_file(file), manifest_of(file)
+    tensors[name] = tensors[name].to(dtype)
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    rewrite(file, content | {"sha256": digest(content, tensors)}, tensors)
+    assert_refused(file, f"'{name}' is {dtype} there, and torch.(float32|int64) here")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.float8_e4m3fn])
+def test_tensors_in_another_precision_are_taken(dtype: torch.dtype, file: Path) -> None:
+    tensors, manifest = load_file(file), manifest_of(file)
+    tensors["0.bias"] = tensors["0.bias"].to(dtype)
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    rewrite(file, content | {"sha256": digest(content, tensors)}, tensors)
+    found = tp.load(file, into=net()).state_dict()["0.bias"]
+    assert torch.equal(found, tensors["0.bias"].float())
 
 
 def absurdly_wide(manifest: dict[str, Any]) -> dict[str, Any]:

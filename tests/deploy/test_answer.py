@@ -126,7 +126,13 @@ def test_what_is_no_tensor_has_no_place_in_a_plan(other: Callable[..., Any], nam
         tp.plan(Answers(other), IMAGES[:1], threads=1, cache=False)
 
 
-def test_none_has() -> None:
+@pytest.mark.parametrize("answer", [None, (), {"logits": None}])
+def test_an_answer_without_tensors(answer: Any) -> None:
+    with pytest.raises(tp.TensorpressError, match="answer holds no tensors"):
+        tp.plan(Answers(lambda _: answer), IMAGES[:1], threads=1, cache=False)
+
+
+def test_none_beside_tensors_is_left_out() -> None:
     plan = tp.plan(Answers(lambda y: (None, y)), IMAGES[:1], threads=1, cache=False)
     assert plan(IMAGES[:3]).shape == (3, 5)
 
@@ -152,6 +158,16 @@ def test_a_network_that_writes_into_its_input_is_exported(suffix: str, tmp_path:
     image = IMAGES[:2].clone()
     tp.export(WritesIntoItsInput(nn.Identity()), tmp_path / f"a{suffix}", image, check_inputs=image)
     assert torch.equal(image, IMAGES[:2])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(IMAGES[:1].to("meta"), "on the meta device"), (IMAGES[:1].to_sparse(), "torch.sparse_coo")],
+)
+def test_example_inputs_without_values(image: Tensor, message: str, tmp_path: Path) -> None:
+    for use in (tp.plan, lambda net, given: tp.export(net, tmp_path / "a.pt2", given)):
+        with pytest.raises(tp.TensorpressError, match=f"is {message}: give a dense tensor"):
+            use(Answers(nn.Identity()), image)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])

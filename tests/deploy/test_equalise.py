@@ -234,3 +234,22 @@ def test_a_subgraph_keeps_all_names() -> None:
     before = model.SerializeToString()
     shorten_names(model)
     assert model.SerializeToString() == before
+
+
+def test_what_a_branch_reads_from_outside_stays_as_it_is() -> None:
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    model, x = graph_of(uneven(CHAINS["separable"][0]), inputs(2, 4, 7, 7)), inputs(9, 4, 7, 7)
+    between = model.graph.node[0].output[0]
+    branches = {}
+    for name, operation in (("then_branch", "Identity"), ("else_branch", "Neg")):
+        value = helper.make_tensor_value_info(name, kind, None)
+        node = helper.make_node(operation, [between], [name])
+        branches[name] = helper.make_graph([node], name, [], [value])
+    condition = onnx.numpy_helper.from_array(np.array(True), "condition")
+    model.graph.initializer.append(condition)
+    model.graph.node.append(helper.make_node("If", ["condition"], ["chosen"], **branches))
+    model.graph.output.append(helper.make_tensor_value_info("chosen", kind, None))
+    before = answers(model, x)
+    equalise(model, feed_of(x))
+    for found, expected in zip(answers(model, x), before, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -1,10 +1,11 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import staged
+from tensorpress.files import refuse_no_file, staged
 
 
 def write_pair(place: Path, content: str) -> None:
@@ -86,3 +87,12 @@ def test_a_pipe_is_no_file_and_stays(tmp_path: Path) -> None:
         place.write_text("new")
     assert (tmp_path / "pipe").is_fifo()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_place_that_may_not_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    with pytest.raises(TensorpressError, match="Permission denied: choose another place"):
+        refuse_no_file(tmp_path / "a" / "b")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor, finfo, nn
 
 from tensorpress.artifacts.digest import digest
 from tensorpress.artifacts.manifest import Manifest, read_manifest
@@ -66,10 +66,7 @@ def _loaded(
     expected = _expected_state(into, {**planned.narrow, **planned.in_place(planned.built)})
     tensors = _read_tensors(path, manifest, expected)
     _compare_sharing(path, expected, tensors)
-    for name, own in expected.items():
-        if own.is_floating_point() and tensors[name].is_floating_point():
-            cast = tensors[name].to(own.dtype)
-            refuse_overflow(name, tensors[name], cast, "load into a network in torch.float32")
+    _refuse_other_kinds(path, expected, tensors)
     model = put_layers(into, planned)
     model.load_state_dict(versioned(model, tensors))
     if manifest.account is not None:
@@ -145,6 +142,26 @@ def _compare_sharing(path: Path, state: dict[str, Tensor], tensors: dict[str, Te
                 f"{path} is of another network: '{twin}' and '{name}' are shared in this network, "
                 "and differ in the file."
             )
+
+
+def _refuse_other_kinds(
+    path: Path, expected: dict[str, Tensor], tensors: dict[str, Tensor]
+) -> None:
+    """What is cast as it is put into the network must not become something else."""
+    for name, own in expected.items():
+        stored = tensors[name]
+        if _kind(stored) != _kind(own):
+            raise TensorpressError(
+                f"{path} is of another network: '{name}' is {stored.dtype} there, and {own.dtype} "
+                "here."
+            )
+        if own.is_floating_point() and finfo(own.dtype).max < finfo(stored.dtype).max:
+            cast = stored.to(own.dtype)
+            refuse_overflow(name, stored, cast, "load into a network in torch.float32")
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex(), tensor.dtype is torch.bool
 
 
 def _compare(

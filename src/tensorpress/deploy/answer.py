@@ -15,11 +15,15 @@ def answer_of(net: nn.Module, feed: Feed) -> list[Tensor]:
     It is called on copies of the inputs, into which networks may write.
 
     Raises:
-        TensorpressError: it does not run, or its answer holds something else.
+        TensorpressError: it does not run, or its answer holds something else, or nothing.
     """
     answer = run_examples(net, feed.copied().examples)
     leaves = [leaf for leaf in tree_leaves(answer) if leaf is not None]
     refuse_others({type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)})
+    if not leaves:
+        raise TensorpressError(
+            "the network's answer holds no tensors, which are all that a file or a plan gives."
+        )
     return leaves
 
 
@@ -42,7 +46,7 @@ def tells(answer: list[Tensor]) -> bool:
     """
     finite = [output.isfinite() for output in answer]
     without_nan = not any(bool(output.isnan().any()) for output in answer)
-    return bool(answer) and without_nan and all(bool(f.any()) or not f.numel() for f in finite)
+    return without_nan and all(bool(f.any()) or not f.numel() for f in finite)
 
 
 def comparable(expected: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:

@@ -112,6 +112,11 @@ def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "examp
                 f"{named}[{shown(key)}] is {shown(value)}, and an exported file takes tensors "
                 "only: leave it out, and make it a default of the network's forward."
             )
+        if value.is_meta or value.layout is not torch.strided:
+            kind = "on the meta device" if value.is_meta else f"{value.layout}"
+            raise TensorpressError(
+                f"{named}[{shown(key)}] is {kind}: give a dense tensor with values."
+            )
         if not value.numel():
             raise TensorpressError(f"{named}[{shown(key)}] is empty: give at least one input.")
     tensors = tuple(value.detach().cpu() for value in items.values())

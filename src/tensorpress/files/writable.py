@@ -35,13 +35,19 @@ def refuse_no_file(path: Path) -> None:
     A file takes the place of what is there, which is not to be done to a device or a pipe.
 
     Raises:
-        TensorpressError: it is a folder, a device, a pipe or a socket.
+        TensorpressError: it is a folder, a device, a pipe or a socket, or may not be looked at.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_other = path.is_dir(), path.exists() and not path.is_file()
+    except OSError as error:
+        raise TensorpressError(
+            f"cannot write {path}: {error.strerror or error}: choose another place."
+        ) from error
+    if is_folder:
         raise TensorpressError(
             f"cannot write {path}: it is a folder: give the name of a file in it."
         )
-    if path.exists() and not path.is_file():
+    if is_other:
         raise TensorpressError(
             f"cannot write {path}: it is no file, but a device, a pipe or a socket: give the name "
             "of a file."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.int8.bodies import names_read
 from tensorpress.deploy.int8.values import values_by_batch
 from tensorpress.extras import import_runtimes
 
@@ -98,7 +99,7 @@ def scales(low: Array, high: Array, gain: Array) -> Array:
 def _pairs(model: Any) -> Iterator[Pair]:
     """Whose weights and biases are theirs alone, and whose channels nothing else looks at."""
     graph = model.graph
-    used = Counter(name for node in graph.node for name in node.input)
+    used = Counter(names_read(graph))
     used.update(value.name for value in graph.output)
     held = {value.name for value in graph.initializer}
     makers = {

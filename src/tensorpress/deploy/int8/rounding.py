@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tensorpress.deploy.feed import Feed
+from tensorpress.deploy.int8.bodies import names_read
 from tensorpress.deploy.int8.calibration import few
 from tensorpress.deploy.int8.values import values_by_batch
 from tensorpress.extras import import_runtimes
@@ -45,7 +46,7 @@ def round_by_outputs(made: Any, model: Any, calibration: Feed) -> None:
     held = {value.name: value for value in made.graph.initializer}
     makers = {name: node for node in made.graph.node for name in node.output}
     nodes = {node.name: node for node in made.graph.node}
-    used = Counter(name for node in made.graph.node for name in node.input)
+    used = Counter(names_read(made.graph))
 
     def read(maker: Any, place: int) -> Tensor:
         return torch.tensor(numpy_helper.to_array(held[maker.input[place]]))

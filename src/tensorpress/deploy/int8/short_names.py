@@ -3,6 +3,8 @@
 import itertools
 from typing import Any
 
+from tensorpress.deploy.int8.bodies import bodies_of
+
 INSERTED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -15,7 +17,7 @@ def shorten_names(model: Any) -> None:
         model: an ``onnx.ModelProto``.
     """
     graph = model.graph
-    if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+    if any(True for node in graph.node for _ in bodies_of(node)):
         return
     kept = {"", *(value.name for value in (*graph.input, *graph.output))}
     known = {name: name for name in kept}

@@ -31,6 +31,7 @@ from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import Factorized
 
 ROWS_TO_TIME = 2
+MOST_LOADED = 8
 INSERTED = re.compile(r"(_(De)?[qQ]uantizeLinear\w*|_nhwc)$")
 """What quantisers and runtimes append to the names of what they put in beside a node."""
 
@@ -200,7 +201,10 @@ class PreparedGraph(Prepared):
 
 
 class GraphRunner(Runner):
-    """A graph, loaded anew for each shape of inputs where its runtime needs that."""
+    """A graph, loaded anew for each shape of inputs where its runtime needs that.
+
+    Those used longest ago make room: every one holds the weights.
+    """
 
     def __init__(
         self, runtime: GraphRuntime, model: Any, feed: Feed, setting: Setting, fed: Fed
@@ -226,7 +230,11 @@ class GraphRunner(Runner):
 
     def _session(self, tensors: Sequence[Tensor]) -> LoadedGraph:
         shapes = () if self._runtime.any_shape else tuple(tensor.shape for tensor in tensors)
-        if shapes not in self._sessions:
+        session = self._sessions.pop(shapes, None)
+        if session is None:
             feed = self._feed.with_tensors(tensors)
-            self._sessions[shapes] = self._runtime.load(self._model, feed, self.setting)
-        return self._sessions[shapes]
+            session = self._runtime.load(self._model, feed, self.setting)
+        self._sessions[shapes] = session  # the last one used is the last one
+        while len(self._sessions) > MOST_LOADED:
+            del self._sessions[next(iter(self._sessions))]
+        return session

@@ -15,7 +15,8 @@ times = st.none() | st.floats(1e-9, 1e6)
 some_counts = st.none() | st.integers(1, 64)
 seeds = st.integers(0, 2**63 - 1)
 names = st.lists(st.text(min_size=1), max_size=3).map(tuple)
-methods = st.lists(st.text(min_size=1).filter(lambda name: "," not in name), max_size=3).map(tuple)
+a_name = st.text(min_size=1).filter(lambda name: "," not in name and name == name.strip())
+methods = st.lists(a_name, max_size=3).map(tuple)
 rules: st.SearchStrategy[RankRule] = st.one_of(
     shares.map(tp.Energy),
     shares.map(tp.SingularSum),

@@ -213,7 +213,10 @@ EVALUATE: dict[str, tuple[str, str]] = {
     "both": (f"{R20} --weights good.th --compressed plain.tp --data DATA", "both given"),
     "missing": ("--compressed gone.tp --data DATA", "there is no file gone.tp"),
     "cut": ("--compressed cut.tp --data DATA", "damaged"),
-    "weights for model": ("--compressed good.th --data DATA", "damaged or foreign"),
+    "weights for model": (
+        "--compressed good.th --data DATA",
+        "damaged or foreign; plain weights are read with load_weights or --weights",
+    ),
     "model for weights": (f"{R20} --weights cut.tp --data DATA", "truncated or not a weight file"),
     "of another network": ("--compressed plain.tp --net vggnet --data DATA", "another network"),
     "other classes": ("--compressed plain.tp --classes 7 --data DATA", "another network"),

@@ -59,6 +59,7 @@ def test_it_prints_and_writes_the_rows(
         (("--compressed", "{}", "--threads", "-1"), "--threads -1: give whole numbers"),
         (("--compressed", "{}", "--threads", "100000"), "threads=100000: give a whole number"),
         (("--compressed", "{}", "--runtimes", "tensorrt"), "no runtime 'tensorrt'; there is:"),
+        (("--compressed", "{}", "--runtimes", "torch, trt"), "no runtime 'trt'; there is:"),
         (
             ("--compressed", "{}", "--precisions", "f32,int8"),
             "int8 and --calibrate DIR go together",

@@ -318,3 +318,18 @@ def test_explore_takes_the_seed(
     asked = ["explore", "--net", "my_nets.own:make", "--calibrate", flat]
     assert tensorpress(*asked, *words).code == 130
     assert seeds == [seed]
+
+
+def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path: Path) -> None:
+    """By --mean and --std; without these it is not known what they become."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 12, 12), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    np.save(tmp_path / "ready.npy", ((pixels / 255 - 0.5) / 0.25).astype(np.float32))
+    asked = ["compress", "--net", "my_nets.own:make", "--input-shape", "3,12,12", "--no-recover"]
+    asked += ["--budget-macs", "1.5", "--methods", "tucker2", "--quiet", "--calibrate"]
+    how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
+    answer = tensorpress(*asked, "pixels.npy", *how)
+    assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy", *how).out)
+    assert "with mean= and std=" in tensorpress(*asked, "pixels.npy").err
+    few = tensorpress(*asked, "pixels.npy", "--mean", "0.5", "--std", "0.25")
+    assert "mean has 1 values, but pixels.npy have 3 channels" in few.err

@@ -56,6 +56,7 @@ def test_the_papers_rows_are_marked_as_printed() -> None:
     ("options", "message"),
     [
         (("--methods", "ttpwt,magic"), "there is no 'magic'; there is auto, ttpwt"),
+        (("--methods", "ttpwt, all ,magic"), "there is no 'magic'; there is auto, ttpwt"),
         (("--methods", "all,int8"), "torch computes in f32, bf16, not in int8"),
         (("--budget-macs", "4,x"), "--budget-macs: 'x' is no number"),
         (("--budget-macs", "4,nan"), "--budget-macs 4,nan: a ratio must be at least 1"),

@@ -40,7 +40,9 @@ def test_what_is_printed_and_written(
         assert options[0]["loss"] == 0
         assert all(option["params"] < options[0]["params"] for option in options[1:])
         assert all(option["loss"] > 0 for option in options[1:])
-    assert len(found["points"]) == 3  # 90 is out of reach
+    assert len(found["points"]) == 3
+    assert found["beyond"] == [90]
+    assert text.endswith("\nno ranks reach 90\n")
     for point, ratio in zip(found["points"], (1.5, 2, 3), strict=True):
         assert min(point["pcr"], point["fcr"]) >= ratio
         assert set(point["ranks"]) <= {"2", "4"}
@@ -56,6 +58,7 @@ def test_nothing_is_written_without_an_output(
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines()[1].split()[0] == "4"
     assert "score:" not in answer.out
+    assert "no ranks reach" not in answer.out
     assert [path.name for path in tmp_path.iterdir()] == ["my_nets"]
 
 
@@ -69,6 +72,12 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "no net": ("explore --calibrate IMAGES", "--net is missing"),
     "no images": ("explore --net my_nets.own:make", "--calibrate is missing: give images without"),
     "no folder": ("explore --net my_nets.own:make --calibrate gone", "no folder 'gone'"),
+    "no arrays": (
+        "explore --net my_nets.own:make --calibrate gone.npy",
+        "there is no file gone.npy",
+    ),
+    "text": ("explore --net my_nets.own:make --calibrate text.npy", "text.npy is no file of NumPy"),
+    "none": ("explore --net my_nets.own:make --calibrate none.npz", "none.npz holds no arrays"),
     "few": ("explore --net my_nets.own:make --calibrate CIFAR", "at least 16 images, and 10 were"),
     "shape": (
         "explore --net my_nets.own:make --calibrate IMAGES --crop 16",
@@ -96,6 +105,8 @@ def test_mistakes(
     arguments: str, message: str, tensorpress: Command, images: Path, cifar: Path, tmp_path: Path
 ) -> None:
     places = {"CIFAR": str(cifar), "IMAGES": str(images)}
+    (tmp_path / "text.npy").write_text("these are no numbers")
+    np.savez(tmp_path / "none.npz")
     given = [places.get(word, word) for word in arguments.split()]
     answer = tensorpress(*given, "-o", "OUT")
     assert_one_message(answer, message)

@@ -11,7 +11,8 @@ from tensorpress.deploy.effort import ONCE, Effort, Rounds, effort, measuring_wi
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"), [(0.0, 3), (1.0, 3), (2.0, 4), (3.9, 7), (9.0, 10), (1e9, 10)]
+    ("seconds", "expected"),
+    [(0.0, 3), (1.0, 3), (2.0, 4), (3.9, 7), (9.0, 10), (1e9, 10), (float("inf"), 10)],
 )
 def test_as_many_rounds_as_fit_by_the_second_call(
     seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch

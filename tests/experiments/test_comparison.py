@@ -226,7 +226,7 @@ def test_a_folder_of_another_comparison_is_refused(tmp_path):
     none = dataclasses.replace(ASKED, methods=(), budgets=(2.0,))
     one = dataclasses.replace(ASKED, methods=METHODS[1:], budgets=(2.0,), recipe=Recipe(0))
     compare("tiny", net, data, one, tmp_path)
-    with pytest.raises(tp.TensorpressError, match="another comparison, with recipe"):
+    with pytest.raises(tp.TensorpressError, match=r"another comparison, with recipe\.\w+="):
         compare("tiny", net, data, none, tmp_path)
     (tmp_path / "compare.json").write_text("{")
     with pytest.raises(tp.TensorpressError, match="damaged"):

@@ -148,7 +148,7 @@ def test_mutated_bytes_are_refused_or_make_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("images.npy", b"no array", "cannot be read"),
+        ("images.npy", b"no array", "is no file of NumPy"),
         ("images.npz", b"PK\x03\x04", "cannot be read"),
     ],
 )

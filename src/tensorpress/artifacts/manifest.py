@@ -118,6 +118,9 @@ def read_version(content: Any, whose: str) -> int:
     return version
 
 
+_WEIGHTS = "plain weights are read with load_weights or --weights."
+
+
 def read_manifest(path: Path | str) -> Manifest:
     """Read the manifest of a file without reading its weights.
 
@@ -134,12 +137,13 @@ def read_manifest(path: Path | str) -> Manifest:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise TensorpressError(
-            f"{path} cannot be read as a tensorpress file ({error}): it is damaged or foreign."
+            f"{path} cannot be read as a tensorpress file ({error}): it is damaged or foreign; "
+            f"{_WEIGHTS}"
         ) from error
     if KEY not in metadata:
         raise TensorpressError(
             f"{path} has no tensorpress manifest: give a file written by tensorpress (model.tp); "
-            "plain weights are read with load_weights or --weights."
+            f"{_WEIGHTS}"
         )
     return _parse(metadata[KEY], path)
 

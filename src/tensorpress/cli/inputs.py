@@ -19,6 +19,7 @@ from tensorpress.errors import TensorpressError, shown
 from tensorpress.graphs import is_graph_file, read_sizes
 from tensorpress.networks import NETWORKS, build
 from tensorpress.networks.libraries import Usual, in_library
+from tensorpress.pixels import check_normalisation, normalise
 from tensorpress.training import Network
 
 CIFAR_SHAPE = (3, 32, 32)
@@ -251,13 +252,21 @@ def read_calibration(
 ) -> Tensor | dict[str, Tensor] | None:
     """Images to calibrate on, None without --calibrate; of a file of NumPy what it holds.
 
+    Pixels in such a file, uint8, are normalised where it is known how.
+
     Raises:
         TensorpressError: as `load_unlabelled`, or images of another shape than the network takes.
     """
     if source is None:
         return None
     if holds_arrays(source):
-        return load_arrays(source, most=most)
+        arrays = load_arrays(source, most=most)
+        if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8 or arrays.dim() != 4:
+            return arrays
+        if inputs.mean is None or inputs.std is None:
+            return arrays
+        check_normalisation(inputs.mean, inputs.std, arrays.shape[1], source)
+        return normalise(arrays, inputs.mean, inputs.std)
     images = load_unlabelled(
         source, most=most, mean=inputs.mean, std=inputs.std, wanted=inputs.wanted
     )

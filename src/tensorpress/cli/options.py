@@ -262,6 +262,11 @@ class DataOptions:
         return self.given()
 
 
+def read_names(text: str) -> list[str]:
+    """ "torch, openvino" as ["torch", "openvino"]."""
+    return [name.strip() for name in text.split(",")]
+
+
 def read_ranks(text: str) -> tuple[int, ...]:
     """ "8,12,6" as (8, 12, 6)."""
     return tuple(_number(part, int, "--ranks", "8,12,6") for part in text.split(","))

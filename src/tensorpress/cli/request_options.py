@@ -11,6 +11,7 @@ import typer
 
 from tensorpress.choices import KNOW_VBMF
 from tensorpress.cli.grouped import AsOptions, is_given
+from tensorpress.cli.options import read_names
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.ranks import RULES
 from tensorpress.request import Budget, Recovery, Request
@@ -44,7 +45,7 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     """
     for listed in ("methods", "precisions"):
         if given.get(listed):
-            names = [name for some in given[listed] for name in some.split(",")]
+            names = [name for some in given[listed] for name in read_names(some)]
             given = {**given, listed: tuple(names)}
     rules = [name for rule in RULES.values() for name in _parameters(rule) if name in given]
     budget = any(name in given for name in _amounts(Budget))

@@ -49,11 +49,13 @@ class Exploration:
         layers: what each layer costs and loses at many ranks.
         points: the network at rising budgets; it ends where no rank reaches the next.
         cost: of the network as it is.
+        beyond: the ratios that no rank reaches.
     """
 
     layers: tuple[MeasuredLayer, ...]
     points: tuple[Point, ...]
     cost: Cost
+    beyond: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         rows = [("layer", "divergence at 1/2, 1/4, 1/8 of its parameters", "ranks there")]
@@ -68,7 +70,10 @@ class Exploration:
         for p in self.points:
             score = "-" if p.score is None else f"{p.score:.2f}"
             budgets.append((f"{p.pcr:.2f}", f"{p.fcr:.2f}", f"{p.loss:.4f}", score))
-        return "\n".join([*aligned(rows), "", *aligned(budgets)])
+        lines = [*aligned(rows), "", *aligned(budgets)]
+        if self.beyond:
+            lines.append(f"no ranks reach {', '.join(f'{ratio:g}' for ratio in self.beyond)}")
+        return "\n".join(lines)
 
 
 def explore(
@@ -146,7 +151,8 @@ def explore(
             metric.finish(model)
             scored = score(model)
         points.append(_point(layers, picks, surveyed.cost, scored))
-    return Exploration(tuple(layers), tuple(points), surveyed.cost)
+    beyond = tuple(budget.params for budget in budgets[len(points) :] if budget.params)
+    return Exploration(tuple(layers), tuple(points), surveyed.cost, beyond)
 
 
 def nearest(layer: MeasuredLayer, share: float) -> tuple[int | None, float]:

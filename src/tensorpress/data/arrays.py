@@ -11,6 +11,8 @@ from tensorpress.errors import TensorpressError, first_line
 from tensorpress.files import as_path
 
 SUFFIXES = (".npy", ".npz")
+_BEGIN = (b"\x93NUMPY", b"PK")
+"""What an array begins with, and several in a zip file; NumPy takes all else for a pickle."""
 
 
 def holds_arrays(source: object) -> bool:
@@ -27,12 +29,18 @@ def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[s
     place = as_path(Path(source).expanduser())
     try:
         with open(place, "rb") as file:
+            if not file.peek().startswith(_BEGIN):
+                raise TensorpressError(f"{place} is no file of NumPy (.npy or .npz).")
             found = np.load(file, allow_pickle=False)
             if isinstance(found, np.ndarray):
                 return _tensor(place, "", found)[:most]
+            if not found.files:
+                raise TensorpressError(f"{place} holds no arrays.")
             return {name: _tensor(place, name, found[name])[:most] for name in found.files}
     except TensorpressError:
         raise
+    except FileNotFoundError:
+        raise TensorpressError(f"there is no file {place}.") from None
     except Exception as error:  # of a zip file, of a header, or of the disk
         raise TensorpressError(
             f"{place} cannot be read as an array of NumPy ({first_line(error)})."

@@ -20,8 +20,8 @@ class Rounds:
         call()
         start = time.perf_counter()
         call()
-        fit = int(self.seconds / max(time.perf_counter() - start, 1e-9))
-        return max(self.least, min(self.most, fit))
+        fit = self.seconds / max(time.perf_counter() - start, 1e-9)
+        return max(self.least, int(min(self.most, fit)))
 
 
 @dataclass(frozen=True)

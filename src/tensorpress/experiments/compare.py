@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,16 @@ def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
             yield method, budget
 
 
+def _differences(held: Mapping[str, Any], asked: object) -> Iterator[tuple[str, Any]]:
+    """What is held otherwise than it is asked for, of what lies in it too, by name."""
+    for key, value in held.items():
+        now = asked.get(key) if isinstance(asked, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", other) for inner, other in _differences(value, now))
+        elif value != now:
+            yield key, value
+
+
 def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
     if not path.exists():
         return []
@@ -146,7 +156,7 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
         raise TensorpressError(
             f"{path} is damaged ({shown(error, 200)}): choose another folder."
         ) from error
-    others = {k: v for k, v in content["asked"].items() if asked.get(k) != v}
+    others = dict(_differences(content["asked"], asked))
     if others:
         told = ", ".join(f"{key}={value}" for key, value in others.items())
         raise TensorpressError(

@@ -46,12 +46,12 @@ def bench(
     if compressed is None:
         written = GRAPH if is_graph_file(net) else "model.tp"
         raise TensorpressError(f"--compressed is missing: give the {written} that compress wrote.")
-    asked = [read_precision(name) for name in precisions.split(",")]
+    asked = [read_precision(name) for name in options.read_names(precisions)]
     if (INT8 in asked) != (calibrate is not None):
         raise TensorpressError("--precisions int8 and --calibrate DIR go together: give both.")
     of_graph = is_graph_file(compressed)
     all_names = GRAPH_RUNTIMES if of_graph else tuple(RUNTIMES)
-    names = all_names if runtimes == ALL else tuple(runtimes.split(","))
+    names = all_names if runtimes == ALL else tuple(options.read_names(runtimes))
     with output_folder(output, FILES):
         if of_graph and not is_graph_file(net):
             raise TensorpressError(

@@ -103,7 +103,7 @@ def _read_methods(given: str) -> list[str]:
     Raises:
         TensorpressError: there is none of a name.
     """
-    named = given.split(",")
+    named = options.read_names(given)
     unknown = [name for name in named if name not in (ALL, INT8, *COMPARED)]
     if unknown:
         raise TensorpressError(

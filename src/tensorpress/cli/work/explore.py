@@ -96,7 +96,8 @@ def _content(found: Exploration) -> dict[str, Any]:
         ]
         for layer in found.layers
     }
-    return {"layers": layers, "points": [asdict(point) for point in found.points]}
+    points = [asdict(point) for point in found.points]
+    return {"layers": layers, "points": points, "beyond": [*found.beyond]}
 
 
 def _write(output: Path, found: Exploration, content: dict[str, Any]) -> None:

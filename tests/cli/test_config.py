@@ -153,6 +153,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a folder": ("my_nets", "", "--config my_nets is a folder: give the account.json"),
     "no JSON": ("a.json", "rank = 3", "--config a.json cannot be read as JSON, as all that does"),
     "no TOML": ("a.toml", "{}", "--config a.toml cannot be read as TOML: "),
+    "a key twice": (
+        "a.json",
+        '{"balance": true, "budget": {"macs": 2, "macs": 3}}',
+        "--config a.json cannot be read as JSON.*: 'macs' stands there 2 times",
+    ),
     "a list": ("a.json", "[]", "--config a.json: the request is .*an object"),
     "key": ("a.toml", "ranks = [1]", "--config a.toml: 'ranks' is no key"),
     "inner key": ("a.toml", "[rank]\nrule='Energy'\nta=1", "a.toml: 'rank.ta' is no key"),
@@ -192,6 +197,23 @@ def test_wrong_files(
         (tmp_path / name).write_text(content)
     assert_one_message(tensorpress(*OWN, "--config", name, "-o", "OUT"), message)
     assert not (tmp_path / "OUT").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (["--energy", "0.5", "--threads", "2"], "--threads"),
+        (
+            ["--budget-params", "2", "--runtime", "openvino", "--batch", "4"],
+            "--runtime and --batch",
+        ),
+        (["--budget-macs", "2", "--precisions", "auto"], "--precisions"),
+    ],
+)
+def test_options_of_a_time_that_is_not_measured_are_refused(
+    options: list[str], idle: str, tensorpress: Command
+) -> None:
+    assert_one_message(tensorpress(*OWN, *options, "-o", "OUT"), f"{idle}: no time is measured")
 
 
 @pytest.fixture

@@ -98,6 +98,12 @@ def test_rows_that_were_not_run_say_so() -> None:
     assert shown.output.count("not run") == 1
 
 
+@pytest.mark.parametrize("idle", [("--epochs", "3"), ("--finetune-lr", "0.1"), ("--dry-run",)])
+def test_what_is_asked_of_a_training_that_is_not_run_is_refused(idle: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, ["reproduce", "table2", *idle])
+    assert f"{idle[0]}: without --data nothing is run" in str(shown.exception)
+
+
 def test_table_1_counts_the_networks() -> None:
     shown = CliRunner().invoke(app, ["reproduce", "table1"])
     assert shown.exit_code == 0

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,7 +13,7 @@ import typer
 from tensorpress.choices import KNOW_VBMF
 from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.cli.options import read_names
-from tensorpress.errors import TensorpressError, first_line
+from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.ranks import RULES
 from tensorpress.request import Budget, Recovery, Request
 from tensorpress.request.budget import QUALITIES
@@ -40,8 +41,9 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
     may be given one by one or by commas.
 
     Raises:
-        TensorpressError: several rules or budgets, a value out of its range, or a file that holds
-            no request; the file and the key are then named.
+        TensorpressError: several rules or budgets, a value out of its range, options of a measured
+            time where nothing is measured, or a file that holds no request; the file and the key
+            are then named.
     """
     for listed in ("methods", "precisions"):
         if given.get(listed):
@@ -58,7 +60,9 @@ def read_request(given: Mapping[str, Any], config: Path | None) -> Request:
         base = dataclasses.replace(base, rank=None, budget=None)
     elif base is not None and budget:
         base = dataclasses.replace(base, rank=None, budget=_beside(base.budget, given))
-    return read_options(Request, given, base)
+    request = read_options(Request, given, base)
+    _refuse_unmeasured(given, request.budget)
+    return request
 
 
 def check_asked(request: Request) -> "Sequence[Treatment] | Criterion":
@@ -109,7 +113,7 @@ def read_config(path: Path) -> Request:
         return _request(account["request"], path)
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows mark the encoding
-        content = tomllib.loads(text) if suffix == ".toml" else json.loads(text)
+        content = tomllib.loads(text) if suffix == ".toml" else _read_json(text)
     except FileNotFoundError:
         raise TensorpressError(f"--config {path}: there is no such file.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -127,6 +131,18 @@ def read_config(path: Path) -> Request:
                 )
             content = content["compression"]
     return _request(content, path)
+
+
+def _read_json(text: str) -> Any:
+    """As TOML is read: a key that stands twice in an object is an error."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"{shown(key)} stands there {count} times")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _request(content: Any, path: Path) -> Request:
@@ -148,6 +164,18 @@ def _beside(budget: Budget | None, given: Mapping[str, Any]) -> Budget | None:
     """A file's budget, unless it is of quality and others are given, or the other way round."""
     amounts = {*given, *(given_by(budget)[0] if budget else ())} & {*_amounts(Budget)}
     return None if len(amounts) > 1 and amounts & {*QUALITIES} else budget
+
+
+def _refuse_unmeasured(given: Mapping[str, Any], budget: Budget | None) -> None:
+    if budget is not None and (budget.is_timed or budget.of_quality):
+        return
+    options = [known.option for known in options_of(Budget)]
+    idle = [it.name for it in options if it.beside and it.parameter in given]
+    if idle:
+        raise TensorpressError(
+            f"{' and '.join(idle)}: no time is measured for what is asked for: give a budget of "
+            "time or quality, such as --budget-speedup 2, or leave this out."
+        )
 
 
 def _not_one(given: str) -> TensorpressError:

@@ -68,7 +68,7 @@ class Dataset:
         if not 1 <= count < len(self.train):
             raise TensorpressError(
                 f"cannot hold back {count} of the {len(self.train)} training images: "
-                f"give 1 to {len(self.train) - 1}"
+                f"give 1 to {len(self.train) - 1}, or none"
             )
         order = torch.randperm(
             len(self.train), generator=torch.Generator().manual_seed(seed), device="cpu"

@@ -27,12 +27,14 @@ def evaluate(
     assert inputs.data is not None
     cost = count(network, torch.zeros(1, *inputs.shape))
     accuracy = training.evaluate(network, inputs.data, place=place)
-    printer.result(f"accuracy {accuracy} on {accuracy.images} test images of {inputs.data.name}")
+    data = f"{inputs.data.name}, {inputs.data.num_classes} classes"
+    printer.result(f"accuracy {accuracy} on {accuracy.images} test images of {data}")
     printer.result(f"params {cost.params:,}, MACs {cost.macs:,} an image")
     printer.values(
         {
             "network": inputs.net,
             "data": inputs.data.name,
+            "classes": inputs.data.num_classes,
             **training.accuracy_facts(accuracy),
             "params": cost.params,
             "macs": cost.macs,

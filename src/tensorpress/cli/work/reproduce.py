@@ -66,6 +66,15 @@ def reproduce_table(
         return
     asked_for = paper_table(table)
     results: list[Result] = []
+    training = {"--epochs": epochs, "--train-epochs": train_epochs}
+    training |= {"--finetune-epochs": finetune_epochs, "--finetune-lr": finetune_lr}
+    idle = [name for name, value in training.items() if value is not None]
+    idle += ["--dry-run"] * loop.dry_run
+    if data is None and idle:
+        raise TensorpressError(
+            f"{' and '.join(idle)}: without --data nothing is run, and the rows of --output are "
+            "shown: give --data, or leave this out."
+        )
     if data is not None:
         folder = required_folder(output)
         inputs = read_inputs(net or asked_for.net, data=data, mean=mean, std=std)

@@ -188,7 +188,10 @@ def main() -> None:
         (given.output / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot write in {given.output}: {error.strerror}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell has started this with SIGINT ignored, as in the background, which what is
+    # started here would inherit.
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sent, signal.default_int_handler)
     try:
         failed = run_all(jobs, given.output, given.jobs, given.minutes)
     except KeyboardInterrupt:

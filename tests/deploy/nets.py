@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.layers import Factorized
+from tensorpress.networks.resnet import ResNet
 
 
 def compressed(net: nn.Module, image: Tensor, energy: float = 0.5) -> nn.Module:
@@ -20,9 +21,9 @@ def compressed(net: nn.Module, image: Tensor, energy: float = 0.5) -> nn.Module:
     return small
 
 
-def resnet20() -> tuple[nn.Module, Tensor]:
-    image = torch.randn(1, 3, 32, 32)
-    return compressed(tp.networks.resnet20(), image), image
+def resnet() -> tuple[nn.Module, Tensor]:
+    image = torch.randn(1, 3, 16, 16)
+    return compressed(ResNet(1), image), image
 
 
 def images() -> tuple[nn.Module, Tensor]:
@@ -64,7 +65,7 @@ def volumes() -> tuple[nn.Module, Tensor]:
 
 
 NETS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
-    "resnet20": resnet20,
+    "resnet": resnet,
     "images": images,
     "signals": signals,
     "volumes": volumes,

@@ -20,6 +20,14 @@ from pages import NEEDS, ONLY_PARSED, PAGES, ROOT, Block, blocks_of, name_of
 
 import tensorpress as tp
 from tensorpress.cli import main
+from tensorpress.networks import resnet
+
+
+class Shallow(resnet.ResNet):
+    """One block a stage: what a page does with a ResNet is done in a third of the time."""
+
+    def __init__(self, blocks: int, *arguments: Any, **options: Any) -> None:
+        super().__init__(min(blocks, 1), *arguments, **options)
 
 
 @pytest.fixture
@@ -47,6 +55,8 @@ def test_every_block_runs(
             main()
         assert not ended.value.code, capsys.readouterr().err
 
+    if page.name != "api.md":  # whose numbers are compared
+        monkeypatch.setattr(resnet, "ResNet", Shallow)
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks_of(page):
         run_block(block, place, names, call)

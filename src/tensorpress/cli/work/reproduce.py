@@ -66,8 +66,12 @@ def reproduce_table(
         return
     asked_for = paper_table(table)
     results: list[Result] = []
-    training = {"--epochs": epochs, "--train-epochs": train_epochs}
-    training |= {"--finetune-epochs": finetune_epochs, "--finetune-lr": finetune_lr}
+    training = {
+        "--epochs": epochs,
+        "--train-epochs": train_epochs,
+        "--finetune-epochs": finetune_epochs,
+        "--finetune-lr": finetune_lr,
+    }
     idle = [name for name, value in training.items() if value is not None]
     idle += ["--dry-run"] * loop.dry_run
     if data is None and idle:

@@ -14,7 +14,7 @@ demo: .venv/.demo
 	$(PY) -m tensorpress demo
 
 test: check
-	$(PY) -m pytest -n 2
+	$(PY) -m pytest -n 2 --dist worksteal
 
 check: .venv/.dev
 	.venv/bin/ruff check .

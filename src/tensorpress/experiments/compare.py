@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tensorpress.experiments.contestant import CPU, measured, precisions
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.progress import announce
+from tensorpress.settings import flat
 from tensorpress.training import evaluate
 
 ROWS = "compare.json"
@@ -136,16 +137,6 @@ def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
             yield method, budget
 
 
-def _differences(held: Mapping[str, Any], asked: object) -> Iterator[tuple[str, Any]]:
-    """What is held otherwise than it is asked for, of what lies in it too, by name."""
-    for key, value in held.items():
-        now = asked.get(key) if isinstance(asked, Mapping) else None
-        if isinstance(value, Mapping):
-            yield from ((f"{key}.{inner}", other) for inner, other in _differences(value, now))
-        elif value != now:
-            yield key, value
-
-
 def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
     if not path.exists():
         return []
@@ -156,7 +147,8 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
         raise TensorpressError(
             f"{path} is damaged ({shown(error, 200)}): choose another folder."
         ) from error
-    others = dict(_differences(content["asked"], asked))
+    held, now = flat(content["asked"]), flat(asked)
+    others = {k: value for k, value in held.items() if k not in now or now[k] != value}
     if others:
         told = ", ".join(f"{key}={value}" for key, value in others.items())
         raise TensorpressError(

@@ -14,7 +14,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments.int8 import accuracy_in_int8, refuse_without_int8
 from tensorpress.experiments.paper import PaperTable
 from tensorpress.experiments.results import Result, read_results, result_of, write_results
-from tensorpress.experiments.wording import DENSE, control_of, method_of, recipe_of
+from tensorpress.experiments.wording import DENSE, control_of, method_of, name_of, recipe_of
 from tensorpress.request.request import Calibration
 from tensorpress.training import (
     Ahead,
@@ -209,5 +209,5 @@ def _finetuned(asked: TableRun, facts: dict[str, Any], method: str) -> Result:
 
 def _folder_name(asked: TableRun, request: Request) -> str:
     recipe = recipe_of(asked.finetune, asked.settings)
-    name = ", ".join(filter(None, [asked.method_of(request), recipe]))
+    name = name_of(asked.method_of(request), recipe)
     return "".join(c if c.isalnum() or c == "." else "-" for c in name).lower()

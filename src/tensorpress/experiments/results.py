@@ -9,7 +9,7 @@ from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line
-from tensorpress.experiments.wording import CONTROL, control_of, method_of, recipe_of
+from tensorpress.experiments.wording import CONTROL, control_of, method_of, name_of, recipe_of
 from tensorpress.files import write_whole
 from tensorpress.settings import from_json
 from tensorpress.training import Accuracy, Distillation, Recipe, Settings
@@ -60,8 +60,8 @@ class Result:
 
     @property
     def name(self) -> str:
-        """All that was done to the network: "auto at FCR 4, distilled, Muon at 0.0005, int8"."""
-        return ", ".join([self.method, *filter(None, [self.recipe]), *["int8"] * self.is_int8])
+        """All that was done to the network, in words."""
+        return name_of(self.method, self.recipe, is_int8=self.is_int8)
 
     @property
     def worse_dacc(self) -> float:

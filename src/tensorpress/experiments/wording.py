@@ -31,6 +31,11 @@ def method_of(request: Request, distillation: Distillation | None) -> str:
     return ", ".join(marks)
 
 
+def name_of(method: str, recipe: str, *, is_int8: bool = False) -> str:
+    """All that was done to a network: "auto at FCR 4, distilled, Muon at 0.0005, int8"."""
+    return ", ".join([method, *filter(None, [recipe]), *["int8"] * is_int8])
+
+
 def control_of(recipe: Recipe) -> str:
     """The method of the dense network trained on by ``recipe``: as it is at 0 epochs."""
     return CONTROL if recipe.epochs else DENSE

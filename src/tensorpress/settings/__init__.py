@@ -1,6 +1,6 @@
 """Dataclasses of settings, as JSON values and as options of a command line."""
 
-from tensorpress.settings.json_values import from_json, is_number, to_json
+from tensorpress.settings.json_values import flat, from_json, is_number, to_json
 from tensorpress.settings.options import (
     Option,
     OptionOf,
@@ -16,6 +16,7 @@ from tensorpress.settings.options import (
 __all__ = [
     "Option",
     "OptionOf",
+    "flat",
     "from_json",
     "given_by",
     "is_number",

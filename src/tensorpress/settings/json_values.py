@@ -88,6 +88,21 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -most <= value <= most
 
 
+def flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The values of an object and of those in it, by their keys joined by dots.
+
+    >>> flat({"recipe": {"lr": 0.1}, "seed": 0})
+    {'recipe.lr': 0.1, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
 def refuse_unknown(content: Any, names: list[str], where: str = "") -> None:
     """Raise TensorpressError unless ``content`` is an object with no other keys than ``names``."""
     if not isinstance(content, Mapping):

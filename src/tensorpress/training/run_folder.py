@@ -16,7 +16,7 @@ from tensorpress.files import (
     write_atomically,
     write_whole,
 )
-from tensorpress.settings import is_number
+from tensorpress.settings import flat, is_number
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
 from tensorpress.training.compression import up_to_date
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
@@ -289,7 +289,7 @@ def _refuse_other(folder: Path, config: Json) -> bool:
         held = {name: value for name, value in up_to_date(held).items() if name != COMMAND}
     if held is None or (held != asked and not _has_begun(folder)):
         return False
-    old, new = _flat(held), _flat(asked)
+    old, new = flat(held), flat(asked)
     for name in [*new, *(name for name in old if name not in new)]:
         if old.get(name) != new.get(name):
             raise TensorpressError(
@@ -304,18 +304,8 @@ def _has_begun(folder: Path) -> bool:
     return any(not _is_ours(entry.name) and entry.name != CONFIG for entry in folder.iterdir())
 
 
-def _flat(tree: Json, prefix: str = "") -> Json:
-    flat: Json = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def _shown(flat: Json, name: str) -> str:
-    return repr(flat[name]) if name in flat else "nothing"
+def _shown(values: Json, name: str) -> str:
+    return repr(values[name]) if name in values else "nothing"
 
 
 def _read_json(path: Path) -> Json | None:

@@ -41,6 +41,7 @@ RUNS = [
     "finetune --compressed C --data digits --epochs 4 --teacher W --alpha 1",
     "finetune --compressed C --data digits --teacher W --ema --allow-extra",
     "finetune --compressed C --data digits --lr 0.5 --batch-size 8 --freeze-bn --no-bf16",
+    "finetune --compressed C --data digits --teacher W --mixup 0.4",
     "finetune --compressed C --data digits --paper",
     "finetune --compressed C --data digits --paper --teacher W --lr 0.03 --schedule cosine",
 ]

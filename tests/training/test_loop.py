@@ -8,7 +8,7 @@ from torch import nn
 
 from tensorpress.errors import TensorpressError
 from tensorpress.training import Place, Recipe, Trainer, evaluate, fit, label_loss
-from tensorpress.training.batches import batches_of, epoch_seed
+from tensorpress.training.batches import batches_of, seed_of
 
 CPU = Place(torch.device("cpu"))
 
@@ -157,7 +157,7 @@ def test_two_processes_share_out_what_one_sees():
 
 def test_each_epoch_has_its_own_order():
     batches = batches_of(tiny_data(), 96, CPU)
-    labels = [next(batches.epoch(epoch_seed(0, "train", epoch)))[1] for epoch in range(2)]
+    labels = [next(batches.epoch(seed_of(0, "train", epoch)))[1] for epoch in range(2)]
     assert not torch.equal(*labels)
     assert torch.equal(labels[0].sort().values, labels[1].sort().values)
 

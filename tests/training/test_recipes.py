@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict, replace
+
 import pytest
 
 from tensorpress.errors import TensorpressError
@@ -80,8 +83,18 @@ def test_ours_fine_tunes_for_as_long_as_the_papers(network):
         {"batch_size": 0},
         {"schedule": "linear"},
         {"nesterov": True, "momentum": 0.0},
+        {"mixup": -0.1},
+        {"mixup": float("inf")},
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(setting):
     with pytest.raises(TensorpressError, match=next(iter(setting))):
         Recipe(**{"epochs": 1, **setting})
+
+
+def test_a_recipe_comes_back_from_json_whatever_an_older_version_did_not_know():
+    recipe = Recipe(5, milestones=(2, 3.5), mixup=0.4)
+    settings = json.loads(json.dumps(asdict(recipe)))
+    assert Recipe.from_dict(settings) == recipe
+    del settings["mixup"]
+    assert Recipe.from_dict(settings) == replace(recipe, mixup=0.0)

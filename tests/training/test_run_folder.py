@@ -478,3 +478,11 @@ def test_a_run_begun_before_requests_had_a_version_goes_on(tmp_path):
     path.write_text(json.dumps({**config, "compression": {**held, "rank": "Energy(tau=0.6)"}}))
     with pytest.raises(TensorpressError, match=r"compression.rank.tau = 0.6.*asks for 0.5"):
         tiny_run(tmp_path / "run")
+
+
+def test_a_run_that_began_before_a_setting_was_known_goes_on(halfway):
+    config = json.loads((halfway / "config.json").read_text())
+    for phase in ("train", "finetune"):
+        del config[phase]["mixup"]
+    (halfway / "config.json").write_text(json.dumps(config))
+    assert tiny_run(halfway).summary["epochs"] == 3

@@ -107,6 +107,15 @@ Optimizer = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+Mixup = Annotated[
+    float | None,
+    typer.Option(
+        "--mixup",
+        help="Mix the images of a batch, and their labels, in pairs by shares of Beta(alpha, "
+        "alpha): give alpha, such as 1; 0 mixes none.",
+        rich_help_panel=TRAINING,
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Of all randomness.", rich_help_panel=TRAINING)]
 HoldBack = Annotated[
     int,
@@ -258,6 +267,7 @@ class RecipeOptions:
     batch_size: BatchSize = None
     schedule: Schedule = None
     optimizer: Optimizer = None
+    mixup: Mixup = None
 
     def changes(self, epochs: int | None, lr: float | None) -> dict[str, Any]:
         """What :meth:`Recipe.changed` takes; None leaves what the recipe says."""

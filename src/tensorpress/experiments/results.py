@@ -145,7 +145,7 @@ def _result_in(folder: Path) -> Result:
     command = config.get("command") or ""
     settings = Settings(freeze_bn=config["freeze_bn"], hold_back=config["hold_back"])
     if config["kind"] == "train":
-        recipe = Recipe(**config["train"])
+        recipe = Recipe.from_dict(config["train"])
         summary = {
             "pcr": 1.0,
             "fcr": 1.0,
@@ -157,7 +157,7 @@ def _result_in(folder: Path) -> Result:
     account = artifacts.read_manifest(folder / MODEL).account
     if account is None:
         raise TensorpressError(f"{folder / MODEL} was saved without its account.")
-    request, recipe = Request.from_dict(account["request"]), Recipe(**config["finetune"])
+    request, recipe = Request.from_dict(account["request"]), Recipe.from_dict(config["finetune"])
     before = summary["acc_before_finetune"]
     summary["curve"] = _curve(folder, FINETUNE, before, recipe.epochs)
     how = config["distillation"] if recipe.epochs else None

@@ -60,6 +60,7 @@ def recipe_of(recipe: Recipe, settings: Settings, processes: int = 1) -> str:
         "weight_decay": f"weight decay {recipe.weight_decay:g}",
         "momentum": f"momentum {recipe.momentum:g}",
         "nesterov": "Nesterov",
+        "mixup": f"mixup {recipe.mixup:g}",
     }
     marks = [OPTIMIZERS[recipe.optimizer] + rate]
     marks += [word for name, word in words.items() if name in unlike]

@@ -99,7 +99,7 @@ def _dense_or_whole(
     words += _how_read(network)
     recipes = recipes_for(network["name"], paper=paper)
     if kind == "train":
-        _recipes([(_recipe(config["train"]), recipes.train, "", "--lr")], words, caveats)
+        _recipes([(Recipe.from_dict(config["train"]), recipes.train, "", "--lr")], words, caveats)
         return
     words += ["--paper"] * paper
     request = Request.from_dict(config["compression"])
@@ -107,8 +107,8 @@ def _dense_or_whole(
     if request.calibration is None:
         words += ["--calibration-images", "0"] * (not paper)
     phases = [
-        (_recipe(config["train"]), recipes.train, "train-", "--lr"),
-        (_recipe(config["finetune"]), recipes.finetune, "finetune-", "--finetune-lr"),
+        (Recipe.from_dict(config["train"]), recipes.train, "train-", "--lr"),
+        (Recipe.from_dict(config["finetune"]), recipes.finetune, "finetune-", "--finetune-lr"),
     ]
     _recipes(phases, words, caveats)
     if config["distillation"]:
@@ -128,7 +128,7 @@ def _finetune(config: Json, words: list[str], caveats: list[str], *, paper: bool
         digest = config["teacher"]["weights_sha256"]
         caveats.append(f"TEACHER stands for the weights with the SHA-256 {digest}.")
         _distillation(config["distillation"], words)
-    tuned = _recipe(config["finetune"])
+    tuned = Recipe.from_dict(config["finetune"])
     own = recipes_for(name, paper=paper).finetune
     _recipes([(tuned, own, "", "--lr")], words, caveats)
 
@@ -147,16 +147,12 @@ def _how_read(weights: Json) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in asked if weights.get(name) is True]
 
 
-def _recipe(config: Json) -> Recipe:
-    return Recipe(**{**config, "milestones": tuple(config["milestones"])})
-
-
 def _recipes(
     phases: list[tuple[Recipe, Recipe, str, str]], words: list[str], caveats: list[str]
 ) -> None:
     """Options for (recipe, the network's own, prefix of --epochs, option for the rate)."""
     common: dict[str, Any] = {}
-    for option in ("weight_decay", "batch_size", "schedule", "optimizer"):
+    for option in ("weight_decay", "batch_size", "schedule", "optimizer", "mixup"):
         asked = {getattr(recipe, option) for recipe, _, _, _ in phases}
         if any(getattr(recipe, option) != getattr(own, option) for recipe, own, _, _ in phases):
             common[option] = next(iter(asked)) if len(asked) == 1 else None

@@ -129,7 +129,7 @@ def batches_of(
     return HeldBatches(on_device, size, place, channels_last)
 
 
-def epoch_seed(seed: int, phase: str, epoch: int) -> int:
-    """A 63-bit seed of its own for each epoch of each phase."""
-    digest = hashlib.blake2b(f"{seed} {phase} {epoch}".encode(), digest_size=8).digest()
+def seed_of(*parts: int | str) -> int:
+    """A 63-bit seed of its own for what ``parts`` name, such as seed, phase and epoch."""
+    digest = hashlib.blake2b(" ".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

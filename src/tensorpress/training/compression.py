@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from tensorpress.compression import Prospect, Request, compress, foresee
 from tensorpress.data import Dataset, unlabelled_of
-from tensorpress.errors import TensorpressError
 from tensorpress.surgery import Account
 from tensorpress.training.apart import AccuracyApart
 
@@ -51,14 +50,3 @@ def _given(net: nn.Module, data: Dataset, request: Request) -> tuple[Tensor, dic
         given |= {"calibration": images, "recover": request.calibration.recovery}
     device = next(net.parameters()).device
     return torch.zeros(1, *data.input_shape, device=device), given
-
-
-def up_to_date(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a run with its request as this version writes it.
-
-    One that cannot be read stays as it is.
-    """
-    try:
-        return {**config, "compression": Request.from_dict(config["compression"]).to_dict()}
-    except (KeyError, TensorpressError):
-        return config

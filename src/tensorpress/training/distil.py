@@ -16,7 +16,10 @@ from tensorpress.surgery import arrange_channels_last
 from tensorpress.training.logits import logits_in
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(logits (N, classes), inputs (N, C, H, W), labels (N,)) -> a scalar loss, a mean over images."""
+"""(logits (N, classes), inputs (N, C, H, W), labels) -> a scalar loss, a mean over images.
+
+The labels are numbers of classes, (N,), or the share that each class has, (N, classes).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +65,8 @@ def distillation_loss(
 ) -> Tensor:
     """``alpha T^2 KL(teacher/T || student/T) + (1 - alpha) CE`` (Hinton et al., 2015).
 
-    ``logits`` and ``teacher_logits`` are (N, classes), ``labels`` (N,); the loss is a mean over
-    the images. At ``alpha = 1`` the labels are not looked at.
+    ``logits`` and ``teacher_logits`` are (N, classes), ``labels`` (N,) or shares
+    (N, classes); the loss is a mean over the images. At ``alpha = 1`` the labels are not looked at.
     """
     soft = functional.kl_div(
         functional.log_softmax(logits / how.temperature, dim=1),

@@ -13,8 +13,9 @@ from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.surgery import arrange_for_training
 from tensorpress.surgery.state import versioned
-from tensorpress.training.batches import batches_of, epoch_seed
+from tensorpress.training.batches import batches_of, seed_of
 from tensorpress.training.distil import Objective, Teacher, learning_from
+from tensorpress.training.mixup import mixed
 from tensorpress.training.optimizers import make_optimizer, optimizer_state, restore_optimizer
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.precision import in_bf16
@@ -145,7 +146,7 @@ class Trainer:
         An epoch that was begun when the state was saved that `restore` was given goes on there.
         """
         began = saved = time.perf_counter()
-        seed = epoch_seed(self.seed, self.phase, number)
+        seed = seed_of(self.seed, self.phase, number)
         self._training_mode()
         self._record_once(number)
         seed_everything(seed)
@@ -159,7 +160,7 @@ class Trainer:
             losses[:first] = before["losses"].to(losses.device)
             correct += before["correct"].to(correct.device)
             restore_random_state(before["random"], self.place.device)
-        for index, (inputs, labels) in enumerate(self.batches.epoch(seed, first), first):
+        for index, (inputs, labels) in enumerate(self._batches(seed, first), first):
             self.step(inputs, labels, self.recipe.lr_at(number + index / steps))
             losses[index].copy_(self.step.loss)
             correct += self.step.correct
@@ -207,6 +208,13 @@ class Trainer:
         restore_optimizer(self.net, self.optimizer, state["optimizer"])
         self._begun = state.get("begun")
 
+    def _batches(self, seed: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        batches = self.batches.epoch(seed, first)
+        if not self.recipe.mixup:
+            return batches
+        classes, rank = self.batches.data.num_classes, self.place.rank
+        return mixed(batches, self.recipe.mixup, classes, seed=seed, first=first, rank=rank)
+
     def _save_is_due(self, index: int, saved: float) -> bool:
         if self.saving is None:
             return False
@@ -253,7 +261,7 @@ class Trainer:
             left = (self.recipe.epochs - epoch) * self.batches.steps
             compiled = left >= STEPS_WORTH_COMPILING if self.compiled is None else self.compiled
             torch.backends.cudnn.benchmark |= left >= STEPS_WORTH_SEARCHING
-            inputs, labels = next(self.batches.epoch(seed=0))
+            inputs, labels = next(self._batches(seed=0))
             self.step.record(inputs, labels, compiled=compiled)
             self._recorded = True
 

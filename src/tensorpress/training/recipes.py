@@ -29,6 +29,8 @@ class Recipe:
     ``weight_decay`` acts on every parameter, as in the paper; ``"adamw"`` and ``"muon"`` take it
     times the learning rate off the weights. ``nesterov`` is for SGD; Muon always looks ahead.
     ``batch_size`` is in images, for each process; the paper does not print it, 128 is ours.
+    ``mixup`` is the alpha of Beta(alpha, alpha), which draws the share with which the images of a
+    batch and their labels are mixed in pairs (Zhang et al., 2018); 0 mixes none.
 
     Raises:
         TensorpressError: a setting is out of its range.
@@ -44,6 +46,7 @@ class Recipe:
     batch_size: int = 128
     nesterov: bool = False
     optimizer: Optimizer = "sgd"
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
@@ -57,6 +60,15 @@ class Recipe:
         _require(
             self.momentum > 0 or not self.nesterov, "nesterov", self.nesterov, "off at momentum 0"
         )
+        _require(0 <= self.mixup < math.inf, "mixup", self.mixup, "0 or more, and finite")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Recipe":
+        """The recipe of which ``settings`` is ``dataclasses.asdict``, read from JSON maybe.
+
+        What it does not name, as an older version knew it not, is at its default.
+        """
+        return cls(**{**settings, "milestones": tuple(settings.get("milestones", ()))})
 
     def scaled(self, epochs: int) -> "Recipe":
         """The same recipe in ``epochs`` epochs: the milestones move in proportion.
@@ -77,6 +89,7 @@ class Recipe:
         batch_size: int | None = None,
         schedule: Schedule | None = None,
         optimizer: Optimizer | None = None,
+        mixup: float | None = None,
     ) -> "Recipe":
         """The recipe with what is given put in place; ``epochs`` scales the milestones.
 
@@ -90,6 +103,7 @@ class Recipe:
             "batch_size": batch_size,
             "schedule": schedule,
             "optimizer": optimizer,
+            "mixup": mixup,
         }
         recipe = self if epochs is None else self.scaled(epochs)
         if optimizer is not None and lr is None and recipe.epochs:

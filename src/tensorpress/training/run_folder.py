@@ -18,9 +18,9 @@ from tensorpress.files import (
 )
 from tensorpress.settings import flat, is_number
 from tensorpress.training.checkpoint import read_checkpoint, write_checkpoint
-from tensorpress.training.compression import up_to_date
 from tensorpress.training.metrics import append_metrics, keep_metrics, read_metrics
 from tensorpress.training.place import Place
+from tensorpress.training.run_config import up_to_date
 
 CONFIG, METRICS, PHASES, SUMMARY = "config.json", "metrics.jsonl", "phases.json", "summary.json"
 COMMAND = "command"

@@ -24,6 +24,8 @@ COMPILED, GRAPHS, COMPILED_GRAPHS = (
 class TrainStep:
     """Forward, backward and update on one batch; call it with (inputs, labels, lr).
 
+    ``labels`` are numbers of classes, (N,), or the share that each class has, (N, classes).
+
     With ``bf16`` the pass runs under bfloat16 autocast. ``record`` compiles it, and on a GPU keeps
     it as two CUDA graphs, one up to the gradients and one for the update, between which several
     processes average the gradients. ``loss`` and ``correct`` then hold what the last call gave, on
@@ -139,7 +141,9 @@ class TrainStep:
     def _plain_forward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = logits_in(self.net(inputs))
         loss = self.objective(logits.float(), inputs, labels)
-        return loss, (logits.detach().argmax(1) == labels).sum()
+        # Of mixed images the class with the larger share counts.
+        right = labels if labels.dim() == 1 else labels.argmax(1)
+        return loss, (logits.detach().argmax(1) == right).sum()
 
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
         if not self.bf16:

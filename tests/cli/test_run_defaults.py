@@ -37,9 +37,10 @@ def test_what_helps_is_the_default(tensorpress: Command, asked: dict[str, Any]) 
 def test_only_images_that_train_calibrate(
     tensorpress: Command, asked: dict[str, Any], held_back: int, images: int
 ) -> None:
-    tensorpress(*RUN, "--hold-back", held_back)
+    told = tensorpress(*RUN, "--hold-back", held_back).out
     calibration = asked["request"].calibration
     assert (calibration.images if calibration else 0) == images
+    assert ("NOT CALIBRATED: 7 training images are left" in told) == (images == 0)
 
 
 def test_the_papers_scheme(tensorpress: Command, asked: dict[str, Any]) -> None:

@@ -179,6 +179,8 @@ def write(name: str, weights: Weights, file: Path) -> None:
             torch.save({**weights, "0.weight": weights["0.weight"].to_sparse()}, file)
         case "without values":
             torch.save({**weights, "0.weight": weights["0.weight"].to("meta")}, file)
+        case "quantised":
+            torch.save({**weights, "0.weight": weights["0.weight"].to(torch.int8)}, file)
         case "two of a kind":
             torch.save({**prefixed(weights, "a.b."), **prefixed(weights, "c.")}, file)
         case "noise":
@@ -244,6 +246,7 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("complex", ["1 of another kind (0.weight torch.complex64)"]),
         ("sparse", ["1 of another kind (0.weight torch.sparse_coo)"]),
         ("without values", ["1 of another kind (0.weight without values)"]),
+        ("quantised", ["1 of another kind (0.weight torch.int8, as quantised ones are)"]),
         ("two of a kind", ["several networks of this kind, under a.b., c.: save the one"]),
         ("noise", ["truncated or not a weight file"]),
         ("odd opcode", ["truncated or not a weight file", "Unsupported operand 130"]),
@@ -281,6 +284,21 @@ def test_every_failure_is_one_clear_line_and_leaves_the_network(
     assert "\n" not in text
     assert not (tmp_path / "exploded").exists()
     assert_holds(net, before)
+
+
+@pytest.mark.parametrize("part", ["linear", "linear and more", "inputs"])
+def test_weights_of_other_classes_say_which_number_to_give(part: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    weights = resnet20(7).state_dict()
+    if part == "linear and more":
+        weights["conv1.weight"] = torch.zeros(7, 3, 3, 3)
+    if part == "inputs":
+        weights["linear.weight"] = torch.zeros(7, 65)
+    torch.save(weights, file)
+    with pytest.raises(TensorpressError) as caught:
+        load_weights(resnet20(10), file)
+    hint = "they are of 7 classes, not 10: num_classes=7 (--classes 7)"
+    assert (hint in str(caught.value)) == (part == "linear")
 
 
 def test_what_stands_beside_the_network_is_left_out_where_that_is_allowed(

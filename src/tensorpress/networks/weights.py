@@ -238,11 +238,11 @@ def _name_in(own: Mapping[str, Any], name: str, given: Mapping[str, Any]) -> str
 def _check_fit(
     path: Path, net: nn.Module, own: Mapping[str, Any], weights: Mapping[str, Any]
 ) -> None:
-    reshaped = [
-        f"{name} {_shape(weights[name])}, here {_shape(value)}"
+    reshaped = {
+        name: (_shape(weights[name]), _shape(value))
         for name, value in own.items()
         if name in weights and not is_lazy(value) and _shape(weights[name]) != _shape(value)
-    ]
+    }
     unexpected = [name for name in weights if name not in own]
     odd = [
         f"{name} {kind}"
@@ -252,7 +252,7 @@ def _check_fit(
     complaints = [
         _complaint("missing", [name for name in own if name not in weights]),
         _complaint("unexpected", unexpected),
-        _complaint("of another shape", reshaped),
+        _complaint("of another shape", [f"{n} {g}, here {h}" for n, (g, h) in reshaped.items()]),
         _complaint("of another kind", odd),
     ]
     if any(complaints):
@@ -260,7 +260,24 @@ def _check_fit(
             f"{path} holds the weights of another network than {type(net).__name__}: "
             + "; ".join(complaint for complaint in complaints if complaint)
             + (_ALLOW * (unexpected != [] and [c for c in complaints if c] == complaints[1:2]))
+            + (_classes_hint(own, reshaped) * ([c for c in complaints if c] == complaints[2:3]))
         )
+
+
+def _classes_hint(
+    own: Mapping[str, Any], reshaped: Mapping[str, tuple[tuple[int, ...] | str, ...]]
+) -> str:
+    """What to do where the last layer alone differs, and in the number of its outputs alone."""
+    last = [*own][-1].rpartition(".")[0]
+    counts = {
+        (given[0], here[0]) if given and given[1:] == here[1:] and here else None
+        for given, here in reshaped.values()
+    }
+    others = any(name.rpartition(".")[0] != last for name in reshaped)
+    if others or len(counts) != 1 or (both := counts.pop()) is None:
+        return ""
+    given, here = both
+    return f"; they are of {given} classes, not {here}: num_classes={given} (--classes {given})"
 
 
 def _odd_kind(weight: object, own: object) -> str:
@@ -271,10 +288,12 @@ def _odd_kind(weight: object, own: object) -> str:
         return "without values"
     if weight.layout is not own.layout:
         return str(weight.layout)
+    if weight.dtype in (torch.int8, torch.uint8) and own.is_floating_point():
+        return f"{weight.dtype}, as quantised ones are"
     return str(weight.dtype) if weight.is_complex() and not own.is_complex() else ""
 
 
-def _shape(value: object) -> object:
+def _shape(value: object) -> tuple[int, ...] | str:
     return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 

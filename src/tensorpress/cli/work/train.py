@@ -131,9 +131,13 @@ def run(
     most, how = request_options.calibration_asked(context, asked, calibration_images, recover)
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
-        without = paper or there_are < FEWEST or config is not None
-        without = without or starts_at_random(treated)
-        most = 0 if without else min(CALIBRATION_IMAGES, there_are)
+        without = paper or config is not None or starts_at_random(treated)
+        if not without and there_are < FEWEST:
+            printer.warning(
+                f"NOT CALIBRATED: {there_are} training images are left, and calibration takes "
+                f"{FEWEST} or more."
+            )
+        most = 0 if without or there_are < FEWEST else min(CALIBRATION_IMAGES, there_are)
     if not most and not how:
         raise TensorpressError(
             "recover=False (--no-recover) says what is done with calibration images: give "

@@ -30,8 +30,6 @@ CRITERIA = ("l1", "sfp", "fpgm", "bn-scale", "taylor", "random")
 COMPARED = (AUTO, *DECOMPOSITIONS, *CRITERIA)
 """What can be compared: the best of all for each layer, decompositions, criteria to prune by."""
 RUNTIMES = ("torch", "torch-compiled", "onnxruntime", "openvino", "torch-cuda", "torch-cuda-graphs")
-MOST_THREADS = 1024
-"""Of a forward pass; PyTorch does not survive to be asked for some thousands."""
 INT8 = "int8"
 TABLES = (
     *("table1", "table2", "table3", "table4", "table5"),

@@ -110,8 +110,10 @@ def test_a_real_clock_gives_a_network_that_computes():
     ("given", "message"),
     [
         ({"speedup": -2}, r"speedup=-2\): give a number above 0"),
-        ({"speedup": 2, "threads": 0}, r"threads=0\): give a whole number from 1 to 1,024"),
-        ({"speedup": 2, "threads": 10**5}, r"threads=100000\): give a whole number from 1 to"),
+        ({"speedup": 2, "threads": 0}, r"threads=0: give a whole number from 1 to 1,024"),
+        ({"speedup": 2, "threads": True}, r"threads=True: give a whole number from 1 to 1,024"),
+        ({"speedup": 2, "batch": True}, r"batch=True\): give a whole number from 1 on"),
+        ({"speedup": 2, "threads": 10**5}, r"threads=100000: give a whole number from 1 to"),
         ({"speedup": 2, "batch": 0}, r"batch=0\): give a whole number from 1 on"),
         ({"milliseconds": 0}, "above 0"),
         ({"milliseconds": float("nan")}, "above 0"),

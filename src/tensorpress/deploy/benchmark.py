@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from tensorpress.aligned import ruled
 from tensorpress.choices import AUTO, INT8
+from tensorpress.cores import refuse_threads
 from tensorpress.deploy.effort import Rounds
 from tensorpress.deploy.int8 import Fidelity
 from tensorpress.deploy.latency import Spread, holds, settled_spreads
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.deploy.planning.plan import Plan, plan
-from tensorpress.deploy.planning.setting import find_runtime, read_precision, read_threads, usable
+from tensorpress.deploy.planning.setting import find_runtime, read_precision, usable
 from tensorpress.deploy.planning.table import PlanTable
 from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
@@ -194,7 +195,7 @@ def benchmark(
     """
     dense, compressed = copy_for_export(dense), copy_for_export(compressed)
     for count in threads:
-        read_threads(count)
+        refuse_threads(count)
     for precision in precisions:
         read_precision(precision)
     if not is_number(seconds) or seconds < 0:

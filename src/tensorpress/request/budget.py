@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from numbers import Real
 
-from tensorpress.choices import AUTO, INT8, MOST_THREADS, RUNTIMES
+from tensorpress.choices import AUTO, INT8, RUNTIMES
+from tensorpress.cores import refuse_threads
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.ranks.rules import PANEL
 from tensorpress.settings import option
@@ -177,11 +178,7 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not _is_number(value, 1e-9):
                 raise TensorpressError(f"Budget({name}={shown(value)}): give a number above 0.")
-        if not _is_count(self.threads) or (self.threads or 1) > MOST_THREADS:
-            raise TensorpressError(
-                f"Budget(threads={shown(self.threads)}): give a whole number from 1 to "
-                f"{MOST_THREADS:,}."
-            )
+        refuse_threads(self.threads)
         if not _is_count(self.batch):
             raise TensorpressError(
                 f"Budget(batch={shown(self.batch)}): give a whole number from 1 on."
@@ -276,9 +273,10 @@ class Budget:
 
 
 def _is_count(value: object) -> bool:
-    return value is None or (isinstance(value, int) and value >= 1)
+    return value is None or (type(value) is int and value >= 1)
 
 
 def _is_number(value: object, least: float) -> bool:
     # Compared as it is: a whole number may be too large for a float.
-    return isinstance(value, Real) and bool(least <= value <= sys.float_info.max)  # type: ignore[operator]
+    within = isinstance(value, Real) and least <= value <= sys.float_info.max  # type: ignore[operator]
+    return bool(within) and not isinstance(value, bool)

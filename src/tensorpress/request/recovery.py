@@ -38,7 +38,7 @@ class Recovery:
         )
         for name in ("sweeps", "distil_epochs"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if type(value) is not int or value < 0:
                 raise TensorpressError(
                     f"Recovery({name}={shown(value)}): give a whole number, 0 or up."
                 )

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tensorpress.choices import AUTO, INT8, MOST_THREADS
+from tensorpress.choices import AUTO, INT8
+from tensorpress.cores import refuse_threads
 from tensorpress.deploy.execution import factorized_layers
 from tensorpress.deploy.quiet import quiet
 from tensorpress.deploy.runtimes import RUNTIMES, Runtime
@@ -116,11 +117,7 @@ def read_threads(threads: int | None) -> int:
     """The number of threads of a call.
 
     Raises:
-        TensorpressError: no whole number from 1 to `MOST_THREADS`.
+        TensorpressError: as `refuse_threads`.
     """
-    sensible = type(threads) is int and 1 <= threads <= MOST_THREADS
-    if threads is not None and not sensible:
-        raise TensorpressError(
-            f"threads={shown(threads)}: give a whole number from 1 to {MOST_THREADS:,}."
-        )
+    refuse_threads(threads)
     return threads or torch.get_num_threads()

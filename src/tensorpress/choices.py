@@ -31,6 +31,8 @@ COMPARED = (AUTO, *DECOMPOSITIONS, *CRITERIA)
 """What can be compared: the best of all for each layer, decompositions, criteria to prune by."""
 RUNTIMES = ("torch", "torch-compiled", "onnxruntime", "openvino", "torch-cuda", "torch-cuda-graphs")
 INT8 = "int8"
+INPUT_DTYPES = ("float32", "int64", "int32")
+"""What a network may take: values, or whole numbers such as those of words."""
 TABLES = (
     *("table1", "table2", "table3", "table4", "table5"),
     *("resnet20-cifar10", "resnet56-cifar10"),

@@ -47,6 +47,7 @@ def bench(
         bool, typer.Option("--cache/--no-cache", help="Keep measured plans for the next time.")
     ] = True,
     input_shape: options.InputShape = None,
+    input_dtype: options.InputDtype = None,
     classes: options.Classes = None,
     output: Annotated[
         Path | None,

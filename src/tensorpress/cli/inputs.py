@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress import artifacts
+from tensorpress.choices import INPUT_DTYPES
 from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.cli.printer import Printer
 from tensorpress.data import Dataset, Framing, Wanted, load_data, load_unlabelled
@@ -38,6 +39,7 @@ class Inputs:
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
         wanted: what images in folders are to become.
+        dtype: of an input.
     """
 
     net: str
@@ -47,11 +49,16 @@ class Inputs:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     wanted: Wanted = field(default_factory=Wanted)
+    dtype: torch.dtype = torch.float32
 
     @property
     def channels(self) -> int | None:
         """Of an input, where its shape is known."""
         return self.shape[0] if self.shape else None
+
+    def example(self, batch: int = 1, device: torch.device | None = None) -> Tensor:
+        """A batch of zeros of the shape and dtype of its inputs."""
+        return torch.zeros(batch, *self.shape, dtype=self.dtype, device=device)
 
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""
@@ -98,6 +105,8 @@ class Inputs:
             source |= {"as_made": True} if trained.weights is None else {}
             source |= {"ema": True} if trained.ema else {}
             source |= {"allow_extra": True} if trained.allow_extra else {}
+        if self.dtype is not torch.float32:
+            source["input_dtype"] = str(self.dtype).removeprefix("torch.")
         if self.classes is not None:
             source["num_classes"] = self.classes
         if self.mean is not None and self.std is not None:
@@ -124,6 +133,7 @@ def read_inputs(
     tests_alone: bool = False,
     layout: str | None = None,
     several: bool = False,
+    input_dtype: str | None = None,
 ) -> Inputs:
     """Load the data, and settle the network's shapes from the options and the data.
 
@@ -139,6 +149,7 @@ def read_inputs(
     net = required_net(net)
     remembered = remembered or {}
     usual = usual_of(net)
+    dtype = _dtype(net, input_dtype, remembered.get("input_dtype"), data, calibrate)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
@@ -179,7 +190,28 @@ def read_inputs(
         shape = _of_graph(net, calibrate, layout, several=several)
     by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
     shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
-    return Inputs(net, shape, classes, dataset, *normalised_by, wanted)
+    return Inputs(net, shape, classes, dataset, *normalised_by, wanted, dtype)
+
+
+def _dtype(
+    net: str, asked: str | None, remembered: str | None, data: str | None, calibrate: str | None
+) -> torch.dtype:
+    """Of what the network takes: as asked, as a file remembers it, or as calibration holds it."""
+    if asked is not None and asked not in INPUT_DTYPES:
+        raise TensorpressError(f"--input-dtype {asked}: give {' or '.join(INPUT_DTYPES)}.")
+    if is_graph_file(net):
+        if asked is not None:
+            raise TensorpressError(f"{net} says itself what it takes: leave out --input-dtype.")
+        return torch.float32
+    if data is not None and asked not in (None, INPUT_DTYPES[0]):
+        raise TensorpressError(
+            f"--input-dtype {asked}: --data gives images, which are float32: leave one of them out."
+        )
+    if asked is None and remembered is None and calibrate is not None and holds_arrays(calibrate):
+        held = load_arrays(calibrate, most=1)
+        asked = str(held.dtype).removeprefix("torch.") if isinstance(held, Tensor) else None
+    found = asked or remembered
+    return getattr(torch, found) if found in INPUT_DTYPES else torch.float32
 
 
 def _own_shape(net: str, usual: Usual | None, layout: str | None) -> tuple[int, ...]:
@@ -303,6 +335,8 @@ def read_source(path: Path) -> dict[str, Any]:
             sensible = isinstance(value, str)
         elif key == "num_classes":
             sensible = isinstance(value, int) and 0 < value <= MOST_CLASSES
+        elif key == "input_dtype":
+            sensible = value in INPUT_DTYPES
         elif key in ("as_made", "ema", "allow_extra"):
             sensible = isinstance(value, bool)
         elif key == "resize":

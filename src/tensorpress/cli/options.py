@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tensorpress.choices import DATA_NAMES
+from tensorpress.choices import DATA_NAMES, INPUT_DTYPES
 from tensorpress.errors import TensorpressError
 
 N = TypeVar("N", int, float)
@@ -68,6 +68,16 @@ InputShape = Annotated[
         "--input-shape",
         help="Channels and size of an input without the batch, such as 3,224,224. By default "
         "that of --data, else that of a library's network, else 3,32,32.",
+        rich_help_panel=NETWORK,
+    ),
+]
+InputDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--input-dtype",
+        help=f"{', '.join(INPUT_DTYPES)}: what an input holds. Whole numbers are for networks "
+        "that begin with an embedding, as of words; by default what --calibrate FILE.npy holds, "
+        "else float32.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -246,6 +256,7 @@ class DataOptions:
     workers: Workers = None
     classes: Classes = None
     input_shape: InputShape = None
+    input_dtype: InputDtype = None
 
     def given(self) -> dict[str, Any]:
         """As arguments of `tensorpress.cli.inputs.read_inputs`."""

@@ -27,6 +27,7 @@ def report(
     net: options.Net = None,
     trained: options.Trained,
     input_shape: options.InputShape = None,
+    input_dtype: options.InputDtype = None,
     classes: options.Classes = None,
     layer: Annotated[
         str | None,

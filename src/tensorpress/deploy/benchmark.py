@@ -179,6 +179,7 @@ def benchmark(
     seconds: float = 4.0,
     cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
+    input_dtype: torch.dtype = torch.float32,
 ) -> Benchmark:
     """Measure a network and its compressed form in turns, in one process, on random inputs.
 
@@ -189,6 +190,7 @@ def benchmark(
         seconds: about how long each is measured, after planning; at least nine rounds.
         cache: of the plans, as in :func:`plan`.
         progress: as for :func:`plan`.
+        input_dtype: of what the networks take; whole numbers are 0 and 1.
 
     Raises:
         TensorpressError: no such runtime, or none that is installed and can run the network.
@@ -225,7 +227,7 @@ def benchmark(
         for name, precision, batch, count in work:
             what = f"{name}, {precision}, batch {batch}, threads {count}"
             bar.update(step, description=what)
-            inputs = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
+            inputs = _random((batch, *input_shape), input_dtype)
             making = partial(
                 plan,
                 example_inputs=inputs,
@@ -247,6 +249,14 @@ def benchmark(
     if not cells:
         raise TensorpressError(_joined(missing))
     return Benchmark(tuple(cells), missing)
+
+
+def _random(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Of whole numbers 0 and 1, which every embedding has."""
+    generator = torch.Generator().manual_seed(0)
+    if dtype.is_floating_point:
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+    return torch.randint(2, tuple(shape), generator=generator, dtype=dtype)
 
 
 def _named(runtime: str, precision: str, precisions: Sequence[str]) -> str:

@@ -75,6 +75,8 @@ def repeat_compress(request: Request, source: Json) -> Command | None:
             words += ["--weights", "FILE", *_how_read(source)]
             caveats.append("FILE stands for the weights that it was compressed from.")
         words += ["--input-shape", ",".join(str(int(size)) for size in source["input_shape"])]
+        if "input_dtype" in source:
+            words += ["--input-dtype", str(source["input_dtype"])]
         if "num_classes" in source:
             words += ["--classes", str(int(source["num_classes"]))]
         if request.calibration is not None:

@@ -54,6 +54,7 @@ def examine(
     network: Network,
     shape: tuple[int, ...],
     *,
+    dtype: torch.dtype = torch.float32,
     batch: int,
     machine: str,
     timed: bool = True,
@@ -80,20 +81,21 @@ def examine(
     account = material.account
     if account is None and small is not None and material.layers:
         fits = {name: (layer.kept_energy, layer.relative_error) for name, layer in spectra.items()}
-        account = count_account(dense, small, _inputs(1, shape), fits)
+        account = count_account(dense, small, _inputs(1, shape, dtype), fits)
     times = None
     if timed:
-        _inputs(batch, shape)
+        _inputs(batch, shape, dtype)
         times = measure(
             dense,
             small if account is not None else None,
             shape,
+            dtype=dtype,
             batch=batch,
             machine=machine,
             calibration=calibration,
         )
         notes += [f"{name}: not timed: {why}" for name, why in times.missing.items()]
-    costs = _costs(material, account, dense, shape)
+    costs = _costs(material, account, dense, _inputs(1, shape, dtype))
     full = full_ranks(dense, material.layers)
     return Findings(account, costs, spectra, times, full, tuple(notes))
 
@@ -148,23 +150,23 @@ def _loaded(model: Path, network: Network) -> nn.Module:
     return artifacts.load(model, into=network.build()).eval()
 
 
-def _inputs(batch: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _inputs(batch: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if batch * math.prod(shape) > MOST_NUMBERS:
         raise TensorpressError(
             f"a batch of {batch} inputs of shape {'x'.join(map(str, shape))} is too large to try: "
             "give the right --input-shape, or a smaller --batch."
         )
-    return torch.zeros(batch, *shape)
+    return torch.zeros(batch, *shape, dtype=dtype)
 
 
 def _costs(
-    material: Material, account: AccountRecord | None, dense: nn.Module, shape: tuple[int, ...]
+    material: Material, account: AccountRecord | None, dense: nn.Module, example: torch.Tensor
 ) -> Costs:
     if account is not None:
         return _costs_of(account)
     before, after = material.costs
     if before is None:
-        cost = count(dense, _inputs(1, shape))
+        cost = count(dense, example)
         before = (cost.params, cost.macs)
     return before, after
 

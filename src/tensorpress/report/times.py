@@ -54,6 +54,7 @@ def measure(
     small: nn.Module | None,
     shape: tuple[int, ...],
     *,
+    dtype: torch.dtype = torch.float32,
     batch: int,
     machine: str,
     calibration: CalibrationImages | None = None,
@@ -62,7 +63,7 @@ def measure(
 
     Args:
         small: the compressed network; None where there is none.
-        shape: of an input without the batch.
+        shape, dtype: of an input, the shape without the batch.
         calibration: images for int8; with them both are measured in ONNX Runtime, too, in its own
             precision and in int8.
 
@@ -74,11 +75,11 @@ def measure(
     batch = fixed or batch
     for net in (dense, *(() if small is None else (small,))):
         # A network that does not run is refused in words.
-        count(net, torch.zeros(fixed or 1, *shape))
-        run_examples(net, torch.zeros(fixed or min(batch, 2), *shape))
+        count(net, torch.zeros(fixed or 1, *shape, dtype=dtype))
+        run_examples(net, torch.zeros(fixed or min(batch, 2), *shape, dtype=dtype))
     try:
         if small is None:
-            (alone,) = interleaved_seconds([dense], torch.zeros(batch, *shape))
+            (alone,) = interleaved_seconds([dense], torch.zeros(batch, *shape, dtype=dtype))
             return Times(machine, batch, alone=alone)
         cells, missing = list[Cell](), dict[str, str]()
         asked: dict[str, tuple[str, ...]] = {GRAPHS_RUN_IN if is_graph else "torch": (AUTO,)}
@@ -96,6 +97,7 @@ def measure(
                     precisions=precisions,
                     calibration=calibration,
                     seconds=effort().network.seconds,
+                    input_dtype=dtype,
                 )
             except TensorpressError as error:
                 missing[runtime] = str(error)

@@ -80,7 +80,8 @@ def not_running(
 ) -> TensorpressError:
     """What to say of a network in eval mode that failed with ``error`` on ``inputs``.
 
-    Networks that take one input at a time are told from those that take other inputs by a try.
+    Networks that take one input at a time, or whole numbers, are told from those that take other
+    inputs by a try.
     """
     reason = first_line(error)
     batch = _batch(inputs)
@@ -89,6 +90,12 @@ def not_running(
             f"the network takes one input at a time: it runs on one, and not on a batch of {batch} "
             f"({reason}). Export it with a batch of 1 (--batch 1, dynamic_batch=False); to train, "
             "evaluate or calibrate it, let its forward take any batch."
+        )
+    floats = any(tensor.is_floating_point() for tensor in tensor_leaves(inputs))
+    if floats and _answers(net, tree_map_only(Tensor, torch.zeros_like, inputs), torch.int64):
+        return TensorpressError(
+            f"the network takes whole numbers: it runs on int64, and not on {named} "
+            f"({describe(inputs)}): {reason}. Give such example inputs (--input-dtype int64)."
         )
     return TensorpressError(f"the network does not run on {named} ({describe(inputs)}): {reason}")
 
@@ -106,9 +113,16 @@ def _runs(net: nn.Module, inputs: ExampleInputs, size: int) -> bool:
         of_batch = batch > 0 and tensor.shape[:1] == (batch,)
         return tensor[torch.arange(size) % batch] if of_batch else tensor
 
+    return _answers(net, tree_map_only(Tensor, rows, inputs))
+
+
+def _answers(net: nn.Module, inputs: ExampleInputs, dtype: torch.dtype | None = None) -> bool:
+    """Whether the network runs on these inputs, or on the same in ``dtype``."""
     with evaluating(net), torch.no_grad():
         try:
-            call(net, tree_map_only(Tensor, rows, inputs))
+            call(
+                net, tree_map_only(Tensor, lambda tensor: tensor.to(dtype or tensor.dtype), inputs)
+            )
         except Exception:  # a forward may raise anything
             return False
     return True

@@ -39,6 +39,7 @@ def bench(
     seconds: float,
     cache: bool,
     input_shape: str | None,
+    input_dtype: str | None,
     classes: int | None,
     output: Path | None,
     printer: Printer,
@@ -59,6 +60,7 @@ def bench(
             )
         named: dict[str, Any] = {"net": net, "input_shape": input_shape, "classes": classes}
         named |= {"data": None, "mean": None, "std": None, "calibrate": calibrate}
+        named |= {"input_dtype": input_dtype}
         if of_graph:
             inputs = read_inputs(**named)
             small: nn.Module = read_graph_network(compressed)
@@ -77,6 +79,7 @@ def bench(
             calibration=read_calibration(calibrate, MOST, inputs),
             seconds=seconds,
             cache=cache,
+            input_dtype=inputs.dtype,
         )
         if layers:
             for cell in found.cells:

@@ -126,7 +126,7 @@ def compress(
             return
         where = place.device if unlabelled is not None or device else torch.device("cpu")
         network = network.to(where)
-        example = torch.zeros(1, *inputs.shape, device=where)
+        example = inputs.example(device=where)
         if dry_run:
             prospect = compression.foresee(
                 network, example, asked, calibration=unlabelled, recover=how, score=score

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tensorpress import training
 from tensorpress.cli import options
 from tensorpress.cli.inputs import read_network, warn_if_as_made
@@ -25,7 +23,7 @@ def evaluate(
     named: dict[str, Any] = {"net": net, "tests_alone": True, **images.required()}
     inputs, network = read_network(compressed, trained, **named)
     assert inputs.data is not None
-    cost = count(network, torch.zeros(1, *inputs.shape))
+    cost = count(network, inputs.example())
     accuracy = training.evaluate(network, inputs.data, place=place)
     data = f"{inputs.data.name}, {inputs.data.num_classes} classes"
     printer.result(f"accuracy {accuracy} on {accuracy.images} test images of {data}")

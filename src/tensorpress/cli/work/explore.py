@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from typer import Context
 
 from tensorpress.charts import can_plot
@@ -65,7 +64,7 @@ def explore(
             score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
         found = explore_network(
             network.to(place.device),
-            torch.zeros(1, *inputs.shape, device=place.device),
+            inputs.example(device=place.device),
             unlabelled,
             ratios=asked,
             seed=read_recovery(how).seed if seed is None else seed,

@@ -47,7 +47,7 @@ def export(
     named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
     named |= images.given()
     inputs, network = read_network(compressed, trained, **named)
-    example = torch.zeros(batch or planned or 1, *inputs.shape)
+    example = inputs.example(batch or planned or 1)
     calibration = read_calibration(calibrate, MOST, inputs)
     how: dict[str, Any] = {
         "format": file_format,

@@ -1,5 +1,6 @@
 """``tensorpress report``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tensorpress.graphs import is_graph_file
 from tensorpress.report import Findings, Material
 from tensorpress.report.write import PAGE
 
+ASKED_FOR = ("net", "input_shape", "input_dtype", "calibrate")
+"""What must work where it is given; what only the files name may be out of reach."""
+
 
 def report(
     *,
@@ -28,6 +32,7 @@ def report(
     net: str | None,
     trained: options.Trained,
     input_shape: str | None,
+    input_dtype: str | None,
     classes: int | None,
     layer: str | None,
     batch: int,
@@ -44,7 +49,9 @@ def report(
     folder = output or _beside(run)
     with output_folder(folder):
         pages.refuse_others(folder)  # before what takes long
-        findings = _findings(material, net, trained, input_shape, classes, batch, timed, calibrate)
+        named: dict[str, Any] = {"net": net, "classes": classes, "calibrate": calibrate}
+        named |= {"input_shape": input_shape, "input_dtype": input_dtype}
+        findings = _findings(material, trained, named, batch, timed)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
         printer.note(note)
@@ -60,24 +67,21 @@ def _beside(run: Path) -> Path:
 
 def _findings(
     material: Material,
-    net: str | None,
     trained: options.Trained,
-    input_shape: str | None,
-    classes: int | None,
+    asked: Mapping[str, Any],
     batch: int,
     timed: bool,
-    calibrate: str | None,
 ) -> Findings:
+    """What the networks tell, as far as they can be built; ``asked`` is what names them."""
     refuse_without_weights(trained)
     if material.model_file is None:
         return pages.known_without_networks(material, "There is no model.tp yet.")
     try:
-        named: dict[str, Any] = {"net": net, "classes": classes, "input_shape": input_shape}
-        named |= {"calibrate": calibrate}
-        named |= {"data": None, "mean": None, "std": None}
+        named: dict[str, Any] = {**asked, "data": None, "mean": None, "std": None}
         if is_graph_file(material.model_file):
             shape = ",".join(map(str, material.input_shape or ())) or None
-            named |= {"net": net or material.network, "input_shape": input_shape or shape}
+            named["net"] = asked["net"] or material.network
+            named["input_shape"] = asked["input_shape"] or shape
             inputs = read_inputs(**named)
         else:
             inputs = read_compressed_inputs(material.model_file, **named)
@@ -87,13 +91,14 @@ def _findings(
             material,
             network,
             inputs.shape,
+            dtype=inputs.dtype,
             batch=batch,
             machine=machine("cpu"),
             timed=timed,
-            calibration=read_calibration(calibrate, MOST, inputs),
+            calibration=read_calibration(asked["calibrate"], MOST, inputs),
         )
     except TensorpressError as error:
-        # What the user asked for must work; what only the files name may be out of reach.
-        if any(given is not None for given in (net, trained.weights, input_shape, calibrate)):
+        given = (trained.weights, *(asked[name] for name in ASKED_FOR))
+        if any(value is not None for value in given):
             raise
         return pages.known_without_networks(material, str(error))

@@ -104,13 +104,31 @@ def test_quantised_weights_stay_beside_layers_that_are_decomposed(
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda net: tp.compress(net, IMAGES, rank=tp.Energy(0.5)),
+        lambda net: tp.prune(net, IMAGES, budget=tp.Budget(macs=2)),
+    ],
+)
+def test_a_network_of_which_a_part_is_quantised_would_be_counted_wrong(verb: Any) -> None:
+    torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
+    net = network(nn.Linear(16, 10))
+    part = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    with pytest.raises(tp.TensorpressError, match=r"are quantised \(1, first '4'\).*made from"):
+        verb(part)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_layers_of_quantised_kinds_are_told_from_none() -> None:
     quantised: Any = torch.ao.quantization.QuantStub()
     net: Any = nn.Sequential(quantised, nn.Conv2d(3, 16, 3), torch.ao.quantization.DeQuantStub())
     net.eval().qconfig = torch.ao.quantization.default_qconfig
     prepared = torch.ao.quantization.prepare(net)
     prepared(IMAGES)
-    with pytest.raises(tp.TensorpressError, match="are quantised: compress the network that it"):
+    with pytest.raises(
+        tp.TensorpressError, match=r"are quantised \(1, first .*: compress the network that it"
+    ):
         tp.compress(torch.ao.quantization.convert(prepared), IMAGES, rank=tp.Energy(0.5))
 
 

@@ -89,7 +89,7 @@ def select(
         TensorpressError: a network without layers that could be treated, NaN or inf in one of its
             layers, a selector that fits nothing.
     """
-    _refuse_quantised(net, surveyed)
+    refuse_quantised(net)
     refuse_unusable(surveyed, linear=selection.linear)
     kept = selection.reasons(net, surveyed)
     tasks = []
@@ -138,17 +138,22 @@ def rules_from(given: Any, rule: Callable[[Any], Ranks]) -> Ranks | Mapping[str,
     return rule(given)
 
 
-def _refuse_quantised(net: nn.Module, surveyed: Survey) -> None:
-    """Raise for a network whose layers are all of PyTorch's quantised kinds, which are no layers.
+def refuse_quantised(net: nn.Module) -> None:
+    """Raise for a network with layers of PyTorch's quantised kinds, as their weights do not count.
 
     Raises:
         TensorpressError: it says what to compress.
     """
-    kinds = {type(module).__module__ for module in net.modules()}
-    if not surveyed.layers and any(kind.startswith(QUANTISED) for kind in kinds):
+    found = [
+        name
+        for name, module in net.named_modules()
+        if type(module).__module__.startswith(QUANTISED) and callable(getattr(module, "weight", 0))
+    ]
+    if found:
         raise TensorpressError(
-            "the layers of the network are quantised: compress the network that it was made from, "
-            "and quantise that."
+            f"layers of the network are quantised ({len(found)}, first '{found[0]}'), and their "
+            "weights would not be counted: compress the network that it was made from, and "
+            "quantise that."
         )
 
 

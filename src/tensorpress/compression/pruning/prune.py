@@ -15,6 +15,7 @@ from tensorpress.compression.pruning.criteria import Criterion, Given, Scores, f
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
+from tensorpress.compression.selection import refuse_quantised
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
@@ -272,6 +273,7 @@ def _refuse_budget(budget: object) -> None:
 
 
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
+    refuse_quantised(net)
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
     refuse_damaged(net)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.deploy import FORMATS
-from tensorpress.deploy.answer import comparable, largest_of
+from tensorpress.deploy.answer import comparable, largest_of, refuse_other_shapes
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.runtimes.torch_eager import TorchRunner
 
@@ -178,3 +178,25 @@ def test_a_plan_that_is_called_on_other_inputs_says_so(runtime: str) -> None:
         plan(torch.zeros(2, 7, 8, 8))
     with pytest.raises(TypeError, match="the plan takes tensors, not"):
         plan(IMAGES.numpy())
+
+
+def test_complex_answers_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    class Spectrum(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.fft.rfft2(images)
+
+    net, image = Spectrum(), torch.randn(1, 3, 8, 8)
+    told = r"outputs of shape \(1, 3, 8, 5, 2\).*view_as_real"
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.export(net, tmp_path / "spectrum.onnx", image)
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.plan(net, image, runtime="onnxruntime", cache=False, progress=False)
+
+
+def test_outputs_of_another_number_are_told() -> None:
+    one = torch.zeros(2, 3)
+    with pytest.raises(
+        tp.TensorpressError, match=r"it gives outputs of shape none, and .* \(2, 3\)\."
+    ):
+        refuse_other_shapes([one], [], "it")

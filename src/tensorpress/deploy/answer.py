@@ -40,6 +40,33 @@ def refuse_others(kinds: set[str]) -> None:
         )
 
 
+def refuse_other_shapes(
+    expected: list[Tensor], found: list[Tensor], named: str, to_do: str = ""
+) -> None:
+    """Raise where what ``named`` gives cannot be held against the network's answer.
+
+    Args:
+        to_do: what to do about it.
+
+    Raises:
+        TensorpressError: outputs of another number or of other shapes.
+    """
+    if [output.shape for output in expected] == [output.shape for output in found]:
+        return
+    if any(output.is_complex() for output in expected):
+        to_do = "files have no complex numbers: let it return torch.view_as_real of its answer"
+    raise TensorpressError(
+        f"{named} gives outputs of shape {_shapes(found)}, and the network of "
+        f"{_shapes(expected)}{to_do and ': '}{to_do}."
+    )
+
+
+def _shapes(outputs: list[Tensor]) -> str:
+    of = {output.dtype for output in outputs if output.is_complex()}
+    told = ", ".join(str(tuple(output.shape)) for output in outputs)
+    return " ".join([told or "none", *(str(dtype) for dtype in of)])
+
+
 def tells(answer: list[Tensor]) -> bool:
     """Whether something can be held against an answer: there is no NaN in it, and each of its
     tensors holds a finite number, or nothing.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tensorpress.deploy.answer import answer_of, comparable, largest_of, tells
+from tensorpress.deploy.answer import answer_of, comparable, largest_of, refuse_other_shapes, tells
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.formats import Run
@@ -63,6 +63,7 @@ def check(
         raise TensorpressError(
             f"the exported file does not run {where} ({first_cause(error)}); nothing was written."
         ) from error
+    refuse_other_shapes(expected, found, "nothing was written: the exported file")
     difference = relative_difference(expected, found, scales)
     if not difference <= tolerance:
         where += "" if precision == "f32" else f" in {precision}"

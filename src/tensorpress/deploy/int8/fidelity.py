@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.choices import FLOOR
-from tensorpress.deploy.answer import answer_of, comparable, tells
+from tensorpress.deploy.answer import answer_of, comparable, refuse_other_shapes, tells
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.calibration import in_batches
 from tensorpress.errors import TensorpressError, shown
@@ -103,13 +103,12 @@ def _refuse_incomparable(expected: list[Tensor], found: list[Tensor]) -> None:
             "has nothing to be held against: look for a diverged training, or for images that are "
             "not normalised."
         )
-    shapes = [[tuple(output.shape) for output in outputs] for outputs in (expected, found)]
-    if shapes[0] != shapes[1]:
-        raise TensorpressError(
-            f"in int8 the outputs are of shape {', '.join(map(str, shapes[1]))} and in float32 of "
-            f"{', '.join(map(str, shapes[0]))}, so that they cannot be compared: leave out of the "
-            "network what picks some of its answers, or stay with float32."
-        )
+    refuse_other_shapes(
+        expected,
+        found,
+        "int8",
+        "leave out of the network what picks some of its answers, or stay with float32",
+    )
 
 
 def _joined(outputs: Sequence[Tensor], counts: Sequence[int]) -> Tensor:

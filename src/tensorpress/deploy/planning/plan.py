@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.choices import AUTO, FLOOR, INT8
-from tensorpress.deploy.answer import answer_of
+from tensorpress.deploy.answer import answer_of, refuse_other_shapes
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
 from tensorpress.deploy.execution import (
@@ -380,7 +380,9 @@ def _refuse_unequal(planned: Plan, net: nn.Module, feed: Feed) -> float:
     """
     which = "these" if feed.holds_values else "random"
     feed = feed if which == "these" else feed.randomised(0)
-    difference = relative_difference(answer_of(net, feed), planned.runner(*feed.copied().tensors))
+    expected, found = answer_of(net, feed), planned.runner(*feed.copied().tensors)
+    refuse_other_shapes(expected, found, planned.runtime)
+    difference = relative_difference(expected, found)
     most = tolerance_of(planned.setting.precision)
     if difference > most:
         raise TensorpressError(

@@ -51,7 +51,12 @@ def bench(
     classes: options.Classes = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for bench.json, bench.txt, bench.png."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for bench.json, bench.txt, bench.png.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Time a compressed network against the dense one, side by side, as planned and as stored.

@@ -61,7 +61,10 @@ def compare_methods(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for compare.json, .md and .png; finished rows stay."
+            "--output",
+            "-o",
+            help="Folder for compare.json, .md and .png; finished rows stay.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
 ) -> None:

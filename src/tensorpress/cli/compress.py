@@ -16,6 +16,7 @@ Output = Annotated[
         "-o",
         help="Folder for model.tp, or for a file of ONNX model.onnx, with account.txt and "
         "account.json; made if missing.",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 
@@ -24,6 +25,7 @@ StoreAs = Annotated[
     typer.Option(
         "--store-as",
         help="Store weights as float16 or bfloat16, half the size; by default as they are.",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 

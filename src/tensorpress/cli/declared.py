@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tensorpress.cli.options import OUTPUT
 from tensorpress.cli.printer import printing
 
 Quiet = Annotated[
@@ -16,12 +17,15 @@ Quiet = Annotated[
         "--quiet",
         "-q",
         help="No progress and no notes: print the paths of what was written, or the bare result.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json", help="Print the result as one JSON document, all else on standard error."
+        "--json",
+        help="Print the result as one JSON document, all else on standard error.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tensorpress.cli.declared import declared
+from tensorpress.cli.options import OUTPUT
 
 FOLDER = Path("tensorpress-demo")
 
@@ -20,7 +21,10 @@ def demo(
         int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all randomness.")
     ] = 0,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for all that is made on the way.")
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder for all that is made on the way.", rich_help_panel=OUTPUT
+        ),
     ] = FOLDER,
 ) -> None:
     """Train a network on real handwritten digits, make it smaller, and measure what that is worth.

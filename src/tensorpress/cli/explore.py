@@ -31,7 +31,12 @@ def explore(
     config: request_options.Config = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for explore.json, explore.txt, explore.png."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for explore.json, explore.txt, explore.png.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     context: typer.Context,
 ) -> None:

@@ -30,6 +30,7 @@ Output = Annotated[
         "-o",
         help="A file that ends in .onnx, .pt2 or .xml (its weights are then in the .bin beside "
         "it), or a folder for model.onnx, model.pt2 or model.xml.",
+        rich_help_panel=options.OUTPUT,
     ),
 ]
 
@@ -48,8 +49,9 @@ AsStored = Annotated[
     bool,
     typer.Option(
         "--as-stored",
-        help="In int8: write layers as they are stored, the smallest file, in place of the "
-        "fastest executions measured here.",
+        help="Write layers as they are stored, the smallest file, in place of the fastest "
+        "executions measured here.",
+        rich_help_panel=options.IN_INT8,
     ),
 ]
 

@@ -37,6 +37,7 @@ class Written:
         typer.Option(
             "--precision",
             help="Of a file of ONNX: f32, or int8 with --calibrate, as export writes it.",
+            rich_help_panel=options.IN_INT8,
         ),
     ] = "f32"
     min_agreement: options.MinAgreement = FLOOR

@@ -15,6 +15,8 @@ NETWORK = "Network"
 CALIBRATION = "Accuracy from unlabelled images"
 DATA = "Data"
 TRAINING = "Training"
+IN_INT8 = "In int8"
+OUTPUT = "Output"
 
 Net = Annotated[
     str | None,
@@ -92,7 +94,11 @@ Classes = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option("--precision", help="f32, or int8 with --calibrate: smaller and often faster."),
+    typer.Option(
+        "--precision",
+        help="f32, or int8 with --calibrate: smaller and often faster.",
+        rich_help_panel=IN_INT8,
+    ),
 ]
 MinAgreement = Annotated[
     float,
@@ -100,15 +106,17 @@ MinAgreement = Annotated[
         "--min-agreement",
         min=0.0,
         max=1.0,
-        help="In int8: the least share of images with the same class as in float32; below it "
-        "nothing is written.",
+        help="The least share of images with the same class as in float32; below it nothing is "
+        "written.",
+        rich_help_panel=IN_INT8,
     ),
 ]
 KeepFloat = Annotated[
     list[str] | None,
     typer.Option(
         "--keep-float",
-        help="In int8: leave these layers in float32, a name or pattern; may be repeated.",
+        help="Leave these layers in float32, a name or pattern; may be repeated.",
+        rich_help_panel=IN_INT8,
     ),
 ]
 Data = Annotated[
@@ -226,6 +234,7 @@ DryRun = Annotated[
         "--dry-run",
         help="Check all that can be checked at the start, tell what would be done and what it "
         "would take, and write nothing.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

@@ -55,7 +55,11 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for the report; by default RUN/report.", metavar="DIR"
+            "--output",
+            "-o",
+            help="Folder for the report; by default RUN/report.",
+            metavar="DIR",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
 ) -> None:

@@ -84,6 +84,7 @@ def reproduce_table(
             "--output",
             "-o",
             help="Folder of the table's runs; several hosts must see the same.",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
 ) -> None:

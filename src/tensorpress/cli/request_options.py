@@ -15,6 +15,7 @@ from tensorpress.cli.grouped import AsOptions, is_given
 from tensorpress.cli.options import read_names
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.ranks import RULES
+from tensorpress.ranks.rules import PANEL
 from tensorpress.request import Budget, Recovery, Request
 from tensorpress.request.budget import QUALITIES
 from tensorpress.settings import given_by, options_of, read_options
@@ -30,6 +31,7 @@ Config = Annotated[
         "--config",
         help="Ask for what a file says: a request as JSON or TOML, the account.json or the .tp "
         "of compress, or the config.json of a run. Options given besides win.",
+        rich_help_panel=PANEL,
     ),
 ]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tensorpress.cli.options import TRAINING, DryRun, Trained
+from tensorpress.cli.options import OUTPUT, TRAINING, DryRun, Trained
 from tensorpress.errors import TensorpressError
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ CALIBRATION_IMAGES = 2000
 RunFolder = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="The run's folder. The same command again goes on where it stopped."
+        "--output",
+        "-o",
+        help="The run's folder. The same command again goes on where it stopped.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Epochs = Annotated[

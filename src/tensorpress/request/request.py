@@ -176,7 +176,7 @@ class Request:
             "--outputs",
             help="Modules whose outputs calibration compares in place of the network's answers, "
             "as for detectors whose boxes vary in number; may be repeated.",
-            panel="Calibration",
+            panel="Accuracy from unlabelled images",
         ),
     )
     seed: int | None = None

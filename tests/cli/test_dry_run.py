@@ -33,7 +33,10 @@ GIVEN: dict[str, tuple[str, list[str]]] = {
         f"finetune {OWN} --compressed SMALL/model.tp --data CIFAR --epochs 2 -o NEW",
         ["NEW/model.tp"],
     ),
-    "run": (f"run {OWN} --data CIFAR --energy 0.8 --epochs 2 --control -o NEW", ["NEW/model.tp"]),
+    "run": (
+        f"run {OWN} --data CIFAR --energy 0.8 --epochs 2 --calibration-images 0 --control -o NEW",
+        ["NEW/model.tp"],
+    ),
     "reproduce": (
         "reproduce resnet20-cifar10 --data digits --epochs 1 --hold-back 1300 "
         "--batch-size 16 --calibration-images 0 --no-control -o NEW",

@@ -130,7 +130,7 @@ def test_images_are_brought_to_the_size_that_a_library_says(
     many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Usual((3, 12, 16), (0.5,) * 3, (0.5,) * 3, pretrained=False)
-    monkeypatch.setattr("tensorpress.cli.inputs.usual_of", lambda _: own)
+    monkeypatch.setattr("tensorpress.cli.inputs.read.usual_of", lambda _: own)
     named = {"net": "timm:net", "classes": None, "data": None, "mean": None, "std": None}
     for given, size in ((None, (12, 16)), ("3,8,8", (8, 8))):
         inputs = read_inputs(**named, input_shape=given, calibrate=str(many))

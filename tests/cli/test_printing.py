@@ -31,7 +31,10 @@ GIVEN: dict[str, tuple[str, str | None]] = {
         f"{OWN} --compressed SMALL/model.tp --data CIFAR --epochs 1 -o OUT",
         "OUT/model.tp",
     ),
-    "run": (f"{OWN} --data CIFAR --energy 0.8 --epochs 1 -o OUT", "OUT/model.tp"),
+    "run": (
+        f"{OWN} --data CIFAR --energy 0.8 --epochs 1 --calibration-images 0 -o OUT",
+        "OUT/model.tp",
+    ),
     "report": (f"SMALL {OWN} --no-time -o OUT", "OUT/index.html"),
     "compare": (f"{OWN} --data CIFAR --methods ttpwt --budget-macs 1.3 -o OUT", "OUT"),
     "doctor": ("", None),

@@ -18,7 +18,6 @@ from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import (
     Inputs,
     read_calibration,
-    read_dtype,
     read_network,
     required_net,
     warn_if_as_made,
@@ -41,6 +40,7 @@ from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, 
 
 MODEL = "model.tp"
 ACCOUNT = ("account.json", "account.txt")
+STORED_AS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def compress(
@@ -83,7 +83,7 @@ def compress(
                 f"--seed {seed} is of calibration: give --calibrate, or leave it out."
             )
         how = dataclasses.replace(read_recovery(how), seed=seed)
-    stored = read_dtype(store_as)
+    stored = _dtype_to_store(store_as)
     of_graph = compressed is None and is_graph_file(net)
     if of_graph:
         graphs.refuse_of_networks(store_as=store_as, device=device, ema=trained.ema)
@@ -158,6 +158,15 @@ def compress(
     printer.note(_next(inputs, output, images.data, trained, hints))
     if result.precision is not None and output is not None:
         printer.note(_export(inputs, output, calibrate, result.precision))
+
+
+def _dtype_to_store(name: str | None) -> torch.dtype | None:
+    """The dtype to store weights in, None to store them as they are."""
+    if name is None:
+        return None
+    if name not in STORED_AS:
+        raise TensorpressError(f"--store-as {name}: give {' or '.join(STORED_AS)}.")
+    return STORED_AS[name]
 
 
 def _compress_graph(

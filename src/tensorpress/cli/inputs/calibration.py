@@ -1,0 +1,42 @@
+"""What is calibrated on, as --calibrate names it."""
+
+import torch
+from torch import Tensor
+
+from tensorpress.cli.inputs.network import Inputs
+from tensorpress.data import load_unlabelled
+from tensorpress.data.arrays import holds_arrays, load_arrays
+from tensorpress.errors import TensorpressError
+from tensorpress.pixels import check_normalisation, normalise
+
+
+def read_calibration(
+    source: str | None, most: int, inputs: Inputs
+) -> Tensor | dict[str, Tensor] | None:
+    """Images to calibrate on, None without --calibrate; of a file of NumPy what it holds.
+
+    Pixels in such a file, uint8, are normalised where it is known how.
+
+    Raises:
+        TensorpressError: as `load_unlabelled`, or images of another shape than the network takes.
+    """
+    if source is None:
+        return None
+    if holds_arrays(source):
+        arrays = load_arrays(source, most=most)
+        if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8 or arrays.dim() != 4:
+            return arrays
+        if inputs.mean is None or inputs.std is None:
+            return arrays
+        check_normalisation(inputs.mean, inputs.std, arrays.shape[1], source)
+        return normalise(arrays, inputs.mean, inputs.std)
+    images = load_unlabelled(
+        source, most=most, mean=inputs.mean, std=inputs.std, wanted=inputs.wanted
+    )
+    if inputs.shape and tuple(images.shape[1:]) != inputs.shape:
+        raise TensorpressError(
+            f"--calibrate {source} has images of shape {','.join(map(str, images.shape[1:]))}, and "
+            f"the network takes {','.join(map(str, inputs.shape))}: give --input-shape, or images "
+            "of that size."
+        )
+    return images

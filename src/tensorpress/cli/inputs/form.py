@@ -1,0 +1,71 @@
+"""The shape and dtype of what a network takes, where no images say it."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tensorpress.choices import INPUT_DTYPES
+from tensorpress.data.arrays import holds_arrays, load_arrays
+from tensorpress.errors import TensorpressError
+from tensorpress.graphs import is_graph_file, read_sizes
+from tensorpress.networks.libraries import Usual
+
+
+def dtype_of(
+    net: str, asked: str | None, remembered: str | None, data: str | None, calibrate: str | None
+) -> torch.dtype:
+    """Of what the network takes: as asked, as a file remembers it, or as calibration holds it."""
+    if asked is not None and asked not in INPUT_DTYPES:
+        raise TensorpressError(f"--input-dtype {asked}: give {' or '.join(INPUT_DTYPES)}.")
+    if is_graph_file(net):
+        if asked is not None:
+            raise TensorpressError(f"{net} says itself what it takes: leave out --input-dtype.")
+        return torch.float32
+    if data is not None and asked not in (None, INPUT_DTYPES[0]):
+        raise TensorpressError(
+            f"--input-dtype {asked}: --data gives images, which are float32: leave one of them out."
+        )
+    if asked is None and remembered is None and calibrate is not None and holds_arrays(calibrate):
+        held = load_arrays(calibrate, most=1)
+        asked = str(held.dtype).removeprefix("torch.") if isinstance(held, Tensor) else None
+    found = asked or remembered
+    return getattr(torch, found) if found in INPUT_DTYPES else torch.float32
+
+
+def shape_of_its_own(net: str, usual: Usual | None, layout: str | None) -> tuple[int, ...]:
+    """The shape that a library's network or a graph says of itself; () where it says none."""
+    if usual is not None:
+        return usual.input_shape
+    return _fixed(read_sizes(net, layout)) if is_graph_file(net) else ()
+
+
+def shape_of_graph(
+    net: str, calibrate: str | None, layout: str | None, *, several: bool
+) -> tuple[int, ...]:
+    """The shape that a graph takes; () of several inputs, or where calibration will say it."""
+    sizes = read_sizes(net, layout)
+    if fixed := _fixed(sizes):
+        return fixed
+    free = [name for name, shape in sizes.items() if None in shape]
+    if len(sizes) > 1 and not several:
+        raise TensorpressError(
+            f"{net} takes {len(sizes)} inputs, {', '.join(sizes)}, and this command gives one: "
+            "only compress takes such a file, with --calibrate FILE.npz for arrays by name."
+        )
+    if free and calibrate is None:
+        what = (
+            "--input-shape, such as 3,224,224, or --calibrate"
+            if len(sizes) == 1
+            else "--calibrate FILE.npz, with an array for each of the inputs by its name"
+        )
+        raise TensorpressError(
+            f"{net} leaves the sizes of its input '{free[0]}' free: give {what}."
+        )
+    return ()
+
+
+def _fixed(sizes: Mapping[str, tuple[int | None, ...]]) -> tuple[int, ...]:
+    """The shape of a graph's one input; () of several, or where it leaves a size free."""
+    shapes = [tuple(size for size in shape if size is not None) for shape in sizes.values()]
+    return shapes[0] if shapes == [*sizes.values()] and len(shapes) == 1 else ()

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.kernel_metric import KernelMetric
-from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
-from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.kernel_metric import KernelMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.measured import MeasuredLayer, picks_by_loss
 from tensorpress.compression.selection import Selection, select
 from tensorpress.data import Dataset, load_data, unlabelled_of
 from tensorpress.deploy import interleaved_seconds, plan

@@ -13,8 +13,8 @@ import tensorpress as tp
 from tensorpress.artifacts import Manifest, read_manifest
 from tensorpress.compression import KMeansRegulariser
 from tensorpress.compression.explore import Exploration, Point
-from tensorpress.compression.least_loss import Option
-from tensorpress.compression.measured import MeasuredLayer
+from tensorpress.compression.options.least_loss import Option
+from tensorpress.compression.options.measured import MeasuredLayer
 from tensorpress.decompose.second_moments import (
     PlainMoments,
     SampledMoments,

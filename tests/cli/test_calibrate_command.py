@@ -119,7 +119,7 @@ def test_stopped_in_any_stage_it_says_so_and_leaves_nothing(
     def interrupted(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"tensorpress.compression.input_metric.{stage}", interrupted)
+    monkeypatch.setattr(f"tensorpress.compression.metrics.input_metric.{stage}", interrupted)
     answer = tensorpress(*OWN, "--calibrate", flat, "-o", "OUT")
     assert (answer.code, answer.out, answer.err) == (130, "", "stopped.\n")
     assert not (tmp_path / "OUT").exists()

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.compression.kernel_metric import KernelMetric
-from tensorpress.compression.measured import picks_by_loss
+from tensorpress.compression.metrics.kernel_metric import KernelMetric
+from tensorpress.compression.options.measured import picks_by_loss
 from tensorpress.compression.selection import Selection, select
 from tensorpress.layers.methods import FORMS, METHODS
 from tensorpress.request.budget import Budget

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.common_step import fit_budget, ratios
-from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.compression.options.task import LayerOption, LayerTask
+from tensorpress.compression.targets.common_step import fit_budget, ratios
 from tensorpress.layers.methods import TTPWT
 from tensorpress.surgery import survey
 

@@ -158,7 +158,9 @@ def test_long_work_is_announced_before_it_and_silenced(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As if a pass of an image took ten seconds."""
-    monkeypatch.setattr("tensorpress.compression.input_metric.image_seconds", lambda *_: 10.0)
+    monkeypatch.setattr(
+        "tensorpress.compression.metrics.input_metric.image_seconds", lambda *_: 10.0
+    )
     net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(2))
     given = {
         "calibration": torch.randn(16, 3, 8, 8),

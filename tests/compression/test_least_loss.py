@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tensorpress as tp
-from tensorpress.compression.least_loss import Option, choose_least_loss
+from tensorpress.compression.options.least_loss import Option, choose_least_loss
 
 
 def problem(

@@ -14,7 +14,8 @@ from torch import nn
 
 import tensorpress as tp
 from tensorpress import artifacts
-from tensorpress.compression import Request, timed
+from tensorpress.compression import Request
+from tensorpress.compression.targets import timed
 from tensorpress.deploy.execution import Execution
 from tensorpress.deploy.planning.quantised_network import QuantisedNetwork
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
-from tensorpress.compression import Request, quality, timed, tries
-from tensorpress.compression.grid import Grid, faster
-from tensorpress.compression.held_back import hold_back
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import judge_of
-from tensorpress.compression.tries import Tries
+from tensorpress.compression import Request
+from tensorpress.compression.metrics.held_back import hold_back
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.targets import by_quality, timed, tries
+from tensorpress.compression.targets.grid import Grid, faster
+from tensorpress.compression.targets.judge import judge_of
+from tensorpress.compression.targets.tries import Tries
 from tensorpress.settings import given_by, read_options
 from tensorpress.surgery import Account, evaluating
 
@@ -254,7 +255,7 @@ def test_with_a_runtime_it_is_as_fast_as_keeps_it(monkeypatch: pytest.MonkeyPatc
         return faster(ratio)
 
     monkeypatch.setattr(timed, "ChainClock", Clock)
-    monkeypatch.setattr(quality, "faster", asked_faster)
+    monkeypatch.setattr(by_quality, "faster", asked_faster)
     result = compressed(tp.Budget(agreement=0.9, runtime="torch"), include=["2"])
     assert agreement(result.model) >= 0.9
     assert result.pcr > 1.2

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression import timed
-from tensorpress.compression.least_loss import Option, choose_least_loss
+from tensorpress.compression.options.least_loss import Option, choose_least_loss
+from tensorpress.compression.targets import timed
 
 IMAGE = torch.zeros(1, 3, 12, 12)
 

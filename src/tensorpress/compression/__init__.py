@@ -4,7 +4,7 @@ from tensorpress.compression.compress import compress
 from tensorpress.compression.compress_onnx import compress_onnx, foresee_onnx
 from tensorpress.compression.explore import explore
 from tensorpress.compression.foresee import Prospect, foresee
-from tensorpress.compression.graph_account import GraphAccount
+from tensorpress.compression.graph.account import GraphAccount
 from tensorpress.compression.k_means_loss import KMeansRegulariser
 from tensorpress.compression.pruning import CRITERIA
 from tensorpress.compression.pruning.prune import prune

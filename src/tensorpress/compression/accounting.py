@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tensorpress.compression.task import LayerOption
+from tensorpress.compression.options.task import LayerOption
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers.as_layer import weights_unread
 from tensorpress.surgery import (

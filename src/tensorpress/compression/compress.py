@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from tensorpress.choices import AUTO
 from tensorpress.compression.accounting import account_of, tell_option
-from tensorpress.compression.by_precision import ByPrecision
 from tensorpress.compression.checks import check_asked, refuse_unfounded
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import Score
-from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
 from tensorpress.compression.prepared import left_out, metric_of, prepare
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import prune
 from tensorpress.compression.selection import Selection
+from tensorpress.compression.targets.by_precision import ByPrecision
+from tensorpress.compression.targets.judge import Score
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment

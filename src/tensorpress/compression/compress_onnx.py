@@ -13,9 +13,9 @@ from torch import Tensor
 from tensorpress.choices import FLOOR, INT8
 from tensorpress.compression.compress import compress
 from tensorpress.compression.foresee import Prospect, foresee
-from tensorpress.compression.graph_account import GraphAccount
-from tensorpress.compression.graph_request import layer_names, read_graph_request
-from tensorpress.compression.judge import Score
+from tensorpress.compression.graph.account import GraphAccount
+from tensorpress.compression.graph.request import layer_names, read_graph_request
+from tensorpress.compression.targets.judge import Score
 from tensorpress.decompose import RankRule
 from tensorpress.deploy import export, plan
 from tensorpress.deploy.check import TOLERANCE

@@ -8,11 +8,11 @@ from torch import nn
 from tensorpress.aligned import aligned
 from tensorpress.choices import AUTO, RATIOS
 from tensorpress.compression.checks import read_methods
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.options.measured import MeasuredLayer, picks_by_loss
+from tensorpress.compression.options.task import Pick
 from tensorpress.compression.prepared import with_plain_layers
 from tensorpress.compression.selection import Selection, select
-from tensorpress.compression.task import Pick
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery

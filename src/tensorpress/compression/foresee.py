@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration import outputs
 from tensorpress.compression.checks import check_request, refuse_unfounded
 from tensorpress.compression.estimate import named_shares, roughly
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import Score
-from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
 from tensorpress.compression.prepared import metric_of, prepare
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import find_prunable, told_of
 from tensorpress.compression.selection import Selection
+from tensorpress.compression.targets.judge import Score
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.request import Recovery, Request
 from tensorpress.rows import CalibrationImages, Rows, read_rows

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tensorpress.compression.by_precision import ByPrecision
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import Score
-from tensorpress.compression.kernel_metric import KernelMetric
-from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.quality import ByQuality
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.kernel_metric import KernelMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.task import LayerTask
 from tensorpress.compression.selection import Selection, rules_by_name, select
-from tensorpress.compression.targets import ByBudget, ByRules, Target
-from tensorpress.compression.task import LayerTask
+from tensorpress.compression.targets.by_precision import ByPrecision
+from tensorpress.compression.targets.by_quality import ByQuality
+from tensorpress.compression.targets.judge import Score
+from tensorpress.compression.targets.target import ByBudget, ByRules, Target
 from tensorpress.decompose import RankRule
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery, read_recovery

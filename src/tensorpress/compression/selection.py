@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from tensorpress.compression.task import LayerTask
+from tensorpress.compression.options.task import LayerTask
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Layer, Treatment

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tensorpress as tp
-from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.metrics.input_metric import InputMetric
 
 
 def viewing() -> nn.Module:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tensorpress as tp
 from tensorpress.compression import Request, foresee
 from tensorpress.compression.calibration import divergence, outputs
-from tensorpress.compression.input_metric import InputMetric
+from tensorpress.compression.metrics.input_metric import InputMetric
 
 CLOSED_FORM = tp.Recovery(distil_epochs=0)
 BUDGET = tp.Budget(params=1.8, macs=2.0)

@@ -13,7 +13,7 @@ from tensorpress.cli import options
 from tensorpress.cli.inputs import read_calibration, read_compressed_inputs, read_inputs
 from tensorpress.cli.output import output_folder
 from tensorpress.cli.printer import Printer
-from tensorpress.compression.graph_request import RUNTIMES as GRAPH_RUNTIMES
+from tensorpress.compression.graph.request import RUNTIMES as GRAPH_RUNTIMES
 from tensorpress.deploy import RUNTIMES, Benchmark, benchmark
 from tensorpress.deploy.benchmark_chart import plot_benchmark
 from tensorpress.deploy.int8.calibration import MOST

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.task import LayerOption, LayerTask
+from tensorpress.compression.options.task import LayerOption, LayerTask
 from tensorpress.layers.methods import TTPWT
 from tensorpress.progress import progress_bar
 from tensorpress.request.budget import Budget, Unreachable

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tensorpress.choices import INT8
 from tensorpress.compression.checks import check_asked
-from tensorpress.compression.graph_account import told_left
-from tensorpress.compression.graph_inputs import settled
+from tensorpress.compression.graph.account import told_left
+from tensorpress.compression.graph.inputs import settled
 from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.graph_file import refuse_own_weights

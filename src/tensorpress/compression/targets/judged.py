@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.task import LayerOption, Pick
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.options.task import LayerOption, Pick
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
 from tensorpress.surgery import Quality, copy_with

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
-from tensorpress.compression.task import Pick
+from tensorpress.compression.options.measured import MeasuredLayer, picks_by_loss
+from tensorpress.compression.options.task import Pick
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
 from tensorpress.surgery import Cost

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from tensorpress.compression.least_loss import Option, choose_least_loss
-from tensorpress.compression.task import LayerTask, Pick
+from tensorpress.compression.options.least_loss import Option, choose_least_loss
+from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.decompose import Ranks
 from tensorpress.layers import Fit, Fitter
 from tensorpress.request.budget import Budget

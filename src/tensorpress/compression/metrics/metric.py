@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from tensorpress.compression.measured import MeasuredLayer
-from tensorpress.compression.task import LayerOption, LayerTask, Pick
+from tensorpress.compression.options.measured import MeasuredLayer
+from tensorpress.compression.options.task import LayerOption, LayerTask, Pick
 from tensorpress.decompose import RankRule
 from tensorpress.request.request import Calibration
 

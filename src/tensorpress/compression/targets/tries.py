@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.grid import Grid
-from tensorpress.compression.judge import Judge
-from tensorpress.compression.task import Pick
+from tensorpress.compression.options.task import Pick
+from tensorpress.compression.targets.grid import Grid
+from tensorpress.compression.targets.judge import Judge
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import announce
 from tensorpress.surgery import Quality

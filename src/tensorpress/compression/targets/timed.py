@@ -9,8 +9,8 @@ import torch
 from rich.progress import TaskProgressColumn
 from torch import nn
 
-from tensorpress.compression.measured import MeasuredLayer, picks_by_loss
-from tensorpress.compression.task import Pick
+from tensorpress.compression.options.measured import MeasuredLayer, picks_by_loss
+from tensorpress.compression.options.task import Pick
 from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized

@@ -30,10 +30,16 @@ from tensorpress.compression.estimate import (
     macs_a_second,
     stage_seconds,
 )
-from tensorpress.compression.held_back import hold_back, split_off
-from tensorpress.compression.measured import MeasuredLayer, Sketches
-from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer, refuse_unfit
+from tensorpress.compression.metrics.held_back import hold_back, split_off
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.measured import MeasuredLayer, Sketches
+from tensorpress.compression.options.task import (
+    LayerOption,
+    LayerTask,
+    Pick,
+    by_layer,
+    refuse_unfit,
+)
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.decompose.second_moments import SecondMoments
 from tensorpress.errors import TensorpressError

@@ -8,16 +8,16 @@ from torch import nn
 
 from tensorpress.choices import AUTO, INT8
 from tensorpress.compression.bisection import largest_step
-from tensorpress.compression.grid import Grid, faster
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import ByOutputs, Judge, Score, judge_of
-from tensorpress.compression.judged import distilled, refuse_unspread
-from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.precision_trials import Candidate, Trials
-from tensorpress.compression.targets import NOT_NEEDED
-from tensorpress.compression.task import LayerTask, Pick
-from tensorpress.compression.timed import Clocked, clock_for, spread_in_time, timed_layers
-from tensorpress.compression.tries import USUAL, Tried, Tries
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.task import LayerTask, Pick
+from tensorpress.compression.targets.grid import Grid, faster
+from tensorpress.compression.targets.judge import ByOutputs, Judge, Score, judge_of
+from tensorpress.compression.targets.judged import distilled, refuse_unspread
+from tensorpress.compression.targets.precision_trials import Candidate, Trials
+from tensorpress.compression.targets.target import NOT_NEEDED
+from tensorpress.compression.targets.timed import Clocked, clock_for, spread_in_time, timed_layers
+from tensorpress.compression.targets.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
 from tensorpress.progress import announce
 from tensorpress.request.budget import RUNTIME, Budget

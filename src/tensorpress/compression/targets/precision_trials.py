@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from tensorpress.choices import AUTO, INT8
-from tensorpress.compression.common_step import ratios
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import Judge
-from tensorpress.compression.judged import in_closed_form
-from tensorpress.compression.task import Pick
-from tensorpress.compression.timed import Clocked, chains_of
-from tensorpress.compression.tries import Tried
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.options.task import Pick
+from tensorpress.compression.targets.common_step import ratios
+from tensorpress.compression.targets.judge import Judge
+from tensorpress.compression.targets.judged import in_closed_form
+from tensorpress.compression.targets.timed import Clocked, chains_of
+from tensorpress.compression.targets.tries import Tried
 from tensorpress.deploy.planning.quantised_network import QuantisedNetwork
 from tensorpress.deploy.runtimes.runtime import Executions
 from tensorpress.progress import announce

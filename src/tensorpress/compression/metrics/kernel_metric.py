@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from tensorpress.compression.measured import MeasuredLayer, Sketches
-from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.task import LayerOption, LayerTask, Pick, by_layer
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.measured import MeasuredLayer, Sketches
+from tensorpress.compression.options.task import LayerOption, LayerTask, Pick, by_layer
 from tensorpress.decompose import RankRule, Ranks
 from tensorpress.decompose.second_moments import PlainMoments
 from tensorpress.layers import Fit, Fitter, Metric

@@ -5,12 +5,12 @@ from typing import Protocol
 
 from torch import nn
 
-from tensorpress.compression.common_step import fit_budget
-from tensorpress.compression.measured import picks_by_loss
-from tensorpress.compression.metric import NetworkMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.measured import picks_by_loss
+from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.compression.selection import NO_RULE
-from tensorpress.compression.task import LayerTask, Pick
-from tensorpress.compression.timed import picks_in_time
+from tensorpress.compression.targets.common_step import fit_budget
+from tensorpress.compression.targets.timed import picks_in_time
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tensorpress.compression.common_step import ratios
-from tensorpress.compression.grid import Grid, faster, smaller
-from tensorpress.compression.input_metric import InputMetric
-from tensorpress.compression.judge import Judge, Score, judge_of
-from tensorpress.compression.judged import distilled, in_closed_form, refuse_unspread
-from tensorpress.compression.metric import NetworkMetric
-from tensorpress.compression.targets import NOT_NEEDED
-from tensorpress.compression.task import LayerTask, Pick
-from tensorpress.compression.timed import timed_layers
-from tensorpress.compression.tries import USUAL, Tried, Tries
+from tensorpress.compression.metrics.input_metric import InputMetric
+from tensorpress.compression.metrics.metric import NetworkMetric
+from tensorpress.compression.options.task import LayerTask, Pick
+from tensorpress.compression.targets.common_step import ratios
+from tensorpress.compression.targets.grid import Grid, faster, smaller
+from tensorpress.compression.targets.judge import Judge, Score, judge_of
+from tensorpress.compression.targets.judged import distilled, in_closed_form, refuse_unspread
+from tensorpress.compression.targets.target import NOT_NEEDED
+from tensorpress.compression.targets.timed import timed_layers
+from tensorpress.compression.targets.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
 from tensorpress.surgery import ExampleInputs, Quality, Survey

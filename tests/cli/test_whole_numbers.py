@@ -32,7 +32,8 @@ class Words(nn.Module):
         return self.last(torch.relu(self.deep(x)).amax(2))
 """
 NET = ("--net", "my_words:Words")
-COMPRESS = ("compress", *NET, "--input-shape", "20", "--ranks", "4,4", "-o", "OUT")
+COMPRESS = ("compress", *NET, "--ranks", "4,4", "-o", "OUT")
+SHAPE = ("--input-shape", "20")
 
 
 @pytest.fixture
@@ -46,9 +47,11 @@ def words(tensorpress: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("told_by", ["option", "rows"])
 def test_a_network_of_words_goes_all_the_way(words: Command, told_by: str, tmp_path: Path) -> None:
-    more = ("--input-dtype", "int64") if told_by == "option" else ("--calibrate", "rows.npy")
-    assert words(*COMPRESS, *more, *["--no-recover"] * (told_by == "rows")).code == 0
-    assert read_manifest(tmp_path / "OUT" / "model.tp").source["input_dtype"] == "int64"
+    by_rows = ("--calibrate", "rows.npy", "--no-recover")
+    more = (*SHAPE, "--input-dtype", "int64") if told_by == "option" else by_rows
+    assert words(*COMPRESS, *more).code == 0
+    source = read_manifest(tmp_path / "OUT" / "model.tp").source
+    assert (source["input_shape"], source["input_dtype"]) == ([20], "int64")
     of_file = (*NET, "--compressed", "OUT/model.tp")  # which remembers what it takes
     timed = words("bench", *of_file, "--runtimes", "torch", "--batches", "1", "--seconds", "0")
     assert "nowhere slower" in timed.out or "SLOWER" in timed.out
@@ -68,7 +71,10 @@ def test_a_network_of_words_goes_all_the_way(words: Command, told_by: str, tmp_p
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (COMPRESS, "the network takes whole numbers: it runs on int64.*--input-dtype int64"),
+        (
+            (*COMPRESS, *SHAPE),
+            "the network takes whole numbers: it runs on int64.*--input-dtype int64",
+        ),
         ((*COMPRESS, "--input-dtype", "int16"), "--input-dtype int16: give float32 or int64 or"),
         ((*COMPRESS, "--input-dtype", "int64", "--data", "digits"), "--data gives images, which"),
         (

@@ -69,7 +69,8 @@ InputShape = Annotated[
     typer.Option(
         "--input-shape",
         help="Channels and size of an input without the batch, such as 3,224,224. By default "
-        "that of --data, else that of a library's network, else 3,32,32.",
+        "that of --data, else that of a library's network, else of --calibrate FILE.npy, else "
+        "3,32,32.",
         rich_help_panel=NETWORK,
     ),
 ]

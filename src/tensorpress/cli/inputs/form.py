@@ -12,10 +12,18 @@ from tensorpress.graphs import is_graph_file, read_sizes
 from tensorpress.networks.libraries import Usual
 
 
+def row_of(net: str, calibrate: str | None) -> Tensor | None:
+    """The first row that --calibrate has for the one input of a network of PyTorch; else None."""
+    if calibrate is None or is_graph_file(net) or not holds_arrays(calibrate):
+        return None
+    rows = load_arrays(calibrate, most=1)
+    return rows[0] if isinstance(rows, Tensor) and len(rows) else None
+
+
 def dtype_of(
-    net: str, asked: str | None, remembered: str | None, data: str | None, calibrate: str | None
+    net: str, asked: str | None, remembered: str | None, data: str | None, row: Tensor | None
 ) -> torch.dtype:
-    """Of what the network takes: as asked, as a file remembers it, or as calibration holds it."""
+    """Of what the network takes: as asked, as a file remembers it, or as it is calibrated on."""
     if asked is not None and asked not in INPUT_DTYPES:
         raise TensorpressError(f"--input-dtype {asked}: give {' or '.join(INPUT_DTYPES)}.")
     if is_graph_file(net):
@@ -26,10 +34,9 @@ def dtype_of(
         raise TensorpressError(
             f"--input-dtype {asked}: --data gives images, which are float32: leave one of them out."
         )
-    if asked is None and remembered is None and calibrate is not None and holds_arrays(calibrate):
-        held = load_arrays(calibrate, most=1)
-        asked = str(held.dtype).removeprefix("torch.") if isinstance(held, Tensor) else None
     found = asked or remembered
+    if found is None and row is not None:
+        found = str(row.dtype).removeprefix("torch.")
     return getattr(torch, found) if found in INPUT_DTYPES else torch.float32
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress import artifacts
-from tensorpress.cli.inputs.form import dtype_of, shape_of_graph, shape_of_its_own
+from tensorpress.cli.inputs.form import dtype_of, row_of, shape_of_graph, shape_of_its_own
 from tensorpress.cli.inputs.network import Inputs, refuse_without_weights, required_net, usual_of
 from tensorpress.cli.inputs.remembered import framings_of, read_source
 from tensorpress.cli.options import Trained, read_channels, read_shape
@@ -53,7 +53,8 @@ def read_inputs(
     net = required_net(net)
     remembered = remembered or {}
     usual = usual_of(net)
-    dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, calibrate)
+    row = row_of(net, calibrate)
+    dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, row)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
@@ -92,7 +93,8 @@ def read_inputs(
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
     if shape is None and is_graph_file(net):
         shape = shape_of_graph(net, calibrate, layout, several=several)
-    by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
+    by_itself = CIFAR_SHAPE if row is None else tuple(row.shape)
+    by_itself = by_itself if usual is None else usual.input_shape
     shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
     return Inputs(net, shape, classes, dataset, *normalised_by, wanted, dtype)
 

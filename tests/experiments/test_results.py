@@ -145,7 +145,13 @@ def test_what_differs_from_the_usual_recipe_is_told() -> None:
     "changed", [f.name for f in dataclasses.fields(Recipe) if f.name not in KNOWN_BY_OTHERS]
 )
 def test_recipes_that_differ_are_told_apart(changed: str) -> None:
-    others = {"schedule": "step", "optimizer": "adamw", "nesterov": True, "batch_size": 64}
+    others = {
+        "schedule": "step",
+        "optimizer": "adamw",
+        "nesterov": True,
+        "batch_size": 64,
+        "mixup": 0.4,
+    }
     recipe = Recipe(8, **OURS)
     if changed not in others:
         others[changed] = 0.5 * getattr(recipe, changed)
@@ -160,8 +166,9 @@ def test_settings_that_train_otherwise_are_told_apart() -> None:
         recipe_of(recipe, Settings(freeze_bn=True)),
         recipe_of(recipe, Settings(hold_back=5000)),
         recipe_of(recipe, Settings(), 2),
+        recipe_of(recipe, Settings(), epochs_before=3),
     }
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_int8_moves_both_differences_alike() -> None:
@@ -232,6 +239,15 @@ def test_finished_runs_are_rows_that_say_where_their_baseline_comes_from(tmp_pat
     assert row.baseline.startswith("known.pt (sha256 ")
     assert row.acc_baseline == control.acc_baseline == control.acc - control.dacc
     assert row.dacc == row.acc - row.acc_baseline
+
+    for folder, start, before in (("MORE", "RUN", 2), ("LAST", "MORE", 4)):
+        finetune(
+            *(tmp_path / folder, Network("own", make_net), tmp_path / start / "model.tp"),
+            *(data, recipe),
+            teacher=network,
+            settings=quiet,
+        )
+        assert result_in(tmp_path / folder).recipe == f"{row.recipe}, after {before} epochs before"
 
     whole = run_scheme(
         *(tmp_path / "WHOLE", network, data, Request(budget=Budget(params=1.2))),

@@ -162,7 +162,8 @@ def _result_in(folder: Path) -> Result:
     summary["curve"] = _curve(folder, FINETUNE, before, recipe.epochs)
     how = config["distillation"] if recipe.epochs else None
     method = method_of(request, Distillation(**how) if how else None)
-    words = recipe_of(recipe, settings, config["processes"])
+    earlier = summary.get("epochs_before", 0)
+    words = recipe_of(recipe, settings, config["processes"], earlier)
     return result_of(summary, method, words, command)
 
 

@@ -41,16 +41,20 @@ def control_of(recipe: Recipe) -> str:
     return CONTROL if recipe.epochs else DENSE
 
 
-def recipe_of(recipe: Recipe, settings: Settings, processes: int = 1) -> str:
+def recipe_of(
+    recipe: Recipe, settings: Settings, processes: int = 1, epochs_before: int = 0
+) -> str:
     """How a row was trained, but for its epochs: "SGD at 0.1, in steps"; "" where it was not.
 
-    Told are the optimiser and what differs from our recipe of fine-tuning.
+    Told are the optimiser and what differs from our recipe of fine-tuning, and for how many epochs
+    it had been fine-tuned before.
 
     >>> recipe_of(Recipe(8, lr=0.1, batch_size=64, milestones=(4, 6)), Settings())
     'SGD at 0.1, in steps, batches of 64'
     """
+    earlier = [f"after {epochs_before} epochs before"] * bool(epochs_before)
     if not recipe.epochs:
-        return ""
+        return ", ".join(earlier)
     ours = Recipe(recipe.epochs, **OURS)
     unlike = {f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(ours, f.name)}
     rate = f" at {recipe.lr:g}" if unlike & {"lr", "optimizer"} else ""
@@ -68,4 +72,4 @@ def recipe_of(recipe: Recipe, settings: Settings, processes: int = 1) -> str:
     marks += [f"batches of {images:,}"] * (images != ours.batch_size)
     marks += ["batch norms frozen"] * settings.freeze_bn
     marks += [f"{settings.hold_back:,} images held back"] * bool(settings.hold_back)
-    return ", ".join(marks)
+    return ", ".join([*marks, *earlier])

@@ -191,6 +191,7 @@ def finetune(
             **facts,
             "dacc": None if dense is None else facts["acc"] - dense,
             "gained": facts["acc"] - before.percent,
+            "epochs_before": stages.epochs_before(compressed),
         }
 
     def start() -> nn.Module:

@@ -24,6 +24,8 @@ from tensorpress.training.run_folder import BASELINE, COMPRESS, CONTROL, FINETUN
 from tensorpress.training.session import Session
 
 COMPRESSED = "compressed.tp"
+TUNED_FOR = "fine_tuned_epochs"
+"""What a file of ours remembers of how long its network was fine-tuned."""
 Facts = dict[str, Any]
 
 
@@ -63,7 +65,8 @@ def finetuned(session: Session, start: Path, recipe: Recipe, teacher: Teacher | 
         return session.run.phases[FINETUNE]
     net = load_compressed(session, start)
     facts = train_phase(session, FINETUNE, net, recipe, teacher)
-    save_model(session, MODEL, net, artifacts.read_manifest(start).account)
+    tuned_for = epochs_before(start) + recipe.epochs
+    save_model(session, MODEL, net, artifacts.read_manifest(start).account, tuned_for)
     session.run.finish_phase(FINETUNE, facts)
     return facts
 
@@ -93,11 +96,15 @@ def load_compressed(session: Session, path: Path) -> nn.Module:
 
 
 def save_model(
-    session: Session, name: str, net: nn.Module, account: Mapping[str, Any] | None = None
+    session: Session,
+    name: str,
+    net: nn.Module,
+    account: Mapping[str, Any] | None = None,
+    tuned_for: int = 0,
 ) -> None:
     """Write ``net`` to the file ``name`` of the run, with what is needed to feed it images.
 
-    ``account`` is that of its compression.
+    ``account`` is that of its compression, after which it was fine-tuned for so many epochs.
     """
     net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     data = session.data
@@ -108,9 +115,16 @@ def save_model(
         "mean": list(data.mean),
         "std": list(data.std),
         **(data.framing.to_dict() if data.framing else {}),
+        **({TUNED_FOR: tuned_for} if tuned_for else {}),
     }
     if session.place.is_main:
         artifacts.save(net, session.run.folder / name, source=source, account=account)
+
+
+def epochs_before(path: Path) -> int:
+    """For how many epochs the compressed network in ``path`` was fine-tuned before."""
+    found = artifacts.read_manifest(path).source.get(TUNED_FOR, 0)
+    return found if type(found) is int and found > 0 else 0
 
 
 def cost_of(net: nn.Module, data: Dataset) -> Facts:

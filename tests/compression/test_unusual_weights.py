@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import tensorpress as tp
+from tensorpress.compression.selection import refuse_quantised
 
 
 class Packed(Tensor):
@@ -111,12 +112,25 @@ def test_quantised_weights_stay_beside_layers_that_are_decomposed(
         lambda net: tp.prune(net, IMAGES, budget=tp.Budget(macs=2)),
     ],
 )
-def test_a_network_of_which_a_part_is_quantised_would_be_counted_wrong(verb: Any) -> None:
+@pytest.mark.parametrize("head", [nn.Linear(16, 10), nn.GRUCell(16, 10)])
+def test_a_network_of_which_a_part_is_quantised_would_be_counted_wrong(
+    head: nn.Module, verb: Any
+) -> None:
     torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
-    net = network(nn.Linear(16, 10))
-    part = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    net: Any = network()
+    net[4] = head
+    part = torch.ao.quantization.quantize_dynamic(net, {type(head)})
     with pytest.raises(tp.TensorpressError, match=r"are quantised \(1, first '4'\).*made from"):
         verb(part)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_quantised_recurrent_layers_are_found(kind: Any) -> None:
+    net = nn.Sequential(kind(16, 10))
+    with pytest.raises(tp.TensorpressError, match=r"are quantised \(1, first '0'\)"):
+        refuse_quantised(torch.ao.quantization.quantize_dynamic(net, {kind}))
+    refuse_quantised(net)
 
 
 @pytest.mark.filterwarnings("ignore")

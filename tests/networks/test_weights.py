@@ -286,6 +286,12 @@ def test_every_failure_is_one_clear_line_and_leaves_the_network(
     assert_holds(net, before)
 
 
+def test_a_network_without_weights_is_told_from_that_of_the_file(tmp_path: Path) -> None:
+    torch.save(resnet20().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(TensorpressError, match="another network than Sequential: 116 unexpected"):
+        load_weights(nn.Sequential(nn.ReLU()), tmp_path / "weights.pth")
+
+
 @pytest.mark.parametrize("part", ["linear", "linear and more", "inputs"])
 def test_weights_of_other_classes_say_which_number_to_give(part: str, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
@@ -297,7 +303,7 @@ def test_weights_of_other_classes_say_which_number_to_give(part: str, tmp_path: 
     torch.save(weights, file)
     with pytest.raises(TensorpressError) as caught:
         load_weights(resnet20(10), file)
-    hint = "they are of 7 classes, not 10: num_classes=7 (--classes 7)"
+    hint = "the weights are of 7 and not of 10: give num_classes=7 (--classes 7)"
     assert (hint in str(caught.value)) == (part == "linear")
 
 

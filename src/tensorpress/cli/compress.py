@@ -39,6 +39,7 @@ def compress(
     compressed: options.Compressed = None,
     asked: request_options.Asked,
     images: options.DataOptions,
+    input_dtype: options.InputDtype = None,
     calibrate: options.Calibrate = None,
     calibration_images: options.CalibrationImages = 2000,
     recover: options.Recover = True,

@@ -27,6 +27,7 @@ def explore(
     ] = USUAL_RATIOS,
     layers: request_options.Selection,
     images: options.DataOptions,
+    input_dtype: options.InputDtype = None,
     device: options.Device = None,
     config: request_options.Config = None,
     output: Annotated[

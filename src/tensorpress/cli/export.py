@@ -72,6 +72,7 @@ def export(
     min_agreement: options.MinAgreement = FLOOR,
     keep_float: options.KeepFloat = None,
     images: options.DataOptions,
+    input_dtype: options.InputDtype = None,
     output: Output = None,
     dry_run: options.DryRun = False,
 ) -> None:

@@ -69,8 +69,8 @@ InputShape = Annotated[
     typer.Option(
         "--input-shape",
         help="Channels and size of an input without the batch, such as 3,224,224. By default "
-        "that of --data, else that of a library's network, else of --calibrate FILE.npy, else "
-        "3,32,32.",
+        "that of --data, else as --compressed remembers it, else that of a library's network, "
+        "else of --calibrate FILE.npy, else 3,32,32.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -79,8 +79,8 @@ InputDtype = Annotated[
     typer.Option(
         "--input-dtype",
         help=f"{', '.join(INPUT_DTYPES)}: what an input holds. Whole numbers are for networks "
-        "that begin with an embedding, as of words; by default what --calibrate FILE.npy holds, "
-        "else float32.",
+        "that begin with an embedding, as of words; by default as --compressed remembers it, else "
+        "what rows of --calibrate FILE.npy hold, else float32.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -266,7 +266,6 @@ class DataOptions:
     workers: Workers = None
     classes: Classes = None
     input_shape: InputShape = None
-    input_dtype: InputDtype = None
 
     def given(self) -> dict[str, Any]:
         """As arguments of `tensorpress.cli.inputs.read_inputs`."""

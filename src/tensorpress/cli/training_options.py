@@ -264,7 +264,7 @@ class TeachingOptions:
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """What of a recipe is changed in every phase."""
+    """What of a recipe is changed, alike for all phases that it is of."""
 
     weight_decay: WeightDecay = None
     batch_size: BatchSize = None

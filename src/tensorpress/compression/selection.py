@@ -144,17 +144,20 @@ def refuse_quantised(net: nn.Module) -> None:
     Raises:
         TensorpressError: it says what to compress.
     """
-    found = [
-        name
-        for name, module in net.named_modules()
-        if type(module).__module__.startswith(QUANTISED) and callable(getattr(module, "weight", 0))
-    ]
+    found = [name for name, module in net.named_modules() if _is_quantised(module)]
     if found:
         raise TensorpressError(
             f"layers of the network are quantised ({len(found)}, first '{found[0]}'), and their "
             "weights would not be counted: compress the network that it was made from, and "
             "quantise that."
         )
+
+
+def _is_quantised(module: nn.Module) -> bool:
+    """Whether it holds weights in int8; "reference" layers hold parameters."""
+    kind = type(module).__module__
+    holds = any(callable(getattr(module, name, None)) for name in ("weight", "get_weight"))
+    return kind.startswith(QUANTISED) and ".reference" not in kind and holds
 
 
 def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:

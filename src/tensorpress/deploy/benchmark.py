@@ -198,6 +198,10 @@ def benchmark(
     dense, compressed = copy_for_export(dense), copy_for_export(compressed)
     for count in threads:
         refuse_threads(count)
+    if not isinstance(input_dtype, torch.dtype) or input_dtype.is_complex:
+        raise TensorpressError(
+            f"input_dtype={shown(input_dtype)}: give a dtype of torch, such as torch.int64."
+        )
     for precision in precisions:
         read_precision(precision)
     if not is_number(seconds) or seconds < 0:

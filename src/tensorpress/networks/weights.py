@@ -268,6 +268,8 @@ def _classes_hint(
     own: Mapping[str, Any], reshaped: Mapping[str, tuple[tuple[int, ...] | str, ...]]
 ) -> str:
     """What to do where the last layer alone differs, and in the number of its outputs alone."""
+    if not reshaped:
+        return ""
     last = [*own][-1].rpartition(".")[0]
     counts = {
         (given[0], here[0]) if given and given[1:] == here[1:] and here else None
@@ -277,7 +279,10 @@ def _classes_hint(
     if others or len(counts) != 1 or (both := counts.pop()) is None:
         return ""
     given, here = both
-    return f"; they are of {given} classes, not {here}: num_classes={given} (--classes {given})"
+    return (
+        f"; if these are its classes, the weights are of {given} and not of {here}: give "
+        f"num_classes={given} (--classes {given}), and data of as many"
+    )
 
 
 def _odd_kind(weight: object, own: object) -> str:

@@ -95,7 +95,8 @@ def not_running(
     if floats and _answers(net, tree_map_only(Tensor, torch.zeros_like, inputs), torch.int64):
         return TensorpressError(
             f"the network takes whole numbers: it runs on int64, and not on {named} "
-            f"({describe(inputs)}): {reason}. Give such example inputs (--input-dtype int64)."
+            f"({describe(inputs)}): {reason}. Give such example inputs (compress, explore and "
+            "export: --input-dtype int64)."
         )
     return TensorpressError(f"the network does not run on {named} ({describe(inputs)}): {reason}")
 

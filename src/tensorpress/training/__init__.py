@@ -13,11 +13,13 @@ from tensorpress.training.recipes import PAPER, SHORT, Recipe, Recipes, recipes_
 from tensorpress.training.run_settings import Settings
 from tensorpress.training.scheme import finetune, run_scheme, train
 from tensorpress.training.session import Outcome
+from tensorpress.training.stages import TUNED_FOR, epochs_before
 
 __all__ = [
     "MOST_TO_JUDGE",
     "PAPER",
     "SHORT",
+    "TUNED_FOR",
     "Accuracy",
     "AccuracyApart",
     "Ahead",
@@ -35,6 +37,7 @@ __all__ = [
     "accuracy_facts",
     "compress_for",
     "distillation_loss",
+    "epochs_before",
     "evaluate",
     "find_place",
     "finetune",

@@ -11,6 +11,8 @@ from tensorpress.networks import RESNETS, TT_CONV
 Schedule = Literal["step", "cosine"]
 SCHEDULES: tuple[Schedule, ...] = ("step", "cosine")
 Optimizer = Literal["sgd", "adamw", "muon"]
+MOST_MIXUP = 100.0
+"""At which all shares are about a half."""
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adamw", "muon")
 
 
@@ -60,7 +62,7 @@ class Recipe:
         _require(
             self.momentum > 0 or not self.nesterov, "nesterov", self.nesterov, "off at momentum 0"
         )
-        _require(0 <= self.mixup < math.inf, "mixup", self.mixup, "0 or more, and finite")
+        _require(0 <= self.mixup <= MOST_MIXUP, "mixup", self.mixup, f"from 0 to {MOST_MIXUP:g}")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Recipe":

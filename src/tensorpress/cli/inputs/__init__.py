@@ -1,6 +1,6 @@
 """What a command works on: the data and the network that its options name."""
 
-from tensorpress.cli.inputs.calibration import read_calibration
+from tensorpress.cli.inputs.calibration import images_left, read_calibration
 from tensorpress.cli.inputs.network import (
     Inputs,
     refuse_without_weights,
@@ -11,6 +11,7 @@ from tensorpress.cli.inputs.read import read_compressed_inputs, read_inputs, rea
 
 __all__ = [
     "Inputs",
+    "images_left",
     "read_calibration",
     "read_compressed_inputs",
     "read_inputs",

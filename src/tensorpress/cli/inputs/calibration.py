@@ -3,11 +3,26 @@
 import torch
 from torch import Tensor
 
+from tensorpress.choices import FEWEST
 from tensorpress.cli.inputs.network import Inputs
+from tensorpress.cli.printer import Printer
 from tensorpress.data import load_unlabelled
 from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.errors import TensorpressError
 from tensorpress.pixels import check_normalisation, normalise
+
+
+def images_left(most: int, there_are: int, printer: Printer) -> int:
+    """How many of the training images that are left are calibrated on: ``most``, if there are.
+
+    It is said where there are too few.
+    """
+    if most and there_are < FEWEST:
+        printer.warning(
+            f"NOT CALIBRATED: {max(there_are, 0)} training images are left, and calibration takes "
+            f"{FEWEST} or more."
+        )
+    return min(most, there_are) if there_are >= FEWEST else 0
 
 
 def read_calibration(

@@ -11,19 +11,32 @@ from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file, read_sizes
 from tensorpress.networks.libraries import Usual
 
+CHANNELS = (1, 3)
+"""Of pictures."""
+
 
 def row_of(net: str, calibrate: str | None) -> Tensor | None:
-    """The first row that --calibrate has for the one input of a network of PyTorch; else None."""
+    """The first row that --calibrate has for the one input of a network of PyTorch; else None.
+
+    Of a picture with its channels last they come first.
+    """
     if calibrate is None or is_graph_file(net) or not holds_arrays(calibrate):
         return None
     rows = load_arrays(calibrate, most=1)
-    return rows[0] if isinstance(rows, Tensor) and len(rows) else None
+    if not isinstance(rows, Tensor) or not len(rows):
+        return None
+    row = rows[0]
+    is_moved = row.dim() == 3 and row.shape[2] in CHANNELS and row.shape[0] not in CHANNELS
+    return row.movedim(2, 0) if is_moved else row
 
 
 def dtype_of(
     net: str, asked: str | None, remembered: str | None, data: str | None, row: Tensor | None
 ) -> torch.dtype:
-    """Of what the network takes: as asked, as a file remembers it, or as it is calibrated on."""
+    """Of what the network takes: as asked, as a file remembers it, or as it is calibrated on.
+
+    Rows of whole numbers in one size are those of words; those of more sizes may be pixels.
+    """
     if asked is not None and asked not in INPUT_DTYPES:
         raise TensorpressError(f"--input-dtype {asked}: give {' or '.join(INPUT_DTYPES)}.")
     if is_graph_file(net):
@@ -35,7 +48,7 @@ def dtype_of(
             f"--input-dtype {asked}: --data gives images, which are float32: leave one of them out."
         )
     found = asked or remembered
-    if found is None and row is not None:
+    if found is None and row is not None and row.dim() == 1:
         found = str(row.dtype).removeprefix("torch.")
     return getattr(torch, found) if found in INPUT_DTYPES else torch.float32
 

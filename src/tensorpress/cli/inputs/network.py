@@ -44,12 +44,15 @@ class Inputs:
 
     @property
     def channels(self) -> int | None:
-        """Of an input, where its shape is known."""
-        return self.shape[0] if self.shape else None
+        """Of an input, where its shape is known; whole numbers have none."""
+        return self.shape[0] if self.shape and self.dtype.is_floating_point else None
 
     def example(self, batch: int = 1, device: torch.device | None = None) -> Tensor:
-        """A batch of zeros of the shape and dtype of its inputs."""
-        return torch.zeros(batch, *self.shape, dtype=self.dtype, device=device)
+        """A batch of the shape and dtype of its inputs: zeros, or of whole numbers 0 and 1."""
+        example = torch.zeros(batch, *self.shape, dtype=self.dtype, device=device)
+        if not self.dtype.is_floating_point:
+            example.view(-1)[1::2] = 1
+        return example
 
     def build(self) -> nn.Module:
         """The network with the weights that its constructor gives it."""

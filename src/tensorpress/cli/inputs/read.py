@@ -53,7 +53,9 @@ def read_inputs(
     net = required_net(net)
     remembered = remembered or {}
     usual = usual_of(net)
-    row = row_of(net, calibrate)
+    # What is known of the network says more than what it is calibrated on.
+    is_known = bool(remembered) or usual is not None or net in NETWORKS
+    row = None if is_known else row_of(net, calibrate)
     dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, row)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))

@@ -36,7 +36,15 @@ from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.request import read_recovery
 from tensorpress.surgery import Account, Precision
-from tensorpress.training import MOST_TO_JUDGE, AccuracyApart, Place, evaluate, find_place
+from tensorpress.training import (
+    MOST_TO_JUDGE,
+    TUNED_FOR,
+    AccuracyApart,
+    Place,
+    epochs_before,
+    evaluate,
+    find_place,
+)
 
 MODEL = "model.tp"
 ACCOUNT = ("account.json", "account.txt")
@@ -50,6 +58,7 @@ def compress(
     compressed: Path | None,
     asked: Request,
     images: options.DataOptions,
+    input_dtype: str | None,
     calibrate: str | None,
     calibration_images: int,
     recover: bool,
@@ -97,6 +106,7 @@ def compress(
             trained,
             net=net,
             **images.given(),
+            input_dtype=input_dtype,
             calibrate=calibrate,
             layout=written.layout,
             several=True,
@@ -151,6 +161,8 @@ def compress(
         printer.values(account)
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
+            if compressed is not None and (tuned_for := epochs_before(compressed)):
+                source[TUNED_FOR] = tuned_for
             artifacts.save(result, output / MODEL, dtype=stored, source=source)
             _write_account(output, result, account)
             printer.written(output / MODEL)

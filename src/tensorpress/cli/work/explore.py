@@ -35,6 +35,7 @@ def explore(
     ratios: str,
     layers: Request,
     images: options.DataOptions,
+    input_dtype: str | None,
     device: str | None,
     config: Path | None,  # noqa: ARG001 - the selection was read from it
     output: Path | None,
@@ -49,6 +50,7 @@ def explore(
         inputs = read_inputs(
             net,
             **images.given(),
+            input_dtype=input_dtype,
             calibrate=calibrate,
         )
         network = inputs.load(trained)

@@ -32,6 +32,7 @@ def export(
     min_agreement: float,
     keep_float: list[str] | None,
     images: options.DataOptions,
+    input_dtype: str | None,
     output: Path | None,
     dry_run: bool,
     printer: Printer,
@@ -45,7 +46,7 @@ def export(
     if as_stored and planned is not None:
         raise TensorpressError("--as-stored and --planned exclude each other: give one of them.")
     named: dict[str, Any] = {"net": net, "calibrate": calibrate, "tests_alone": True}
-    named |= images.given()
+    named |= {**images.given(), "input_dtype": input_dtype}
     inputs, network = read_network(compressed, trained, **named)
     example = inputs.example(batch or planned or 1)
     calibration = read_calibration(calibrate, MOST, inputs)

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from tensorpress.choices import FEWEST
 from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.inputs import read_inputs, warn_if_as_made
+from tensorpress.cli.inputs import images_left, read_inputs, warn_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.printer import Printer
 from tensorpress.cli.training_options import (
@@ -71,6 +70,7 @@ def reproduce_table(
         "--train-epochs": train_epochs,
         "--finetune-epochs": finetune_epochs,
         "--finetune-lr": finetune_lr,
+        **{f"--{name.replace('_', '-')}": value for name, value in asdict(recipe).items()},
     }
     idle = [name for name, value in training.items() if value is not None]
     idle += ["--dry-run"] * loop.dry_run
@@ -96,7 +96,7 @@ def reproduce_table(
             finetune=recipes.finetune.changed(**tuning),
             control=control,
             teacher=teacher,
-            calibration_images=0 if there_are < FEWEST else min(calibration_images, there_are),
+            calibration_images=images_left(calibration_images, there_are, printer),
             int8=int8,
             settings=loop.settings(),
             command=command_line(),

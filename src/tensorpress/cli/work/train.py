@@ -6,10 +6,10 @@ from pathlib import Path
 from typer import Context
 
 from tensorpress import training
-from tensorpress.choices import FEWEST
 from tensorpress.cli import graphs, options, request_options, training_options
 from tensorpress.cli.command_line import command_line
 from tensorpress.cli.inputs import (
+    images_left,
     read_compressed_inputs,
     read_inputs,
     refuse_without_weights,
@@ -132,12 +132,7 @@ def run(
     if most is None:
         there_are = len(inputs.data.train) - loop.hold_back
         without = paper or config is not None or starts_at_random(treated)
-        if not without and there_are < FEWEST:
-            printer.warning(
-                f"NOT CALIBRATED: {there_are} training images are left, and calibration takes "
-                f"{FEWEST} or more."
-            )
-        most = 0 if without or there_are < FEWEST else min(CALIBRATION_IMAGES, there_are)
+        most = 0 if without else images_left(CALIBRATION_IMAGES, there_are, printer)
     if not most and not how:
         raise TensorpressError(
             "recover=False (--no-recover) says what is done with calibration images: give "

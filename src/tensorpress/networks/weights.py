@@ -255,12 +255,16 @@ def _check_fit(
         _complaint("of another shape", [f"{n} {g}, here {h}" for n, (g, h) in reshaped.items()]),
         _complaint("of another kind", odd),
     ]
-    if any(complaints):
+    told = [complaint for complaint in complaints if complaint]
+    hint = ""
+    if told == complaints[1:2]:
+        hint = _ALLOW
+    elif told == complaints[2:3]:
+        hint = _classes_hint(own, reshaped)
+    if told:
         raise TensorpressError(
             f"{path} holds the weights of another network than {type(net).__name__}: "
-            + "; ".join(complaint for complaint in complaints if complaint)
-            + (_ALLOW * (unexpected != [] and [c for c in complaints if c] == complaints[1:2]))
-            + (_classes_hint(own, reshaped) * ([c for c in complaints if c] == complaints[2:3]))
+            f"{'; '.join(told)}{hint}"
         )
 
 
@@ -268,8 +272,6 @@ def _classes_hint(
     own: Mapping[str, Any], reshaped: Mapping[str, tuple[tuple[int, ...] | str, ...]]
 ) -> str:
     """What to do where the last layer alone differs, and in the number of its outputs alone."""
-    if not reshaped:
-        return ""
     last = [*own][-1].rpartition(".")[0]
     counts = {
         (given[0], here[0]) if given and given[1:] == here[1:] and here else None

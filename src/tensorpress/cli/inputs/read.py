@@ -95,8 +95,9 @@ def read_inputs(
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
     if shape is None and is_graph_file(net):
         shape = shape_of_graph(net, calibrate, layout, several=several)
-    by_itself = CIFAR_SHAPE if row is None else tuple(row.shape)
-    by_itself = by_itself if usual is None else usual.input_shape
+    by_itself = CIFAR_SHAPE if usual is None else usual.input_shape
+    if row is not None:
+        by_itself = tuple(row.shape)
     shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
     return Inputs(net, shape, classes, dataset, *normalised_by, wanted, dtype)
 

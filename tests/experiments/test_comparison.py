@@ -13,7 +13,7 @@ from tensorpress.compression.pruning import CRITERIA
 from tensorpress.data import Dataset, ImageSet, normalise
 from tensorpress.deploy.latency import interleaved_seconds
 from tensorpress.experiments import compare as comparing
-from tensorpress.experiments import contestant
+from tensorpress.experiments import contestant, int8
 from tensorpress.experiments.compare import compare, row_passes
 from tensorpress.experiments.comparison import Comparison, Row
 from tensorpress.experiments.comparison_page import comparison_table, plot_comparison
@@ -280,14 +280,11 @@ def test_int8_that_fails_is_a_row_with_its_reason_beside_the_other(tmp_path, mon
     asked = dataclasses.replace(
         ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime", int8=True
     )
-    made = tp.plan
 
-    def refused(*given, precision, **options):
-        if precision == "int8":
-            raise tp.TensorpressError("no int8 today.")
-        return made(*given, precision=precision, **options)
+    def refused(*given, **options):
+        raise tp.TensorpressError("no int8 today.")
 
-    monkeypatch.setattr(contestant, "plan", refused)
+    monkeypatch.setattr(int8, "plan", refused)
     dense, own, small = compare("tiny", net, data, asked, tmp_path)
     assert (dense.reason, own.reason, small.reason) == ("no int8 today.", "", "no int8 today.")
     assert own.acc is not None

@@ -1,10 +1,12 @@
 """The commands put together, and what every error looks like."""
 
 import codecs
+import functools
 import io
 import itertools
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -83,7 +85,7 @@ def main() -> None:
     _print_whatever_there_is()
     try:
         _refuse_nothing(sys.argv[1:])
-        app()
+        _commands()()
     except TensorpressError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -100,6 +102,12 @@ def main() -> None:
         if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
             print("stopped.", file=sys.stderr)
         raise
+
+
+@functools.cache
+def _commands() -> Callable[..., Any]:
+    """All that typer reads off the commands, which takes as long as a small one runs."""
+    return typer.main.get_command(app)
 
 
 def _print_whatever_there_is() -> None:

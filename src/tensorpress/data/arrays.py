@@ -31,12 +31,14 @@ def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[s
         with open(place, "rb") as file:
             if not file.peek().startswith(_BEGIN):
                 raise TensorpressError(f"{place} is no file of NumPy (.npy or .npz).")
-            found = np.load(file, allow_pickle=False)
-            if isinstance(found, np.ndarray):
-                return _tensor(place, "", found)[:most]
+        # Mapped, so that of a large file no more is read than the rows that are asked for.
+        found = np.load(place, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return _tensor(place, "", found, most)
+        with found:
             if not found.files:
                 raise TensorpressError(f"{place} holds no arrays.")
-            return {name: _tensor(place, name, found[name])[:most] for name in found.files}
+            return {name: _tensor(place, name, found[name], most) for name in found.files}
     except TensorpressError:
         raise
     except FileNotFoundError:
@@ -47,13 +49,14 @@ def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[s
         ) from error
 
 
-def _tensor(place: Path, name: str, array: np.ndarray) -> Tensor:
+def _tensor(place: Path, name: str, array: np.ndarray, most: int) -> Tensor:
+    """The first rows of an array, copied."""
+    if not array.ndim:
+        raise TensorpressError(f"{place} holds a number{name and ' as ' + name}, and no rows.")
     try:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        own = array.dtype.newbyteorder("=")
+        return torch.from_numpy(np.array(array[:most], own, order="C"))
     except TypeError as error:
         raise TensorpressError(
             f"{place} holds an array of {array.dtype}{name and ' as ' + name}: give numbers."
         ) from error
-    if not array.ndim:
-        raise TensorpressError(f"{place} holds a number{name and ' as ' + name}, and no rows.")
-    return tensor

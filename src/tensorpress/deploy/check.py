@@ -80,16 +80,15 @@ def relative_difference(
 ) -> float:
     """Worst over the outputs: max |found - expected| / max |expected| (1 if that is 0), in float64.
 
-    Infinite for NaN or inf that is not expected, and for outputs of another number or shape. What
-    is expected to be infinite counts as :func:`comparable` has it.
+    The outputs are as many, and of the same shapes (:func:`refuse_other_shapes`). Infinite for NaN
+    or inf that is not expected; what is expected to be infinite counts as :func:`comparable` has
+    it.
 
     Args:
         scales: for each output what it may come to on other inputs; where it is larger than here,
             differences are relative to that. A detector gives noise answers so small that rounding
             is all of them.
     """
-    if [e.shape for e in expected] != [f.shape for f in found]:
-        return float("inf")
     worst = 0.0
     least = [0.0] * len(expected) if scales is None else scales
     for reference, value, scale in zip(expected, found, least, strict=True):

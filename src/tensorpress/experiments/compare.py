@@ -16,7 +16,8 @@ from tensorpress.deploy.planning.setting import usable
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.experiments.comparison import DENSE, Comparison, Row
-from tensorpress.experiments.contestant import CPU, measured, precisions
+from tensorpress.experiments.contestant import measured, precisions
+from tensorpress.experiments.int8 import CPU
 from tensorpress.experiments.paper import tables_on
 from tensorpress.files import write_whole
 from tensorpress.progress import announce

@@ -12,26 +12,22 @@ from torch import nn
 
 from tensorpress.choices import AUTO, INT8
 from tensorpress.compression import CRITERIA, Budget, Request, prune
-from tensorpress.data import Dataset, normalise, unlabelled_of
+from tensorpress.data import Dataset, normalise
 from tensorpress.deploy import Plan, interleaved_seconds, plan
-from tensorpress.deploy.planning.quantised_network import Executed
 from tensorpress.deploy.planning.table import OWN_DENSE
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.experiments.comparison import DENSE, Comparison
+from tensorpress.experiments.int8 import CPU, accuracy_as_planned, in_int8
 from tensorpress.progress import progress_bar
 from tensorpress.request.request import Calibration
 from tensorpress.surgery import Account, count
-from tensorpress.training import Distillation, Place, compress_for, evaluate
+from tensorpress.training import Distillation, compress_for, evaluate
 from tensorpress.training.distil import Teacher
 from tensorpress.training.loop import fit
 
 IMAGES_FOR_GRADIENTS = 1024
 """Training images that "taylor", which does nothing without, takes where no number is given."""
-IMAGES_FOR_RANGES = 512
-"""Training images, without their labels, that ranges of values in int8 are read off."""
 TIMED_ROUNDS = 50
-CPU = Place(torch.device("cpu"))
-"""Where all of it is done, which the milliseconds are of."""
 
 
 def precisions(method: str, what: Comparison) -> list[str]:
@@ -114,21 +110,18 @@ def _accuracy(
 ) -> dict[str, Any]:
     """On the test images; in int8 as the runtime computes it."""
     if precision == INT8:
-        planned = planned or _planned(model, data, what, precision)
-        model = Executed(planned.runner, None)
-    found = evaluate(model, data, place=CPU)
+        found = accuracy_as_planned(planned or _planned(model, data, what, INT8), data)
+    else:
+        found = evaluate(model, data, place=CPU)
     return {"acc": found.percent, "images": found.images, "stderr": found.stderr}
 
 
 def _planned(net: nn.Module, data: Dataset, what: Comparison, precision: str = AUTO) -> Plan:
     inputs = torch.zeros(what.batch, *data.input_shape)
-    options: dict[str, Any] = {}
+    where: dict[str, Any] = {"runtime": what.runtime, "threads": what.threads}
     if precision == INT8:
-        images = unlabelled_of(data, most=IMAGES_FOR_RANGES, seed=what.seed)
-        options = {"calibration": images, "min_agreement": 0.0}
-    return plan(
-        net, inputs, runtime=what.runtime, threads=what.threads, precision=precision, **options
-    )
+        return in_int8(net, data, inputs, seed=what.seed, **where)
+    return plan(net, inputs, precision=precision, **where)
 
 
 def _seconds(planned: Plan, net: nn.Module, data: Dataset, what: Comparison) -> tuple[float, float]:

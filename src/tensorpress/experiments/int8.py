@@ -8,10 +8,13 @@ from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.deploy import Plan, plan
 from tensorpress.deploy.planning.quantised_network import Executed
 from tensorpress.deploy.planning.setting import usable
-from tensorpress.experiments.contestant import CPU, IMAGES_FOR_RANGES
-from tensorpress.training import Accuracy, evaluate
+from tensorpress.training import Accuracy, Place, evaluate
 
 RUNTIME = "onnxruntime"
+IMAGES_FOR_RANGES = 512
+"""Training images, without their labels, that ranges of values in int8 are read off."""
+CPU = Place(torch.device("cpu"))
+"""Where networks in int8 are executed."""
 
 
 def refuse_without_int8() -> None:
@@ -24,19 +27,25 @@ def refuse_without_int8() -> None:
 
 
 def in_int8(
-    net: nn.Module, data: Dataset, images: Tensor | None = None, *, threads: int | None = None
+    net: nn.Module,
+    data: Dataset,
+    images: Tensor | None = None,
+    *,
+    runtime: str = RUNTIME,
+    threads: int | None = None,
+    seed: int = 0,
 ) -> Plan:
-    """``net`` as ONNX Runtime executes it in int8, planned for ``images``, by default for one.
+    """``net`` as a runtime executes it in int8, planned for ``images``, by default for one.
 
-    Ranges of values are read off training images without labels.
+    Ranges of values are read off training images without labels, which ``seed`` draws.
     """
     return plan(
         net.to("cpu").eval(),
         torch.zeros(1, *data.input_shape) if images is None else images,
-        runtime=RUNTIME,
+        runtime=runtime,
         threads=threads,
         precision=INT8,
-        calibration=unlabelled_of(data, most=IMAGES_FOR_RANGES),
+        calibration=unlabelled_of(data, most=IMAGES_FOR_RANGES, seed=seed),
         min_agreement=0.0,
     )
 

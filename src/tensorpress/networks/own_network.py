@@ -28,18 +28,8 @@ def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Mod
         TensorpressError: the spec is malformed, there is no such module or attribute, importing
             or calling it fails, or what it returns is no `torch.nn.Module`.
     """
-    module_name, _, attribute = spec.partition(":")
-    if module_name.endswith(".py"):
-        parts = Path(module_name).with_suffix("").parts
-        if Path(module_name).is_absolute():
-            raise TensorpressError(
-                f"{spec}: give the file as it lies in the working directory, or on Python's path."
-            )
-        module_name = ".".join(parts)
-    if not module_name or not attribute or module_name.startswith("."):
-        raise TensorpressError(f"'{spec}' is not of the form package.module:function")
     with _working_directory_on_path():
-        target = _attribute(spec, _import(spec, module_name), attribute)
+        target = _target(spec)
         network = (
             copy.deepcopy(target)
             if isinstance(target, nn.Module)
@@ -51,6 +41,33 @@ def own_network(spec: str, arguments: Mapping[str, int] | None = None) -> nn.Mod
             f"but it returned an object of type {type(network).__name__}"
         )
     return network
+
+
+def takes(spec: str, argument: str) -> bool:
+    """Whether what a spec names has a parameter of this name, which `own_network` passes it.
+
+    Raises:
+        TensorpressError: as `own_network`, as far as the call.
+    """
+    with _working_directory_on_path():
+        target = _target(spec)
+    if isinstance(target, nn.Module) or not callable(target):
+        return False
+    return argument in _named_parameters(target)
+
+
+def _target(spec: str) -> object:
+    module_name, _, attribute = spec.partition(":")
+    if module_name.endswith(".py"):
+        parts = Path(module_name).with_suffix("").parts
+        if Path(module_name).is_absolute():
+            raise TensorpressError(
+                f"{spec}: give the file as it lies in the working directory, or on Python's path."
+            )
+        module_name = ".".join(parts)
+    if not module_name or not attribute or module_name.startswith("."):
+        raise TensorpressError(f"'{spec}' is not of the form package.module:function")
+    return _attribute(spec, _import(spec, module_name), attribute)
 
 
 def _import(spec: str, module_name: str) -> object:

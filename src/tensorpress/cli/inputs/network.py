@@ -16,6 +16,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
 from tensorpress.networks import NETWORKS, build
 from tensorpress.networks.libraries import Usual, in_library
+from tensorpress.networks.own_network import takes
 from tensorpress.training import Network
 
 
@@ -135,6 +136,22 @@ def required_net(net: str | None) -> str:
             "timm:resnet50, package.module:function, or a file of ONNX."
         )
     return net
+
+
+def refuse_unread_classes(net: str, classes: int) -> None:
+    """Raise where --classes would say nothing to a network.
+
+    Raises:
+        TensorpressError: a file of ONNX, or a function without a place for them.
+    """
+    if is_graph_file(net):
+        raise TensorpressError(f"{net} holds its classes: leave out --classes {classes}.")
+    is_own = net not in NETWORKS and in_library(net) is None and ":" in net
+    if is_own and not takes(net, "num_classes"):
+        raise TensorpressError(
+            f"--classes {classes}: {net} has no parameter num_classes that would take it: give it "
+            "one, or leave --classes out."
+        )
 
 
 def refuse_without_weights(trained: Trained, option: str = "--weights") -> None:

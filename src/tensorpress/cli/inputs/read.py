@@ -9,7 +9,13 @@ from torch import nn
 
 from tensorpress import artifacts
 from tensorpress.cli.inputs.form import dtype_of, row_of, shape_of_graph, shape_of_its_own
-from tensorpress.cli.inputs.network import Inputs, refuse_without_weights, required_net, usual_of
+from tensorpress.cli.inputs.network import (
+    Inputs,
+    refuse_unread_classes,
+    refuse_without_weights,
+    required_net,
+    usual_of,
+)
 from tensorpress.cli.inputs.remembered import framings_of, read_source
 from tensorpress.cli.options import Trained, read_channels, read_shape
 from tensorpress.data import Wanted, load_data
@@ -52,6 +58,8 @@ def read_inputs(
     """
     net = required_net(net)
     remembered = remembered or {}
+    if classes is not None and classes != remembered.get("num_classes"):
+        refuse_unread_classes(net, classes)
     usual = usual_of(net)
     # What is known of the network says more than what it is calibrated on.
     is_known = bool(remembered) or usual is not None or net in NETWORKS

@@ -59,7 +59,8 @@ def test_a_network_of_words_goes_all_the_way(words: Command, told_by: str, tmp_p
     of_file = (*NET, "--compressed", "OUT/model.tp")  # which remembers what it takes
     timed = words("bench", *of_file, "--runtimes", "torch", "--batches", "1", "--seconds", "0")
     assert timed.code == 0
-    assert words("export", *of_file, "-o", "words.onnx").code == 0
+    exported = words("export", *of_file, "-o", "words.onnx", "--json")
+    assert {check["inputs"] for check in json.loads(exported.out)["checks"]} == {"example"}
     (taken,) = onnxruntime.InferenceSession("words.onnx").get_inputs()
     assert taken.type == "tensor(int64)"
     again = repeat_compress(Request(rank=Ranks(4, 4)), read_manifest("OUT/model.tp").source)

@@ -281,7 +281,7 @@ def test_int8_that_fails_is_a_row_with_its_reason_beside_the_other(tmp_path, mon
         ASKED, budgets=(1.5,), methods=METHODS[:1], runtime="onnxruntime", int8=True
     )
 
-    def refused(*given, **options):
+    def refused(*_, **__):
         raise tp.TensorpressError("no int8 today.")
 
     monkeypatch.setattr(int8, "plan", refused)

@@ -44,9 +44,19 @@ class Feed:
 
     @property
     def holds_values(self) -> bool:
-        """Whether the inputs are more than zeros or ones in the right shapes."""
+        """Whether the inputs are more than zeros or ones in the right shapes.
+
+        Whole numbers are: nothing else can stand for them.
+        """
+        if not self.can_be_random:
+            return True
         tensors = [t for t in self.tensors if t.is_floating_point() and t.numel() > 1]
         return bool(tensors) and all(bool((t != t.flatten()[0]).any()) for t in tensors)
+
+    @property
+    def can_be_random(self) -> bool:
+        """Whether there is anything but whole numbers, whose range nobody knows."""
+        return any(t.is_floating_point() for t in self.tensors)
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Feed":
         """The same inputs with other values, in order."""

@@ -7,7 +7,6 @@ training images.
 """
 
 import argparse
-import copy
 import json
 import time
 from dataclasses import asdict
@@ -104,7 +103,7 @@ def row(
 def finetune(model: nn.Module, net: nn.Module, data: Dataset, given: argparse.Namespace) -> None:
     """Fine-tune in place, with the network before compression as the teacher."""
     recipe = Recipe(given.finetune_epochs, lr=given.finetune_lr, schedule="cosine")
-    teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
+    teacher = Teacher(net, Distillation(), data.input_shape)
     for epoch in fit(model, data, recipe, seed=given.seed, teacher=teacher):
         print(f"  epoch {epoch.epoch + 1}: loss {epoch.loss:.3f}", flush=True)
 

@@ -94,7 +94,7 @@ def training_step(
     data = Dataset("noise", noise, noise, names, (0.5,) * 3, (0.25,) * 3, 4, True)
     objective: Objective = label_loss
     if teacher:
-        objective = Teacher(copy.deepcopy(teacher), Distillation(), SHAPE, place.device)
+        objective = Teacher(teacher, Distillation(), SHAPE, place.device)
     recipe = recipes_for("resnet56").finetune.changed(batch_size=batch)
     trainer = Trainer(
         copy.deepcopy(net),

@@ -52,6 +52,22 @@ def test_a_teacher_stays_as_it_is():
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.parametrize(("layers", "left"), [(0.0, 0), (1.0, 2)])
+def test_batch_norms_of_a_teacher_are_folded_unless_its_layers_are_followed(layers, left):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)),
+        *(nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 16, 5)),
+    )
+    images = torch.randn(16, 3, 8, 8)
+    net(images)  # in training mode, in which statistics are kept, and it stays
+    teacher = Teacher(net, Distillation(layers=layers), (3, 8, 8))
+    asked = [type(module).__name__ for module in teacher.net.modules()]
+    assert asked.count("BatchNorm2d") == left
+    assert net.training
+    torch.testing.assert_close(teacher.net(images), net.eval()(images))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -89,8 +105,8 @@ def test_layers_that_follow_the_teacher_add_their_relative_distance():
     )
     shares = [((a - b) ** 2).mean() / b.var(ddof=1) for a, b in zip(given, wanted, strict=True)]
 
-    plain = Teacher(copy.deepcopy(net), Distillation(), images.shape[1:])
-    teacher = Teacher(copy.deepcopy(net), Distillation(layers=2.5), images.shape[1:])
+    plain = Teacher(net, Distillation(), images.shape[1:])
+    teacher = Teacher(net, Distillation(layers=2.5), images.shape[1:])
     with teacher.follow(student):
         for _ in range(2):  # nothing is left over from the step before
             student.eval()(images)  # and an evaluation in between leaves nothing
@@ -109,10 +125,10 @@ def test_following_brings_the_layers_nearer():
     losses = {}
     for weight in (0.0, 10.0):
         student = copy.deepcopy(start)
-        teacher = Teacher(copy.deepcopy(net), Distillation(layers=weight), data.input_shape)
+        teacher = Teacher(net, Distillation(layers=weight), data.input_shape)
         for _ in fit(student, data, Recipe(6, lr=0.002, batch_size=16), teacher=teacher):
             pass
-        measure = Teacher(copy.deepcopy(net), Distillation(layers=1.0), data.input_shape)
+        measure = Teacher(net, Distillation(layers=1.0), data.input_shape)
         inputs, labels = next(batches_of(data, 64, find_place("cpu")).epoch(0))
         with measure.follow(student), torch.no_grad():
             both = measure(student.train()(inputs), inputs, labels)

@@ -1,6 +1,5 @@
 """One method at one budget: compressed, timed, fine-tuned and evaluated."""
 
-import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -52,7 +51,7 @@ def measured(
     if what.recipe.epochs and method != DENSE:
         teacher = None
         if what.teacher:
-            teacher = Teacher(copy.deepcopy(net), Distillation(), data.input_shape)
+            teacher = Teacher(net, Distillation(), data.input_shape)
         _fine_tune(model, data, what, teacher)
         rows = [_with(row, partial(_accuracy, model, data, what)) for row in rows]
     return rows

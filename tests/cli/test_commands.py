@@ -483,6 +483,35 @@ def test_the_result_of_another_network_is_not_written_over(
     assert tensorpress(*asked("my_nets.own:make"), "-o", "OUT").code == 0
 
 
+def test_images_of_other_classes_are_refused_before_the_work(
+    tensorpress: Command, cifar: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my_nets" / "three.py").write_text(
+        "from my_nets.own import make\n\ndef three():\n    return make(3)"
+    )
+    asked = ("--net", "my_nets.three:three", "--data", cifar, "--calibrate", cifar, "-o", "OUT")
+    for words in (("compress", "--energy", "0.5"), ("explore",)):
+        refused = tensorpress(*words, *asked)
+        assert refused.code == 2
+        assert refused.err.startswith("error: the network gives (2, 3) for 2 images")
+        assert refused.out == ""
+        assert not (tmp_path / "OUT").exists()
+
+
+def test_a_run_that_trained_nothing_is_not_written_into(
+    tensorpress: Command, cifar: Path, tmp_path: Path
+) -> None:
+    asked = ("--net", "my_nets.own:make", "--data", cifar)
+    as_it_is = ("--train-epochs", 0, "--finetune-epochs", 0, "--calibration-images", 0)
+    run = ("run", *asked, "--energy", "0.3", *as_it_is, "--no-teacher", "-o", "RUN")
+    answer = tensorpress(*run)
+    assert answer.code == 0, answer.err
+    written = (tmp_path / "RUN" / "model.tp").read_bytes()
+    refused = tensorpress("compress", *asked, "--energy", "0.9", "-o", "RUN")
+    assert refused.err == "error: -o RUN is the folder of a training run: give another one.\n"
+    assert (tmp_path / "RUN" / "model.tp").read_bytes() == written
+
+
 def test_half_precision_on_request(tensorpress: Command, tmp_path: Path) -> None:
     arguments = ["--net", "my_nets.own:make", "--input-shape", "3,12,12", "--energy", "0.5"]
     assert tensorpress("compress", *arguments, "-o", "WHOLE").code == 0

@@ -4,13 +4,17 @@ import json
 import shlex
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
+import torch
 from command import Command, caller
 from graph_files import weight, write
 from onnx import helper
 from PIL import Image
+
+import tensorpress as tp
 
 node = helper.make_node
 
@@ -70,6 +74,39 @@ def test_compress_and_bench(
         answer = command(*words, "--compressed", out / "model.onnx")
         assert answer.code == 2
         assert answer.err.endswith("is a file of ONNX: give it as --net.\n")
+
+
+def test_the_result_of_another_network_is_not_written_over(
+    digits: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "OUT", tmp_path / "other.onnx"
+    other.write_bytes(digits.read_bytes())
+    assert command("compress", "--net", digits, "--energy", 0.5, "-o", out).code == 0
+    kept = (out / "account.json").read_bytes()
+    of_ours = ("--net", "resnet20", "--weights", "w.pth")
+    torch.save(tp.networks.resnet20().state_dict(), tmp_path / "w.pth")
+    monkeypatch.chdir(tmp_path)
+    for named in (("--net", other), of_ours):
+        refused = command("compress", *named, "--energy", 0.5, "-o", out)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert f"OUT holds what '{digits}' was compressed to" in refused.err
+    assert (out / "account.json").read_bytes() == kept
+    monkeypatch.chdir(digits.parent)
+    assert command("compress", "--net", digits.name, "--energy", 0.6, "-o", out).code == 0
+
+
+def test_a_graph_whose_evaluation_is_stopped_has_its_account(
+    digits: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    asked = ("compress", "--net", digits, "--data", "digits", "--energy", 0.5, "-o", tmp_path / "O")
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorpress.cli.work.compress.evaluate", stopped)
+        assert command(*asked).code == 130
+    assert json.loads((tmp_path / "O" / "account.json").read_text())["pcr"] > 1
+    assert command(*asked).code == 0
 
 
 def test_images_of_many_sizes_are_brought_to_that_of_the_graph(

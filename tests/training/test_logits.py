@@ -54,6 +54,17 @@ def test_the_logits_are_found(tmp_path: Path, training: str, used: str) -> None:
     assert trained(training) == trained("tensor")
 
 
+def test_a_batch_norm_that_gets_single_images_is_found_before_any_work(tmp_path: Path) -> None:
+    def make() -> nn.Module:
+        norm = nn.BatchNorm1d(16)
+        return nn.Sequential(*tiny_net()[:-1], norm, nn.Linear(16, 3))
+
+    alone = Recipe(1, batch_size=1)
+    with pytest.raises(tp.TensorpressError, match=r"training mode on a single image.*more than 1"):
+        train(tmp_path, Network("norm", make), tiny_data(), alone, settings=QUIET)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("form", "said"),
     [

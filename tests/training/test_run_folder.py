@@ -100,6 +100,28 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_configuration_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(TensorpressError, match=r"not empty and holds no run.*config.json"):
+        tiny_run(tmp_path)
+    assert (tmp_path / "config.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"budget": tp.Budget(params=500)}, "PCR 500 cannot be reached"),
+        ({"budget": tp.Budget(params=2), "include": ("nosuch*",)}, "fits no layer"),
+    ],
+)
+def test_what_compression_would_refuse_is_refused_before_the_baseline_is_trained(
+    tmp_path, asked, said
+):
+    with pytest.raises(TensorpressError, match=said):
+        tiny_run(tmp_path / "RUN", request=Request(**asked))
+    assert not (tmp_path / "RUN").exists()
+
+
 def test_a_network_with_too_few_classes_is_refused_before_it_trains(tmp_path):
     def two_classes() -> torch.nn.Module:
         return torch.nn.Sequential(*tiny_net()[:-1], torch.nn.Linear(16, 2))
@@ -117,7 +139,7 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TensorpressError, match="cannot write"):
+    with pytest.raises(TensorpressError, match=r"run cannot be written.*is a file"):
         tiny_run(tmp_path / "file" / "run")
 
 
@@ -257,8 +279,14 @@ def test_what_a_resumed_run_needs_and_lacks_is_named(finished, tmp_path):
     del phases["dense_control"]
     (folder / "phases.json").write_text(json.dumps(phases))
     (folder / "summary.json").unlink()
-    (folder / "baseline.pt").unlink()
-    with pytest.raises(TensorpressError, match=r"baseline\.pt cannot be read: it is missing"):
+    weights = folder / "baseline.pt"
+    held = weights.read_bytes()
+    at = held.index(torch.load(weights, weights_only=True)["0.weight"].numpy().tobytes())
+    weights.write_bytes(held[:at] + bytes([held[at] ^ 1]) + held[at + 1 :])
+    with pytest.raises(TensorpressError, match=r"baseline\.pt cannot be read.*checksum"):
+        tiny_run(folder)
+    weights.unlink()
+    with pytest.raises(TensorpressError, match=r"baseline\.pt cannot be read \(there is no"):
         tiny_run(folder)
 
 

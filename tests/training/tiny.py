@@ -55,10 +55,10 @@ def tiny_run(folder: Path, **changes: Any) -> Outcome:
         "distillation": Distillation(),
         "dense_control": True,
         "settings": Settings(seed=3, device="cpu", quiet=True),
+        "request": Request(rank=tp.Energy(0.5)),
     }
-    compression = Request(rank=tp.Energy(0.5))
     network = Network("tiny", tiny_net)
-    return run_scheme(folder, network, tiny_data(), compression, **{**options, **changes})
+    return run_scheme(folder, network, tiny_data(), **{**options, **changes})
 
 
 def run_alone(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tensorpress.errors import TensorpressError
 from tensorpress.files import locked, refuse_no_file, refuse_unwritable, remove_leftovers
 from tensorpress.progress import announce
+from tensorpress.training.run_folder import METRICS, holds_run
 
 
 @contextlib.contextmanager
@@ -54,7 +55,7 @@ def check_output(folder: Path, files: Sequence[str] = ()) -> None:
             the name of one of the files.
     """
     try:
-        if (folder / "metrics.jsonl").exists():
+        if (folder / METRICS).exists() or _holds_run(folder):
             raise TensorpressError(
                 f"-o {folder} is the folder of a training run: give another one."
             )
@@ -65,6 +66,14 @@ def check_output(folder: Path, files: Sequence[str] = ()) -> None:
     refuse_unwritable(folder, f"-o {folder}")
     for name in files:
         refuse_no_file(folder / name)
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether a run is in there that has trained nothing yet, or was not asked to."""
+    try:
+        return holds_run(folder)
+    except TensorpressError:
+        return False  # what cannot be read is none of ours
 
 
 def required_folder(output: Path | None) -> Path:

@@ -3,7 +3,7 @@
 from tensorpress.compression.compress import compress
 from tensorpress.compression.compress_onnx import compress_onnx, foresee_onnx
 from tensorpress.compression.explore import explore
-from tensorpress.compression.foresee import Prospect, foresee
+from tensorpress.compression.foresee import Prospect, check_compression, foresee
 from tensorpress.compression.graph.account import GraphAccount
 from tensorpress.compression.k_means_loss import KMeansRegulariser
 from tensorpress.compression.pruning import CRITERIA
@@ -20,6 +20,7 @@ __all__ = [
     "Prospect",
     "Recovery",
     "Request",
+    "check_compression",
     "compress",
     "compress_onnx",
     "explore",

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from tensorpress.compression.checks import check_request, refuse_unfounded
 from tensorpress.compression.estimate import named_shares, roughly
 from tensorpress.compression.metrics.input_metric import InputMetric
 from tensorpress.compression.metrics.metric import NetworkMetric
-from tensorpress.compression.prepared import metric_of, prepare
+from tensorpress.compression.prepared import Prepared, metric_of, prepare
 from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import find_prunable, told_of
 from tensorpress.compression.selection import Selection
@@ -98,6 +98,48 @@ def foresee(
     Raises:
         TensorpressError: what `tensorpress.compress` refuses before it begins.
     """
+    surveyed, metric, kept, prepared = _checked(
+        net, example_inputs, request, calibration, recover, score
+    )
+    seconds = {} if prepared is None else prepared.seconds()
+    return _prospect(net, surveyed, kept, seconds, metric, request)
+
+
+def check_compression(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    request: Request,
+    *,
+    calibration: CalibrationImages | None = None,
+    recover: bool | Recovery = True,
+    score: Score | None = None,
+) -> None:
+    """Raise what :func:`tensorpress.compress` refuses before it begins, and measure nothing.
+
+    Args:
+        request, calibration, recover, score: as of :func:`foresee`.
+
+    Raises:
+        TensorpressError: as :func:`foresee`.
+    """
+    _checked(net, example_inputs, request, calibration, recover, score)
+
+
+class _Checked(NamedTuple):
+    surveyed: Survey
+    metric: NetworkMetric
+    kept: Mapping[str, str]
+    prepared: Prepared | None
+
+
+def _checked(
+    net: nn.Module,
+    example_inputs: ExampleInputs,
+    request: Request,
+    calibration: CalibrationImages | None,
+    recover: bool | Recovery,
+    score: Score | None,
+) -> _Checked:
     calibrated = calibration is not None
     treatments = check_request(request, calibrated=calibrated)
     refuse_unfounded(
@@ -116,7 +158,6 @@ def foresee(
             return None
         return read_rows(calibration, net, example_inputs, request.outputs)
 
-    metric: NetworkMetric
     if isinstance(treatments, Criterion):
         found = find_prunable(
             net,
@@ -128,26 +169,23 @@ def foresee(
         )
         metric = metric_of(net, read(), recover, progress=False)
         told = {name: reason for name, reason in told_of(found.reasons).items() if reason}
-        surveyed, kept, seconds = found.surveyed, {**told, **found.kept}, {}
-    else:
-        prepared = prepare(
-            net,
-            example_inputs,
-            treatments,
-            rank=request.rank,
-            budget=request.budget,
-            round_to=request.round_to,
-            selection=selection,
-            fold_parametrizations=request.fold_parametrizations,
-            read=read,
-            recover=recover,
-            score=score,
-            progress=False,
-        )
-        prepared.refuse_beyond(request.budget)
-        surveyed, metric = prepared.surveyed, prepared.metric
-        kept, seconds = prepared.kept, prepared.seconds()
-    return _prospect(net, surveyed, kept, seconds, metric, request)
+        return _Checked(found.surveyed, metric, {**told, **found.kept}, None)
+    prepared = prepare(
+        net,
+        example_inputs,
+        treatments,
+        rank=request.rank,
+        budget=request.budget,
+        round_to=request.round_to,
+        selection=selection,
+        fold_parametrizations=request.fold_parametrizations,
+        read=read,
+        recover=recover,
+        score=score,
+        progress=False,
+    )
+    prepared.refuse_beyond(request.budget)
+    return _Checked(prepared.surveyed, prepared.metric, prepared.kept, prepared)
 
 
 def _prospect(

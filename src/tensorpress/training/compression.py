@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression import Prospect, Request, compress, foresee
+from tensorpress.compression import Prospect, Request, check_compression, compress, foresee
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.surgery import Account
 from tensorpress.training.apart import AccuracyApart
@@ -36,6 +36,16 @@ def foresee_for(net: nn.Module, data: Dataset, request: Request) -> Prospect:
     """
     example, given = _given(net, data, request)
     return foresee(net, example, request, **given)
+
+
+def check_for(net: nn.Module, data: Dataset, request: Request) -> None:
+    """Raise what :func:`compress_for` refuses before it begins, and measure nothing.
+
+    Raises:
+        TensorpressError: as `foresee_for`.
+    """
+    example, given = _given(net, data, request)
+    check_compression(net, example, request, **given)
 
 
 def _given(net: nn.Module, data: Dataset, request: Request) -> tuple[Tensor, dict[str, Any]]:

@@ -36,7 +36,7 @@ def foresee_run(
         return RunProspect(True, {}, None, {})
     net = course.start()
     require_answers(net, data, place.device)
-    require_gradients(net, data)
+    require_gradients(net, data, *sorted(phase.recipe.batch_size for phase in ahead)[:1])
     compression = None
     if course.request is not None and COMPRESS not in behind:
         if course.request.calibration is not None:

@@ -34,26 +34,31 @@ def require_answers(net: nn.Module, data: Dataset, device: torch.device) -> None
             each.
     """
     answer = run_examples(net, torch.zeros(IMAGES, *data.input_shape, device=device))
-    _refuse_others(logits_in(answer), answer, data, "")
+    _refuse_others(logits_in(answer), answer, data, IMAGES, "")
 
 
-def require_gradients(net: nn.Module, data: Dataset) -> None:
+def require_gradients(net: nn.Module, data: Dataset, most: int = IMAGES) -> None:
     """Try a step of training on a copy, on the processor, before much work is done.
+
+    Args:
+        most: images of a batch, at most, that it will be trained on.
 
     Raises:
         TensorpressError: in training the network fails, or gives no logits, or none with gradients.
     """
+    images = min(IMAGES, most)
     tried = copy.deepcopy(net).cpu().train()
     with torch.enable_grad(), torch.random.fork_rng([]):
         try:
-            answer = tried(torch.zeros(IMAGES, *data.input_shape))
+            answer = tried(torch.zeros(images, *data.input_shape))
         except Exception as error:  # a forward may raise anything
+            alone = " on a single image (--batch-size 1)" if images < IMAGES else ""
             raise TensorpressError(
-                "the network does not run in training mode, as net.train() has it: "
+                f"the network does not run in training mode{alone}, as net.train() has it: "
                 f"{first_line(error)}"
             ) from error
     logits = logits_in(answer)
-    _refuse_others(logits, answer, data, "in training mode ")
+    _refuse_others(logits, answer, data, images, "in training mode ")
     if any(p.requires_grad for p in tried.parameters()) and not logits.requires_grad:
         raise TensorpressError(
             "the network's answers have no gradients, as under torch.no_grad(), so that it cannot "
@@ -61,14 +66,14 @@ def require_gradients(net: nn.Module, data: Dataset) -> None:
         )
 
 
-def _refuse_others(logits: Tensor, answer: Any, data: Dataset, when: str) -> None:
+def _refuse_others(logits: Tensor, answer: Any, data: Dataset, images: int, when: str) -> None:
     if not logits.numel():
         raise TensorpressError(
             f"{when}the network gives a {type(answer).__name__} without a tensor of logits "
             "(N, classes): wrap it in a module that gives them."
         )
-    if logits.shape != (IMAGES, data.num_classes):
+    if logits.shape != (images, data.num_classes):
         raise TensorpressError(
-            f"{when}the network gives {tuple(logits.shape)} for {IMAGES} images; "
+            f"{when}the network gives {tuple(logits.shape)} for {images} images; "
             f"{data.name} has {data.num_classes} classes: build it with that many."
         )

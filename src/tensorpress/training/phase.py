@@ -26,7 +26,7 @@ def train_phase(
     """
     # Tried before anything listens to its layers: what is heard then would count as a step's.
     require_answers(net, session.data, torch.device("cpu"))
-    require_gradients(net, session.data)
+    require_gradients(net, session.data, recipe.batch_size)
     with learning_from(teacher, net) as objective:
         return _train(session, phase, net, recipe, objective)
 

@@ -259,13 +259,23 @@ def _way_out(last: Path, best: Path, phase: str) -> str:
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise TensorpressError(f"{folder} is a file; a run needs a folder: choose another place.")
-    if not folder.exists() or (folder / CONFIG).exists():
+    if not folder.exists() or holds_run(folder):
         return
     others = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
     if others:
         raise TensorpressError(
             f"{folder} is not empty and holds no run (it has '{others[0]}'); choose another folder."
         )
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` is that of a run, whose configuration says of what kind it is.
+
+    Raises:
+        TensorpressError: the configuration cannot be read.
+    """
+    held = _read_json(folder / CONFIG)
+    return held is not None and "kind" in held
 
 
 def _is_ours(name: str) -> bool:

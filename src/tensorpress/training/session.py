@@ -13,13 +13,21 @@ from tensorpress.charts import can_plot
 from tensorpress.data import Dataset
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.files import as_path
+from tensorpress.training.compression import check_for
 from tensorpress.training.curves import plot_curves
 from tensorpress.training.dry_run import foresee_run
 from tensorpress.training.foresee import Course, Forecast, RunProspect
 from tensorpress.training.network import Network
 from tensorpress.training.place import Place, find_place
 from tensorpress.training.progress import Display
-from tensorpress.training.run_folder import CURVES, MODEL, RunFolder, check_run, open_run
+from tensorpress.training.run_folder import (
+    COMPRESS,
+    CURVES,
+    MODEL,
+    RunFolder,
+    check_run,
+    open_run,
+)
 from tensorpress.training.run_settings import Settings
 from tensorpress.version import VERSION
 
@@ -98,10 +106,11 @@ def carry_out(
     }
     path = as_path(folder)
     split = _split(data, settings)
+    before = check_run(path, asked, place)
     if settings.dry_run:
-        run = check_run(path, asked, place)
-        prospect = foresee_run(run, course, split, settings, place)
+        prospect = foresee_run(before, course, split, settings, place)
         return Outcome(path, {}, prospect.finished, is_main=place.is_main, prospect=prospect)
+    _check_compression(before, course, split, place)
     forecast = Forecast(course, split, place, show=place.is_main and not settings.quiet)
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
@@ -125,6 +134,16 @@ def carry_out(
             run.write(CURVES, lambda temporary: plot_curves(run.metrics, temporary))
         run.finish(summary)
     return Outcome(path, summary, was_finished=False, is_main=place.is_main)
+
+
+def _check_compression(run: RunFolder, course: Course, data: Dataset, place: Place) -> None:
+    """Raise what compression would refuse when the network before it has been trained."""
+    if course.request is None or run.summary is not None or COMPRESS in run.phases:
+        return
+    net = course.start()
+    if course.request.calibration is not None:
+        net.to(place.device)
+    check_for(net, data, course.request)
 
 
 def _split(data: Dataset, settings: Settings) -> Dataset:

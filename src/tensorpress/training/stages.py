@@ -12,6 +12,7 @@ from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
+from tensorpress.networks import load_weights
 from tensorpress.surgery import count
 from tensorpress.training.compression import compress_for
 from tensorpress.training.distil import Distillation, Teacher
@@ -78,16 +79,14 @@ def teacher_of(session: Session, net: nn.Module, how: Distillation) -> Teacher:
 
 def trained_baseline(session: Session) -> nn.Module:
     """The baseline as its stage left it, on the CPU."""
-    net = session.network.build()
     path = session.run.file(f"{BASELINE}.pt")
     try:
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises many kinds on a damaged file
+        return load_weights(session.network.build(), path)
+    except TensorpressError as error:
         raise TensorpressError(
-            f"{path} cannot be read: it is missing, damaged or cut short. Restore it, or start "
-            "again in another folder."
+            f"{path} cannot be read ({str(error).rstrip('.')}): restore it, or start again in "
+            "another folder."
         ) from error
-    return net
 
 
 def load_compressed(session: Session, path: Path) -> nn.Module:

@@ -28,7 +28,7 @@ from tensorpress.cli.printer import Printer
 from tensorpress.compression import Recovery, Request
 from tensorpress.compression.checks import starts_at_random
 from tensorpress.compression.pruning import Criterion
-from tensorpress.data import unlabelled_of
+from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file
@@ -45,6 +45,7 @@ from tensorpress.training import (
     evaluate,
     find_place,
 )
+from tensorpress.training.logits import require_answers
 
 MODEL = "model.tp"
 ACCOUNT = ("account.json", "account.txt")
@@ -114,6 +115,8 @@ def compress(
         _refuse_another(output, inputs.net)
         if of_graph:
             _refuse_others_graph(output)
+        if inputs.data is not None:
+            require_answers(network, inputs.data, torch.device("cpu"))
         unlabelled, score = _calibration(asked, inputs, calibrate, most, images.data)
         if of_graph and dry_run:
             target = None if output is None else output / GRAPH
@@ -156,15 +159,14 @@ def compress(
             warn_if_as_made(inputs, trained, printer)
         if score is not None:
             printer.result(f"drop: of the {score}")
-        facts = _accuracies(network, result.model, inputs, place, printer)
-        account = {**result.to_dict(), **facts, "command": command_line()}
-        printer.values(account)
         if output is not None:
             source = inputs.source(trained if compressed is None else None)
             if compressed is not None and (tuned_for := epochs_before(compressed)):
                 source[TUNED_FOR] = tuned_for
             artifacts.save(result, output / MODEL, dtype=stored, source=source)
-            _write_account(output, result, account)
+        facts = {"command": command_line(), "network": inputs.net}
+        _tell_account(output, result, facts, network, inputs, place, printer)
+        if output is not None:
             printer.written(output / MODEL)
     hints = _hints(treated, unlabelled is not None)
     printer.note(_next(inputs, output, images.data, trained, hints))
@@ -205,18 +207,15 @@ def _compress_graph(
     printer.result(str(result))
     if score is not None:
         printer.result(f"drop: of the {score}")
-    facts = _accuracies(network, result.model, inputs, find_place("cpu"), printer)
     shape = inputs.shape
     if isinstance(unlabelled, Tensor):
         shape = tuple(unlabelled.shape[1:])
-    facts |= {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
-    account = {**result.to_dict(), **facts}
-    printer.values(account)
+    facts = {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
+    _tell_account(output, result, facts, network, inputs, find_place("cpu"), printer)
     printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
     if output is None:
         printer.note("Nothing was written: give -o OUT to keep the file.")
         return
-    _write_account(output, result, account)
     printer.written(output / GRAPH)
     printer.note(_bench(inputs, output / GRAPH))
 
@@ -231,18 +230,33 @@ def _refuse_another(output: Path | None, net: str) -> None:
     Raises:
         TensorpressError: it names both networks.
     """
-    held = None if output is None else output / MODEL
-    if held is None or not held.exists():
+    if output is None:
         return
+    named = {_network_of(output / MODEL)} if (output / MODEL).exists() else set()
+    named |= {_network_in_account(output)} if (output / GRAPH).exists() else set()
+    for other in filter(None, named):
+        if other != net and Path(other).resolve() != Path(net).resolve():
+            raise TensorpressError(
+                f"-o {output} holds what '{printable(other)}' was compressed to, and this is "
+                f"'{net}': give another folder, or delete that one."
+            )
+
+
+def _network_of(model: Path) -> str | None:
     try:
-        named = artifacts.read_manifest(held).source.get("network")
+        named = artifacts.read_manifest(model).source.get("network")
     except TensorpressError:
-        return  # what cannot be read is no loss
-    if isinstance(named, str) and named != net:
-        raise TensorpressError(
-            f"-o {output} holds what '{printable(named)}' was compressed to, and this is '{net}': "
-            "give another folder, or delete that one."
-        )
+        return None  # what cannot be read is no loss
+    return named if isinstance(named, str) else None
+
+
+def _network_in_account(output: Path) -> str | None:
+    """Of a graph, which does not say itself what it was made from."""
+    try:
+        named = json.loads((output / ACCOUNT[0]).read_text(encoding="utf-8")).get("network")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return named if isinstance(named, str) else None
 
 
 def _refuse_others_graph(output: Path | None) -> None:
@@ -282,13 +296,32 @@ def _calibration(
     return read_calibration(calibrate, most, inputs), score
 
 
+def _tell_account(
+    output: Path | None,
+    result: Account,
+    facts: dict[str, Any],
+    network: nn.Module,
+    inputs: Inputs,
+    place: Place,
+    printer: Printer,
+) -> None:
+    """Print and write the account with the facts, and with accuracies where there are images.
+
+    It is written before them too: they take long, and what lies there needs its account.
+    """
+    account = {**result.to_dict(), **facts}
+    if inputs.data is not None:
+        _write_account(output, result, account)
+        account |= _accuracies(network, result.model, inputs.data, place, printer)
+    _write_account(output, result, account)
+    printer.values(account)
+
+
 def _accuracies(
-    network: nn.Module, compressed: nn.Module, inputs: Inputs, place: Place, printer: Printer
+    network: nn.Module, compressed: nn.Module, data: Dataset, place: Place, printer: Printer
 ) -> dict[str, Any]:
-    if inputs.data is None:
-        return {}
-    before = evaluate(network, inputs.data, place=place)
-    after = evaluate(compressed, inputs.data, place=place)
+    before = evaluate(network, data, place=place)
+    after = evaluate(compressed, data, place=place)
     printer.result(f"accuracy {before} -> {after} on {after.images} test images, not fine-tuned")
     return {
         "acc_baseline": before.percent,
@@ -298,7 +331,9 @@ def _accuracies(
     }
 
 
-def _write_account(output: Path, result: Account, account: dict[str, Any]) -> None:
+def _write_account(output: Path | None, result: Account, account: dict[str, Any]) -> None:
+    if output is None:
+        return
     as_json, as_text = ACCOUNT
     write_whole(output / as_json, json.dumps(account, indent=1) + "\n")
     write_whole(output / as_text, f"{result}\n")

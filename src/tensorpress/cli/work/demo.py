@@ -16,7 +16,7 @@ from tensorpress.cli.command_line import as_if_typed, command_line
 from tensorpress.cli.output import check_output
 from tensorpress.cli.printer import Printer
 from tensorpress.cli.work.compress import ACCOUNT, MODEL
-from tensorpress.compression import Request, foresee
+from tensorpress.compression import Request, check_compression
 from tensorpress.data import Dataset, load_data
 from tensorpress.deploy import Plan, interleaved_seconds, plan
 from tensorpress.deploy.planning.setting import usable
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 def demo(*, epochs: int, ratio: float, seed: int, output: Path, printer: Printer) -> None:
     asked = Request(methods=FORMS, budget=Budget(params=ratio, macs=ratio))
-    foresee(*_untrained(), asked)  # a ratio out of reach is refused here, not after training
+    check_compression(*_untrained(), asked)  # a ratio out of reach is refused before training
     trained, compressed = output / "trained", output / "compressed"
     weights = trained / "baseline.pt"
     check_output(compressed, (MODEL, *ACCOUNT))  # the training looks at its own folder first

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from typer import Context
 
 from tensorpress.charts import can_plot
@@ -20,6 +21,7 @@ from tensorpress.files import write_atomically, write_whole
 from tensorpress.graphs import GraphNetwork
 from tensorpress.request import Request, read_recovery
 from tensorpress.training import AccuracyApart, find_place
+from tensorpress.training.logits import require_answers
 
 MOST_HELD_BACK = 1000
 FILES = ("explore.json", "explore.txt", "explore.png")
@@ -63,6 +65,7 @@ def explore(
             )
         score = None
         if inputs.data is not None:
+            require_answers(network, inputs.data, torch.device("cpu"))
             score = AccuracyApart.of(inputs.data, MOST_HELD_BACK)
         found = explore_network(
             network.to(place.device),

@@ -335,6 +335,17 @@ def test_what_is_folded_is_trained_where_its_parts_were(
     assert set(grads.values()) == {frozen != "weight"}
 
 
+def test_folding_leaves_the_modes_of_what_is_folded() -> None:
+    net = plain()
+    net[2] = nn.utils.parametrizations.spectral_norm(nn.Conv2d(24, 24, 3))
+    net.train()
+    held: Any = net[2]
+    held.parametrizations.eval()  # so that its vectors stay
+    modes = [module.training for module in net.modules()]
+    tp.compress(net, image(), rank=HALF, fold_parametrizations=True)
+    assert [module.training for module in net.modules()] == modes
+
+
 def test_parametrised_layers_that_share_stay_shared() -> None:
     convs = [nn.utils.parametrizations.weight_norm(nn.Conv2d(24, 24, 3)) for _ in range(2)]
     net: Any = nn.Sequential(plain(), *convs)

@@ -38,6 +38,10 @@ class Answers:
     edge: Tensor
 
 
+class Mapped(dict[str, Tensor]):
+    """As libraries derive their answers from a dictionary."""
+
+
 def followed_by(*modules: nn.Module, channels: int = 2) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 24, 3), nn.Conv2d(24, channels, 3), *modules)
 
@@ -50,6 +54,10 @@ HEADS = {
     "a tuple": (Segments(lambda mask, edge: (mask, edge)), {"head.2", "edge"}),
     "a mapping": (Segments(lambda mask, edge: {"a": mask.exp(), "b": [edge]}), {"head.2", "edge"}),
     "a dataclass": (Segments(lambda mask, edge: Answers(mask, edge)), {"head.2", "edge"}),
+    "a mapping of their own": (
+        Segments(lambda mask, edge: Mapped(a=mask, b=edge)),
+        {"head.2", "edge"},
+    ),
     "one of them": (Segments(lambda mask, _: mask), {"head.2"}),
     "resized and joined": (
         Segments(lambda *both: F.interpolate(torch.cat(both, 1), scale_factor=2.0).softmax(1)),

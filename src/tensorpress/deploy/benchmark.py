@@ -13,6 +13,7 @@ from tensorpress.aligned import ruled
 from tensorpress.choices import AUTO, INT8
 from tensorpress.cores import refuse_threads
 from tensorpress.deploy.effort import Rounds
+from tensorpress.deploy.feed import random_values
 from tensorpress.deploy.int8 import Fidelity
 from tensorpress.deploy.latency import Spread, holds, settled_spreads
 from tensorpress.deploy.memory import peak_bytes
@@ -231,7 +232,9 @@ def benchmark(
         for name, precision, batch, count in work:
             what = f"{name}, {precision}, batch {batch}, threads {count}"
             bar.update(step, description=what)
-            inputs = _random((batch, *input_shape), input_dtype)
+            inputs = random_values(
+                (batch, *input_shape), input_dtype, torch.Generator().manual_seed(0)
+            )
             making = partial(
                 plan,
                 example_inputs=inputs,
@@ -253,14 +256,6 @@ def benchmark(
     if not cells:
         raise TensorpressError(_joined(missing))
     return Benchmark(tuple(cells), missing)
-
-
-def _random(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Of whole numbers 0 and 1, which every embedding has."""
-    generator = torch.Generator().manual_seed(0)
-    if dtype.is_floating_point:
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-    return torch.randint(2, tuple(shape), generator=generator, dtype=dtype)
 
 
 def _named(runtime: str, precision: str, precisions: Sequence[str]) -> str:

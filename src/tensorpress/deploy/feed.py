@@ -46,17 +46,16 @@ class Feed:
     def holds_values(self) -> bool:
         """Whether the inputs are more than zeros or ones in the right shapes.
 
-        Whole numbers are: nothing else can stand for them.
+        Those of floating point say it where there are any: masks may be all ones.
         """
-        if not self.can_be_random:
-            return True
-        tensors = [t for t in self.tensors if t.is_floating_point() and t.numel() > 1]
-        return bool(tensors) and all(bool((t != t.flatten()[0]).any()) for t in tensors)
+        floats = [t for t in self.tensors if t.is_floating_point()]
+        told = [t for t in floats or self.tensors if t.numel() > 1]
+        return bool(told) and not any(_is_blank(t) for t in told)
 
     @property
     def can_be_random(self) -> bool:
-        """Whether there is anything but whole numbers, whose range nobody knows."""
-        return any(t.is_floating_point() for t in self.tensors)
+        """Whether there is anything that `randomised` draws."""
+        return any(map(_is_drawn, self.tensors))
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> "Feed":
         """The same inputs with other values, in order."""
@@ -84,13 +83,37 @@ class Feed:
         return replace(self, batched=(False,) * len(self.batched))
 
     def randomised(self, seed: int) -> "Feed":
-        """The same with normal random numbers, where they are no whole numbers."""
+        """The same with random values, but for whole numbers that are given, and masks.
+
+        Nobody knows how far those may go.
+        """
         generator = torch.Generator().manual_seed(seed)
         tensors = (
-            torch.randn(t.shape, generator=generator).to(t.dtype) if t.is_floating_point() else t
-            for t in self.tensors
+            random_values(t.shape, t.dtype, generator) if _is_drawn(t) else t for t in self.tensors
         )
         return replace(self, tensors=tuple(tensors))
+
+
+def random_values(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """Normal random numbers; pixels where they are uint8, else whole numbers 0 and 1, which every
+    embedding has.
+    """
+    if dtype.is_floating_point:
+        return torch.randn(tuple(shape), generator=generator).to(dtype)
+    most = 256 if dtype == torch.uint8 else 2
+    return torch.randint(most, tuple(shape), generator=generator).to(dtype)
+
+
+def _is_drawn(tensor: Tensor) -> bool:
+    """Masks of whole numbers are all ones where they hide nothing."""
+    if tensor.is_floating_point():
+        return True
+    is_mask = tensor.dtype == torch.bool or (tensor.dtype != torch.uint8 and bool(tensor.any()))
+    return not is_mask and _is_blank(tensor)
+
+
+def _is_blank(tensor: Tensor) -> bool:
+    return tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all())
 
 
 def timed_feed(net: nn.Module, inputs: ExampleInputs) -> Feed:

@@ -51,14 +51,15 @@ def is_foldable(module: nn.Module) -> bool:
 def fold(module: nn.Module) -> Layer:
     """The plain layer that one which :func:`is_foldable` is in eval mode."""
     layer: Any = module
-    training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()  # spectral norm moves its vectors in training mode
     try:
         for hook in module._forward_pre_hooks.values():
             cast(Any, hook)(module, ())
         weight, bias = layer.weight.detach(), layer.bias
     finally:
-        module.train(training)
+        for part, training in modes:
+            part.training = training
     made: Any = filled_layer(
         module,
         kernel_of(layer, weight),
@@ -67,7 +68,7 @@ def fold(module: nn.Module) -> Layer:
         settings=settings_of(layer),
     )
     _train_alike(made, layer)
-    return cast(Layer, made.train(training))
+    return cast(Layer, made.train(module.training))
 
 
 def _train_alike(made: Any, layer: Any) -> None:

@@ -1,5 +1,6 @@
 """Run a network on example inputs and leave it as it was."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -44,8 +45,22 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 
 def tensor_leaves(tree: Any) -> list[Tensor]:
-    """The tensors of what a network takes or answers, in the order in which files have them."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """The tensors of what a network takes or answers, in the order in which files have them.
+
+    Those in tuples, lists, mappings and dataclasses, and in what is derived from these, however
+    deep.
+    """
+    found: list[Tensor] = []
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif isinstance(leaf, Mapping):
+            found += tensor_leaves(list(leaf.values()))
+        elif isinstance(leaf, (tuple, list)):
+            found += tensor_leaves(list(leaf))
+        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            found += tensor_leaves([getattr(leaf, f.name) for f in dataclasses.fields(leaf)])
+    return found
 
 
 def run_examples(net: nn.Module, example_inputs: ExampleInputs) -> Any:

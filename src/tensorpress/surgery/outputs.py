@@ -1,7 +1,6 @@
 """Which layers give a network's outputs: nothing learnt stands between them and the end."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,7 +44,7 @@ def output_layers(
     finally:
         for handle in handles:
             handle.remove()
-    return {name for leaf in _tensors(outputs) for name in followed.names.get(leaf, Names())}
+    return {name for leaf in tensor_leaves(outputs) for name in followed.names.get(leaf, Names())}
 
 
 class _Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -79,11 +78,3 @@ class _Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
             else:
                 self.names[value] = Names() if any(learnt) else names
         return result
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    for leaf in tree_leaves(value):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
-            yield from _tensors(vars(leaf))

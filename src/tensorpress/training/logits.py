@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.compression.calibration import tensors_in
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError, first_line
-from tensorpress.surgery import run_examples
+from tensorpress.surgery import run_examples, tensor_leaves
 
 IMAGES = 2
 """That a network is tried on: a batch norm of one value a channel takes more than one."""
@@ -22,7 +21,7 @@ def logits_in(answer: Any) -> Tensor:
     """
     if isinstance(answer, Tensor):
         return answer
-    found = (x for x in tensors_in(answer) if x.dim() == 2 and x.is_floating_point())
+    found = (x for x in tensor_leaves(answer) if x.dim() == 2 and x.is_floating_point())
     return next(found, torch.empty(0))
 
 

@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +78,33 @@ def test_which_layers_a_batch_norm_follows(between: list[nn.Module], found: set[
     conv = nn.Conv2d(3, 4, 3)
     net = nn.Sequential(conv, *between, nn.BatchNorm2d(4)).eval()
     assert followed_by_batch_norm(net, ["0"], images(4)) == found
+
+
+class BesideItsNorm(nn.Module):
+    """What a layer gives goes into a batch norm, and elsewhere."""
+
+    def __init__(self, reads: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.norm, self.reads = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), reads
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.conv(x)
+        return self.reads(y, self.norm(y))
+
+
+@pytest.mark.parametrize(
+    ("reads", "found"),
+    [
+        (lambda y, normed: normed + y, set()),
+        (lambda y, normed: {"before": y, "after": normed}, set()),
+        (lambda y, normed: normed.view(y.shape), {"conv"}),
+    ],
+    ids=["added", "an answer", "its size"],
+)
+def test_a_batch_norm_beside_others_takes_no_constant_out(
+    reads: Callable[[Tensor, Tensor], Any], found: set[str]
+) -> None:
+    assert followed_by_batch_norm(BesideItsNorm(reads).eval(), ["conv"], images(4)) == found
 
 
 def test_each_layer_is_computed_once_for_a_batch() -> None:

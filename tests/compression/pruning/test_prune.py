@@ -183,6 +183,34 @@ class Shuffled(nn.Module):
         return self.c(self.b(x).relu())
 
 
+class Answer(dict[str, Tensor]):
+    """As libraries derive their answers from a dictionary."""
+
+
+class Told(nn.Module):
+    """A network whose answer is something else than a tensor."""
+
+    def __init__(self, net: nn.Module, tell: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.net, self.tell = net, tell
+
+    def forward(self, x: Tensor) -> object:
+        return self.tell(self.net(x))
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [lambda y: Answer(y=y), lambda y: (y, None, 3), lambda y: {"y": y, "name": "mask"}],
+    ids=["derived", "None and a number", "a text"],
+)
+def test_answers_of_every_form_are_compared(tell: Callable[[Tensor], object]) -> None:
+    torch.manual_seed(0)
+    net = Told(Shuffled(shuffled=True), tell)
+    rows = {row.name: row for row in tp.prune(net, IMAGE, budget=tp.Budget(macs=1.2)).layers}
+    assert rows["net.a"].decision.startswith("kept: without its filters others would compute")
+    assert rows["net.b"].decision.startswith("l1: ")
+
+
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_channels_that_cannot_go_alone_stay(shuffled: bool) -> None:
     torch.manual_seed(0)

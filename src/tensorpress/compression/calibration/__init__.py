@@ -1,6 +1,6 @@
 """A network and images in, what compression needs to know of them out: metrics, losses, fits."""
 
-from tensorpress.compression.calibration.answers import Answer, heads, outputs, tensors_in
+from tensorpress.compression.calibration.answers import Answer, heads, outputs
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
 from tensorpress.compression.calibration.divergence import divergence
@@ -30,5 +30,4 @@ __all__ = [
     "refuse_without_gradients",
     "samplers",
     "settle_batch_norm",
-    "tensors_in",
 ]

@@ -1,7 +1,6 @@
 """What a network answers, of any form: the tensors in it, one for each head."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from tensorpress.compression.calibration.kept_outputs import kept_outputs
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.rows import Rows, Samples, inputs_of, run
-from tensorpress.surgery import evaluating, not_running
+from tensorpress.surgery import evaluating, not_running, tensor_leaves
 
 Answer = tuple[Tensor, ...]
 """Tensors (N, ...) for N images, in a fixed order."""
@@ -27,7 +26,7 @@ def heads(given: Any, images: int) -> Answer:
     """
     found = tuple(
         tensor
-        for tensor in tensors_in(given)
+        for tensor in tensor_leaves(given)
         if tensor.is_floating_point() and tensor.dim() and len(tensor) == images
     )
     if not found:
@@ -93,18 +92,3 @@ def outputs(net: nn.Module, parts: Iterable[Rows]) -> Answer:
             "not normalised, or a diverged training."
         )
     return joined
-
-
-def tensors_in(given: Any) -> Iterator[Tensor]:
-    """All tensors in tuples, lists, mappings and dataclasses, however deep, in order."""
-    if isinstance(given, Tensor):
-        yield given
-    elif isinstance(given, Mapping):
-        for value in given.values():
-            yield from tensors_in(value)
-    elif isinstance(given, (tuple, list)):
-        for value in given:
-            yield from tensors_in(value)
-    elif dataclasses.is_dataclass(given):
-        for field in dataclasses.fields(given):
-            yield from tensors_in(getattr(given, field.name))

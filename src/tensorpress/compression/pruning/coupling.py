@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tensorpress.compression.pruning.stand_ins import StandIn
@@ -14,7 +14,7 @@ from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.layers.kinds import is_layer
 from tensorpress.layers.padded import Padded
-from tensorpress.surgery import ExampleInputs, call, evaluating
+from tensorpress.surgery import ExampleInputs, call, evaluating, tensor_leaves
 
 OUTPUTS = "its filters are the network's outputs"
 OTHER_WIDTH = "its channels meet those of a layer of another width, as in a padded shortcut"
@@ -92,11 +92,15 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
         if isinstance(chain, (Factorized, StandIn))
         for factor in chain.modules()
     }
+
+    def tensors(net: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
+        return tensor_leaves(call(net, inputs))
+
     try:
         with warnings.catch_warnings(), evaluating(net), torch.enable_grad():
             warnings.simplefilter("ignore")
             graph = DependencyGraph().build_dependency(
-                net, example_inputs, forward_fn=call, verbose=False
+                net, example_inputs, forward_fn=tensors, verbose=False
             )
             groups = graph.get_all_groups(root_module_types=(nn.modules.conv._ConvNd, nn.Linear))
             return [_coupled(graph, group, names, chains) for group in groups][::-1]

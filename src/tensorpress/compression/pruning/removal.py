@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from tensorpress.compression.pruning.coupling import Coupled, Selection
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers.kinds import is_transposed
 from tensorpress.layers.widths import record_narrowing
-from tensorpress.surgery import ExampleInputs, run_examples
+from tensorpress.surgery import ExampleInputs, run_examples, tensor_leaves
 
 
 def without(net: nn.Module, selection: Selection) -> nn.Module:
@@ -128,14 +128,16 @@ def _random_like(example_inputs: ExampleInputs) -> ExampleInputs:
 
 
 def _equal(found: Any, wanted: Any) -> bool:
-    """Whether outputs agree to half of the digits that their numbers have."""
-    for a, b in zip(tree_leaves(found), tree_leaves(wanted), strict=True):
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-            continue
+    """Whether outputs agree to half of the digits that their numbers have.
+
+    Those without a number to compare do not.
+    """
+    pairs = list(zip(tensor_leaves(found), tensor_leaves(wanted), strict=True))
+    for a, b in pairs:
         if a.shape != b.shape:
             return False
         if a.is_floating_point() and a.numel():
             tolerance = torch.finfo(a.dtype).eps ** 0.5 * float(b.abs().max())
             if not float((a - b).abs().max()) <= tolerance:
                 return False
-    return True
+    return bool(pairs)

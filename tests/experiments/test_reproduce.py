@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tensorpress.cli.app import app
 from tensorpress.data import Dataset, load_data
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments import Result, TableRun, paper_table, read_results, reproduce
+from tensorpress.experiments import (
+    Result,
+    TableRun,
+    paper_table,
+    read_results,
+    reproduce,
+)
 from tensorpress.networks import build
 from tensorpress.training import Accuracy, Network, Recipe, Settings
 
@@ -98,10 +105,35 @@ def test_rows_that_were_not_run_say_so() -> None:
     assert shown.output.count("not run") == 1
 
 
-@pytest.mark.parametrize("idle", [("--epochs", "3"), ("--finetune-lr", "0.1"), ("--dry-run",)])
-def test_what_is_asked_of_a_training_that_is_not_run_is_refused(idle: tuple[str, ...]) -> None:
+def of_a_run() -> list[tuple[str, ...]]:
+    """Every option of the command that is of a run, as it would be given."""
+    command = get_command(app).commands["reproduce"]  # type: ignore[attr-defined]
+    given: list[tuple[str, ...]] = []
+    for option in command.params:
+        names = {*option.opts, *option.secondary_opts} - {"-o", "-q"}
+        if option.param_type_name == "option" and not names & {"--output", "--quiet", "--json"}:
+            value = () if option.is_flag else ("1",)
+            given += [(name, *value) for name in names if name not in ("--help", "-h")]
+    return given
+
+
+@pytest.mark.parametrize("idle", sorted({*of_a_run()} - {("--data", "1")}))
+def test_what_is_asked_of_a_run_is_refused_where_nothing_is_run(idle: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, ["reproduce", "table2", *idle])
     assert f"{idle[0]}: without --data nothing is run" in str(shown.exception)
+
+
+@pytest.mark.parametrize("idle", sorted({*of_a_run(), ("--output", "X")}))
+def test_table_1_takes_no_options_of_a_run(idle: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, ["reproduce", "table1", *idle])
+    assert str(shown.exception).startswith(f"{idle[0]}: table1 is counted, with nothing run")
+
+
+def test_all_that_is_idle_is_named() -> None:
+    words = "reproduce table1 --data nosuch --epochs 3 --dry-run --weights nofile -o X"
+    shown = CliRunner().invoke(app, words.split())
+    idle = str(shown.exception).partition(": ")[0].split(" and ")
+    assert set(idle) == {"--data", "--epochs", "--dry-run", "--weights", "--output"}
 
 
 def test_table_1_counts_the_networks() -> None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +19,13 @@ from tensorpress.errors import TensorpressError
 from tensorpress.experiments import (
     Result,
     TableRun,
+    foresee_table,
     paper_table,
     read_results,
     reproduce,
 )
 from tensorpress.networks import build
-from tensorpress.training import Accuracy, Network, Recipe, Settings
+from tensorpress.training import Accuracy, Network, Recipe, RunProspect, Settings
 
 KEYS = {
     "network", "data", "method", "pcr", "fcr", "acc_baseline", "acc", "dacc", "images", "stderr",
@@ -88,6 +91,65 @@ def test_a_finished_table_is_only_read(rows: tuple[Path, list[Result]]) -> None:
     again = dataclasses.replace(plan(folder), control=False, command="another")
     assert reproduce(paper_table("table2"), again) == results
     assert files == {path: path.stat().st_mtime_ns for path in folder.rglob("model.tp")}
+
+
+def dry(folder: Path, **changes: Any) -> RunProspect:
+    asked = plan(folder)
+    settings = dataclasses.replace(asked.settings, dry_run=True)
+    asked = dataclasses.replace(asked, settings=settings, **changes)
+    return foresee_table(paper_table("table2"), asked)
+
+
+def test_a_finished_table_is_told_for_one(rows: tuple[Path, list[Result]]) -> None:
+    folder, _ = rows
+    assert dry(folder).finished
+    assert dry(folder, control=False).finished
+    assert str(dry(folder)) == "the run is finished: nothing would be done"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"finetune": Recipe(0), "control": False},  # nothing to train, but to compress
+        {"teacher": True},
+        {"calibration_images": 16},
+        {"int8": True},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_a_table_with_rows_to_come_is_not_finished(
+    rows: tuple[Path, list[Result]], changes: dict[str, Any]
+) -> None:
+    prospect = dry(rows[0], **changes)
+    assert not prospect.finished
+    assert "finished" not in str(prospect)
+
+
+def test_a_row_that_is_gone_is_to_be_done(rows: tuple[Path, list[Result]], tmp_path: Path) -> None:
+    folder = shutil.copytree(rows[0], tmp_path / "RUNS")
+    kept = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(kept[:-1]))
+    assert not dry(folder).finished
+    (folder / "results.json").write_text(json.dumps(kept))
+    assert dry(folder).finished
+    shutil.rmtree(next(folder.glob("ttpwt*")))
+    assert list(dry(folder).seconds) != []
+    assert not dry(folder).finished
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_of_a_finished_table_no_files_are_told(
+    monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    prospect = RunProspect(finished, {}, None, {})
+    foresee = "tensorpress.cli.work.reproduce.foresee_table"
+    monkeypatch.setattr(foresee, lambda *_: prospect)
+    command = ["reproduce", "resnet20-cifar10", "--data", "digits", "-o", "R", "--dry-run"]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert ("nothing would be done" in shown.output) == finished
+    assert ("would write" in shown.output) == (not finished)
+    assert ("comes on top" in shown.output) == (not finished)
 
 
 def test_the_table_stands_beside_the_printed_one(rows: tuple[Path, list[Result]]) -> None:

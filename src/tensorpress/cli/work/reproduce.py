@@ -103,8 +103,9 @@ def reproduce_table(
         if loop.dry_run:
             prospect = foresee_table(asked_for, run)
             if find_place(loop.device).is_main:
-                printer.foreseen(prospect, [folder / RESULTS])
-                printer.note("compressing the network for each row comes on top")
+                printer.foreseen(prospect, [] if prospect.finished else [folder / RESULTS])
+                if not prospect.finished:
+                    printer.note("compressing the network for each row comes on top")
             return
         results = reproduce(asked_for, run)
         if run.train.epochs == 0 and find_place(loop.device).is_main:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from command import Command
 
 from tensorpress.cli.work.compare import _table
 from tensorpress.experiments.paper import tables_on
+from tensorpress.files import locked
 
 
 @pytest.mark.usefixtures("measured_once")
@@ -63,6 +65,15 @@ def test_the_papers_rows_are_marked_as_printed() -> None:
         (("--budget-macs", "inf"), "--budget-macs inf: a ratio must be at least 1"),
         (("--budget-macs", "0.5"), "--budget-macs 0.5: a ratio must be at least 1"),
         (("--lr", "-1", "--epochs", "1"), "lr"),
+        (("--runtime", "onnxruntim"), "no runtime 'onnxruntim'; there is"),
+        (("--threads", "100000"), "threads=100000: give a whole number from 1 to 1,024"),
+        (("--calibration-images", "5"), "at least 16 images, and 5 are asked for"),
+        (("--teacher",), "--teacher: without --epochs nothing is fine-tuned: give --epochs"),
+        (("--lr", "1", "--epochs", "0"), "--lr: without --epochs nothing is fine-tuned"),
+        (
+            ("--schedule", "cosine", "--optimizer", "adamw"),
+            "--schedule and --optimizer: without --epochs nothing is fine-tuned",
+        ),
     ],
 )
 def test_wrong_arguments(
@@ -75,6 +86,27 @@ def test_wrong_arguments(
     assert message in answer.err
     assert answer.err.count("\n") == 1
     assert not Path("OUT").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--runtime", "onnxruntim")])
+def test_mistakes_are_told_before_images_are_read(
+    tensorpress: Command, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr("tensorpress.cli.work.compare.read_inputs", lambda *_, **__: read.append(1))
+    with contextlib.suppress(AttributeError):  # nothing was read
+        tensorpress("compare", "--net", "a.b:c", "--data", "digits", "-o", "OUT", *options)
+    assert bool(read) == (not options)
+
+
+def test_a_folder_in_use_is_refused(tensorpress: Command, cifar: Path) -> None:
+    with locked(Path("OUT")):
+        answer = tensorpress(
+            *("compare", "--net", "my_nets.own:make", "--data", cifar, "-o", "OUT"),
+        )
+    assert answer.code == 2
+    assert "OUT is in use by a live process" in answer.err
+    assert not Path("OUT/compare.json").exists()
 
 
 @pytest.mark.usefixtures("measured_once")

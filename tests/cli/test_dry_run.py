@@ -121,9 +121,10 @@ def test_a_run_is_foreseen_by_its_first_steps(tensorpress: Command, cifar: Path)
     more = json.loads(tensorpress(*twice, "--dry-run", "--json").out)["seconds"]
     assert more["baseline"] == pytest.approx(20 * more["dense_control"])
     assert tensorpress(*words("run", cifar)).code == 0
-    assert (
-        "is finished: nothing would be done" in tensorpress(*words("run", cifar), "--dry-run").out
-    )
+    answer = tensorpress(*words("run", cifar), "--dry-run")
+    assert answer.out == "the run is finished: nothing would be done\n"
+    told = json.loads(tensorpress(*words("run", cifar), "--dry-run", "--json").out)
+    assert (told["finished"], told["files"]) == (True, [])
 
 
 @pytest.mark.usefixtures("given")

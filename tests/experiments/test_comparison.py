@@ -1,11 +1,13 @@
 """Methods side by side: rows, failures as rows, and going on where it stopped."""
 
+import copy
 import dataclasses
 import json
 import sys
 
 import pytest
 import torch
+from torch.nn.utils.parametrizations import weight_norm
 
 import tensorpress as tp
 from tensorpress.choices import COMPARED
@@ -228,9 +230,98 @@ def test_a_folder_of_another_comparison_is_refused(tmp_path):
     compare("tiny", net, data, one, tmp_path)
     with pytest.raises(tp.TensorpressError, match=r"another comparison, with recipe\.\w+="):
         compare("tiny", net, data, none, tmp_path)
-    (tmp_path / "compare.json").write_text("{")
-    with pytest.raises(tp.TensorpressError, match="damaged"):
-        compare("tiny", net, data, one, tmp_path)
+
+
+def spoilt(net: torch.nn.Module) -> torch.nn.Module:
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other[-1].bias[0] += 1e-3
+    return other
+
+
+@pytest.mark.parametrize(
+    ("differs", "told"),
+    [
+        (lambda net, data: (spoilt(net), data), "weights="),
+        (lambda net, data: (net, dataclasses.replace(data, mean=(0.4,) * 3)), r"data\.mean="),
+        (lambda net, data: (net, dataclasses.replace(data, std=(0.3,) * 3)), r"data\.std="),
+        (lambda net, data: (net, dataclasses.replace(data, test=data.train)), r"data\.test="),
+        (lambda net, data: (net, data.hold_back(8)), r"data\.train=.* data\.test="),
+    ],
+    ids=["weights", "mean", "std", "test images", "training images"],
+)
+def test_rows_of_other_weights_or_data_do_not_stand_in_one_table(tmp_path, differs, told):
+    asked = dataclasses.replace(ASKED, methods=METHODS[1:], budgets=(2.0,), recipe=Recipe(0))
+    compare("tiny", *tiny(), asked, tmp_path)
+    net, data = differs(*tiny())
+    with pytest.raises(tp.TensorpressError, match=f"holds another comparison, with {told}"):
+        compare("tiny", net, data, asked, tmp_path)
+    assert len(compare("tiny", *tiny(), asked, tmp_path)) == 1
+
+
+def test_folding_parametrizations_sets_a_comparison_apart(tmp_path):
+    net, data = tiny()
+    weight_norm(net[2])
+    asked = dataclasses.replace(
+        ASKED, methods=("l1",), budgets=(1.5,), recipe=Recipe(0), fold_parametrizations=True
+    )
+    (row,) = compare("tiny", net, data, asked, tmp_path)
+    assert row.reason == ""
+    assert "parametrizations.weight.original0" in net[2].state_dict()
+    asked = dataclasses.replace(asked, fold_parametrizations=False)
+    with pytest.raises(tp.TensorpressError, match="with fold_parametrizations=True: choose"):
+        compare("tiny", net, data, asked, tmp_path)
+
+
+def test_rows_from_before_weights_and_data_were_told_are_not_gone_on_with(tmp_path):
+    asked = dataclasses.replace(ASKED, methods=METHODS[1:], budgets=(2.0,), recipe=Recipe(0))
+    compare("tiny", *tiny(), asked, tmp_path)
+    content = json.loads((tmp_path / "compare.json").read_text())
+    content["asked"] = {"network": "tiny", "data": "tiny", "seed": 0}
+    (tmp_path / "compare.json").write_text(json.dumps(content))
+    with pytest.raises(tp.TensorpressError, match=r"from before .*: choose another folder, or del"):
+        compare("tiny", *tiny(), asked, tmp_path)
+
+
+ROW = dataclasses.asdict(Row("net", "data", "a", 2.0))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "is damaged .its asked is None"),
+        ('{"rows": []}', "is damaged .its asked is None"),
+        ('{"asked": [], "rows": []}', "is damaged .its asked is "),
+        ('{"asked": {}, "rows": {}}', "is damaged .its rows is "),
+        ('{"asked": {}, "rows": [3]}', "is damaged .row 1"),
+        ('{"asked": {}, "rows": [{"network": "a"}]}', "is damaged .row 1: data is missing"),
+        (json.dumps({"asked": {}, "rows": [ROW | {"acc": "good"}]}), "row 1: acc is 'good'"),
+        (json.dumps({"asked": {}, "rows": [ROW | {"fcr": float("nan")}]}), "row 1: fcr is nan"),
+        (json.dumps({"asked": {}, "rows": [ROW | {"loss": 1.0}]}), "row 1: loss"),
+    ],
+)
+def test_a_damaged_comparison_is_told_in_a_line_with_the_way_out(tmp_path, content, told):
+    (tmp_path / "compare.json").write_text(content)
+    with pytest.raises(tp.TensorpressError, match=rf"{told}.*: choose another folder, or delete"):
+        compare("tiny", *tiny(), ASKED, tmp_path)
+    assert (tmp_path / "compare.json").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"runtime": "onnxruntim"}, "no runtime 'onnxruntim'; there is"),
+        ({"threads": 100_000}, "threads=100000: give a whole number"),
+        ({"calibration_images": 5}, "at least 16 images, and 5 are asked for"),
+        ({"int8": True}, "torch computes in f32, bf16, not in int8"),
+    ],
+)
+def test_what_no_method_can_do_is_refused_before_any_work(tmp_path, monkeypatch, asked, told):
+    monkeypatch.setattr(comparing, "measured", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(tp.TensorpressError, match=told):
+        compare("tiny", *tiny(), dataclasses.replace(ASKED, **asked), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_row_takes_in_passes_of_an_image() -> None:
@@ -292,10 +383,3 @@ def test_int8_that_fails_is_a_row_with_its_reason_beside_the_other(tmp_path, mon
     assert lines[-2:] == [
         "- dense, int8 at FCR 1: no int8 today.", "- ttpwt, int8 at FCR 1.5: no int8 today."
     ]  # fmt: skip
-
-
-def test_a_runtime_without_int8_is_refused_before_any_work(tmp_path):
-    net, data = tiny()
-    with pytest.raises(tp.TensorpressError, match="torch computes in f32, bf16, not in int8"):
-        compare("tiny", net, data, dataclasses.replace(ASKED, int8=True), tmp_path)
-    assert not list(tmp_path.iterdir())

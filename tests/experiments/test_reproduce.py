@@ -2,20 +2,30 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tensorpress.cli.app import app
 from tensorpress.data import Dataset, load_data
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments import Result, TableRun, paper_table, read_results, reproduce
+from tensorpress.experiments import (
+    Result,
+    TableRun,
+    foresee_table,
+    paper_table,
+    read_results,
+    reproduce,
+)
 from tensorpress.networks import build
-from tensorpress.training import Accuracy, Network, Recipe, Settings
+from tensorpress.training import Accuracy, Network, Recipe, RunProspect, Settings
 
 KEYS = {
     "network", "data", "method", "pcr", "fcr", "acc_baseline", "acc", "dacc", "images", "stderr",
@@ -83,6 +93,65 @@ def test_a_finished_table_is_only_read(rows: tuple[Path, list[Result]]) -> None:
     assert files == {path: path.stat().st_mtime_ns for path in folder.rglob("model.tp")}
 
 
+def dry(folder: Path, **changes: Any) -> RunProspect:
+    asked = plan(folder)
+    settings = dataclasses.replace(asked.settings, dry_run=True)
+    asked = dataclasses.replace(asked, settings=settings, **changes)
+    return foresee_table(paper_table("table2"), asked)
+
+
+def test_a_finished_table_is_told_for_one(rows: tuple[Path, list[Result]]) -> None:
+    folder, _ = rows
+    assert dry(folder).finished
+    assert dry(folder, control=False).finished
+    assert str(dry(folder)) == "the run is finished: nothing would be done"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"finetune": Recipe(0), "control": False},  # nothing to train, but to compress
+        {"teacher": True},
+        {"calibration_images": 16},
+        {"int8": True},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
+def test_a_table_with_rows_to_come_is_not_finished(
+    rows: tuple[Path, list[Result]], changes: dict[str, Any]
+) -> None:
+    prospect = dry(rows[0], **changes)
+    assert not prospect.finished
+    assert "finished" not in str(prospect)
+
+
+def test_a_row_that_is_gone_is_to_be_done(rows: tuple[Path, list[Result]], tmp_path: Path) -> None:
+    folder = shutil.copytree(rows[0], tmp_path / "RUNS")
+    kept = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(kept[:-1]))
+    assert not dry(folder).finished
+    (folder / "results.json").write_text(json.dumps(kept))
+    assert dry(folder).finished
+    shutil.rmtree(next(folder.glob("ttpwt*")))
+    assert list(dry(folder).seconds) != []
+    assert not dry(folder).finished
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_of_a_finished_table_no_files_are_told(
+    monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    prospect = RunProspect(finished, {}, None, {})
+    foresee = "tensorpress.cli.work.reproduce.foresee_table"
+    monkeypatch.setattr(foresee, lambda *_: prospect)
+    command = ["reproduce", "resnet20-cifar10", "--data", "digits", "-o", "R", "--dry-run"]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    assert ("nothing would be done" in shown.output) == finished
+    assert ("would write" in shown.output) == (not finished)
+    assert ("comes on top" in shown.output) == (not finished)
+
+
 def test_the_table_stands_beside_the_printed_one(rows: tuple[Path, list[Result]]) -> None:
     folder, _ = rows
     shown = CliRunner().invoke(app, ["reproduce", "table2", "-o", str(folder)])
@@ -98,10 +167,35 @@ def test_rows_that_were_not_run_say_so() -> None:
     assert shown.output.count("not run") == 1
 
 
-@pytest.mark.parametrize("idle", [("--epochs", "3"), ("--finetune-lr", "0.1"), ("--dry-run",)])
-def test_what_is_asked_of_a_training_that_is_not_run_is_refused(idle: tuple[str, ...]) -> None:
+def of_a_run() -> list[tuple[str, ...]]:
+    """Every option of the command that is of a run, as it would be given."""
+    command = get_command(app).commands["reproduce"]  # type: ignore[attr-defined]
+    given: list[tuple[str, ...]] = []
+    for option in command.params:
+        names = {*option.opts, *option.secondary_opts} - {"-o", "-q"}
+        if option.param_type_name == "option" and not names & {"--output", "--quiet", "--json"}:
+            value = () if option.is_flag else ("1",)
+            given += [(name, *value) for name in names if name not in ("--help", "-h")]
+    return given
+
+
+@pytest.mark.parametrize("idle", sorted({*of_a_run()} - {("--data", "1")}))
+def test_what_is_asked_of_a_run_is_refused_where_nothing_is_run(idle: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, ["reproduce", "table2", *idle])
     assert f"{idle[0]}: without --data nothing is run" in str(shown.exception)
+
+
+@pytest.mark.parametrize("idle", sorted({*of_a_run(), ("--output", "X")}))
+def test_table_1_takes_no_options_of_a_run(idle: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, ["reproduce", "table1", *idle])
+    assert str(shown.exception).startswith(f"{idle[0]}: table1 is counted, with nothing run")
+
+
+def test_all_that_is_idle_is_named() -> None:
+    words = "reproduce table1 --data nosuch --epochs 3 --dry-run --weights nofile -o X"
+    shown = CliRunner().invoke(app, words.split())
+    idle = str(shown.exception).partition(": ")[0].split(" and ")
+    assert set(idle) == {"--data", "--epochs", "--dry-run", "--weights", "--output"}
 
 
 def test_table_1_counts_the_networks() -> None:

@@ -15,7 +15,6 @@ from tensorpress.cli import main
 from tensorpress.compression import Request
 from tensorpress.report.command import repeat_compress, repeat_run
 from tensorpress.training import scheme
-from tensorpress.training.session import _fingerprint
 
 RUNS = [
     "run --net resnet20 --data digits --energy 0.7",
@@ -63,7 +62,7 @@ def config_of(
         asked = {
             **config,
             "network": network.fingerprint(),
-            "data": _fingerprint(data),
+            "data": data.fingerprint(),
             "processes": 1,
             **settings.as_config(),
         }

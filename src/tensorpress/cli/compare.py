@@ -67,6 +67,7 @@ def compare_methods(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    context: typer.Context,
 ) -> None:
     """Decompositions and prunings at equal MACs: accuracy before and after fine-tuning, and time.
 

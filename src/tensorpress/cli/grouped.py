@@ -97,6 +97,17 @@ def is_given(context: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def options_given(context: typer.Context) -> list[str]:
+    """The options that the command line gives, in the order of ``--help``."""
+    return [
+        parameter.secondary_opts[0]
+        if context.params[parameter.name] is False and parameter.secondary_opts
+        else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.param_type_name == "option" and is_given(context, parameter.name)
+    ]
+
+
 def _fields(parameter: inspect.Parameter, group: Any) -> list[inspect.Parameter]:
     kinds = get_type_hints(group, include_extras=True)
     return [

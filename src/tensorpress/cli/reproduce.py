@@ -87,6 +87,7 @@ def reproduce_table(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    context: typer.Context,
 ) -> None:
     """Print a table of the paper, or of further points, with our measured rows beside the printed.
 

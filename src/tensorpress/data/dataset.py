@@ -1,6 +1,7 @@
 """Labelled images to train on and to test on, in memory or in files."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -56,6 +57,21 @@ class Dataset:
     def framing(self) -> Framing | None:
         """How files of images are brought to that shape; None where all of them have it."""
         return self.train.framing if isinstance(self.train, ImageFiles) else None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """JSON values that tell the data, and how they are fed to a network, from others."""
+        return {
+            "name": self.name,
+            "classes": self.num_classes,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "crop_padding": self.crop_padding,
+            "flip": self.flip,
+            "train": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+            # Runs from before there was a choice go on.
+            **({"framing": asdict(self.framing)} if self.framing else {}),
+        }
 
     def hold_back(self, count: int, seed: int = 0) -> "Dataset":
         """Put `count` images of `train`, drawn with `seed`, in the place of `test`.

@@ -7,24 +7,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from tensorpress.choices import INT8
+from tensorpress.artifacts.digest import digest
 from tensorpress.compression.estimate import WORTH_TELLING, roughly, training_passes
 from tensorpress.data import Dataset
-from tensorpress.deploy.planning.setting import usable
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.experiments.comparison import DENSE, Comparison, Row
 from tensorpress.experiments.contestant import measured, precisions
 from tensorpress.experiments.int8 import CPU
 from tensorpress.experiments.paper import tables_on
-from tensorpress.files import write_whole
+from tensorpress.files import read_json, write_whole
+from tensorpress.graphs import is_graph_file
 from tensorpress.progress import announce
-from tensorpress.settings import flat
+from tensorpress.settings import flat, from_json
+from tensorpress.surgery import fold_parametrizations
 from tensorpress.training import evaluate
+from tensorpress.training.network import file_digest
 
 ROWS = "compare.json"
+WEIGHTS = "weights"
+"""What a comparison tells of itself since it tells its weights and data."""
 
 
 def compare(
@@ -50,16 +55,14 @@ def compare(
         on_row: hears of every row, also of those that were finished before.
 
     Raises:
-        TensorpressError: the folder holds another comparison, is damaged or cannot be written; or
-            int8 in a runtime that does not compute in it.
+        TensorpressError: the folder holds another comparison, or rows of weights and data that are
+            not known, is damaged or cannot be written; or as `Comparison.refuse_impossible`.
     """
-    if what.int8:
-        usable(what.runtime, INT8)
-    settings = {"network": name, "data": data.name, **dataclasses.asdict(what)}
-    for key in ("methods", "budgets", "int8"):  # more of them may be asked for later
-        del settings[key]
-    asked = json.loads(json.dumps(settings))
+    what.refuse_impossible()
+    asked = _asked(name, net, data, what)
     rows = _read(folder / ROWS, asked)
+    if what.fold_parametrizations:
+        net = fold_parametrizations(net)
     start = time.perf_counter()
     base = evaluate(net, data, place=CPU).percent
     image_seconds = (time.perf_counter() - start) / len(data.test)
@@ -138,17 +141,47 @@ def _pairs(what: Comparison) -> Iterator[tuple[str, float]]:
             yield method, budget
 
 
+def _asked(name: str, net: nn.Module, data: Dataset, what: Comparison) -> dict[str, Any]:
+    """What sets a comparison apart, as JSON values: rows of two that differ in it stay apart."""
+    settings = dataclasses.asdict(what)
+    for key in ("methods", "budgets", "int8"):  # more of them may be asked for later
+        del settings[key]
+    origin = {"network": name, WEIGHTS: _fingerprint(name, net), "data": data.fingerprint()}
+    asked: dict[str, Any] = json.loads(json.dumps(origin | settings))
+    return asked
+
+
+def _fingerprint(name: str, net: nn.Module) -> str:
+    """SHA-256 of a network's weights, whatever file or code they come from.
+
+    The layers of a file of ONNX do not hold all of its weights, and so that is part of it.
+    """
+    graph = {"graph": file_digest(Path(name))} if is_graph_file(name) else {}
+    state = net.state_dict().items()
+    return digest(graph, {key: value.cpu() for key, value in state if _has_bytes(value)})
+
+
+def _has_bytes(value: Any) -> bool:
+    """Whether it is a plain tensor; what else a network may keep is not read."""
+    return type(value) is Tensor and value.layout == torch.strided and not value.is_quantized
+
+
 def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
     if not path.exists():
         return []
+    way_out = "choose another folder, or delete it."
+    content = read_json(path, way_out)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [Row(**row) for row in content["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        held, rows = flat(_part(content, "asked", dict)), _part(content, "rows", list)
+        rows = [from_json(Row, row, f"row {n}: ") for n, row in enumerate(rows, 1)]
+    except (RecursionError, TensorpressError) as error:
+        raise TensorpressError(f"{path} is damaged ({first_line(error)}): {way_out}") from error
+    now = flat(asked)
+    if WEIGHTS not in held:
         raise TensorpressError(
-            f"{path} is damaged ({shown(error, 200)}): choose another folder."
-        ) from error
-    held, now = flat(content["asked"]), flat(asked)
+            f"{path} is from before a comparison told its weights and data, of which its rows may "
+            f"be others: {way_out}"
+        )
     others = {k: value for k, value in held.items() if k not in now or now[k] != value}
     if others:
         told = ", ".join(f"{key}={value}" for key, value in others.items())
@@ -157,3 +190,10 @@ def _read(path: Path, asked: dict[str, Any]) -> list[Row]:
             "for the same."
         )
     return rows
+
+
+def _part(content: Any, key: str, kind: type) -> Any:
+    part = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(part, kind):
+        raise TensorpressError(f"its {key} is {shown(part)}")
+    return part

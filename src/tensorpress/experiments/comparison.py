@@ -3,6 +3,10 @@
 import dataclasses
 
 from tensorpress.choices import AUTO as OWN_PRECISION
+from tensorpress.choices import INT8
+from tensorpress.cores import refuse_threads
+from tensorpress.deploy.planning.setting import usable
+from tensorpress.request import Calibration
 from tensorpress.training import Recipe
 
 DENSE = "dense"
@@ -23,6 +27,7 @@ class Comparison:
         runtime, threads, batch: what milliseconds are measured in.
         int8: also every network in int8, and the network as it is.
         seed: of the images' order and augmentation.
+        fold_parametrizations: take the weights that weight norm, spectral norm and masks come to.
     """
 
     methods: tuple[str, ...]
@@ -35,6 +40,26 @@ class Comparison:
     batch: int = 1
     seed: int = 0
     int8: bool = False
+    fold_parametrizations: bool = False
+
+    def calibration(self) -> Calibration | None:
+        """What decompositions are calibrated by.
+
+        Raises:
+            TensorpressError: too few images.
+        """
+        return Calibration(self.calibration_images) if self.calibration_images else None
+
+    def refuse_impossible(self) -> None:
+        """Raise for what no method could do, before any work is done.
+
+        Raises:
+            TensorpressError: a runtime that is not there, or without int8 where that is asked for;
+                or a number of threads, or of images to calibrate on, that is none.
+        """
+        usable(self.runtime, INT8 if self.int8 else OWN_PRECISION)
+        refuse_threads(self.threads)
+        self.calibration()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from tensorpress.errors import TensorpressError, first_line
 from tensorpress.experiments.comparison import DENSE, Comparison
 from tensorpress.experiments.int8 import CPU, accuracy_as_planned, in_int8
 from tensorpress.progress import progress_bar
-from tensorpress.request.request import Calibration
 from tensorpress.surgery import Account, count
 from tensorpress.training import Distillation, compress_for, evaluate
 from tensorpress.training.distil import Teacher
@@ -164,15 +163,13 @@ def compressed(
     Raises:
         TensorpressError: as `tensorpress.compress` and `tensorpress.prune`.
     """
-    most = what.calibration_images
     if method not in CRITERIA:
-        calibration = Calibration(most) if most else None
-        request = Request(method=method, budget=budget, calibration=calibration)
+        request = Request(method=method, budget=budget, calibration=what.calibration())
         return compress_for(net, data, request)
     image = torch.zeros(1, *data.input_shape)
     if method != "taylor":
         return prune(net, image, method=method, budget=budget, seed=what.seed)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    some = data.train.subset(order[: most or IMAGES_FOR_GRADIENTS]).held()
+    some = data.train.subset(order[: what.calibration_images or IMAGES_FOR_GRADIENTS]).held()
     images = normalise(some.images, data.mean, data.std)
     return prune(net, image, method=method, budget=budget, images=images, labels=some.labels)

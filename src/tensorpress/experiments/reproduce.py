@@ -24,6 +24,7 @@ from tensorpress.training import (
     Recipe,
     RunProspect,
     Settings,
+    find_place,
     run_scheme,
     train,
 )
@@ -151,10 +152,25 @@ def foresee_table(table: PaperTable, asked: TableRun) -> RunProspect:
         TensorpressError: what `reproduce` refuses before it begins.
     """
     _check(asked)
-    read_results(asked.folder / RESULTS)
-    prospect = _dense(asked, "baseline", asked.network, asked.train, _later(table, asked)).prospect
+    known = {row.name for row in read_results(asked.folder / RESULTS)}
+    later = _later(table, asked)
+    prospect = _dense(asked, "baseline", asked.network, asked.train, later).prospect
     assert prospect is not None
-    return prospect
+    finished = prospect.finished and not later and known >= {*_names(table, asked)}
+    return dataclasses.replace(prospect, finished=finished)
+
+
+def _names(table: PaperTable, asked: TableRun) -> Iterator[str]:
+    """What the rows of the finished table are called."""
+    processes = find_place(asked.settings.device).world
+    recipe = recipe_of(asked.finetune, asked.settings, processes)
+    if asked.control:
+        yield name_of(control_of(asked.finetune), recipe)
+    if asked.int8:
+        yield name_of(DENSE, "", is_int8=True)
+    for request in points(table, asked.calibration_images):
+        for is_int8 in {False, asked.int8}:
+            yield name_of(asked.method_of(request), recipe, is_int8=is_int8)
 
 
 def _later(table: PaperTable, asked: TableRun) -> list[Ahead]:

@@ -10,7 +10,7 @@ from tensorpress.compression import Request
 from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.experiments.wording import CONTROL, control_of, method_of, name_of, recipe_of
-from tensorpress.files import write_whole
+from tensorpress.files import read_json, write_whole
 from tensorpress.settings import from_json
 from tensorpress.training import Accuracy, Distillation, Recipe, Settings
 from tensorpress.training.metrics import read_metrics
@@ -132,11 +132,10 @@ def result_in(folder: Path) -> Result:
 
 
 def _result_in(folder: Path) -> Result:
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TensorpressError(f"{folder} holds no finished run ({error}).") from error
+    summary, config = (
+        read_json(folder / name, f"{folder} holds no finished run: finish it, or give another.")
+        for name in (SUMMARY, CONFIG)
+    )
     if summary.get("acc_baseline") is None:
         raise TensorpressError(
             f"{folder} knows no baseline: it has to be fine-tuned from a --teacher, or trained on "
@@ -190,10 +189,10 @@ def read_results(path: Path) -> list[Result]:
     """
     if not path.exists():
         return []
+    rows = read_json(path, "delete it.")
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(rows, list):
             raise TensorpressError("it is no list")
         return [from_json(Result, row, f"row {n}: ") for n, row in enumerate(rows, 1)]
-    except (OSError, ValueError, RecursionError, TensorpressError) as error:
+    except TensorpressError as error:
         raise TensorpressError(f"{path} holds no results ({error}): delete it.") from error

@@ -1,6 +1,7 @@
 """Write files and folders so that a crash, a full disk or a second process loses nothing."""
 
 from tensorpress.files.aside import remove_leftovers
+from tensorpress.files.json_file import read_json
 from tensorpress.files.lock import LOCK, locked
 from tensorpress.files.places import as_path, cache_folder
 from tensorpress.files.staged import staged, write_atomically, write_whole
@@ -14,6 +15,7 @@ __all__ = [
     "composed",
     "locked",
     "printable",
+    "read_json",
     "refuse_no_file",
     "refuse_unwritable",
     "remove_leftovers",

@@ -1,11 +1,11 @@
 """JSON that anyone may have altered, value by value."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from tensorpress.errors import TensorpressError
+from tensorpress.files import read_json
 
 MOST = 2**62
 
@@ -59,9 +59,4 @@ def inside(tree: Any, *keys: str) -> Any:
 def _read(path: Path) -> Any:
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TensorpressError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged."
-        ) from error
+    return read_json(path, "restore it, or report on another run.")

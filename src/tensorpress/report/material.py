@@ -15,6 +15,7 @@ from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.report.account import AccountRecord, read_account
 from tensorpress.report.command import Command, repeat_compress, repeat_run
 from tensorpress.report.json_values import inside, number, read_object, read_rows, whole
+from tensorpress.settings import flat
 from tensorpress.surgery import tally
 from tensorpress.training.curves import Epoch
 from tensorpress.training.metrics import NUMBERS, read_metrics
@@ -167,7 +168,7 @@ def _of_file(model: Path, kind: str, folder: Path | None = None) -> Material:
         model_file=model,
         command=_typed(facts.get(COMMAND))
         or (repeat_compress(request, manifest.source) if request else None),
-        config=_flat({"request": dict(recorded), "source": manifest.source}),
+        config=flat({"request": dict(recorded), "source": manifest.source}),
         versions={"tensorpress": manifest.tool},
     )
 
@@ -202,7 +203,7 @@ def _of_graph(graph: Path, given: Path) -> Material:
         input_shape=None if shape is None else tuple(shape),
         said=_of_outputs(facts),
         command=_typed(facts.get(COMMAND)),
-        config=_flat({"request": dict(account.request)}),
+        config=flat({"request": dict(account.request)}),
     )
 
 
@@ -262,7 +263,7 @@ def _of_run(folder: Path, config: Json, kind: str) -> Material:
         model_file=model,
         dense_weights=dense if dense.is_file() else None,
         command=_typed(recorded) or repeat_run(config, kind),
-        config=_flat(config),
+        config=flat(config),
         versions={str(name): str(version) for name, version in versions.items()},
     )
 
@@ -318,13 +319,3 @@ def _cost(facts: Any) -> tuple[int, int] | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

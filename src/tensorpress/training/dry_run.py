@@ -25,14 +25,14 @@ def foresee_run(
     Raises:
         TensorpressError: what the run would refuse before it trains.
     """
-    finished, behind = run.summary is not None, run.phases
+    behind = run.phases
     lines = [line["phase"] for line in run.metrics]
     ahead = [
         dataclasses.replace(phase, done=lines.count(phase.name))
         for phase in course.phases
         if phase.name not in behind and phase.recipe.epochs
     ]
-    if finished and not ahead:
+    if run.summary is not None and not ahead:
         return RunProspect(True, {}, None, {})
     net = course.start()
     require_answers(net, data, place.device)
@@ -46,7 +46,7 @@ def foresee_run(
         return RunProspect(False, {}, compression, {})
     image_seconds, memory = _tried(net, data, ahead[0], settings, place)
     seconds = {each.name: each.seconds(image_seconds, data, place.world) for each in ahead}
-    return RunProspect(finished, seconds, compression, memory)
+    return RunProspect(False, seconds, compression, memory)
 
 
 class _EnoughSteps(Exception):

@@ -72,7 +72,7 @@ class RunProspect:
     """What a run would do; prints as lines.
 
     Attributes:
-        finished: whether the folder holds the finished run.
+        finished: whether the folder holds the finished run, and those that follow it.
         seconds: of each phase of training that lies ahead, by its name. Those of a compressed
             network are taken to be as long as those of the dense one.
         compression: what the compression would do; None where there is none ahead.
@@ -90,7 +90,7 @@ class RunProspect:
         return asdict(self) | {"compression": compression}
 
     def __str__(self) -> str:
-        if self.finished and not self.seconds:
+        if self.finished:
             return "the run is finished: nothing would be done"
         lines = [f"training: {told_time(self.seconds, 'nothing to train')}"]
         if self.memory:

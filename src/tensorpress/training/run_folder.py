@@ -11,6 +11,7 @@ from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import (
     LOCK,
     locked,
+    read_json,
     refuse_unwritable,
     remove_leftovers,
     write_atomically,
@@ -321,12 +322,7 @@ def _shown(values: Json, name: str) -> str:
 def _read_json(path: Path) -> Json | None:
     if not path.exists():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise TensorpressError(
-            f"{path} cannot be read ({error}); restore it, or choose another folder."
-        ) from error
+    content = read_json(path, "restore it, or choose another folder.")
     if not isinstance(content, dict):
         raise TensorpressError(f"{path} holds no JSON object; choose another folder.")
     return content

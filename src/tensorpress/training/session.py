@@ -100,7 +100,7 @@ def carry_out(
     asked = {
         **config,
         "network": network.fingerprint(),
-        "data": _fingerprint(data),
+        "data": data.fingerprint(),
         "processes": place.world,
         **settings.as_config(),
     }
@@ -148,21 +148,6 @@ def _check_compression(run: RunFolder, course: Course, data: Dataset, place: Pla
 
 def _split(data: Dataset, settings: Settings) -> Dataset:
     return data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
-
-
-def _fingerprint(data: Dataset) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "classes": data.num_classes,
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "crop_padding": data.crop_padding,
-        "flip": data.flip,
-        "train": data.train.fingerprint(),
-        "test": data.test.fingerprint(),
-        # Runs from before there was a choice go on.
-        **({"framing": dataclasses.asdict(data.framing)} if data.framing else {}),
-    }
 
 
 def _versions() -> dict[str, str]:

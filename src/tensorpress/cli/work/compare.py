@@ -4,16 +4,17 @@ import itertools
 import json
 from pathlib import Path
 
-from tensorpress import surgery
+from typer import Context
+
 from tensorpress.aligned import ruled
 from tensorpress.charts import can_plot
 from tensorpress.choices import ALL, COMPARED, INT8
 from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.inputs import read_inputs, warn_if_as_made
-from tensorpress.cli.output import check_output, required_folder
+from tensorpress.cli.grouped import options_given
+from tensorpress.cli.inputs import read_inputs, required_net, warn_if_as_made
+from tensorpress.cli.output import output_folder, required_folder
 from tensorpress.cli.printer import Printer
-from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError
 from tensorpress.experiments.compare import ROWS, compare
 from tensorpress.experiments.comparison import Comparison, Row
@@ -23,6 +24,7 @@ from tensorpress.files import write_atomically, write_whole
 from tensorpress.training import recipes_for
 
 PAGE = ("compare.md", "compare.png")
+OF_FINE_TUNING = ("--teacher", "--lr", "--schedule", "--optimizer")
 
 
 def compare_methods(
@@ -44,20 +46,15 @@ def compare_methods(
     seed: int,
     fold_parametrizations: bool,
     output: Path | None,
+    context: Context,
     printer: Printer,
 ) -> None:
     folder = required_folder(output)
-    check_output(folder, (ROWS, *PAGE))
     names, budgets = _read_methods(methods), options.read_ratios(budget_macs, "--budget-macs")
-    if INT8 in names:
-        usable(runtime, INT8)
     if epochs:
         graphs.refuse_training(net)
-    inputs = read_inputs(net, **images.required())
-    assert inputs.data is not None
-    network = inputs.load(trained)
-    if fold_parametrizations:
-        network = surgery.fold_parametrizations(network)
+    else:
+        _refuse_idle(context)
     changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
         epochs, lr
     )
@@ -65,35 +62,54 @@ def compare_methods(
         methods=tuple(name for name in names if name != INT8),
         int8=INT8 in names,
         budgets=tuple(budgets),
-        recipe=recipes_for(inputs.net).finetune.changed(**changes),
+        recipe=recipes_for(required_net(net)).finetune.changed(**changes),
         teacher=teacher,
         calibration_images=calibration_images,
         runtime=runtime,
         threads=threads,
         batch=batch,
         seed=seed,
+        fold_parametrizations=fold_parametrizations,
     )
-    rows = compare(
-        inputs.net,
-        network,
-        inputs.data,
-        what,
-        folder,
-        command=command_line(),
-        on_row=lambda row: printer.note(_told(row)),
-    )
-    printer.result(_table(rows, tables_on(inputs.net, inputs.data.name)))
-    printer.values(json.loads((folder / ROWS).read_text(encoding="utf-8")))
-    warn_if_as_made(inputs, trained, printer)
-    text, chart = PAGE
-    write_whole(folder / text, comparison_table(rows))
-    if can_plot() and any(row.acc is not None for row in rows):
-        write_atomically(folder / chart, lambda path: plot_comparison(rows, path))
-    printer.written(folder)
+    what.refuse_impossible()
+    with output_folder(folder, (ROWS, *PAGE)):
+        inputs = read_inputs(net, **images.required())
+        assert inputs.data is not None
+        rows = compare(
+            inputs.net,
+            inputs.load(trained),
+            inputs.data,
+            what,
+            folder,
+            command=command_line(),
+            on_row=lambda row: printer.note(_told(row)),
+        )
+        printer.result(_table(rows, tables_on(inputs.net, inputs.data.name)))
+        printer.values(json.loads((folder / ROWS).read_text(encoding="utf-8")))
+        warn_if_as_made(inputs, trained, printer)
+        _write(folder, rows)
+        printer.written(folder)
     if rows and all(row.acc is None for row in rows):
         raise TensorpressError(
             f"nothing was compared: none of the {len(rows)} rows came to a network, and each says "
             "why; ask for smaller ratios, or for other methods."
+        )
+
+
+def _write(folder: Path, rows: list[Row]) -> None:
+    text, chart = PAGE
+    write_whole(folder / text, comparison_table(rows))
+    if can_plot() and any(row.acc is not None for row in rows):
+        write_atomically(folder / chart, lambda path: plot_comparison(rows, path))
+
+
+def _refuse_idle(context: Context) -> None:
+    """Raise for options of a fine-tuning that is not asked for."""
+    idle = [name for name in options_given(context) if name in OF_FINE_TUNING]
+    if idle:
+        raise TensorpressError(
+            f"{' and '.join(idle)}: without --epochs nothing is fine-tuned: give --epochs, or "
+            "leave this out."
         )
 
 

@@ -1,14 +1,17 @@
 """``tensorpress reproduce``."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table
+from typer import Context
 
 from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
+from tensorpress.cli.grouped import options_given
 from tensorpress.cli.inputs import images_left, read_inputs, warn_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.printer import Printer
@@ -34,6 +37,7 @@ from tensorpress.surgery import count
 from tensorpress.training import find_place, recipes_for
 
 NOT_RUN = "not run"
+OF_PRINTING = ("--quiet", "--json")
 
 
 def reproduce_table(
@@ -56,28 +60,23 @@ def reproduce_table(
     int8: bool,
     loop: LoopOptions,
     output: Path | None,
+    context: Context,
     printer: Printer,
 ) -> None:
     if table == "table1":
+        _refuse_idle(context, "table1 is counted, with nothing run or read: leave this out.")
         counted = _counts()
         printer.result(_counts_table(counted))
         printer.values({"networks": counted})
         return
     asked_for = paper_table(table)
     results: list[Result] = []
-    training = {
-        "--epochs": epochs,
-        "--train-epochs": train_epochs,
-        "--finetune-epochs": finetune_epochs,
-        "--finetune-lr": finetune_lr,
-        **{f"--{name.replace('_', '-')}": value for name, value in asdict(recipe).items()},
-    }
-    idle = [name for name, value in training.items() if value is not None]
-    idle += ["--dry-run"] * loop.dry_run
-    if data is None and idle:
-        raise TensorpressError(
-            f"{' and '.join(idle)}: without --data nothing is run, and the rows of --output are "
-            "shown: give --data, or leave this out."
+    if data is None:
+        _refuse_idle(
+            context,
+            "without --data nothing is run, and the rows of --output are shown: give --data, or "
+            "leave this out.",
+            but=("--output",),
         )
     if data is not None:
         folder = required_folder(output)
@@ -104,8 +103,9 @@ def reproduce_table(
         if loop.dry_run:
             prospect = foresee_table(asked_for, run)
             if find_place(loop.device).is_main:
-                printer.foreseen(prospect, [folder / RESULTS])
-                printer.note("compressing the network for each row comes on top")
+                printer.foreseen(prospect, [] if prospect.finished else [folder / RESULTS])
+                if not prospect.finished:
+                    printer.note("compressing the network for each row comes on top")
             return
         results = reproduce(asked_for, run)
         if run.train.epochs == 0 and find_place(loop.device).is_main:
@@ -125,6 +125,13 @@ def reproduce_table(
             "rows": [asdict(result) for result in results],
         }
     )
+
+
+def _refuse_idle(context: Context, why: str, but: Sequence[str] = ()) -> None:
+    """Raise for options where nothing is run, ``but`` for some and those of what is printed."""
+    idle = [name for name in options_given(context) if name not in (*OF_PRINTING, *but)]
+    if idle:
+        raise TensorpressError(f"{' and '.join(idle)}: {why}")
 
 
 def _counts() -> list[dict[str, Any]]:

@@ -174,7 +174,8 @@ def _report(outcome: Outcome, printer: Printer) -> None:
     if not outcome.is_main:
         return
     if outcome.prospect is not None:
-        printer.foreseen(outcome.prospect, [outcome.model_file])
+        files = [] if outcome.prospect.finished else [outcome.model_file]
+        printer.foreseen(outcome.prospect, files)
         return
     facts = outcome.summary
     printer.note("")

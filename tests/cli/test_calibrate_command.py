@@ -185,7 +185,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "another shape than the data's": (
         "--calibrate FLAT --data digits",
-        "mean has 1 values, but the images of images have 3",
+        r"the network does not run on the example inputs \(\(2, 1, 8, 8\) float32\)",
     ),
     "grey for a colour network": (
         "--calibrate digits",
@@ -330,6 +330,10 @@ def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path
     how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
     answer = tensorpress(*asked, "pixels.npy", *how)
     assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy", *how).out)
-    assert "with mean= and std=" in tensorpress(*asked, "pixels.npy").err
+    np.save(tmp_path / "moved.npy", pixels.transpose(0, 2, 3, 1))
+    assert tensorpress(*asked, "moved.npy", *how).out == answer.out
+    assert "with mean= and std= (--mean, --std)" in tensorpress(*asked, "pixels.npy").err
+    unread = tensorpress(*asked, "pixels.npy", *how, "--crop", "8", "--workers", "3")
+    assert unread.err.startswith("error: --crop, --workers: said of images that are read from")
     few = tensorpress(*asked, "pixels.npy", "--mean", "0.5", "--std", "0.25")
     assert "mean has 1 values, but pixels.npy have 3 channels" in few.err

@@ -128,7 +128,7 @@ def test_calibration_of_a_file(tensorpress: Command, tmp_path: Path) -> None:
     assert request_of(tmp_path / "OUT") == replace(asked, method="auto")
     options = ("--calibration-images", "24", "--no-recover")
     assert tensorpress(*own, *shape, "--calibrate", "digits", *options, "-o", "OUT").code == 0
-    closed = Calibration(24, tp.Recovery(distil_epochs=0))
+    closed = Calibration(24, replace(recovery, distil_epochs=0))
     assert request_of(tmp_path / "OUT") == replace(asked, method="auto", calibration=closed)
 
 

@@ -100,7 +100,7 @@ def test_calibration_takes_images_as_the_data_are_taken(
         ("--data many --crop 16 --interpolation cubic", "give bilinear or bicubic"),
         ("--data many --crop 16 --workers -1", "give 0 to 256"),
         ("--data many --crop 0", "at least 1 pixel"),
-        ("--resize 20 --crop 16", "give --data too"),
+        ("--resize 20 --crop 16", "or give --data"),
         ("--data digits --crop 16", "digits holds images of one size as records"),
         ("--data many --mean 123.7,116.3,103.5 --crop 16", "255, give 0.4851, 0.4561, 0.4059"),
     ],

@@ -93,6 +93,18 @@ def test_a_finished_table_is_only_read(rows: tuple[Path, list[Result]]) -> None:
     assert files == {path: path.stat().st_mtime_ns for path in folder.rglob("model.tp")}
 
 
+def test_ratios_out_of_reach_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    def small() -> nn.Module:
+        convs = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1)
+        return nn.Sequential(*convs, nn.Flatten(), nn.Linear(4, 10))
+
+    asked = dataclasses.replace(plan(tmp_path / "T"), network=Network("small", small))
+    for goes in (reproduce, foresee_table):
+        with pytest.raises(TensorpressError, match=r"PCR 3.06 .*cannot be reached"):
+            goes(paper_table("table2"), asked)
+        assert not (tmp_path / "T").exists()
+
+
 def dry(folder: Path, **changes: Any) -> RunProspect:
     asked = plan(folder)
     settings = dataclasses.replace(asked.settings, dry_run=True)

@@ -28,9 +28,17 @@ def test_all_files_take_the_place_of_the_old_ones(tmp_path: Path) -> None:
     for content in ("first", "second"):
         with staged(path) as place:
             write_pair(place, content)
-            assert place.parent.parent == path.parent
+            assert place.parent.parent.parent == path.parent
     assert read_pair(path) == ("second", "second weights")
     assert sorted(file.name for file in path.parent.iterdir()) == ["net.bin", "net.xml"]
+
+
+@pytest.mark.parametrize("name", [".lock", "replaced", "new"])
+def test_names_that_are_used_aside_are_names_like_others(name: str, tmp_path: Path) -> None:
+    with staged(tmp_path / name) as place:
+        place.write_text("content")
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "content"
 
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:

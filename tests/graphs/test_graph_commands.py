@@ -171,8 +171,10 @@ def test_explore(digits: Path, command: Command) -> None:
         ("compress", "--method", "l1", "--budget-macs", "2"),
         ("compare", "--data", "digits", "--epochs", "1", "-o", "OUT"),
         ("run", "--data", "digits", "--energy", "0.5", "-o", "OUT"),
+        ("finetune", "--data", "digits", "-o", "OUT"),
     ],
 )
 def test_what_needs_gradients(words: tuple[str, ...], digits: Path, command: Command) -> None:
-    answer = command(*words, "--net", digits)
+    named = "--compressed" if words[0] == "finetune" else "--net"
+    answer = command(*words, named, digits)
     assert (answer.code, answer.err.count("\n")) == (2, 1)

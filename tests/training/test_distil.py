@@ -8,6 +8,7 @@ from tiny import tiny_data, tiny_net, tiny_run
 from torch import nn
 
 import tensorpress as tp
+from tensorpress.compression import Request
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.training import Distillation, Recipe, Teacher, distillation_loss, find_place, fit
@@ -115,6 +116,16 @@ def test_layers_that_follow_the_teacher_add_their_relative_distance():
             assert len(layers) == 2
             assert difference.item() == pytest.approx(2.5 * np.mean(shares), rel=1e-4)
     assert teacher(logits, images, labels) == plain(logits, images, labels)
+
+
+def test_layers_that_are_not_there_cannot_be_followed():
+    net, data = tiny_net(), tiny_data()
+    teacher = Teacher(net, Distillation(layers=1.0), data.input_shape)
+    with pytest.raises(tp.TensorpressError, match="no layer of the network is decomposed"):
+        next(fit(tiny_net(), data, Recipe(1), teacher=teacher))
+    pruned = Request(method="l1", budget=tp.Budget(macs=1.5))
+    with pytest.raises(tp.TensorpressError, match="l1 prunes, which decomposes no layer"):
+        tiny_run("RUN", request=pruned, distillation=Distillation(layers=1.0))
 
 
 def test_following_brings_the_layers_nearer():

@@ -16,7 +16,7 @@ from tensorpress.cli.options import read_names
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.ranks import RULES
 from tensorpress.ranks.rules import PANEL
-from tensorpress.request import Budget, Recovery, Request
+from tensorpress.request import Budget, Recovery, Request, read_recovery
 from tensorpress.request.budget import QUALITIES
 from tensorpress.settings import given_by, options_of, read_options
 
@@ -87,10 +87,11 @@ def calibration_asked(
     asked = request.calibration
     if asked is None:
         return images, recover
-    return (
-        images if is_given(context, "calibration_images") else asked.images,
-        recover if is_given(context, "recover") else asked.recovery,
-    )
+    how = read_recovery(asked.recovery)
+    if is_given(context, "recover"):
+        epochs = read_recovery(recover).distil_epochs
+        how = dataclasses.replace(how, distil_epochs=epochs)
+    return images if is_given(context, "calibration_images") else asked.images, how
 
 
 def read_config(path: Path) -> Request:

@@ -28,6 +28,7 @@ from tensorpress.training import (
     run_scheme,
     train,
 )
+from tensorpress.training.compression import check_for
 from tensorpress.training.run_folder import SUMMARY
 
 RESULTS = "results.json"
@@ -97,7 +98,7 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     Raises:
         TensorpressError: as `tensorpress.training.run_scheme`.
     """
-    _check(asked)
+    _check(table, asked)
     rows = Rows(asked.folder / RESULTS)
     baseline = _dense(asked, "baseline", asked.network, asked.train, _later(table, asked))
     dense = dataclasses.replace(asked.network, weights=baseline.folder / "baseline.pt")
@@ -134,13 +135,19 @@ def reproduce(table: PaperTable, asked: TableRun) -> list[Result]:
     return read_results(asked.folder / RESULTS)
 
 
-def _check(asked: TableRun) -> None:
+def _check(table: PaperTable, asked: TableRun) -> None:
+    """Raise for what would end the table after rows of it have been trained."""
     if asked.train.epochs == 0 and not asked.network.is_trained:
         raise TensorpressError(
             "0 epochs and no weights would compress an untrained network; give weights, or epochs."
         )
     if asked.int8:
         refuse_without_int8()
+    net = asked.network.make(asked.settings.seed)
+    data = asked.settings.split(asked.data)
+    for request in points(table, asked.calibration_images):
+        if not (asked.folder / _folder_name(asked, request) / SUMMARY).exists():
+            check_for(net, data, request)
 
 
 def foresee_table(table: PaperTable, asked: TableRun) -> RunProspect:
@@ -151,7 +158,7 @@ def foresee_table(table: PaperTable, asked: TableRun) -> RunProspect:
     Raises:
         TensorpressError: what `reproduce` refuses before it begins.
     """
-    _check(asked)
+    _check(table, asked)
     known = {row.name for row in read_results(asked.folder / RESULTS)}
     later = _later(table, asked)
     prospect = _dense(asked, "baseline", asked.network, asked.train, later).prospect

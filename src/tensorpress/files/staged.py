@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tensorpress.errors import TensorpressError
 from tensorpress.files.aside import REPLACED, folder_aside
-from tensorpress.files.lock import LOCK
 from tensorpress.files.writable import refuse_no_file
+
+NEW = "new"
+"""Where, in a folder aside, new files are written: under the names that they will have."""
 
 
 @contextlib.contextmanager
@@ -32,8 +34,10 @@ def staged(path: Path) -> Iterator[Path]:
             raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file, not a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with folder_aside(path) as folder:
-            yield folder / path.name
-            _move(folder, path)
+            new = folder / NEW
+            new.mkdir()
+            yield new / path.name
+            _move(new, folder / REPLACED, path)
         made = []
     except OSError as error:
         raise TensorpressError(
@@ -58,14 +62,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         place.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _move(folder: Path, path: Path) -> None:
+def _move(new: Path, aside: Path, path: Path) -> None:
     """One file replaces the old one at once. Of several, the old ones all go before any comes."""
-    files = [file for file in folder.iterdir() if file.name != LOCK]
+    files = list(new.iterdir())
     for file in files:
         with open(file, "r+b") as written:
             os.fsync(written.fileno())
         os.chmod(file, 0o666 & ~_umask())  # libraries may write for the owner alone
-    aside = folder / REPLACED
     aside.mkdir()
     with contextlib.ExitStack() as undo:
         for file in files if len(files) > 1 else []:

@@ -1,7 +1,7 @@
 """What networks are calibrated on, as people give it, brought into the form of their inputs."""
 
 from tensorpress.rows.classes import classes, gives_classes
-from tensorpress.rows.given_images import CalibrationImages, read_images
+from tensorpress.rows.given_images import CalibrationImages, channels_first, read_images
 from tensorpress.rows.reading import read_rows
 from tensorpress.rows.samples import Outputs, Rows, Samples, changed, inputs_of, run
 
@@ -11,6 +11,7 @@ __all__ = [
     "Rows",
     "Samples",
     "changed",
+    "channels_first",
     "classes",
     "gives_classes",
     "inputs_of",

@@ -100,12 +100,13 @@ def _normalised(
     if not images.is_floating_point():
         raise TensorpressError(
             f"calibration images are {images.dtype}: give them as the network takes them, as "
-            "normalised floating-point values, or pixels of 0 .. 255 as uint8 with mean= and std=."
+            "normalised floating-point values, or pixels of 0 .. 255 as uint8 with mean= and std= "
+            "(--mean, --std)."
         )
     if mean is not None:
         raise TensorpressError(
-            f"mean= and std= are of pixels in 0 .. 255 (uint8), and the calibration images are "
-            f"{images.dtype}, which are taken as they are: leave them out."
+            f"mean= and std= (--mean, --std) are of pixels in 0 .. 255 (uint8), and the "
+            f"calibration images are {images.dtype}, which are taken as they are: leave them out."
         )
     return images
 
@@ -212,14 +213,21 @@ def _as_tensor(value: Any, shape: tuple[int, ...] | None) -> Tensor:
             raise TensorpressError(
                 f"calibration images are an array of {value.dtype}: give numbers."
             ) from error
-    tensor: Tensor = value
+    return channels_first(value, shape)
+
+
+def channels_first(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
+    """Images, or one, with their channels where a network has them that takes ``shape``.
+
+    Grey ones may come without an axis for that.
+    """
     if shape is None or len(shape) != 3 or tensor.dim() not in (2, 3, 4):
         return tensor
     channels, sizes = shape[0], tensor.shape
     if tensor.dim() > 2 and sizes[-3] != channels and sizes[-1] == channels:
         return tensor.movedim(-1, -3)
     if channels == 1 and (tensor.dim() == 2 or (tensor.dim() == 3 and sizes[0] != 1)):
-        return tensor.unsqueeze(-3)  # grey, without an axis for that
+        return tensor.unsqueeze(-3)
     return tensor
 
 

@@ -122,11 +122,20 @@ class Teacher:
 
     @contextlib.contextmanager
     def follow(self, student: nn.Module) -> Iterator[None]:
-        """Within, the outputs of the student's decomposed layers count as ``how`` says."""
+        """Within, the outputs of the student's decomposed layers count as ``how`` says.
+
+        Raises:
+            TensorpressError: they are to count, and there are none.
+        """
         layers = [name for name, m in student.named_modules() if isinstance(m, Factorized)]
-        if not self.how.layers or not layers:
+        if not self.how.layers:
             yield
             return
+        if not layers:
+            raise TensorpressError(
+                f"distillation's weight of the layers is {self.how.layers:g} (--follow), and no "
+                "layer of the network is decomposed: leave it out."
+            )
         with (
             kept_outputs(student, layers, only_training=True) as given,
             kept_outputs(self.net, layers) as wanted,

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError, shown
 
 
@@ -48,6 +49,10 @@ class Settings:
                 f"checkpoint_minutes={shown(self.checkpoint_minutes)} (--checkpoint-minutes): give "
                 "more than 0."
             )
+
+    def split(self, data: Dataset) -> Dataset:
+        """The data with the images put aside that choose the epoch."""
+        return data.hold_back(self.hold_back, self.seed) if self.hold_back else data
 
     def as_config(self) -> dict[str, Any]:
         """What of it sets a run apart; how fast it computes, where, and the command do not."""

@@ -10,6 +10,7 @@ from torch import nn
 from tensorpress import artifacts
 from tensorpress.compression import Request
 from tensorpress.compression.checks import check_request
+from tensorpress.compression.pruning import Criterion
 from tensorpress.data import Dataset
 from tensorpress.errors import TensorpressError
 from tensorpress.training import stages
@@ -57,7 +58,12 @@ def run_scheme(
             "0 epochs of training and no weights would compress an untrained network; give "
             "weights, or epochs to train."
         )
-    check_request(request)
+    treated = check_request(request)
+    if isinstance(treated, Criterion) and distillation is not None and distillation.layers:
+        raise TensorpressError(
+            f"distillation's weight of the layers is {distillation.layers:g} (--follow), and "
+            f"{treated.name} prunes, which decomposes no layer: leave it out."
+        )
     config = {
         "kind": "run",
         "train": dataclasses.asdict(train),

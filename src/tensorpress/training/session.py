@@ -47,7 +47,7 @@ class Session:
     @property
     def split(self) -> Dataset:
         """The data with the images put aside that choose the epoch."""
-        return _split(self.data, self.settings)
+        return self.settings.split(self.data)
 
     @property
     def progress(self) -> bool | None:
@@ -105,7 +105,7 @@ def carry_out(
         **settings.as_config(),
     }
     path = as_path(folder)
-    split = _split(data, settings)
+    split = settings.split(data)
     before = check_run(path, asked, place)
     if settings.dry_run:
         prospect = foresee_run(before, course, split, settings, place)
@@ -144,10 +144,6 @@ def _check_compression(run: RunFolder, course: Course, data: Dataset, place: Pla
     if course.request.calibration is not None:
         net.to(place.device)
     check_for(net, data, course.request)
-
-
-def _split(data: Dataset, settings: Settings) -> Dataset:
-    return data.hold_back(settings.hold_back, settings.seed) if settings.hold_back else data
 
 
 def _versions() -> dict[str, str]:

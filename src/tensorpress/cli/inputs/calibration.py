@@ -1,5 +1,7 @@
 """What is calibrated on, as --calibrate names it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from tensorpress.data import load_unlabelled
 from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.errors import TensorpressError
 from tensorpress.pixels import check_normalisation, normalise
+from tensorpress.rows import channels_first
 
 
 def images_left(most: int, there_are: int, printer: Printer) -> int:
@@ -23,6 +26,21 @@ def images_left(most: int, there_are: int, printer: Printer) -> int:
             f"{FEWEST} or more."
         )
     return min(most, there_are) if there_are >= FEWEST else 0
+
+
+def refuse_unread(given: Sequence[str], source: str | None) -> None:
+    """Raise for options of how images are read from files where ``source`` reads none.
+
+    Raises:
+        TensorpressError: it names them.
+    """
+    if not given or (source is not None and not holds_arrays(source)):
+        return
+    of = "and there are none" if source is None else f"and {source} holds values as they are"
+    raise TensorpressError(
+        f"{', '.join(given)}: said of images that are read from files, {of}: leave that out, or "
+        "give --data."
+    )
 
 
 def read_calibration(
@@ -39,9 +57,10 @@ def read_calibration(
         return None
     if holds_arrays(source):
         arrays = load_arrays(source, most=most)
-        if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8 or arrays.dim() != 4:
+        if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8:
             return arrays
-        if inputs.mean is None or inputs.std is None:
+        arrays = channels_first(arrays, inputs.shape or None)
+        if arrays.dim() != 4 or inputs.mean is None or inputs.std is None:
             return arrays
         check_normalisation(inputs.mean, inputs.std, arrays.shape[1], source)
         return normalise(arrays, inputs.mean, inputs.std)

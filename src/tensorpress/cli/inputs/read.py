@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress import artifacts
+from tensorpress.cli.inputs.calibration import refuse_unread
 from tensorpress.cli.inputs.form import dtype_of, row_of, shape_of_graph, shape_of_its_own
 from tensorpress.cli.inputs.network import (
     Inputs,
@@ -64,6 +65,10 @@ def read_inputs(
     # What is known of the network says more than what it is calibrated on.
     is_known = bool(remembered) or usual is not None or net in NETWORKS
     row = None if is_known else row_of(net, calibrate)
+    if data is None:
+        framing: dict[str, object] = {"--resize": resize, "--crop": crop}
+        framing |= {"--interpolation": interpolation, "--workers": workers}
+        refuse_unread([name for name, value in framing.items() if value is not None], calibrate)
     dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, row)
     shape = read_shape(input_shape)
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
@@ -97,8 +102,6 @@ def read_inputs(
         classes = classes or dataset.num_classes
     elif calibrate is None and (mean is not None or std is not None):
         raise TensorpressError("--mean and --std say how images are normalised: give --data too.")
-    elif calibrate is None and wanted.framing is not None:
-        raise TensorpressError("--resize and --crop say what images become: give --data too.")
     elif usual is not None:
         normalised_by = (normalised_by[0] or usual.mean, normalised_by[1] or usual.std)
     if shape is None and is_graph_file(net):

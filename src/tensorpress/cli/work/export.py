@@ -53,7 +53,7 @@ def export(
     how: dict[str, Any] = {
         "format": file_format,
         "dynamic_batch": batch is None,
-        "check_inputs": _images(inputs, batch or IMAGES),
+        "check_inputs": _images(inputs, batch),
         "precision": precision,
         "min_agreement": min_agreement,
         "keep_float": keep_float or (),
@@ -92,9 +92,11 @@ def _place(output: Path | None, file_format: str | None) -> Path:
     return output / f"model{deploy.FORMATS[file_format].suffix}"
 
 
-def _images(inputs: Inputs, count: int) -> Tensor | None:
+def _images(inputs: Inputs, batch: int | None) -> Tensor | None:
+    """Test images, of a fixed batch so many: the first again where there are fewer."""
     if inputs.data is None:
         return None
     test = inputs.data.test
-    some = test.subset(torch.arange(min(count, len(test)))).held()
+    numbers = torch.arange(batch or min(IMAGES, len(test))) % len(test)
+    some = test.subset(numbers).held()
     return normalise(some.images, inputs.data.mean, inputs.data.std)

@@ -74,6 +74,7 @@ def finetune(
 ) -> None:
     if compressed is None:
         raise TensorpressError("--compressed is missing: give the model.tp that compress wrote.")
+    graphs.refuse_training(str(compressed))
     folder = required_folder(output)
     settings = loop.settings(command_line())
     teacher = dense.trained()

@@ -35,9 +35,11 @@ from tensorpress.surgery import (
     remember,
     replace_layers,
 )
+from tensorpress.surgery.plainly import plainly
 from tensorpress.surgery.wrappers import refuse_distributed
 
 
+@plainly
 def compress(
     net: nn.Module | Account,
     example_inputs: ExampleInputs,

@@ -31,6 +31,7 @@ from tensorpress.request import Recovery, Request
 from tensorpress.request.budget import Budget
 from tensorpress.rows import CalibrationImages, Outputs, Rows
 from tensorpress.surgery import Account, ExampleInputs
+from tensorpress.surgery.plainly import plainly
 
 COMPARED = 256
 """Calibration inputs, at most, that the file is compared with the original on."""
@@ -40,6 +41,7 @@ EXACT = 1e-5
 """The relative error of a layer's kernel up to which it is at full rank."""
 
 
+@plainly
 def compress_onnx(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str] | None,

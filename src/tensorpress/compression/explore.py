@@ -19,6 +19,7 @@ from tensorpress.request import Recovery
 from tensorpress.request.budget import Budget
 from tensorpress.rows import CalibrationImages, Outputs, read_rows
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
+from tensorpress.surgery.plainly import plainly
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Exploration:
         return "\n".join(lines)
 
 
+@plainly
 def explore(
     net: nn.Module,
     example_inputs: ExampleInputs,

@@ -33,10 +33,12 @@ from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery.plainly import plainly
 
 CHECKED_BATCHES = (1, 3)
 
 
+@plainly
 def export(
     model: nn.Module,
     path: Path | str,

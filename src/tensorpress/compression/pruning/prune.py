@@ -38,6 +38,7 @@ from tensorpress.surgery import (
     refuse_damaged,
     survey,
 )
+from tensorpress.surgery.plainly import plainly
 
 INSEPARABLE = "without its filters others would compute something else"
 PARAMETRISED = "parametrised: prune tensorpress.surgery.fold_parametrizations(net), which is plain"
@@ -48,6 +49,7 @@ Queue = list[tuple[Coupled, int]]
 """Units in the order in which they go."""
 
 
+@plainly
 def prune(
     net: nn.Module,
     example_inputs: ExampleInputs,

@@ -58,6 +58,7 @@ from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.surgery import ExampleInputs, count, describe_kernel
 from tensorpress.surgery.inputs import describe
+from tensorpress.surgery.plainly import plainly
 
 
 class Plan:
@@ -172,6 +173,7 @@ class Plan:
         return path
 
 
+@plainly
 def plan(
     model: nn.Module,
     example_inputs: ExampleInputs,

@@ -210,14 +210,14 @@ class TTConv2d(Replacement):
         full = full.permute(*axes[1::2], *axes[::2], 0)
         return full.reshape(self.out_channels, self.in_channels, *self.spatial.kernel_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         if self.naive:
-            maps: Tensor = self.spatial._conv_forward(x, self.kernel(), self.bias)
+            maps: Tensor = self.spatial._conv_forward(input, self.kernel(), self.bias)
             return maps
-        y = self._contracted(x.unsqueeze(0) if x.dim() == 3 else x)
+        y = self._contracted(input.unsqueeze(0) if input.dim() == 3 else input)
         if self.bias is not None:
             y = y + self.bias.reshape(-1, 1, 1)
-        return y.squeeze(0) if x.dim() == 3 else y
+        return y.squeeze(0) if input.dim() == 3 else y
 
     def _contracted(self, x: Tensor) -> Tensor:
         batch, waiting, done = x.shape[0], self.in_channels, 1

@@ -36,6 +36,7 @@ def settled(
                 "graph, or write its shape into the file."
             )
     if calibration is not None:
+        _refuse_without_rows(net)
         calibration = _in_order(net, calibration)
     shapes = sizes_of_rows([taken.shape for taken in inputs], channels_last=net.channels_last)
     if input_shape is not None:
@@ -67,10 +68,25 @@ def settled(
             )
     rows = net.structure.batch or 1
     examples = tuple(
-        torch.zeros((rows, *shape), dtype=taken.dtype)  # type: ignore[arg-type]
-        for taken, shape in zip(inputs, shapes, strict=True)
+        torch.zeros((rows if is_batched else taken.shape[0], *shape), dtype=taken.dtype)  # type: ignore[arg-type]
+        for taken, shape, is_batched in zip(inputs, shapes, net.structure.batched, strict=True)
     )
     return calibration, examples[0] if len(examples) == 1 else examples
+
+
+def _refuse_without_rows(net: GraphNetwork) -> None:
+    """
+    Raises:
+        TensorpressError: an input that is the same for all rows of a batch, as calibration has
+            rows of every one.
+    """
+    for taken, is_batched in zip(net.structure.inputs, net.structure.batched, strict=True):
+        if not is_batched:
+            raise TensorpressError(
+                f"the input '{taken.name}' of the graph has the shape {_told(taken.shape)} whatever"
+                " the batch, and calibration has rows of every input: make it a constant of the "
+                "graph, or leave calibration (--calibrate) out."
+            )
 
 
 def _holds_rows(given: Any, shape: Sequence[int | None]) -> bool:

@@ -120,6 +120,14 @@ def test_a_real_clock_gives_a_network_that_computes():
     assert torch.isfinite(result.model(IMAGE)).all()
 
 
+@pytest.mark.usefixtures("measured_once")
+def test_random_numbers_go_on_as_if_nothing_was_timed():
+    net = small_net()
+    before = torch.get_rng_state()
+    tp.compress(net, IMAGE, budget=tp.Budget(speedup=1e-3, threads=1), method="auto")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

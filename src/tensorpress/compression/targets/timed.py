@@ -223,7 +223,8 @@ def _chain(pick: Pick) -> Factorized:
     """The chain of an option with random weights of about the size that keeps maps finite."""
     chain = pick.task.treatment.build(pick.task.layer, pick.ranks, "cpu").eval()
     assert isinstance(chain, Factorized)
+    draw = torch.Generator().manual_seed(0)
     for parameter in chain.parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
-        torch.nn.init.normal_(parameter.data, std=fan_in**-0.5)
+        parameter.data.normal_(std=fan_in**-0.5, generator=draw)
     return chain.requires_grad_(False)

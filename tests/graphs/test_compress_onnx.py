@@ -318,6 +318,24 @@ def test_outputs_may_be_a_function_of_the_answer(tmp_path: Path) -> None:
     assert set(seen) == {(5,)}
 
 
+def test_few_columns_are_no_channels_where_what_is_given_says_so(tmp_path: Path) -> None:
+    """(N, 16, 9, 4) may be images of four channels, which come last."""
+    path = write(
+        tmp_path / "net.onnx",
+        [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)],
+        {"w": weight("w", 16, 16, 3, 3)},
+        inputs={"x": ("N", 16, 9, 4)},
+    )
+    asked: dict[str, Any] = {"rank": tp.Energy(0.5), "skip_first": False, "skip_output": False}
+    for given in (torch.rand(20, 16, 9, 4), np.zeros((20, 16, 9, 4), np.float32)):
+        account = tp.compress_onnx(path, tmp_path / "small.onnx", calibration=given, **asked)
+        assert account.outputs[0].inputs == 20
+    assert tp.compress_onnx(path, None, input_shape=(16, 9, 4), **asked).pcr > 1
+    told = r"takes \(4, 16, 9\) as 'x', which in the file is \(any, 16, 9, 4\).* layout='NCHW'"
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress_onnx(path, None, input_shape=(16, 9, 5), **asked)
+
+
 def test_channels_last_by_its_option(tmp_path: Path, command: Command) -> None:
     """Eight channels are no image's, so that the shape alone does not tell."""
     nodes = [

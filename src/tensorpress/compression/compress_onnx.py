@@ -88,7 +88,8 @@ def compress_onnx(
             names to arrays (N, ...), or batches of that.
         mean, std: as for :func:`compress`.
         layout: "NHWC" for a graph that takes images with their channels last, "NCHW" for others;
-            by default the shape of its input tells. Calibration images are (N, C, H, W) anyway.
+            by default the shape of its input tells. Calibration images are (N, C, H, W) anyway;
+            without a layout, those in just the shape of the input are taken as they are.
         input_shape: of an input without the batch, where the graph leaves sizes free and there is
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.

@@ -305,7 +305,7 @@ def test_parametrised_layers_are_pruned_folded() -> None:
     with pytest.raises(tp.TensorpressError, match=r"prune tensorpress.surgery.fold_parametriz"):
         tp.prune(net, IMAGE, budget=tp.Budget(macs=2.0))
     asked: dict[str, Any] = {"method": "l1", "budget": tp.Budget(macs=2.0)}
-    with pytest.raises(tp.TensorpressError, match="is of decompositions, .* give it tensorpress"):
+    with pytest.raises(tp.TensorpressError, match=r"is of decompositions, .* give it tensorpress"):
         tp.compress(net, IMAGE, fold_parametrizations=True, **asked)
     folded = tp.surgery.fold_parametrizations(net)
     with torch.no_grad():

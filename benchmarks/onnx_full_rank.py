@@ -177,7 +177,7 @@ def measured(path: Path, shape: tuple[int, ...], method: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "full.onnx"
         write_graph_file(copy_with(net, chains), written)  # type: ignore[arg-type]
-        found = compare_graphs(path, written, net.fed([x]), net.structure.batch)
+        found = compare_graphs(path, written, net.fed([x]), net.structure)
     return {
         "opset": net.structure.model.opset_imports.get(""),
         "layers": len(surveyed),

@@ -82,6 +82,20 @@ def test_a_time_that_cannot_be_reached_says_how_far_it_goes():
         tp.compress(small_net(), IMAGE, budget=tp.Budget(speedup=50))
 
 
+@pytest.mark.parametrize(
+    ("lag", "budget", "told"),
+    [
+        (1.0, tp.Budget(milliseconds=100), "100 ms cannot be reached: the cheapest options"),
+        (0.5, tp.Budget(speedup=2), "speedup 2 cannot be reached in torch: the last network"),
+    ],
+)
+def test_the_error_is_of_the_time_that_was_asked_for(still_clock, monkeypatch, lag, budget, told):
+    """Both where layers are not fast enough, and where the network is not as fast as they."""
+    monkeypatch.setattr(still_clock, "lag", lag)
+    with pytest.raises(tp.TensorpressError, match=f"^{told} .* ms[.)]"):
+        tp.compress(small_net(), IMAGE, budget=budget)
+
+
 @pytest.mark.usefixtures("still_clock")
 def test_with_images_the_time_is_kept_as_well():
     images = torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(1))
@@ -104,6 +118,14 @@ def test_a_real_clock_gives_a_network_that_computes():
     result = tp.compress(small_net(), IMAGE, budget=budget)
     assert result.pcr >= 1.5
     assert torch.isfinite(result.model(IMAGE)).all()
+
+
+@pytest.mark.usefixtures("measured_once")
+def test_random_numbers_go_on_as_if_nothing_was_timed():
+    net = small_net()
+    before = torch.get_rng_state()
+    tp.compress(net, IMAGE, budget=tp.Budget(speedup=1e-3, threads=1), method="auto")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,14 @@ def test_a_chain_that_no_kernel_stands_for_stays_as_it_is(runtime: str) -> None:
     assert PlanTable.from_dict(plan.table.to_dict()) == plan.table
 
 
+@pytest.mark.parametrize("runtime", ALL)
+def test_random_numbers_go_on_as_if_nothing_was_measured(runtime: str) -> None:
+    net, example = PLANNED["two_users"]()
+    before = torch.get_rng_state()
+    planned(net, example, runtime)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_table_reads_as_expected() -> None:
     dense, stored, between = Execution((4,)), Execution((1, 1, 1, 1)), Execution((1, 2, 1), 16)
     seconds = {dense: 2e-3, stored: 0.0, between: 1e-3}

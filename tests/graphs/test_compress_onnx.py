@@ -251,6 +251,35 @@ def test_an_input_without_rows_is_named(tmp_path: Path) -> None:
         tp.compress_onnx(path, None, rank=tp.Energy(0.5))
 
 
+@pytest.mark.usefixtures("measured_once")
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+@pytest.mark.parametrize("shape", [(1,), (5, 1, 1)])
+def test_an_input_that_is_the_same_for_every_row(
+    batch: int | str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="one", pads=[1] * 4),
+        node("ReduceSum", ["factor"], ["f"], keepdims=0),
+        node("Mul", ["c", "f"], ["y"]),
+    ]
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        {"w": weight("w", 16, 6, 3, 3)},
+        inputs={"x": (batch, 6, 9, 9), "factor": shape},
+    )
+    asked: dict[str, Any] = {"skip_first": False, "skip_output": False}
+    account = tp.compress_onnx(path, tmp_path / "small.onnx", rank=tp.Energy(0.5), **asked)
+    assert account.pcr > 1
+    assert account.outputs[0].inputs == (4 if batch == "N" else batch)
+    timed = tp.Budget(speedup=1e-3, batch=4 if batch == "N" else batch)
+    tp.compress_onnx(path, tmp_path / "fast.onnx", budget=timed, **asked)
+    if batch != 1 or shape != (1,):
+        given = {"x": torch.rand(20, 6, 9, 9), "factor": torch.rand(shape)}
+        with pytest.raises(tp.TensorpressError, match=r"'factor' .* whatever the batch"):
+            tp.compress_onnx(path, None, rank=tp.Energy(0.5), calibration=given)
+
+
 def test_a_graph_whose_layers_all_stay_says_why(tmp_path: Path) -> None:
     nodes = [
         node("Conv", ["x", "w"], ["c"], name="one", auto_pad="SAME_LOWER", strides=[2, 2]),
@@ -304,6 +333,24 @@ def test_outputs_may_be_a_function_of_the_answer(tmp_path: Path) -> None:
         outputs=compared, skip_output=False,
     )  # fmt: skip
     assert set(seen) == {(5,)}
+
+
+def test_few_columns_are_no_channels_where_what_is_given_says_so(tmp_path: Path) -> None:
+    """(N, 16, 9, 4) may be images of four channels, which come last."""
+    path = write(
+        tmp_path / "net.onnx",
+        [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)],
+        {"w": weight("w", 16, 16, 3, 3)},
+        inputs={"x": ("N", 16, 9, 4)},
+    )
+    asked: dict[str, Any] = {"rank": tp.Energy(0.5), "skip_first": False, "skip_output": False}
+    for given in (torch.rand(20, 16, 9, 4), np.zeros((20, 16, 9, 4), np.float32)):
+        account = tp.compress_onnx(path, tmp_path / "small.onnx", calibration=given, **asked)
+        assert account.outputs[0].inputs == 20
+    assert tp.compress_onnx(path, None, input_shape=(16, 9, 4), **asked).pcr > 1
+    told = r"takes \(4, 16, 9\) as 'x', which in the file is \(any, 16, 9, 4\).* layout='NCHW'"
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress_onnx(path, None, input_shape=(16, 9, 5), **asked)
 
 
 def test_channels_last_by_its_option(tmp_path: Path, command: Command) -> None:

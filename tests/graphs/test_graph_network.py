@@ -431,12 +431,18 @@ def test_old_files_list_their_weights_as_inputs(tmp_path: Path) -> None:
             helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         )
     del model.graph.node[-1].attribute[:]
+    answer = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 5])
+    model.graph.output[0].CopyFrom(answer)
     onnx.save(model, path)
     x = torch.rand(2, 3, 10, 10)
     net = read_graph_network(path)
     assert [taken.name for taken in net.structure.inputs] == ["x"]
-    write_graph_file(at_full_rank(net, x), tmp_path / "small.onnx")
-    assert close(run(tmp_path / "small.onnx", x), run(path, x))
+    small = tmp_path / "small.onnx"
+    write_graph_file(at_full_rank(net, x), small)
+    onnx.checker.check_model(small, full_check=True)
+    assert [value.name for value in onnx.load(small).graph.input] == ["x"]
+    assert close(run(small, x), run(path, x))
+    assert chains_in(at_full_rank(read_graph_network(small), x)) > 0
 
 
 def test_a_batch_that_is_fixed_for_good(tmp_path: Path) -> None:

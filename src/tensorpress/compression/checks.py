@@ -43,6 +43,7 @@ def check_asked(
         }
         others["methods"] = methods is not None
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
+        _refuse_folding(flags)
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
     ranked = rank is not None
@@ -228,7 +229,7 @@ def check_request(
         calibrated: whether there are images; by default whether the request asks for some.
     """
     asked = request.arguments()
-    names = ("method", "methods", "rank", "budget", "round_to", "balance")
+    names = ("method", "methods", "rank", "budget", "round_to", "balance", "fold_parametrizations")
     calibrated = request.calibration is not None if calibrated is None else calibrated
     return check_asked(**{name: asked[name] for name in names}, calibrated=calibrated)
 
@@ -275,6 +276,15 @@ def _refuse_for_pruning(rank: object, budget: object, others: list[str]) -> None
         raise TensorpressError(
             f"{', '.join(others)}: pruning takes out whole filters, and knows nothing of it; leave "
             "it out."
+        )
+
+
+def _refuse_folding(flags: Mapping[str, object]) -> None:
+    if flags.get("fold_parametrizations"):
+        raise TensorpressError(
+            "fold_parametrizations=True (--fold-parametrizations) is of decompositions, and by a "
+            "criterion plain layers are pruned: give it tensorpress.surgery.fold_parametrizations"
+            "(net)."
         )
 
 

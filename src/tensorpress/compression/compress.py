@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from tensorpress.choices import AUTO
 from tensorpress.compression.accounting import account_of, tell_option
@@ -276,14 +276,12 @@ def _pruned(
     metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
-    rows = metric.images if isinstance(metric, InputMetric) else None
-    images = rows if isinstance(rows, Tensor) else None
     account = prune(
         net,
         example_inputs,
         method=method,
         budget=budget,
-        images=images,
+        images=metric.images if isinstance(metric, InputMetric) else None,
         include=selection.include,
         exclude=selection.exclude,
         skip_first=selection.skip_first,

@@ -20,7 +20,7 @@ from tensorpress.decompose import RankRule
 from tensorpress.deploy import export, plan
 from tensorpress.deploy.check import TOLERANCE
 from tensorpress.deploy.execution import Execution
-from tensorpress.deploy.feed import read_feed
+from tensorpress.deploy.feed import as_batched, read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import write_graph_file
 from tensorpress.errors import TensorpressError
@@ -90,7 +90,8 @@ def compress_onnx(
             names to arrays (N, ...), or batches of that.
         mean, std: as for :func:`compress`.
         layout: "NHWC" for a graph that takes images with their channels last, "NCHW" for others;
-            by default the shape of its input tells. Calibration images are (N, C, H, W) anyway.
+            by default the shape of its input tells. Calibration images are (N, C, H, W) anyway;
+            without a layout, those in just the shape of the input are taken as they are.
         input_shape: of an input without the batch, where the graph leaves sizes free and there is
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.
@@ -173,7 +174,7 @@ def compress_onnx(
             )
         else:
             write_graph_file(small, made, choice)
-        differences = compare_graphs(as_path(source), made, tried, net.structure.batch)
+        differences = compare_graphs(as_path(source), made, tried, net.structure)
         if exact and written is None:
             _refuse_unequal(differences)
     facts = {f.name: getattr(account, f.name) for f in dataclasses.fields(Account)}
@@ -239,7 +240,7 @@ def _fastest(
 ) -> dict[str, Execution]:
     """How the layers are executed in the least time, tried on real inputs where there are any."""
     assert budget.runtime is not None
-    feed = read_feed(examples, dynamic_batch=True)
+    feed = as_batched(small, read_feed(examples, dynamic_batch=True))
     if real is not None:
         tensors = (real,) if isinstance(real, Tensor) else real.tensors
         feed = feed.with_tensors([x.to(e) for x, e in zip(tensors, feed.tensors, strict=True)])
@@ -256,7 +257,7 @@ def _compared_on(net: GraphNetwork, rows: Rows | None, examples: ExampleInputs) 
     if rows is not None:
         some = rows[:COMPARED]
         return net.fed([some] if isinstance(some, Tensor) else some.tensors)
-    feed = read_feed(examples, dynamic_batch=True)
+    feed = as_batched(net, read_feed(examples, dynamic_batch=True))
     return net.fed(feed.resized(net.structure.batch or DRAWN).randomised(0).tensors)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from tensorpress.choices import INT8
 from tensorpress.deploy.answer import answer_of
-from tensorpress.deploy.feed import Feed, fixed_if_alone, read_feed
+from tensorpress.deploy.feed import Feed, as_batched, fixed_if_alone, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
 from tensorpress.deploy.graph_file import refuse_own_weights
 from tensorpress.deploy.int8 import read_floor
@@ -90,6 +90,8 @@ def read_exportable(
     if kind.float32_only:
         _refuse_other_precision(net, feed, kind)
     answer_of(net, feed)
+    feed = as_batched(net, feed)
+    real = None if real is None else as_batched(net, real)
     if planned or precision == INT8:
         feed = fixed_if_alone(net, feed)
     if isinstance(net, GraphNetwork):

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.surgery import ExampleInputs, takes_one_only
+from tensorpress.graphs import GraphNetwork
+from tensorpress.surgery import ExampleInputs, answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +119,25 @@ def _is_blank(tensor: Tensor) -> bool:
 
 def timed_feed(net: nn.Module, inputs: ExampleInputs) -> Feed:
     """The inputs that a network is timed on, their batch free unless it takes one alone."""
-    return fixed_if_alone(net, read_feed(inputs, dynamic_batch=True))
+    return fixed_if_alone(net, as_batched(net, read_feed(inputs, dynamic_batch=True)))
+
+
+def as_batched(net: nn.Module, feed: Feed) -> Feed:
+    """The inputs, those fixed of which a file of ONNX says that they have no row for each input."""
+    if not isinstance(net, GraphNetwork):
+        return feed
+    pairs = zip(feed.batched, net.structure.batched, strict=True)
+    return replace(feed, batched=tuple(found and told for found, told in pairs))
 
 
 def fixed_if_alone(net: nn.Module, feed: Feed) -> Feed:
     """The inputs, their batch fixed where the network takes one at a time."""
-    return feed.fixed if feed.batch == 1 and takes_one_only(net, feed.examples) else feed
+    is_alone = (
+        feed.batch == 1
+        and answers(net, feed.examples)
+        and not answers(net, feed.resized(2).examples)
+    )
+    return feed.fixed if is_alone else feed
 
 
 def read_feed(inputs: ExampleInputs, *, dynamic_batch: bool, named: str = "example_inputs") -> Feed:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tensorpress.deploy.cause import first_cause
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs.network import Structure, rows_of
 from tensorpress.graphs.sessions import open_file
 
 ROWS = 16
@@ -46,25 +47,27 @@ class OutputDifference:
 
 
 def compare_graphs(
-    before: Path, after: Path, inputs: Sequence[Tensor], rows: int | None
+    before: Path, after: Path, inputs: Sequence[Tensor], structure: Structure
 ) -> tuple[OutputDifference, ...]:
     """Run both on the same inputs.
 
     Args:
-        inputs: in the order of the graphs' inputs, (N, ...) each.
-        rows: how many go through at once; None for any number.
+        inputs: in the order of the graphs' inputs, (N, ...) each that is batched.
+        structure: of the first: how many go through at once, and which inputs have rows.
 
     Raises:
         TensorpressError: the second does not run, takes or gives other things, or gives NaN or inf
             where the first does not.
     """
     first, second = _session(before), _session(after)
+    rows, batched = structure.batch, structure.batched
     size = rows or ROWS
     if len(inputs[0]) < (rows or 1):
-        inputs = [tensor[torch.arange(size) % len(tensor)] for tensor in inputs]
+        inputs = rows_of(inputs, batched, torch.arange(size) % len(inputs[0]))
     differences: list[_Running] | None = None
     for start in range(0, len(inputs[0]) - (rows or 1) + 1, size):
-        arrays = [tensor[start : start + size].contiguous().numpy() for tensor in inputs]
+        part = rows_of(inputs, batched, slice(start, start + size))
+        arrays = [tensor.contiguous().numpy() for tensor in part]
         try:
             wanted = first.run(None, _named(first, arrays))
         except Exception as error:

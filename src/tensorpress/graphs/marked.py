@@ -41,9 +41,9 @@ def marked_graph(net: GraphNetwork) -> Any:
             name = _free(taken, f"{layer.name}/bias")
             if bias is not None and len(old) < 2 and not bias.any():
                 bias = None
-            biases[layer.name] = None if bias is None else add_weight(graph, name, bias)
+            biases[layer.name] = None if bias is None else add_weight(model, name, bias)
         scale = torch.ones(out_channels(plain_chain(chain)[-1]))
-        node.replace_input_with(1, add_weight(graph, _free(taken, f"{layer.name}/scale"), scale))
+        node.replace_input_with(1, add_weight(model, _free(taken, f"{layer.name}/scale"), scale))
         node.resize_inputs(2 if biases[layer.name] is None else 3)
         if biases[layer.name] is not None:
             node.replace_input_with(2, biases[layer.name])

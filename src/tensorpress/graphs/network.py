@@ -95,9 +95,26 @@ class Structure:
         return next((taken.shape[0] for taken in self.inputs if taken.shape), None)
 
     @property
+    def batched(self) -> tuple[bool, ...]:
+        """Of each input, whether it has a row for each of the batch: a first size as the first's.
+
+        One whose first size is another, and fixed, is taken as it is at every call.
+        """
+        sizes = (None, self.batch)
+        return tuple(bool(taken.shape) and taken.shape[0] in sizes for taken in self.inputs)
+
+    @property
     def layers(self) -> Iterator[Layer]:
         """The calls of layers, in order of execution."""
         return (layer for part in self.parts for layer in part.layers)
+
+
+def rows_of(inputs: Sequence[Tensor], batched: Sequence[bool], which: Any) -> list[Tensor]:
+    """Some rows of the inputs, and all of those that are the same for every row."""
+    return [
+        tensor[which] if is_batched else tensor
+        for tensor, is_batched in zip(inputs, batched, strict=True)
+    ]
 
 
 class GraphNetwork(nn.Module):
@@ -175,7 +192,7 @@ class GraphNetwork(nn.Module):
         turns = []
         for start in range(0, count, rows):
             places = torch.arange(start, start + rows).clamp(max=count - 1)
-            turns.append(self._run([tensor[places] for tensor in inputs]))
+            turns.append(self._run(rows_of(inputs, self.structure.batched, places)))
         return [torch.cat(head)[:count] for head in zip(*turns, strict=True)]
 
     def _run(self, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from tensorpress.extras import import_runtimes
+from tensorpress.graphs.constants import OPTIONAL_INPUTS
 
 KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MARK = "tensorpress"
@@ -24,8 +25,9 @@ def takes_inputs_first(node: Any) -> bool:
     return node.op_type in ("ConvTranspose", "MatMul")
 
 
-def add_weight(graph: Any, name: str, weight: Tensor) -> Any:
-    """A new initializer of a graph."""
+def add_weight(model: Any, name: str, weight: Tensor) -> Any:
+    """A new initializer of a model's graph, which is none of its inputs."""
+    _unlist_weights(model)
     onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
     tensor = onnx_ir.tensor(weight.detach().contiguous().numpy(), name=name)
     value = onnx_ir.Value(
@@ -34,8 +36,21 @@ def add_weight(graph: Any, name: str, weight: Tensor) -> Any:
         shape=tensor.shape,
         type=onnx_ir.TensorType(tensor.dtype),
     )
-    graph.register_initializer(value)
+    model.graph.register_initializer(value)
     return value
+
+
+def _unlist_weights(model: Any) -> None:
+    """Bring a model of an old format, which has its weights among its inputs, to one without.
+
+    In later formats a weight that is an input may be given otherwise, so that runtimes fold none.
+    """
+    if model.ir_version >= OPTIONAL_INPUTS:
+        return
+    model.ir_version = OPTIONAL_INPUTS
+    for value in model.graph.initializers.values():
+        if value in model.graph.inputs:
+            model.graph.inputs.remove(value)
 
 
 def remove_unread(graph: Any, value: Any) -> None:

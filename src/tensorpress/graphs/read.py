@@ -17,7 +17,7 @@ from tensorpress.graphs.constants import Constants
 from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.geometry import Left
 from tensorpress.graphs.layers import layer_of
-from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
+from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure, rows_of
 from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind
 from tensorpress.graphs.segments import Segment, Stage, cut
 from tensorpress.graphs.sessions import session_of
@@ -242,10 +242,11 @@ def _rows(net: GraphNetwork) -> int | None:
     if fixed is None or any(None in taken.shape for taken in inputs):
         return fixed
     draw = torch.Generator().manual_seed(0)
-    given = [_drawn(taken, fixed, draw) for taken in inputs]
+    given = [_drawn(taken, draw) for taken in inputs]
     try:
         one = net(*given)
-        two = net(*(torch.cat([tensor, tensor.flip(0)]) for tensor in given))
+        there_and_back = [*range(fixed), *reversed(range(fixed))]
+        two = net(*rows_of(given, net.structure.batched, there_and_back))
     except Exception:  # what a Reshape makes of other sizes may be any error
         return fixed
     pairs = zip(*([x] if isinstance(x, torch.Tensor) else x for x in (one, two)), strict=True)
@@ -259,8 +260,8 @@ def _rows(net: GraphNetwork) -> int | None:
     return None if all(same) else fixed
 
 
-def _drawn(taken: Input, rows: int, draw: torch.Generator) -> torch.Tensor:
-    shape = (rows, *(size or 1 for size in taken.shape[1:]))
+def _drawn(taken: Input, draw: torch.Generator) -> torch.Tensor:
+    shape = tuple(size or 1 for size in taken.shape)
     if taken.dtype.is_floating_point:
         return torch.rand(shape, generator=draw).to(taken.dtype)
     return torch.zeros(shape, dtype=taken.dtype)

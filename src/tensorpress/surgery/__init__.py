@@ -6,13 +6,13 @@ from tensorpress.surgery.damaged import is_damaged, refuse_damaged
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
     ExampleInputs,
+    answers,
     call,
     evaluating,
     input_shape,
     not_running,
     refuse_unready,
     run_examples,
-    takes_one_only,
     tensor_leaves,
 )
 from tensorpress.surgery.memory_format import (
@@ -45,6 +45,7 @@ __all__ = [
     "Selector",
     "Survey",
     "SurveyedLayer",
+    "answers",
     "arrange_channels_last",
     "arrange_for_training",
     "arrange_kernels",
@@ -71,7 +72,6 @@ __all__ = [
     "runs_in_channels_last",
     "show_selectors",
     "survey",
-    "takes_one_only",
     "tally",
     "tensor_leaves",
     "trains_in_channels_last",

@@ -107,7 +107,7 @@ def not_running(
             "evaluate or calibrate it, let its forward take any batch."
         )
     floats = any(tensor.is_floating_point() for tensor in tensor_leaves(inputs))
-    if floats and _answers(net, tree_map_only(Tensor, torch.zeros_like, inputs), torch.int64):
+    if floats and answers(net, tree_map_only(Tensor, torch.zeros_like, inputs), torch.int64):
         return TensorpressError(
             f"the network takes whole numbers: it runs on int64, and not on {named} "
             f"({describe(inputs)}): {reason}. Give such example inputs (compress, explore and "
@@ -129,10 +129,10 @@ def _runs(net: nn.Module, inputs: ExampleInputs, size: int) -> bool:
         of_batch = batch > 0 and tensor.shape[:1] == (batch,)
         return tensor[torch.arange(size) % batch] if of_batch else tensor
 
-    return _answers(net, tree_map_only(Tensor, rows, inputs))
+    return answers(net, tree_map_only(Tensor, rows, inputs))
 
 
-def _answers(net: nn.Module, inputs: ExampleInputs, dtype: torch.dtype | None = None) -> bool:
+def answers(net: nn.Module, inputs: ExampleInputs, dtype: torch.dtype | None = None) -> bool:
     """Whether the network runs on these inputs, or on the same in ``dtype``."""
     with evaluating(net), torch.no_grad():
         try:

@@ -105,6 +105,30 @@ def test_taylor_is_the_squared_slope_of_the_loss_behind_a_gate(name: str, labell
         assert torch.allclose(scores[group], expected, rtol=1e-3, atol=1e-9)
 
 
+class ByName(nn.Module):
+    """A network that takes its images by name, beside what it can do without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nets.make("plain")
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Any:
+        return self.body(image if mask is None else image * mask)
+
+
+def test_taylor_takes_calibration_in_the_form_of_the_inputs() -> None:
+    images = torch.randn(32, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    asked: dict[str, Any] = {"method": "taylor", "budget": tp.Budget(macs=1.5), "recover": False}
+    net = ByName().eval()
+    wanted = tp.compress(net.body, IMAGE, calibration=images, **asked)
+    found = tp.compress(net, {"image": IMAGE}, calibration={"image": images}, **asked)
+    assert nets.left(found.model.body) == nets.left(wanted.model)
+    ones = torch.ones(32, 1, 1, 1)
+    both = {"image": IMAGE, "mask": ones[: len(IMAGE)]}
+    rows = {"image": images, "mask": ones}
+    assert tp.compress(net, both, calibration=rows, **asked).fcr >= 1.5
+
+
 def gate_slope(net: nn.Module, layer: str, images: Tensor, labels: Tensor) -> Tensor:
     """The gradient of the loss by a factor on each channel that a layer gives, at 1."""
     module: Any = net.get_submodule(layer)

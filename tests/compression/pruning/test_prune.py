@@ -332,6 +332,9 @@ def test_parametrised_layers_are_pruned_folded() -> None:
     ).eval()
     with pytest.raises(tp.TensorpressError, match=r"prune tensorpress.surgery.fold_parametriz"):
         tp.prune(net, IMAGE, budget=tp.Budget(macs=2.0))
+    asked: dict[str, Any] = {"method": "l1", "budget": tp.Budget(macs=2.0)}
+    with pytest.raises(tp.TensorpressError, match=r"is of decompositions, .* give it tensorpress"):
+        tp.compress(net, IMAGE, fold_parametrizations=True, **asked)
     folded = tp.surgery.fold_parametrizations(net)
     with torch.no_grad():
         torch.testing.assert_close(folded(images()), net(images()))

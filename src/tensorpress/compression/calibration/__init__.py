@@ -1,6 +1,6 @@
 """A network and images in, what compression needs to know of them out: metrics, losses, fits."""
 
-from tensorpress.compression.calibration.answers import Answer, heads, outputs
+from tensorpress.compression.calibration.answers import Answer, answer, heads, outputs
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.distil import distil, refuse_without_gradients
 from tensorpress.compression.calibration.divergence import divergence
@@ -14,6 +14,7 @@ from tensorpress.compression.calibration.statistics import reestimate_batch_norm
 __all__ = [
     "Answer",
     "Trial",
+    "answer",
     "batches",
     "distil",
     "divergence",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.errors import TensorpressError, shown
-from tensorpress.graphs import GraphNetwork
+from tensorpress.graphs import LAYOUTS, GraphNetwork
 from tensorpress.graphs.file import sizes_of_rows
 from tensorpress.rows import read_images
 from tensorpress.surgery import ExampleInputs
@@ -19,8 +19,12 @@ def settled(
     calibration: Any,
     input_shape: Sequence[int] | None,
     normalised_by: tuple[Sequence[float] | None, Sequence[float] | None],
+    layout: str | None = None,
 ) -> tuple[Any, ExampleInputs]:
     """Calibration in the order of the graph's inputs, and example inputs of their sizes.
+
+    Where no layout is given, and the shape of the file looks as one with the channels last, inputs
+    that are given in just that shape say that they are taken as they are.
 
     Raises:
         TensorpressError: inputs that are missing, or sizes that nothing says.
@@ -36,7 +40,12 @@ def settled(
                 "graph, or write its shape into the file."
             )
     if calibration is not None:
+        _refuse_without_rows(net)
         calibration = _in_order(net, calibration)
+    if layout is not None:
+        net.channels_last = layout == LAYOUTS[1]
+    elif net.channels_last and _is_as_in_the_file(net, calibration, input_shape):
+        net.channels_last = False
     shapes = sizes_of_rows([taken.shape for taken in inputs], channels_last=net.channels_last)
     if input_shape is not None:
         if len(inputs) > 1:
@@ -67,10 +76,43 @@ def settled(
             )
     rows = net.structure.batch or 1
     examples = tuple(
-        torch.zeros((rows, *shape), dtype=taken.dtype)  # type: ignore[arg-type]
-        for taken, shape in zip(inputs, shapes, strict=True)
+        torch.zeros((rows if is_batched else taken.shape[0], *shape), dtype=taken.dtype)  # type: ignore[arg-type]
+        for taken, shape, is_batched in zip(inputs, shapes, net.structure.batched, strict=True)
     )
     return calibration, examples[0] if len(examples) == 1 else examples
+
+
+def _refuse_without_rows(net: GraphNetwork) -> None:
+    """
+    Raises:
+        TensorpressError: an input that is the same for all rows of a batch, as calibration has
+            rows of every one.
+    """
+    for taken, is_batched in zip(net.structure.inputs, net.structure.batched, strict=True):
+        if not is_batched:
+            raise TensorpressError(
+                f"the input '{taken.name}' of the graph has the shape {_told(taken.shape)} whatever"
+                " the batch, and calibration has rows of every input: make it a constant of the "
+                "graph, or leave calibration (--calibrate) out."
+            )
+
+
+def _is_as_in_the_file(
+    net: GraphNetwork, calibration: Any, input_shape: Sequence[int] | None
+) -> bool:
+    """Whether what is given fits the one input as the file has it, and not with channels first."""
+    (own,) = sizes_of_rows([net.structure.inputs[0].shape], channels_last=False)
+    (moved,) = sizes_of_rows([net.structure.inputs[0].shape], channels_last=True)
+    given = None if input_shape is None else _read_sizes(input_shape)
+    if given is None and _holds_rows(calibration, own):
+        given = tuple(calibration.shape[1:])
+    return given is not None and _fits(own, given) and not _fits(moved, given)
+
+
+def _fits(shape: Sequence[int | None], given: tuple[int, ...]) -> bool:
+    return len(shape) == len(given) and all(
+        size in (None, own) for size, own in zip(shape, given, strict=True)
+    )
 
 
 def _holds_rows(given: Any, shape: Sequence[int | None]) -> bool:
@@ -121,12 +163,17 @@ def _read_sizes(given: Any) -> tuple[int, ...]:
 def _fitting(
     net: GraphNetwork, shape: Sequence[int | None], given: tuple[int, ...], what: str
 ) -> tuple[int, ...]:
-    fits = len(shape) == len(given)
-    fits = fits and all(size in (None, own) for size, own in zip(shape, given, strict=True))
-    if not fits:
+    if not _fits(shape, given):
+        taken = net.structure.inputs[0]
+        moved = (
+            f", which in the file is {_told(taken.shape)}, channels last; layout='{LAYOUTS[0]}' "
+            "(--layout) takes it for channels first"
+            if net.channels_last
+            else ""
+        )
         raise TensorpressError(
             f"{what} has the shape {_told(given)} without the batch, and the graph takes "
-            f"{_told(shape)} as '{net.structure.inputs[0].name}'."
+            f"{_told(shape)} as '{taken.name}'{moved}."
         )
     return given
 

@@ -103,10 +103,8 @@ def read_graph_request(
     kept_in_float = read_keep_float(layer_names(keep_float), net, precision)
     if place is not None:
         refuse_own_weights(net, place)
-    if layout is not None:
-        net.channels_last = layout == LAYOUTS[1]
     _refuse_other_batch(timed_in, net.structure.batch)
-    given, examples = settled(net, calibration, input_shape, (mean, std))
+    given, examples = settled(net, calibration, input_shape, (mean, std), layout)
     normalised = isinstance(given, Tensor) and given is not calibration
     rows: Rows | None = None
     if calibrated:

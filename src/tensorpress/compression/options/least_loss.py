@@ -34,6 +34,7 @@ def choose_least_loss(
     layers: Sequence[Sequence[Option]],
     whole: tuple[int, int] | tuple[int, int, float],
     budget: Budget,
+    told: Budget | None = None,
 ) -> list[int]:
     """The index of the option to take for each layer.
 
@@ -47,6 +48,7 @@ def choose_least_loss(
         layers: the options of each layer; the first one leaves it as it is.
         whole: parameters, MACs and, where the budget is timed, seconds of the network as it is.
         budget: the ratios to reach.
+        told: what was asked for, where the ratios are made of that: errors are of it.
 
     Raises:
         Unreachable: the cheapest options together do not meet the budget.
@@ -89,13 +91,25 @@ def choose_least_loss(
         if chosen is not None:
             found.append(_upgraded(chosen, costs, losses, unit, meets))
     if not found:
-        pcr, fcr, speedup = ratios(at_price(np.mean(_shares(budget), axis=0) * scale * 1e12))
-        timed = f", and the speedup {speedup:.2f}" if budget.is_timed else ""
+        least = at_price(np.mean(_shares(budget), axis=0) * scale * 1e12)
+        best = _told(budget, ratios(least), spent(least)[2])
         raise Unreachable(
-            f"{budget} cannot be reached: with the smallest ranks that were considered, PCR is "
-            f"{pcr:.2f} and FCR {fcr:.2f}{timed}. Ask for less, or exclude fewer layers."
+            f"{told or budget} cannot be reached: {best}. Ask for less, or exclude fewer layers."
         )
     return min(found, key=total)
+
+
+def _told(budget: Budget, ratios: Sequence[float], seconds: float) -> str:
+    """How far the cheapest options go."""
+    pcr, fcr, speedup = ratios
+    if not budget.is_timed:
+        return f"with the smallest ranks that were considered, PCR is {pcr:.2f} and FCR {fcr:.2f}"
+    asked = [("PCR", budget.params, pcr), ("FCR", budget.macs, fcr)]
+    parts = [f"{name} {ratio:.2f}, " for name, least, ratio in asked if least is not None]
+    return (
+        f"the cheapest options that were timed give {''.join(parts)}the speedup {speedup:.2f} "
+        f"({1e3 * seconds:.3g} ms)"
+    )
 
 
 def _shares(budget: Budget) -> Sequence[Floats]:

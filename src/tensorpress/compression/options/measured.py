@@ -118,7 +118,11 @@ class Sketches:
 
 
 def picks_by_loss(
-    layers: Sequence[MeasuredLayer], cost: Cost, budget: Budget, seconds: float = 0.0
+    layers: Sequence[MeasuredLayer],
+    cost: Cost,
+    budget: Budget,
+    seconds: float = 0.0,
+    told: Budget | None = None,
 ) -> list[Pick]:
     """What to do with the layers, in order of execution; layers left out stay.
 
@@ -128,12 +132,13 @@ def picks_by_loss(
     Args:
         cost: of the whole network before.
         seconds: that it takes, where the budget is timed.
+        told: as for :func:`choose_least_loss`.
 
     Raises:
-        TensorpressError: a budget that cannot be reached.
+        Unreachable: a budget that cannot be reached.
     """
     options = [[layer.options[number] for number in layer.front] for layer in layers]
-    chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget)
+    chosen = choose_least_loss(options, (cost.params, cost.macs, seconds), budget, told)
     picks = (layer.picks[layer.front[index]] for layer, index in zip(layers, chosen, strict=True))
     return [pick for pick in picks if pick is not None]
 

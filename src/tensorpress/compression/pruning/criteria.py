@@ -12,6 +12,7 @@ from tensorpress.compression.pruning.coupling import Coupled
 from tensorpress.compression.pruning.taylor import taylor
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers.kinds import kernel_of
+from tensorpress.rows import Rows
 
 Scores = dict[Coupled, Tensor]
 """How much each unit of coupled channels matters, (units,); those left out stay."""
@@ -27,7 +28,7 @@ class Given:
         seed: of what is drawn.
     """
 
-    images: Tensor | None = None
+    images: Rows | None = None
     labels: Tensor | None = None
     seed: int = 0
 

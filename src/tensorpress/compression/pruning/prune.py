@@ -25,6 +25,7 @@ from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.layers.padded import Padded
 from tensorpress.request.budget import Budget
 from tensorpress.request.request import Request
+from tensorpress.rows import Rows, Samples
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -56,7 +57,7 @@ def prune(
     *,
     method: str | Criterion = "l1",
     budget: Budget,
-    images: Tensor | None = None,
+    images: Rows | None = None,
     labels: Tensor | None = None,
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
@@ -135,7 +136,8 @@ def prune(
             "PyTorch that it was exported from."
         )
     refuse_no_flag(skip_first=skip_first, linear=linear)
-    if images is not None and (not isinstance(images, Tensor) or not images.dim()):
+    is_rows = isinstance(images, Samples) or (isinstance(images, Tensor) and images.dim())
+    if images is not None and not is_rows:
         raise TensorpressError(f"images={shown(images)}: give a tensor of them, (N, ...).")
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tensorpress.compression.calibration import Answer, batches, heads, outputs
+from tensorpress.compression.calibration import Answer, answer, batches, outputs
 from tensorpress.compression.pruning.coupling import Coupled, Member
 from tensorpress.compression.pruning.removal import differentiable
 from tensorpress.errors import TensorpressError
 from tensorpress.layers.kinds import kernel_of
-from tensorpress.rows import read_images
+from tensorpress.rows import Rows, read_images
 from tensorpress.surgery import evaluating
 
 BATCH = 32
@@ -21,7 +21,7 @@ BATCH = 32
 
 
 def taylor(
-    net: nn.Module, groups: Sequence[Coupled], images: Tensor | None, labels: Tensor | None
+    net: nn.Module, groups: Sequence[Coupled], images: Rows | None, labels: Tensor | None
 ) -> dict[Coupled, Tensor]:
     """The squared change of the loss when a unit is gated to zero, a mean over batches.
 
@@ -31,26 +31,27 @@ def taylor(
     the network itself answers.
 
     Args:
-        images: (N, ...), as the network takes them.
+        images: (N, ...), or several tensors, as the network takes them.
         labels: classes, (N,).
 
     Raises:
         TensorpressError: no images, images or labels of another kind, or no classifier.
     """
-    if not isinstance(images, Tensor):
+    if images is None:
         raise TensorpressError(
             "method='taylor' weighs filters by gradients: give images= (calibration=, "
             "--calibrate), a few hundred as the network takes them, and labels= if there are some."
         )
     copied = differentiable(net)
-    parts = batches(read_images(images), copied, BATCH)
+    read = read_images(images) if isinstance(images, Tensor) else images
+    parts = batches(read, copied, BATCH)
     answers = outputs(copied, parts)
     classes = _classes(answers, labels).to(parts[0].device)
     scores = {coupled: torch.zeros(coupled.units, dtype=torch.float64) for coupled in groups}
     parameters = {name: p for name, p in copied.named_parameters() if p.requires_grad}
     with evaluating(copied), torch.enable_grad():
         for part, wanted in zip(parts, classes.tensor_split(len(parts)), strict=True):
-            (logits,) = heads(copied(part), len(part))
+            (logits,) = answer(copied, part)
             loss = functional.cross_entropy(logits.float(), wanted)
             found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
             gradients = dict(zip(parameters, found, strict=True))
@@ -79,10 +80,10 @@ def _changes(layer: Any, member: Member, gradients: dict[str, Tensor]) -> Tensor
     return changes.cpu()
 
 
-def _classes(answer: Answer, labels: Tensor | None) -> Tensor:
-    answers = answer[0]
-    if len(answer) > 1 or answers.dim() != 2:
-        shapes = " and ".join(str(tuple(head.shape)) for head in answer)
+def _classes(given: Answer, labels: Tensor | None) -> Tensor:
+    answers = given[0]
+    if len(given) > 1 or answers.dim() != 2:
+        shapes = " and ".join(str(tuple(head.shape)) for head in given)
         raise TensorpressError(
             "method='taylor' takes the loss of a classifier, which answers (N, classes), and the "
             f"network's answers are {shapes}: take another method, such as 'l1'."
@@ -91,9 +92,9 @@ def _classes(answer: Answer, labels: Tensor | None) -> Tensor:
         return answers.argmax(1)
     count, classes = answers.shape
     if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.is_floating_point():
-        given = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        told = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise TensorpressError(
-            f"labels= is {given}: give a tensor of whole numbers, one for each of the {count} "
+            f"labels= is {told}: give a tensor of whole numbers, one for each of the {count} "
             "images."
         )
     if int(labels.min()) < 0 or int(labels.max()) >= classes:

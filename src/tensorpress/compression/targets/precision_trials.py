@@ -113,19 +113,13 @@ class Trials:
         return self._seconds[key]
 
     def candidate(
-        self,
-        picks: list[Pick],
-        precision: str,
-        in_float: Sequence[str] = (),
-        quality: Quality | None = None,
+        self, picks: list[Pick], precision: str, in_float: Sequence[str] = ()
     ) -> Candidate:
         """One with all that is known of it, which is told."""
-        if quality is None:
-            int8 = precision == INT8
-            tried = self.tried_in_int8(picks, in_float) if int8 else self.tried(picks)
-            quality = tried.quality
+        int8 = precision == INT8
+        tried = self.tried_in_int8(picks, in_float) if int8 else self.tried(picks)
         seconds, before = self.seconds(picks, precision, in_float)
-        found = Candidate(picks, precision, tuple(in_float), seconds, before, quality)
+        found = Candidate(picks, precision, tuple(in_float), seconds, before, tried.quality)
         announce(f"measured: {found}", show=self.metric.progress)
         return found
 

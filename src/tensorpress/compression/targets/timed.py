@@ -15,7 +15,7 @@ from tensorpress.deploy.planning.clock import ChainClock
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.progress import progress_bar
-from tensorpress.request.budget import RUNTIME, Budget
+from tensorpress.request.budget import RUNTIME, Budget, Unreachable
 from tensorpress.surgery import Cost, ExampleInputs, copy_with
 
 TIMED = 5
@@ -47,7 +47,8 @@ def picks_in_time(
         cost: of the whole network before.
 
     Raises:
-        TensorpressError: a budget that cannot be reached, or a runtime that is not installed.
+        Unreachable: a budget that cannot be reached.
+        TensorpressError: a runtime that is not installed.
     """
     clocked = timed_layers(net, example_inputs, layers, budget=budget, progress=progress)
     return spread_in_time(clocked, cost=cost, budget=budget, progress=progress)
@@ -62,7 +63,12 @@ def spread_in_time(
     asked = wanted
     with progress_bar(show=progress) as bar:
         for _ in bar.track(range(TRIES), description="comparing with the dense network"):
-            picks = picks_by_loss(clocked.layers, cost, asked, clocked.seconds)
+            try:
+                picks = picks_by_loss(clocked.layers, cost, asked, clocked.seconds, told=budget)
+            except Unreachable:
+                if asked is wanted:
+                    raise
+                break
             chains = chains_of(picks)
             if not chains:
                 return picks
@@ -73,9 +79,10 @@ def spread_in_time(
             assert asked.speedup is not None
             more = SPARE * asked.speedup * wanted.speedup / reached
             asked = dataclasses.replace(asked, speedup=more)
-    raise TensorpressError(
-        f"{budget} cannot be reached in {budget.runtime or RUNTIME}: the last of {TRIES} tries was "
-        f"{reached:.2f} times as fast as the dense network, {1e3 * seconds:.2f} ms. Ask for less."
+    raise Unreachable(
+        f"{budget} cannot be reached in {budget.runtime or RUNTIME}: the last network that was "
+        f"tried was {reached:.2f} times as fast as the dense one, {1e3 * seconds:.3g} ms. Ask for "
+        "less."
     )
 
 
@@ -216,7 +223,8 @@ def _chain(pick: Pick) -> Factorized:
     """The chain of an option with random weights of about the size that keeps maps finite."""
     chain = pick.task.treatment.build(pick.task.layer, pick.ranks, "cpu").eval()
     assert isinstance(chain, Factorized)
+    draw = torch.Generator().manual_seed(0)
     for parameter in chain.parameters():
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
-        torch.nn.init.normal_(parameter.data, std=fan_in**-0.5)
+        parameter.data.normal_(std=fan_in**-0.5, generator=draw)
     return chain.requires_grad_(False)

@@ -70,7 +70,7 @@ class OnnxGraph:
             made = [node]
             if layer is not None:
                 execution = choice.get(layer) or executions_of(self.chains[layer])[0]
-                made = self._chain(model.graph, node, layer, execution, weights)
+                made = self._chain(model, node, layer, execution, weights)
                 onnx_ir.convenience.replace_nodes_and_values(
                     model.graph, node, [node], made, node.outputs, made[-1].outputs
                 )
@@ -85,7 +85,7 @@ class OnnxGraph:
 
     def _chain(
         self,
-        graph: Any,
+        model: Any,
         node: Any,
         layer: str,
         execution: Execution,
@@ -94,7 +94,7 @@ class OnnxGraph:
         """The nodes of a layer executed as ``execution``; calls of a layer share ``weights``."""
         onnx_ir = import_runtimes("onnx", ("onnx_ir",))["onnx_ir"]
         value, scale, *bias = node.inputs
-        del graph.initializers[scale.name]
+        del model.graph.initializers[scale.name]
         factors = torch.tensor(scale.const_value.numpy())
         parts: list[Any] = realise(self.chains[layer], execution)
         made: list[Any] = []
@@ -104,7 +104,7 @@ class OnnxGraph:
             key = (layer, number, scale.const_value.tobytes() if last else b"")
             if key not in weights:
                 kernel = _kernel(part, node, factors if last else None)
-                weights[key] = add_weight(graph, f"{name}/weight", kernel)
+                weights[key] = add_weight(model, f"{name}/weight", kernel)
             made.append(
                 onnx_ir.Node(
                     "",

@@ -128,7 +128,7 @@ def _put_probes(model: Any, weights: Mapping[str, str]) -> list[str]:
             layers.append(weights[origin.name])
             shape = origin.shape.numpy()[:: 1 if origin is node.inputs[1] else -1]
             probe = torch.full(shape, float(len(layers)))
-            node.replace_input_with(1, add_weight(model.graph, f"{MARK}/{len(layers)}", probe))
+            node.replace_input_with(1, add_weight(model, f"{MARK}/{len(layers)}", probe))
     return layers
 
 
@@ -143,4 +143,4 @@ def _take_probes(model: Any, layers: Sequence[str]) -> None:
             rows = by_output(found, node, node.attributes.get_int("group", 1))
             scale = rows.flatten(2)[..., 0].flatten()
             del model.graph.initializers[node.inputs[1].name]
-            node.replace_input_with(1, add_weight(model.graph, f"{node.name}/scale", scale))
+            node.replace_input_with(1, add_weight(model, f"{node.name}/scale", scale))

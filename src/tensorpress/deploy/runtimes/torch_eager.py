@@ -74,13 +74,15 @@ class PreparedTorch(Prepared):
         """Each layer by itself, its executions in turns, on random input of its real shape."""
         timings: Timings = {}
         chains = factorized_layers(self.net)
+        draw = torch.Generator(self.place.device).manual_seed(0)
         with threads(self.place.setting.threads), torch.inference_mode():
             shapes = self._input_shapes(feed, chains)
             for done, (name, options) in enumerate(executions.items()):
-                inputs = [
-                    self.place.ready(torch.randn(s, dtype=d, device=self.place.device))
+                drawn = [
+                    torch.randn(s, dtype=d, device=self.place.device, generator=draw)
                     for s, d in shapes[name]
                 ]
+                inputs = [self.place.ready(tensor) for tensor in drawn]
                 nets = _executed(chains[name], options)
                 seconds = _in_turns(nets, inputs, self.place) if inputs else [0.0] * len(nets)
                 timings[name] = dict(zip(options, seconds, strict=True))

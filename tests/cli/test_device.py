@@ -81,3 +81,6 @@ class Model:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}

@@ -247,6 +247,19 @@ def test_a_run_goes_on_and_ends_the_same(
         assert ended[0] == ended[1], name
 
 
+def test_the_row_of_a_run_tells_the_images_that_there_were(
+    tensorpress: Command, records: Path, tmp_path: Path
+) -> None:
+    more = ("--calibration-images", "5000", "--finetune-epochs", "0")
+    assert tensorpress(*RUN, *more, "--data", records, "-o", "RUN").code == 0
+    (row,) = json.loads((tmp_path / "RUN" / "results.json").read_text())
+    account = read_manifest(tmp_path / "RUN" / "model.tp").account
+    assert account is not None
+    there_were = account["request"]["calibration"]["images"]
+    assert there_were < 5000
+    assert f"calibrated on {there_were} images" in row["method"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

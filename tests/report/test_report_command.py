@@ -99,6 +99,9 @@ def test_wrong_options_are_refused(
         assert "there are no spectra of a layer 'nosuch'; there are: layer1" in refused(
             tensorpress(*quick, "--weights", weights, "--layer", "nosuch")
         )
+        assert "--layer layer1.0.conv1: The spectra need the weights" in refused(
+            tensorpress(*quick, "--layer", "layer1.0.conv1")
+        )
     assert "no network called 'vgg'" in refused(tensorpress(*quick, "--net", "vgg"))
     assert "too large to try" in refused(
         tensorpress("report", compressed, "--input-shape", "3,99999,99999", "-o", "PAGE")

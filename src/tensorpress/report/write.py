@@ -71,7 +71,7 @@ def refuse_unknown(material: Material, layer: str) -> None:
 
 
 def _without_spectra(layer: str, known: Sequence[str]) -> TensorpressError:
-    named = ", ".join(known[:5]) or "none, see the notes of the report"
+    named = ", ".join(known[:5])
     return TensorpressError(f"there are no spectra of a layer '{layer}'; there are: {named}.")
 
 
@@ -79,6 +79,10 @@ def _opened(findings: Findings, layer: str | None) -> str | None:
     if layer is not None:
         names = {composed(name): name for name in findings.spectra}
         layer = names.get(composed(layer), layer)
+    if layer is not None and not findings.spectra:
+        raise TensorpressError(
+            f"there are no spectra of a layer '{layer}', nor of others: {' '.join(findings.notes)}"
+        )
     if layer is not None and layer not in findings.spectra:
         raise _without_spectra(layer, [*findings.spectra])
     if layer is not None or not findings.spectra:

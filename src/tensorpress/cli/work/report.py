@@ -20,6 +20,7 @@ from tensorpress.deploy.runtimes.processor import machine
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs import is_graph_file
 from tensorpress.report import Findings, Material
+from tensorpress.report.findings import NO_WEIGHTS
 from tensorpress.report.write import PAGE
 
 ASKED_FOR = ("net", "input_shape", "input_dtype", "calibrate")
@@ -51,7 +52,7 @@ def report(
         pages.refuse_others(folder)  # before what takes long
         named: dict[str, Any] = {"net": net, "classes": classes, "calibrate": calibrate}
         named |= {"input_shape": input_shape, "input_dtype": input_dtype}
-        findings = _findings(material, trained, named, batch, timed)
+        findings = _findings(material, trained, named, batch, timed, layer)
         files = pages.write_report(folder, material, findings, layer=layer)
     for note in findings.notes:
         printer.note(note)
@@ -71,6 +72,7 @@ def _findings(
     asked: Mapping[str, Any],
     batch: int,
     timed: bool,
+    layer: str | None,
 ) -> Findings:
     """What the networks tell, as far as they can be built; ``asked`` is what names them."""
     refuse_without_weights(trained)
@@ -87,6 +89,8 @@ def _findings(
             inputs = read_compressed_inputs(material.model_file, **named)
         known = options.Trained(material.dense_weights)
         network = inputs.as_network(trained if trained.weights else known)
+        if layer is not None and material.layers and not network.is_trained:
+            raise TensorpressError(f"--layer {layer}: {NO_WEIGHTS}")
         return pages.examine(
             material,
             network,
@@ -98,7 +102,7 @@ def _findings(
             calibration=read_calibration(asked["calibrate"], MOST, inputs),
         )
     except TensorpressError as error:
-        given = (trained.weights, *(asked[name] for name in ASKED_FOR))
+        given = (trained.weights, layer, *(asked[name] for name in ASKED_FOR))
         if any(value is not None for value in given):
             raise
         return pages.known_without_networks(material, str(error))

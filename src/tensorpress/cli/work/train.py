@@ -26,7 +26,7 @@ from tensorpress.cli.training_options import (
 )
 from tensorpress.compression.checks import refuse_unjudged, starts_at_random
 from tensorpress.errors import TensorpressError
-from tensorpress.experiments import method_of, recipe_of, result_of, write_results
+from tensorpress.experiments import result_in, write_results
 from tensorpress.request import Calibration, Request, read_recovery
 from tensorpress.training import Outcome, recipes_for
 
@@ -145,16 +145,15 @@ def run(
     if request.budget is not None:
         scored = request.budget.needs_score
         refuse_unjudged(request.budget, calibrated=request.calibration is not None, scored=scored)
-    tuning = recipes.finetune.changed(
-        **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
-    )
     outcome = training.run_scheme(
         folder,
         inputs.as_network(trained),
         inputs.data,
         request,
         train=recipes.train.changed(**recipe.changes(first, lr)),
-        finetune=tuning,
+        finetune=recipes.finetune.changed(
+            **recipe.changes(training_options.first_given(finetune_epochs, epochs), finetune_lr)
+        ),
         distillation=distillation,
         dense_control=control,
         settings=settings,
@@ -162,10 +161,7 @@ def run(
     results = outcome.folder / "results.json"
     # A run killed right after its end has none.
     if outcome.is_main and outcome.prospect is None and not results.exists():
-        label = method_of(request, distillation if tuning.epochs else None)
-        words = recipe_of(tuning, settings, outcome.summary["processes"])
-        row = result_of(outcome.summary, label, words, command_line())
-        write_results(results, [row])
+        write_results(results, [result_in(outcome.folder)])
     _report(outcome, printer)
     if first == 0 and outcome.is_main:
         warn_if_as_made(inputs, trained, printer)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import tensorpress as tp
 from tensorpress.deploy.export_report import ExportReport
+from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.graphs import read_graph_network
 
 onnx = pytest.importorskip("onnx")
@@ -172,3 +173,13 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
         raise FileNotFoundError(2, "No such file or directory", "gone.png")
 
     refused("calibration images cannot be read .*gone.png", net(), tmp_path, calibration=images())
+
+
+def test_layers_stay_in_float_by_the_names_of_the_account() -> None:
+    net = tp.networks.build("tt_conv_2")
+    every = read_keep_float("*", net, "int8")
+    (row, *_) = (name for name in every if name.endswith(".spatial"))
+    layer = row.removesuffix(".spatial")
+    assert layer not in every
+    assert read_keep_float([layer], net, "int8") == (row,)
+    assert read_keep_float([row], net, "int8") == (row,)

@@ -15,6 +15,7 @@ from tensorpress.errors import TensorpressError, shown
 from tensorpress.layers import Factorized
 from tensorpress.layers.kinds import is_layer
 from tensorpress.surgery import match_patterns
+from tensorpress.surgery.count import countable_layers
 
 PRECISIONS = (AUTO, "f32", "bf16", INT8)
 TOLERANCES = {"f32": 1e-3, "f16": 0.05, "bf16": 0.2}
@@ -92,6 +93,8 @@ def read_precision(precision: str) -> str:
 def read_keep_float(patterns: Iterable[str], net: nn.Module, precision: str) -> tuple[str, ...]:
     """The layers of ``net`` that stay in float32, by name, in its order.
 
+    What stands for a layer and holds others goes by its own name, as an account has it, too.
+
     Raises:
         TensorpressError: no patterns, one that fits no layer, or no int8 to be kept out of.
     """
@@ -110,7 +113,13 @@ def read_keep_float(patterns: Iterable[str], net: nn.Module, precision: str) -> 
     layers = [n for n, m in net.named_modules() if isinstance(m, Factorized) or is_layer(m)]
     inside = tuple(f"{n}." for n in factorized_layers(net))
     names = [name for name in layers if not name.startswith(inside)]
-    return tuple(match_patterns(net, names, dict.fromkeys(given, True), "keep_float"))
+    of_account = {
+        name: next((of for of in countable_layers(net) if f"{name}.".startswith(f"{of}.")), name)
+        for name in names
+    }
+    known = [*dict.fromkeys([*of_account.values(), *names])]
+    meant = match_patterns(net, known, dict.fromkeys(given, True), "keep_float")
+    return tuple(name for name in names if name in meant or of_account[name] in meant)
 
 
 def read_threads(threads: int | None) -> int:

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
 from tensorpress.cli.options import read_ranks
+from tensorpress.errors import TensorpressError
 from tensorpress.settings import OptionOf, options_of
 from tensorpress.settings.options import holds_texts
 
@@ -106,6 +107,20 @@ def options_given(context: typer.Context) -> list[str]:
         for parameter in context.command.params
         if parameter.param_type_name == "option" and is_given(context, parameter.name)
     ]
+
+
+def refuse_given(
+    context: typer.Context, why: str, *, among: Sequence[str] = (), but: Sequence[str] = ()
+) -> None:
+    """Raise for options that the command line gives for nothing: those ``among``, or all ``but``.
+
+    Raises:
+        TensorpressError: it names them, and says why.
+    """
+    given = options_given(context)
+    idle = [name for name in given if name not in but and (not among or name in among)]
+    if idle:
+        raise TensorpressError(f"{' and '.join(idle)}: {why}")
 
 
 def _fields(parameter: inspect.Parameter, group: Any) -> list[inspect.Parameter]:

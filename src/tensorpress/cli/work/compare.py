@@ -11,7 +11,7 @@ from tensorpress.charts import can_plot
 from tensorpress.choices import ALL, COMPARED, INT8
 from tensorpress.cli import graphs, options, training_options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.grouped import options_given
+from tensorpress.cli.grouped import refuse_given
 from tensorpress.cli.inputs import read_inputs, required_net, warn_if_as_made
 from tensorpress.cli.output import output_folder, required_folder
 from tensorpress.cli.printer import Printer
@@ -54,7 +54,8 @@ def compare_methods(
     if epochs:
         graphs.refuse_training(net)
     else:
-        _refuse_idle(context)
+        why = "without --epochs nothing is fine-tuned: give --epochs, or leave this out."
+        refuse_given(context, why, among=OF_FINE_TUNING)
     changes = training_options.RecipeOptions(schedule=schedule, optimizer=optimizer).changes(
         epochs, lr
     )
@@ -101,16 +102,6 @@ def _write(folder: Path, rows: list[Row]) -> None:
     write_whole(folder / text, comparison_table(rows))
     if can_plot() and any(row.acc is not None for row in rows):
         write_atomically(folder / chart, lambda path: plot_comparison(rows, path))
-
-
-def _refuse_idle(context: Context) -> None:
-    """Raise for options of a fine-tuning that is not asked for."""
-    idle = [name for name in options_given(context) if name in OF_FINE_TUNING]
-    if idle:
-        raise TensorpressError(
-            f"{' and '.join(idle)}: without --epochs nothing is fine-tuned: give --epochs, or "
-            "leave this out."
-        )
 
 
 def _read_methods(given: str) -> list[str]:

@@ -1,5 +1,6 @@
 """``tensorpress compress``."""
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -34,6 +35,7 @@ from tensorpress.files import as_path, printable, write_whole
 from tensorpress.graphs import GRAPH, is_graph_file
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
+from tensorpress.report.json_values import read_object
 from tensorpress.request import read_recovery
 from tensorpress.surgery import Account, Precision
 from tensorpress.training import (
@@ -232,9 +234,7 @@ def _refuse_another(output: Path | None, net: str) -> None:
     """
     if output is None:
         return
-    named = {_network_of(output / MODEL)} if (output / MODEL).exists() else set()
-    named |= {_network_in_account(output)} if (output / GRAPH).exists() else set()
-    for other in filter(None, named):
+    for other in _networks_held(output):
         if other != net and Path(other).resolve() != Path(net).resolve():
             raise TensorpressError(
                 f"-o {output} holds what '{printable(other)}' was compressed to, and this is "
@@ -242,21 +242,16 @@ def _refuse_another(output: Path | None, net: str) -> None:
             )
 
 
-def _network_of(model: Path) -> str | None:
-    try:
-        named = artifacts.read_manifest(model).source.get("network")
-    except TensorpressError:
-        return None  # what cannot be read is no loss
-    return named if isinstance(named, str) else None
-
-
-def _network_in_account(output: Path) -> str | None:
-    """Of a graph, which does not say itself what it was made from."""
-    try:
-        named = json.loads((output / ACCOUNT[0]).read_text(encoding="utf-8")).get("network")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return named if isinstance(named, str) else None
+def _networks_held(output: Path) -> list[str]:
+    """Of which networks results lie there; what cannot be read is no loss."""
+    named: list[object] = []
+    with contextlib.suppress(TensorpressError):
+        if (output / MODEL).exists():
+            named.append(artifacts.read_manifest(output / MODEL).source.get("network"))
+    with contextlib.suppress(TensorpressError):
+        if (output / GRAPH).exists():  # which does not say itself what it was made from
+            named.append((read_object(output / ACCOUNT[0]) or {}).get("network"))
+    return [name for name in named if isinstance(name, str)]
 
 
 def _refuse_others_graph(output: Path | None) -> None:

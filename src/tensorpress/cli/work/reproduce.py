@@ -1,6 +1,5 @@
 """``tensorpress reproduce``."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typer import Context
 
 from tensorpress.cli import options
 from tensorpress.cli.command_line import command_line
-from tensorpress.cli.grouped import options_given
+from tensorpress.cli.grouped import refuse_given
 from tensorpress.cli.inputs import images_left, read_inputs, warn_if_as_made
 from tensorpress.cli.output import required_folder
 from tensorpress.cli.printer import Printer
@@ -64,7 +63,8 @@ def reproduce_table(
     printer: Printer,
 ) -> None:
     if table == "table1":
-        _refuse_idle(context, "table1 is counted, with nothing run or read: leave this out.")
+        why = "table1 is counted, with nothing run or read: leave this out."
+        refuse_given(context, why, but=OF_PRINTING)
         counted = _counts()
         printer.result(_counts_table(counted))
         printer.values({"networks": counted})
@@ -72,11 +72,11 @@ def reproduce_table(
     asked_for = paper_table(table)
     results: list[Result] = []
     if data is None:
-        _refuse_idle(
+        refuse_given(
             context,
             "without --data nothing is run, and the rows of --output are shown: give --data, or "
             "leave this out.",
-            but=("--output",),
+            but=("--output", *OF_PRINTING),
         )
     if data is not None:
         folder = required_folder(output)
@@ -125,13 +125,6 @@ def reproduce_table(
             "rows": [asdict(result) for result in results],
         }
     )
-
-
-def _refuse_idle(context: Context, why: str, but: Sequence[str] = ()) -> None:
-    """Raise for options where nothing is run, ``but`` for some and those of what is printed."""
-    idle = [name for name in options_given(context) if name not in (*OF_PRINTING, *but)]
-    if idle:
-        raise TensorpressError(f"{' and '.join(idle)}: {why}")
 
 
 def _counts() -> list[dict[str, Any]]:

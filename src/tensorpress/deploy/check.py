@@ -19,7 +19,7 @@ class Check:
     """One comparison of a file with its network.
 
     Attributes:
-        inputs: "random", "example" where they are whole numbers alone, or "given".
+        inputs: "random", "example" where they are whole numbers that are not blank, or "given".
         shapes: of the inputs.
         difference: see :func:`relative_difference`.
         precision: that the file was run in.

@@ -59,13 +59,13 @@ def export(
     What is written is a copy in eval mode on the CPU; the model stays as it is. Before the file
     takes its place it is loaded into its runtime and compared with PyTorch, in float32 on the CPU,
     on random inputs at batch sizes 1 and 3 and that of the example inputs, and on ``check_inputs``
-    at batch size 1 and all at once; whole numbers are those of the example inputs. Equal means: for
-    every output, the largest absolute difference is at most 1e-4 times the largest absolute value
-    that PyTorch gives, on these inputs or, where that is more, on ``check_inputs`` or example
-    inputs that are not blank; infinite values, as of masks, count as the largest and smallest
-    finite ones. A network that takes a fixed number of rows gets as many of ``check_inputs`` at a
-    time. Where its runtime computes in another precision by itself, as OpenVINO in bfloat16, it is
-    run in that too, and may be off by the rounding of it.
+    at batch size 1 and all at once; whole numbers that are more than blank are those of the example
+    inputs. Equal means: for every output, the largest absolute difference is at most 1e-4 times the
+    largest absolute value that PyTorch gives, on these inputs or, where that is more, on
+    ``check_inputs`` or example inputs that are not blank; infinite values, as of masks, count as
+    the largest and smallest finite ones. A network that takes a fixed number of rows gets as many
+    of ``check_inputs`` at a time. Where its runtime computes in another precision by itself, as
+    OpenVINO in bfloat16, it is run in that too, and may be off by the rounding of it.
     The file is written aside and renamed.
 
     ``planned``, the network is planned first (:func:`plan`) in the file's runtime, for the example

@@ -32,7 +32,7 @@ def loss(net: nn.Module, model: nn.Module) -> float:
 
 
 def test_it_answers_better_than_the_plain_method_at_the_same_budget() -> None:
-    ratios = []
+    of_plain, of_closed = [], []
     for seed in range(3):
         net = branched(seed)
         plain = tp.compress(net, IMAGE, method="ttpwt", budget=BUDGET)
@@ -40,9 +40,10 @@ def test_it_answers_better_than_the_plain_method_at_the_same_budget() -> None:
         whole = compressed(net)
         for result in (closed, whole):
             assert BUDGET.is_met(result.pcr, result.fcr)
-        ratios.append(loss(net, closed.model) / loss(net, plain.model))
-        assert loss(net, whole.model) < loss(net, closed.model)
-    assert max(ratios) < 0.5
+        of_plain.append(loss(net, closed.model) / loss(net, plain.model))
+        of_closed.append(loss(net, whole.model) / loss(net, closed.model))
+    assert max(of_plain) < 0.5
+    assert sum(of_closed) / len(of_closed) < 0.9
 
 
 SWITCHES = {

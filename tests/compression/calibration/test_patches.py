@@ -37,7 +37,7 @@ def test_kernels_times_patches_are_the_output(layer: nn.Module, shape: tuple[int
     layer = layer.double()
     x = torch.randn(5, *shape, dtype=torch.float64)
     sampler = Sampler(layer, 11, seed=3)  # type: ignore[arg-type]
-    patches, outputs = sampler.patches(x), sampler.outputs(layer(x).detach(), x)
+    patches, outputs = sampler.patches(x, 5), sampler.outputs(layer(x).detach(), x, 5)
     kernels = shifted_kernels(layer)  # type: ignore[arg-type]
     channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     places = layer(x).numel() // (5 * channels)  # type: ignore[operator]
@@ -65,14 +65,14 @@ def test_a_transposed_convolution_may_be_asked_for_a_size(
     assert tuple(y.shape[2:]) == size
     sampler = Sampler(layer, places, seed=3)
     kernels = shifted_kernels(layer)
-    made = sampler.patches(x) @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
-    torch.testing.assert_close(made, sampler.outputs(y, x))
+    made = sampler.patches(x, 3) @ kernels + layer.bias.detach().reshape(len(kernels), 1, -1)
+    torch.testing.assert_close(made, sampler.outputs(y, x, 3))
 
 
 def test_a_small_map_is_taken_place_by_place() -> None:
     """Not at random, which would take some of its few places many times."""
     conv, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 5, 6)
-    patches = Sampler(conv, 100, seed=0).patches(x)
+    patches = Sampler(conv, 100, seed=0).patches(x, 2)
     seen = nn.functional.unfold(x, 3).transpose(1, 2).flatten(0, 1)
     assert patches.shape == (1, *seen.shape)
     torch.testing.assert_close(patches[0].sort(1).values, seen.sort(1).values)
@@ -81,5 +81,29 @@ def test_a_small_map_is_taken_place_by_place() -> None:
 def test_the_same_places_every_time_and_others_with_another_seed() -> None:
     conv = nn.Conv2d(3, 4, 3)
     x: Tensor = torch.randn(4, 3, 12, 12)
-    assert torch.equal(Sampler(conv, 9, 0).patches(x), Sampler(conv, 9, 0).patches(x))
-    assert not torch.equal(Sampler(conv, 9, 0).patches(x), Sampler(conv, 9, 1).patches(x))
+    first, again, other = (Sampler(conv, 9, seed).patches(x, 4) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+FOLDED: dict[str, tuple[nn.Module, tuple[int, ...], int, int]] = {
+    "windows of a map": (nn.Conv2d(3, 4, 3, padding=1), (6 * 4, 3, 8, 8), 20, 6 * 20),
+    "more windows than places": (nn.Conv2d(3, 4, 3, padding=1), (6 * 50, 3, 8, 8), 20, 6 * 20),
+    "tokens of windows": (nn.Linear(3, 4), (6 * 4, 49, 3), 20, 6 * 20),
+    "sequences, images second": (nn.Linear(3, 4), (49, 6, 3), 20, 49 * 3),
+    "rows without images": (nn.Linear(3, 4), (6 * 49, 3), 20, 6 * 20),
+    "images folded away": (nn.Conv2d(3, 4, 3, padding=1), (1, 3, 32, 32), 20, 6 * 20),
+}
+
+
+@pytest.mark.parametrize(("layer", "shape", "per_image", "count"), FOLDED.values(), ids=FOLDED)
+def test_what_is_folded_into_the_batch_shares_the_places_of_its_images(
+    layer: Any, shape: tuple[int, ...], per_image: int, count: int
+) -> None:
+    layer, x = layer.double(), torch.randn(shape, dtype=torch.float64)
+    sampler = Sampler(layer, per_image, seed=3)
+    patches, outputs = sampler.patches(x, 6), sampler.outputs(layer(x).detach(), x, 6)
+    assert patches.shape[1] == count
+    assert len(patches[0].unique(dim=0)) > count / 2  # spread over what there is
+    made = patches @ shifted_kernels(layer) + layer.bias.detach()
+    torch.testing.assert_close(made, outputs)

@@ -21,7 +21,7 @@ def followed_by_batch_norm(net: nn.Module, names: Collection[str], images: Rows)
         handles.append(norm.register_forward_hook(readers.leaves))
     handles.append(net.register_forward_hook(readers.answers))
     with readers:
-        run_watched(net, [images], handles)
+        run_watched(net, images, handles)
     return readers.of_norms - readers.of_others
 
 

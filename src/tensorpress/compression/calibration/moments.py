@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tensorpress.compression.calibration.patches import Sampler
-from tensorpress.compression.calibration.watching import fed, run_watched
+from tensorpress.compression.calibration.watching import calls_of, fed, run_watched
 from tensorpress.decompose.second_moments import (
     SampledMoments,
     SecondMoments,
@@ -45,13 +46,27 @@ FEWEST = 1_024
 
 
 def samplers(
-    layers: Mapping[str, Layer], images: int, seed: int, *, each: int = EACH
+    net: nn.Module,
+    layers: Mapping[str, Layer],
+    parts: Sequence[Rows],
+    seed: int,
+    *,
+    each: int = EACH,
 ) -> dict[str, Sampler]:
-    """A sampler for each layer that takes enough patches for its kernel, see :func:`samples`."""
+    """A sampler for each layer that takes enough patches for its kernel, see :func:`samples`.
+
+    Args:
+        net: what the layers stand in.
+        parts: all batches that patches are taken of. How often a pass calls each layer is seen on
+            two images.
+    """
+    images = sum(map(len, parts))
+    calls = calls_of(net, layers, parts[0][:2])
     chosen = {}
     for number, (name, layer) in enumerate(layers.items()):
         wanted = samples(patch_size(layer), each, groups=groups_of(layer))
-        chosen[name] = Sampler(layer, -(-wanted // images), seed + number)
+        per_image = -(-wanted // (images * max(calls[name], 1)))
+        chosen[name] = Sampler(layer, per_image, seed + number)
     return chosen
 
 
@@ -90,12 +105,10 @@ def input_moments(
     kept: dict[str, list[Tensor]] = {}
     totals: dict[str, Tensor] = {}
     counts: dict[str, int] = dict.fromkeys(samples, 0)
-    modules = dict(net.named_modules())
-    handles = []
 
-    def watch(name: str, sampler: Sampler) -> None:
+    def watch(name: str, sampler: Sampler, images: int) -> RemovableHandle:
         def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            patches = sampler.patches(fed(args, kwargs)).float()
+            patches = sampler.patches(fed(args, kwargs), images).float()
             counts[name] += patches.shape[1]
             if are_kept(counts[name], patches.shape[2]):
                 kept.setdefault(name, []).append(patches)
@@ -106,12 +119,11 @@ def input_moments(
             totals[name] = totals[name] + total if name in totals else total
             sums[name] = sums[name] + product if name in sums else product
 
-        handle = modules[name].register_forward_pre_hook(enter, with_kwargs=True)
-        handles.append(handle)
+        return net.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
 
-    for name, sampler in samples.items():
-        watch(name, sampler)
-    run_watched(net, track(parts, "looking at what layers are fed", show=progress), handles)
+    for part in track(parts, "looking at what layers are fed", show=progress):
+        handles = [watch(name, sampler, len(part)) for name, sampler in samples.items()]
+        run_watched(net, part, handles)
     found: dict[str, list[SecondMoments]] = {}
     for name in samples:
         values = kept[name] if name in kept else [sums[name]]

@@ -22,31 +22,39 @@ class Sampler:
 
     ``per_image`` places of each image's output map are drawn once, with ``seed``; of a map that has
     no more than that, each is taken once. The patch of the input that an output value is computed
-    from goes with it.
+    from goes with it. Where a network folds more into the batch than images, such as windows or
+    frames, these share the places of their image, and where they are more than the places, so many
+    of them are drawn. Where it folds the images away, each of what is left has the places of
+    several.
     """
 
     def __init__(self, layer: Layer, per_image: int, seed: int) -> None:
         self.layer, self.per_image, self.seed = layer, per_image, seed
 
-    def patches(self, x: Tensor) -> Tensor:
-        """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel."""
+    def patches(self, x: Tensor, images: int) -> Tensor:
+        """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel.
+
+        Args:
+            x: what the layer is fed in a pass.
+            images: of the pass.
+        """
         layer = self.layer
         dims = dimensions(layer)
         if not dims:
-            return self._of_linear(x)
+            return self._of_linear(x, images)
         seen = windows(layer, x)
-        places = self._places(len(seen), self._sizes(x), x.device)
+        places = self._places(len(seen), images, self._sizes(x), x.device)
         taken = in_kernel_order(layer, _at(seen, places))  # (samples, C, D1, ..., Dd)
         return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
 
-    def outputs(self, y: Tensor, x: Tensor) -> Tensor:
+    def outputs(self, y: Tensor, x: Tensor, images: int) -> Tensor:
         """(groups, samples, T/groups): what the layer gives for ``x`` at places of its patches."""
         layer = self.layer
         dims = dimensions(layer)
         if not dims:
-            return self._of_linear(y)
+            return self._of_linear(y, images)
         y = y if y.dim() == dims + 2 else y.unsqueeze(0)
-        places = self._places(len(y), self._sizes(x), y.device)
+        places = self._places(len(y), images, self._sizes(x), y.device)
         taken = _at(y, places)
         return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
 
@@ -62,20 +70,29 @@ class Sampler:
             return sizes
         return [max(size - layer.output_padding[n], 1) for n, size in enumerate(sizes)]
 
-    def _of_linear(self, values: Tensor) -> Tensor:
+    def _of_linear(self, values: Tensor, images: int) -> Tensor:
         rows = values.reshape(len(values), -1, values.shape[-1])
-        places = self._places(len(rows), [rows.shape[1]], values.device)
+        places = self._places(len(rows), images, [rows.shape[1]], values.device)
         return rows[places[0], places[1]].unsqueeze(0)
 
-    def _places(self, images: int, sizes: list[int], device: torch.device) -> list[Tensor]:
-        each = min(self.per_image, math.prod(sizes))
-        chosen = [torch.arange(images).repeat_interleave(each)]
-        if each < self.per_image:
-            chosen += torch.unravel_index(torch.arange(each).repeat(images), sizes)
+    def _places(
+        self, rows: int, images: int, sizes: list[int], device: torch.device
+    ) -> list[Tensor]:
+        """The rows, and the places in their maps, of all samples."""
+        generator = torch.Generator().manual_seed(self.seed)
+        wanted = self.per_image * images
+        chosen = torch.arange(rows)
+        if wanted < rows:
+            chosen = torch.randperm(rows, generator=generator)[:wanted].sort().values
+        drawn = -(-wanted // len(chosen))
+        each = min(drawn, math.prod(sizes))
+        places = [chosen.repeat_interleave(each)]
+        if each < drawn:
+            places += torch.unravel_index(torch.arange(each).repeat(len(chosen)), sizes)
         else:
-            generator = torch.Generator().manual_seed(self.seed)
-            chosen += [torch.randint(size, (images * each,), generator=generator) for size in sizes]
-        return [places.to(device) for places in chosen]
+            count = len(chosen) * each
+            places += [torch.randint(size, (count,), generator=generator) for size in sizes]
+        return [of_axis.to(device) for of_axis in places]
 
 
 def _at(maps: Tensor, places: list[Tensor]) -> Tensor:

@@ -1,11 +1,13 @@
 """Layer by layer towards the original's answers, each fed by those already compressed."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
 from tensorpress.compression.calibration.moments import are_kept, samplers
@@ -59,8 +61,7 @@ def reconstruct(
         for each layer its replacement, with a new bias where it has one.
     """
     layers = {name: layer for name, (layer, _, _) in asked.items()}
-    images = sum(len(part) for part in parts)
-    samples = samplers(layers, images, seed)
+    samples = samplers(net, layers, parts, seed)
     wanted = _original_outputs(net, samples, parts)
     centred = followed_by_batch_norm(net, layers, parts[0][:2])
     student = copy.deepcopy(net)
@@ -71,9 +72,11 @@ def reconstruct(
             list(asked.items()), "reconstructing", show=progress
         ):
             outputs = wanted.pop(name)
-            calls = len(outputs) // len(parts)  # in one forward pass
+            take, calls = samples[name].patches, len(outputs) // len(parts)  # in one forward pass
             patches = [
-                taken for r in replays for taken in r.fed(name, samples[name].patches, calls)
+                taken
+                for replay, part in zip(replays, parts, strict=True)
+                for taken in replay.fed(name, partial(take, images=len(part)), calls)
             ]
             fit = _fit_layer(
                 layer,
@@ -157,15 +160,13 @@ def _original_outputs(
     """What each layer gives at the places of its sampler, batch by batch and call by call."""
     taken: dict[str, list[Tensor]] = {name: [] for name in samples}
 
-    def watch(name: str, sampler: Sampler) -> Callable[..., None]:
+    def watch(name: str, sampler: Sampler, images: int) -> RemovableHandle:
         def leave(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-            taken[name].append(sampler.outputs(output, fed(args, kwargs)).clone())
+            taken[name].append(sampler.outputs(output, fed(args, kwargs), images).clone())
 
-        return leave
+        return net.get_submodule(name).register_forward_hook(leave, with_kwargs=True)
 
-    handles = [
-        net.get_submodule(name).register_forward_hook(watch(name, sampler), with_kwargs=True)
-        for name, sampler in samples.items()
-    ]
-    run_watched(net, parts, handles)
+    for part in parts:
+        handles = [watch(name, sampler, len(part)) for name, sampler in samples.items()]
+        run_watched(net, part, handles)
     return taken

@@ -1,5 +1,6 @@
 """Forward passes that hooks look on at."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,15 +13,28 @@ from tensorpress.surgery import evaluating
 
 
 @torch.no_grad()
-def run_watched(net: nn.Module, parts: Iterable[Rows], handles: Sequence[RemovableHandle]) -> None:
-    """Run ``net`` in eval mode on each part, then remove the hooks, also after an error."""
+def run_watched(net: nn.Module, images: Rows, handles: Sequence[RemovableHandle]) -> None:
+    """Run ``net`` in eval mode, then remove the hooks, also after an error."""
     try:
         with evaluating(net):
-            for part in parts:
-                run(net, part)
+            run(net, images)
     finally:
         for handle in handles:
             handle.remove()
+
+
+def calls_of(net: nn.Module, names: Iterable[str], images: Rows) -> Counter[str]:
+    """How often a pass calls each layer."""
+    counted: Counter[str] = Counter()
+
+    def watch(name: str) -> RemovableHandle:
+        def count(*_: Any) -> None:
+            counted[name] += 1
+
+        return net.get_submodule(name).register_forward_pre_hook(count)
+
+    run_watched(net, images, [watch(name) for name in names])
+    return counted
 
 
 def fed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -287,8 +287,7 @@ class InputMetric(NetworkMetric):
         }
         if layers:
             each = TO_COMPARE if self.recovery.reconstruct else EACH  # then they are taken anew
-            images = sum(map(len, self.parts))
-            wanted = samplers(layers, images, self.recovery.seed, each=each)
+            wanted = samplers(self.net, layers, self.parts, self.recovery.seed, each=each)
             self._moments |= input_moments(
                 self.net,
                 wanted,

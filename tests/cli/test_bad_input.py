@@ -148,6 +148,10 @@ COMPRESS: dict[str, tuple[str, str]] = {
         "--net my_nets.own:gray --energy 0.8 --input-shape 1,28,28 --classes 3",
         "--classes 3: my_nets.own:gray has no parameter num_classes",
     ),
+    "classes of a file that holds them": (
+        "--net ultralytics:net.yaml --energy 0.8 --classes 3",
+        "ultralytics:net.yaml holds its classes: leave out --classes 3",
+    ),
     "no such module": ("--net my_nets.none:make --energy 0.8", "no module 'my_nets.none'"),
     "no such function": ("--net my_nets.own:made --energy 0.8", "no attribute 'made'"),
     "no function": ("--net my_nets.own:number --energy 0.8", "must be a function"),

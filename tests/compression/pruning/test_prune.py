@@ -341,3 +341,26 @@ def test_parametrised_layers_are_pruned_folded() -> None:
     assert tp.prune(folded, IMAGE, budget=tp.Budget(macs=2.0)).fcr >= 2.0
     assert all(type(layer) is nn.Conv2d for layer in folded[::2])
     assert type(net[2]) is not nn.Conv2d
+
+
+class Named(nn.Module):
+    """Takes its images by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nets.make("plain")
+
+    def forward(self, *, pixels: Tensor) -> Any:
+        return self.layers(pixels)
+
+
+def test_images_are_taken_as_for_calibration() -> None:
+    """By the name that the network has for them, and in batches."""
+    net, options = Named().eval(), {"method": "taylor", "budget": tp.Budget(macs=1.5)}
+    example = {"pixels": IMAGE}
+    whole = tp.prune(net, example, images={"pixels": images()}, **options)  # type: ignore[arg-type]
+    parts = [{"pixels": part} for part in images().split(4)]
+    in_parts = tp.prune(net, example, images=parts, **options)  # type: ignore[arg-type]
+    decisions = [[layer.decision for layer in account.layers] for account in (whole, in_parts)]
+    assert decisions[0] == decisions[1]
+    assert whole.fcr >= 1.5

@@ -142,11 +142,13 @@ def refuse_unread_classes(net: str, classes: int) -> None:
     """Raise where --classes would say nothing to a network.
 
     Raises:
-        TensorpressError: a file of ONNX, or a function without a place for them.
+        TensorpressError: a file of ONNX, a library whose files hold them, or a function without a
+            place for them.
     """
-    if is_graph_file(net):
+    library = in_library(net)
+    if is_graph_file(net) or (library is not None and not library[0].takes_classes):
         raise TensorpressError(f"{net} holds its classes: leave out --classes {classes}.")
-    is_own = net not in NETWORKS and in_library(net) is None and ":" in net
+    is_own = net not in NETWORKS and library is None and ":" in net
     if is_own and not takes(net, "num_classes"):
         raise TensorpressError(
             f"--classes {classes}: {net} has no parameter num_classes that would take it: give it "

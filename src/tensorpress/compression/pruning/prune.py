@@ -25,7 +25,7 @@ from tensorpress.layers.kinds import is_linear, is_transposed
 from tensorpress.layers.padded import Padded
 from tensorpress.request.budget import Budget
 from tensorpress.request.request import Request
-from tensorpress.rows import Rows, Samples
+from tensorpress.rows import CalibrationImages, Samples, read_rows
 from tensorpress.surgery import (
     Account,
     Cost,
@@ -57,7 +57,7 @@ def prune(
     *,
     method: str | Criterion = "l1",
     budget: Budget,
-    images: Rows | None = None,
+    images: CalibrationImages | Samples | None = None,
     labels: Tensor | None = None,
     include: Iterable[Selector] | None = None,
     exclude: Iterable[Selector] = (),
@@ -100,7 +100,7 @@ def prune(
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
-        images: for "taylor", (N, ...) as the network takes them; a few hundred.
+        images: for "taylor", a few hundred, as :func:`compress` takes them to calibrate on.
         labels: their classes, (N,); without them the class that the network itself answers.
         include: prune these layers only: names, patterns such as "layer1.*", or modules. A layer
             whose channels are tied to another's goes with it, so both have to be named.
@@ -136,9 +136,8 @@ def prune(
             "PyTorch that it was exported from."
         )
     refuse_no_flag(skip_first=skip_first, linear=linear)
-    is_rows = isinstance(images, Samples) or (isinstance(images, Tensor) and images.dim())
-    if images is not None and not is_rows:
-        raise TensorpressError(f"images={shown(images)}: give a tensor of them, (N, ...).")
+    if images is not None and not isinstance(images, Samples):
+        images = read_rows(images, net, example_inputs)
     include = None if include is None else list_selectors(include)
     exclude = list_selectors(exclude)
     found = find_prunable(

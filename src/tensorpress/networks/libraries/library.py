@@ -33,9 +33,11 @@ class Library(ABC):
 
     Attributes:
         name: of the library, as it is imported and as ``--net NAME:NETWORK`` has it.
+        takes_classes: whether its networks can be made for a number of classes.
     """
 
     name: str
+    takes_classes = True
 
     @abstractmethod
     def usual(self, network: str) -> Usual:

@@ -12,6 +12,7 @@ class Ultralytics(Library):
     """The library itself reads its .pt files, which hold code: only those of people one trusts."""
 
     name = "ultralytics"
+    takes_classes = False
 
     def usual(self, network: str) -> Usual:
         if not network.endswith((".pt", ".yaml")):

@@ -270,6 +270,9 @@ def test_a_finished_run_whose_network_is_gone_says_so(finished, tmp_path):
             (folder / also).unlink()
         with pytest.raises(TensorpressError, match=r"model\.tp is gone.*restore it"):
             tiny_run(folder)
+        if not also:
+            with pytest.raises(TensorpressError, match=r"model\.tp is gone.*restore it"):
+                tiny_run(folder, settings=Settings(seed=3, device="cpu", quiet=True, dry_run=True))
     assert not (folder / "summary.json").exists()
 
 

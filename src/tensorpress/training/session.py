@@ -107,6 +107,8 @@ def carry_out(
     path = as_path(folder)
     split = settings.split(data)
     before = check_run(path, asked, place)
+    if before.summary is not None:
+        before.require(MODEL)
     if settings.dry_run:
         prospect = foresee_run(before, course, split, settings, place)
         return Outcome(path, {}, prospect.finished, is_main=place.is_main, prospect=prospect)
@@ -115,7 +117,6 @@ def carry_out(
     with open_run(path, asked, place, settings.command) as run:
         summary = run.summary
         if summary is not None:
-            run.require(MODEL)
             display.say(f"{path} is finished: nothing to do.")
             return Outcome(path, summary, was_finished=True, is_main=place.is_main)
         facts = phases(Session(run, network, data, settings, place, display, forecast))

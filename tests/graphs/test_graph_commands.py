@@ -76,6 +76,34 @@ def test_compress_and_bench(
         assert answer.err.endswith("is a file of ONNX: give it as --net.\n")
 
 
+def test_int8_is_chosen_written_and_evaluated(
+    digits: Path, command: Command, tmp_path: Path, measured_once: None
+) -> None:
+    """The accuracy told is that of the file."""
+    del measured_once
+    out = tmp_path / "OUT"
+    asked = ("--keep-output-error", 1, "--runtime", "onnxruntime", "--precisions", "int8")
+    images = ("--calibrate", "digits", "--calibration-images", 64, "--data", "digits")
+    how = ("--method", "ttpwt", *asked, *images)
+    told = command("compress", "--net", digits, *how, "--dry-run")
+    assert told.code == 0, told.err
+    answer = command("compress", "--net", digits, *how, "-o", out)
+    assert answer.code == 0, answer.err
+    assert "int8 everywhere" in answer.out
+    account = json.loads((out / "account.json").read_text())
+    assert account["precision"]["name"] == "int8"
+    assert account["int8"]["layers"] == [3, 3]
+    of_file = command("evaluate", "--net", out / "model.onnx", "--data", "digits")
+    assert of_file.code == 0, of_file.err
+    assert f"{account['acc']:.2f}" in of_file.out
+    told = answer.out.splitlines()[-1].removeprefix("Its time: tensorpress ")
+    timed = command(
+        *shlex.split(told),
+        *("--seconds", 0, "--runtimes", "onnxruntime", "--batches", 1, "--no-cache"),
+    )
+    assert timed.code == 0, timed.err
+
+
 def test_the_result_of_another_network_is_not_written_over(
     digits: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

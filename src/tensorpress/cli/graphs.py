@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tensorpress.choices import FLOOR
 from tensorpress.cli import options
 from tensorpress.errors import TensorpressError
 from tensorpress.request import Request
@@ -36,11 +35,12 @@ class Written:
         str,
         typer.Option(
             "--precision",
-            help="Of a file of ONNX: f32, or int8 with --calibrate, as export writes it.",
+            help="Of a file of ONNX: f32, or int8 with --calibrate, as export writes it. "
+            "--precisions chooses.",
             rich_help_panel=options.IN_INT8,
         ),
     ] = "f32"
-    min_agreement: options.MinAgreement = FLOOR
+    min_agreement: options.MinAgreementIfAny = None
     keep_float: options.KeepFloat = None
 
     def refuse_of_networks(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tensorpress.choices import FLOOR, INT8
+from tensorpress.choices import INT8
 from tensorpress.compression.compress import compress
 from tensorpress.compression.foresee import Prospect, foresee
 from tensorpress.compression.graph.account import GraphAccount
@@ -20,7 +20,7 @@ from tensorpress.decompose import RankRule
 from tensorpress.deploy import export, plan
 from tensorpress.deploy.check import TOLERANCE
 from tensorpress.deploy.execution import Execution
-from tensorpress.deploy.feed import as_batched, read_feed
+from tensorpress.deploy.feed import Feed, as_batched, read_feed
 from tensorpress.deploy.graph_check import OutputDifference, compare_graphs
 from tensorpress.deploy.graph_file import write_graph_file
 from tensorpress.errors import TensorpressError
@@ -64,7 +64,7 @@ def compress_onnx(
     input_shape: Sequence[int] | None = None,
     recover: bool | Recovery = False,
     precision: str = "f32",
-    min_agreement: float = FLOOR,
+    min_agreement: float | None = None,
     keep_float: Iterable[str] = (),
     outputs: Outputs | None = None,
     score: Score | None = None,
@@ -95,8 +95,11 @@ def compress_onnx(
         input_shape: of an input without the batch, where the graph leaves sizes free and there is
             no calibration.
         recover: True or steps with distillation are taken as those in closed form, which is said.
-        precision: "int8" writes the compressed graph in int8, as :func:`export` does.
-        min_agreement, keep_float: in int8, as for :func:`export`.
+        precision: "int8" writes the compressed graph in int8, as :func:`export` does. A budget with
+            ``precisions=`` chooses, and the file is written as it was chosen.
+        min_agreement: of a file in int8 with the same in float32, as for :func:`export`: 0.95 where
+            int8 is asked for, and none where it was chosen by what it does to the answers.
+        keep_float: layers to leave in float32 where int8 is asked for.
         outputs: names of the nodes of layers whose outputs calibration compares, where that is not
             all that the graph gives; or a function of what it gives.
         score, progress: as for :func:`compress`.
@@ -151,8 +154,10 @@ def compress_onnx(
     small = account.model
     assert isinstance(small, GraphNetwork)
     small.gives_logits = False
+    chosen = account.precision
+    in_int8 = precision == INT8 or (chosen is not None and chosen.name == INT8)
     choice = None
-    if timed_in is not None and timed_in.is_timed:
+    if timed_in is not None and timed_in.is_timed and not in_int8:
         real = None if rows is None else rows[: net.structure.batch or 1]
         choice = _fastest(small, examples, timed_in, progress, real)
     tried = _compared_on(net, rows, examples)
@@ -160,16 +165,17 @@ def compress_onnx(
     exact = all(error is not None and error <= EXACT for error in errors)
     written = None
     with _place(ready.place) as made:
-        if precision == INT8:
+        if in_int8:
             assert rows is not None
+            batch = None if timed_in is None else timed_in.batch
             written = export(
                 small,
                 made,
-                examples,
+                _feed_of(small, examples, batch).examples,
                 precision=INT8,
                 calibration=_as_given(rows),
-                min_agreement=min_agreement,
-                keep_float=ready.keep_float,
+                min_agreement=ready.floor,
+                keep_float=ready.keep_float if chosen is None else chosen.in_float,
                 progress=progress,
             )
         else:
@@ -191,7 +197,7 @@ def foresee_onnx(
     input_shape: Sequence[int] | None = None,
     recover: bool | Recovery = False,
     precision: str = "f32",
-    min_agreement: float = FLOOR,
+    min_agreement: float | None = None,
     keep_float: Iterable[str] = (),
     score: Score | None = None,
 ) -> Prospect:
@@ -240,16 +246,21 @@ def _fastest(
 ) -> dict[str, Execution]:
     """How the layers are executed in the least time, tried on real inputs where there are any."""
     assert budget.runtime is not None
-    feed = as_batched(small, read_feed(examples, dynamic_batch=True))
     if real is not None:
         tensors = (real,) if isinstance(real, Tensor) else real.tensors
-        feed = feed.with_tensors([x.to(e) for x, e in zip(tensors, feed.tensors, strict=True)])
-    if budget.batch is not None:
-        feed = feed.resized(budget.batch)
+        taken = read_feed(examples, dynamic_batch=True).tensors
+        examples = tuple(x.to(e) for x, e in zip(tensors, taken, strict=True))
+    feed = _feed_of(small, examples, budget.batch)
     planned = plan(
         small, feed.examples, runtime=budget.runtime, threads=budget.threads, progress=progress
     )
     return planned.choice
+
+
+def _feed_of(net: GraphNetwork, examples: ExampleInputs, batch: int | None) -> Feed:
+    """The example inputs, so many where a number is given."""
+    feed = as_batched(net, read_feed(examples, dynamic_batch=True))
+    return feed if batch is None else feed.resized(batch)
 
 
 def _compared_on(net: GraphNetwork, rows: Rows | None, examples: ExampleInputs) -> list[Tensor]:
@@ -257,8 +268,8 @@ def _compared_on(net: GraphNetwork, rows: Rows | None, examples: ExampleInputs) 
     if rows is not None:
         some = rows[:COMPARED]
         return net.fed([some] if isinstance(some, Tensor) else some.tensors)
-    feed = as_batched(net, read_feed(examples, dynamic_batch=True))
-    return net.fed(feed.resized(net.structure.batch or DRAWN).randomised(0).tensors)
+    feed = _feed_of(net, examples, net.structure.batch or DRAWN)
+    return net.fed(feed.randomised(0).tensors)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from tensorpress.compression.targets.by_quality import ByQuality
 from tensorpress.compression.targets.judge import Score
 from tensorpress.compression.targets.target import ByBudget, ByRules, Target
 from tensorpress.decompose import RankRule
+from tensorpress.deploy.planning.quantised_network import refuse_unquantisable
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery, read_recovery
 from tensorpress.request.budget import Budget, Unreachable
@@ -121,6 +122,8 @@ def prepare(
         target = ByBudget(budget, base, example_inputs, surveyed)
     holds_back = budget is not None and budget.holds_back
     metric = metric_of(base, read(), recover, holds_back=holds_back, progress=progress)
+    if budget is not None and budget.chooses_int8 and isinstance(metric, InputMetric):
+        refuse_unquantisable(base, example_inputs, metric.images)
     measures = budget is not None and metric.spreads_by_loss
     return Prepared(surveyed, tasks, kept, target, metric, measures)
 

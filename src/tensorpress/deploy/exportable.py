@@ -11,7 +11,7 @@ from tensorpress.choices import INT8
 from tensorpress.deploy.answer import answer_of
 from tensorpress.deploy.feed import Feed, as_batched, fixed_if_alone, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
-from tensorpress.deploy.graph_file import refuse_own_weights
+from tensorpress.deploy.graph_file import refuse_fixed_batch, refuse_own_weights
 from tensorpress.deploy.int8 import read_floor
 from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.deploy.quiet import quiet
@@ -98,7 +98,9 @@ def read_exportable(
         refuse_own_weights(net, path)
         if net.structure.batch is not None:
             feed = feed.fixed
-            _refuse_other_batch(net.structure.batch, feed, precision, planned=planned)
+            if precision == INT8:
+                refuse_fixed_batch(net)
+            _refuse_other_batch(net.structure.batch, feed, planned=planned)
     if real is not None and precision == INT8 and not any(feed.batched):
         real = real.fixed  # one by one, as the calibration is
     return Exportable(path, kind, net, feed, real, precision, planned, min_agreement, versions)
@@ -143,12 +145,7 @@ def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batc
         )
 
 
-def _refuse_other_batch(batch: int, feed: Feed, precision: str, *, planned: bool) -> None:
-    if precision == INT8:
-        raise TensorpressError(
-            f"the file takes {batch} at once and no other number, and one in int8 leaves it free: "
-            "export the network again with a free batch."
-        )
+def _refuse_other_batch(batch: int, feed: Feed, *, planned: bool) -> None:
     if planned and len(feed.tensors[0]) != batch:
         raise TensorpressError(
             f"the file takes {batch} at once and no other number: plan it for {batch} "

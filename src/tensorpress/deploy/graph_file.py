@@ -37,6 +37,19 @@ def write_graph_file(
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
 
 
+def refuse_fixed_batch(net: GraphNetwork) -> None:
+    """Refuse int8 of a graph that takes a fixed number at once.
+
+    Raises:
+        TensorpressError: it says how many.
+    """
+    if net.structure.batch is not None:
+        raise TensorpressError(
+            f"the file takes {net.structure.batch} at once and no other number, and one in int8 "
+            "leaves it free: export the network again with a free batch."
+        )
+
+
 def refuse_own_weights(net: GraphNetwork, path: Path) -> None:
     """Refuse a file whose weights would take the place of those that the graph still reads.
 

@@ -1,5 +1,6 @@
 """A graph whose factorized layers are to be put back into it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ def marked_graph(net: GraphNetwork) -> Any:
 
     Such a node holds, in the place of its kernel, what the kernel of each output channel is to be
     multiplied with: ones. Its bias is that of the chain. All else is as it was read; weights that
-    no node reads any more are gone.
+    no node reads any more are gone. Where the network gives logits, so does the graph.
     """
     structure = net.structure
     model = structure.model.clone()
     graph = model.graph
     nodes = list(graph)
+    if net.gives_logits:
+        _give(graph, structure.logits)
     biases: dict[str, Any] = {}
     taken = {value.name for node in nodes for value in node.outputs}
     taken |= {value.name for value in graph.inputs} | set(graph.initializers)
@@ -52,6 +55,17 @@ def marked_graph(net: GraphNetwork) -> Any:
         for value in old:
             remove_unread(graph, value)
     return model
+
+
+def _give(graph: Any, names: Sequence[str]) -> None:
+    """Have these values for outputs; those in the place of others are of the same type and size."""
+    made = {value.name: value for node in graph for value in node.outputs}
+    for place, name in enumerate(names):
+        was = graph.outputs[place]
+        if was.name != name:
+            value = made[name]
+            value.type, value.shape = was.type, was.shape
+            graph.outputs[place] = value
 
 
 def _bias(chain: Factorized) -> Tensor | None:

@@ -32,7 +32,7 @@ from tensorpress.compression.pruning import Criterion
 from tensorpress.data import Dataset, unlabelled_of
 from tensorpress.errors import TensorpressError
 from tensorpress.files import as_path, printable, write_whole
-from tensorpress.graphs import GRAPH, is_graph_file
+from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
 from tensorpress.layers import Treatment
 from tensorpress.networks import NETWORKS
 from tensorpress.report.json_values import read_object
@@ -167,7 +167,7 @@ def compress(
                 source[TUNED_FOR] = tuned_for
             artifacts.save(result, output / MODEL, dtype=stored, source=source)
         facts = {"command": command_line(), "network": inputs.net}
-        _tell_account(output, result, facts, network, inputs, place, printer)
+        _tell_account(output, result, facts, (network, result.model), inputs, place, printer)
         if output is not None:
             printer.written(output / MODEL)
     hints = _hints(treated, unlabelled is not None)
@@ -213,7 +213,10 @@ def _compress_graph(
     if isinstance(unlabelled, Tensor):
         shape = tuple(unlabelled.shape[1:])
     facts = {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
-    _tell_account(output, result, facts, network, inputs, find_place("cpu"), printer)
+    small: nn.Module = result.model
+    if output is not None and result.int8 is not None:  # which the file alone is in
+        small = read_graph_network(output / GRAPH)
+    _tell_account(output, result, facts, (network, small), inputs, find_place("cpu"), printer)
     printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
     if output is None:
         printer.note("Nothing was written: give -o OUT to keep the file.")
@@ -295,19 +298,20 @@ def _tell_account(
     output: Path | None,
     result: Account,
     facts: dict[str, Any],
-    network: nn.Module,
+    networks: tuple[nn.Module, nn.Module],
     inputs: Inputs,
     place: Place,
     printer: Printer,
 ) -> None:
-    """Print and write the account with the facts, and with accuracies where there are images.
+    """Print and write the account with the facts, and where there are images with the accuracies of
+    the networks, before and after.
 
     It is written before them too: they take long, and what lies there needs its account.
     """
     account = {**result.to_dict(), **facts}
     if inputs.data is not None:
         _write_account(output, result, account)
-        account |= _accuracies(network, result.model, inputs.data, place, printer)
+        account |= _accuracies(*networks, inputs.data, place, printer)
     _write_account(output, result, account)
     printer.values(account)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tensorpress.choices import INT8
+from tensorpress.choices import AUTO, FLOOR, INT8
 from tensorpress.compression.checks import check_asked
 from tensorpress.compression.graph.account import told_left
 from tensorpress.compression.graph.inputs import settled
@@ -17,6 +17,7 @@ from tensorpress.compression.pruning import Criterion
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.graph_file import refuse_own_weights
 from tensorpress.deploy.int8 import read_floor
+from tensorpress.deploy.planning.quantised_network import refuse_unquantisable
 from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
@@ -31,6 +32,8 @@ from tensorpress.rows import CalibrationImages, Outputs, Rows, read_rows
 from tensorpress.surgery import ExampleInputs
 
 RUNTIMES = ("onnxruntime", "openvino")
+IN_INT8 = "onnxruntime"
+"""The one of them that executes the files that are written in int8."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class GraphRequest:
         budget: its time is that of a runtime which takes graphs.
         place: of the new file; None where none is asked for.
         outputs, keep_float: by the names of layers in place of those of nodes.
+        floor: the least agreement of a file in int8 with the same in float32. One that was chosen
+            has been judged, and has none by itself.
     """
 
     net: GraphNetwork
@@ -52,6 +57,7 @@ class GraphRequest:
     recover: bool | Recovery
     outputs: Any
     keep_float: Any
+    floor: float
 
 
 def read_graph_request(
@@ -67,7 +73,7 @@ def read_graph_request(
     input_shape: Sequence[int] | None,
     recover: bool | Recovery,
     precision: str,
-    min_agreement: float,
+    min_agreement: float | None,
     keep_float: Iterable[str],
     outputs: Outputs | None,
     mean: Sequence[float] | None = None,
@@ -86,13 +92,12 @@ def read_graph_request(
     if layout not in (None, *LAYOUTS):
         raise TensorpressError(f"layout={shown(layout)}: give {' or '.join(LAYOUTS)}.")
     timed_in = _timed_on_graphs(budget)
-    if budget is not None and budget.chooses_int8:
-        raise TensorpressError(
-            f"{budget}: int8 is not chosen for an ONNX file, which is written in float32: leave "
-            "precisions= (--precisions) out."
-        )
     calibrated = calibration is not None
-    _refuse_precision(precision, min_agreement, timed_in, calibrated=calibrated)
+    _refuse_precision(precision, timed_in, calibrated=calibrated)
+    chooses_int8 = budget is not None and budget.chooses_int8
+    floor = 0.0 if chooses_int8 else FLOOR
+    if min_agreement is not None:
+        floor = read_floor(min_agreement)
     compared = layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
@@ -117,7 +122,9 @@ def read_graph_request(
             mean=None if normalised else mean,
             std=None if normalised else std,
         )
-    return GraphRequest(net, examples, rows, timed_in, place, steps, compared, kept_in_float)
+        if precision == INT8:
+            refuse_unquantisable(net, examples, rows)
+    return GraphRequest(net, examples, rows, timed_in, place, steps, compared, kept_in_float, floor)
 
 
 def _target(source: object, target: object) -> Path | None:
@@ -170,15 +177,18 @@ def _refuse_other_batch(budget: Budget | None, batch: int | None) -> None:
         )
 
 
-def _refuse_precision(
-    precision: str, min_agreement: float, timed_in: Budget | None, *, calibrated: bool
-) -> None:
+def _refuse_precision(precision: str, timed_in: Budget | None, *, calibrated: bool) -> None:
     if precision not in ("f32", INT8):
         raise TensorpressError(
             f"precision={shown(precision)} (--precision): an ONNX file is written in 'f32' or "
             f"'{INT8}'."
         )
-    read_floor(min_agreement)
+    if timed_in is not None and timed_in.chooses_int8 and timed_in.runtime not in (None, IN_INT8):
+        raise TensorpressError(
+            f"runtime='{timed_in.runtime}': int8 of an ONNX file is chosen and written in "
+            f"{IN_INT8}: leave runtime= (--runtime) out, or {INT8} out of precisions= "
+            "(--precisions)."
+        )
     if precision != INT8:
         return
     if not calibrated:
@@ -188,8 +198,9 @@ def _refuse_precision(
         )
     if timed_in is not None and timed_in.is_timed:
         raise TensorpressError(
-            f"{timed_in}: the time of an ONNX file is measured in float32: ask for ratios, or "
-            f"leave precision='{INT8}' (--precision {INT8}) out."
+            f"{timed_in}: precision='{INT8}' (--precision {INT8}) puts a file of these ratios into "
+            f"int8, whatever its time: in its place give precisions=('{AUTO}', '{INT8}') "
+            f"(--precisions {AUTO},{INT8}) with a time."
         )
 
 

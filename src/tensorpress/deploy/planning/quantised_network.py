@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tensorpress.choices import INT8
 from tensorpress.deploy.execution import Execution, factorized_layers, write_out_codebooks
 from tensorpress.deploy.feed import Feed, timed_feed
+from tensorpress.deploy.graph_file import refuse_fixed_batch
 from tensorpress.deploy.int8 import Fidelity, fidelity
 from tensorpress.deploy.int8.calibration import as_feed, few, rows_to_quantise
 from tensorpress.deploy.planning.setting import read_keep_float, read_threads, usable
@@ -18,12 +19,24 @@ from tensorpress.deploy.runtimes import RUNTIMES
 from tensorpress.deploy.runtimes.graph_runtime import GraphRunner, PreparedGraph
 from tensorpress.deploy.runtimes.runtime import Executions, Runner, Setting
 from tensorpress.deploy.trace import copy_for_export
+from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import plain_chain
 from tensorpress.rows import CalibrationImages, Rows
 from tensorpress.surgery import ExampleInputs
 
 FEW = 32
 """Rows that a layer's part in the error is measured on."""
+
+
+def refuse_unquantisable(net: nn.Module, example_inputs: ExampleInputs, rows: Rows) -> None:
+    """Raise what a network would be refused for that is to be put into int8 later.
+
+    Raises:
+        TensorpressError: a graph that takes a fixed number at once, or inputs without rows.
+    """
+    if isinstance(net, GraphNetwork):
+        refuse_fixed_batch(net)
+    as_feed(rows, timed_feed(net, example_inputs))
 
 
 class Executed(nn.Module):

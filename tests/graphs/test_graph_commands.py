@@ -85,8 +85,8 @@ def test_int8_is_chosen_written_and_evaluated(
     asked = ("--keep-output-error", 1, "--runtime", "onnxruntime", "--precisions", "int8")
     images = ("--calibrate", "digits", "--calibration-images", 64, "--data", "digits")
     how = ("--method", "ttpwt", *asked, *images)
-    told = command("compress", "--net", digits, *how, "--dry-run")
-    assert told.code == 0, told.err
+    foreseen = command("compress", "--net", digits, *how, "--dry-run")
+    assert foreseen.code == 0, foreseen.err
     answer = command("compress", "--net", digits, *how, "-o", out)
     assert answer.code == 0, answer.err
     assert "int8 everywhere" in answer.out

@@ -14,7 +14,7 @@ from tensorpress.choices import INT8
 from tensorpress.compression.compress import compress
 from tensorpress.compression.foresee import Prospect, foresee
 from tensorpress.compression.graph.account import GraphAccount
-from tensorpress.compression.graph.request import layer_names, read_graph_request
+from tensorpress.compression.graph.request import read_graph_request
 from tensorpress.compression.targets.judge import Score
 from tensorpress.decompose import RankRule
 from tensorpress.deploy import export, plan
@@ -136,11 +136,11 @@ def compress_onnx(
         examples,
         method=method,
         methods=methods,
-        rank=layer_names(rank),
+        rank=rank,
         budget=timed_in,
         round_to=round_to,
-        include=layer_names(include),
-        exclude=layer_names(exclude),
+        include=include,
+        exclude=exclude,
         skip_first=skip_first,
         skip_output=skip_output,
         linear=linear,
@@ -222,11 +222,10 @@ def foresee_onnx(
         keep_float=keep_float,
         outputs=request.outputs,
     )
-    named = {name: layer_names(getattr(request, name)) for name in ("rank", "include", "exclude")}
     return foresee(
         ready.net,
         ready.examples,
-        dataclasses.replace(request, **named, budget=ready.budget, outputs=ready.outputs),
+        dataclasses.replace(request, budget=ready.budget, outputs=ready.outputs),
         calibration=None if ready.rows is None else _as_given(ready.rows),
         recover=ready.recover,
         score=score,

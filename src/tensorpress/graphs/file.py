@@ -11,7 +11,7 @@ from typing import Any
 from tensorpress.errors import TensorpressError, first_line, shown
 from tensorpress.extras import import_runtimes
 from tensorpress.files import as_path
-from tensorpress.graphs.nodes import read_by
+from tensorpress.graphs.nodes import is_kind, read_by
 
 SUFFIX = ".onnx"
 GRAPH = "model.onnx"
@@ -27,6 +27,8 @@ def is_graph_file(name: object) -> bool:
 
 def read_model(path: str | os.PathLike[str]) -> Any:
     """The ``onnx_ir.Model`` in a file. Weights outside of it are read when they are asked for.
+
+    Nodes of layers that have no name get one.
 
     Raises:
         TensorpressError: there is no such file, it is truncated or no ONNX, or its weights are not
@@ -49,7 +51,20 @@ def read_model(path: str | os.PathLike[str]) -> Any:
     _refuse_unknown(place, model.graph)
     for name, tensor in tensors:
         _check(place, name, tensor, onnx_ir)
+    _name_layers(model.graph)
     return model
+
+
+def _name_layers(graph: Any) -> None:
+    """Give each node of a layer a name: files may leave them out."""
+    taken = {node.name for node in graph}
+    for number, node in enumerate(graph):
+        if is_kind(node) and not node.name:
+            name = f"{node.op_type}_{number}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            node.name = name
 
 
 @contextlib.contextmanager

@@ -108,6 +108,12 @@ class Structure:
         """The calls of layers, in order of execution."""
         return (layer for part in self.parts for layer in part.layers)
 
+    @property
+    def called(self) -> dict[str, str]:
+        """The name of the layer that each node calls, by the node's name."""
+        nodes = list(self.model.graph)
+        return {nodes[layer.node].name: layer.name for layer in self.layers}
+
 
 def rows_of(inputs: Sequence[Tensor], batched: Sequence[bool], which: Any) -> list[Tensor]:
     """Some rows of the inputs, and all of those that are the same for every row."""

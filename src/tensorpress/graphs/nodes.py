@@ -65,9 +65,9 @@ def remove_unread(graph: Any, value: Any) -> None:
     node = value.producer()
     if node is None or any(output.uses() or output.is_graph_output() for output in node.outputs):
         return
-    inputs = list(node.inputs)
+    inputs = {id(read): read for read in node.inputs}  # one may be read twice
     graph.remove(node, safe=True)
-    for read in inputs:
+    for read in inputs.values():
         remove_unread(graph, read)
 
 

@@ -17,7 +17,7 @@ from tensorpress.graphs.constants import Constants
 from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.geometry import Left
 from tensorpress.graphs.layers import layer_of
-from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure, rows_of
+from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
 from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind
 from tensorpress.graphs.segments import Segment, Stage, cut
 from tensorpress.graphs.sessions import session_of
@@ -180,7 +180,10 @@ class _Found:
     def leave_all(self, nodes: Any, name: str, reason: str) -> None:
         for node in nodes:
             if node.op_type in KINDS or node.op_type in QUANTISED:
-                self.left[f"{name}/{layer_name(node.name or node.op_type)}"] = reason
+                inside = f"{name}/{layer_name(node.name or node.op_type)}"
+                while inside in self.left:
+                    inside += "_"
+                self.left[inside] = reason
             for body in bodies_of(node):
                 self.leave_all(body, name, reason)
 
@@ -236,7 +239,10 @@ def _size(size: Any) -> int | None:
 
 @torch.no_grad()
 def _rows(net: GraphNetwork) -> int | None:
-    """How many inputs a graph takes at once: a size in its file may be of no account inside."""
+    """How many inputs a graph takes at once: a size in its file may be of no account inside.
+
+    It is where twice as many give the same for the first ones, whatever the others are.
+    """
     inputs = net.structure.inputs
     fixed = net.structure.batch
     if fixed is None or any(None in taken.shape for taken in inputs):
@@ -245,8 +251,11 @@ def _rows(net: GraphNetwork) -> int | None:
     given = [_drawn(taken, draw) for taken in inputs]
     try:
         one = net(*given)
-        there_and_back = [*range(fixed), *reversed(range(fixed))]
-        two = net(*rows_of(given, net.structure.batched, there_and_back))
+        more = [
+            torch.cat([x, _others(x, draw)]) if is_batched else x
+            for x, is_batched in zip(given, net.structure.batched, strict=True)
+        ]
+        two = net(*more)
     except Exception:  # what a Reshape makes of other sizes may be any error
         return fixed
     pairs = zip(*([x] if isinstance(x, torch.Tensor) else x for x in (one, two)), strict=True)
@@ -265,6 +274,13 @@ def _drawn(taken: Input, draw: torch.Generator) -> torch.Tensor:
     if taken.dtype.is_floating_point:
         return torch.rand(shape, generator=draw).to(taken.dtype)
     return torch.zeros(shape, dtype=taken.dtype)
+
+
+def _others(rows: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Of another size, so that it shows where means or such are taken of all rows."""
+    if rows.dtype.is_floating_point:
+        return (5 + 3 * torch.rand(rows.shape, generator=draw)).to(rows.dtype)
+    return torch.ones_like(rows)
 
 
 def _reason(error: Exception) -> str:

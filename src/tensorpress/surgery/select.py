@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import composed
+from tensorpress.graphs import GraphNetwork
 from tensorpress.surgery.survey import Survey
 
 T = TypeVar("T")
@@ -120,8 +121,11 @@ def _matches(
             )
         else:
             # A layer that stands in several places goes by each of its names.
+            meant = {composed(name) for name in _named(net, selector)}
             ids = {
-                id(m) for name, m in modules.items() if _fits(composed(name), composed(selector))
+                id(m)
+                for name, m in modules.items()
+                if any(_fits(composed(name), one) for one in meant)
             }
             hits = {name for name in names if id(modules[name]) in ids}
         if not hits:
@@ -129,6 +133,14 @@ def _matches(
             raise _no_match(label, names, what)
         found |= hits
     return found
+
+
+def _named(net: nn.Module, selector: str) -> set[str]:
+    """What layers a name or pattern means: of a graph's nodes, which layers are called after."""
+    called = net.structure.called if isinstance(net, GraphNetwork) else {}
+    if selector in called:
+        return {called[selector]}
+    return {selector} | {layer for node, layer in called.items() if _fits(node, selector)}
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -22,7 +22,6 @@ from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.graphs import LAYOUTS, GraphNetwork, is_graph_file, read_graph_network
-from tensorpress.graphs.read import layer_name
 from tensorpress.layers import Treatment
 from tensorpress.layers.methods import FORMS, Decomposition
 from tensorpress.progress import announce
@@ -98,14 +97,14 @@ def read_graph_request(
     floor = 0.0 if chooses_int8 else FLOOR
     if min_agreement is not None:
         floor = read_floor(min_agreement)
-    compared = layer_names(outputs)
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
     if net.structure.left and not any(net.structure.layers):
         raise TensorpressError(
             f"{source} has no layer that could be decomposed. {told_left(net.structure.left)}."
         )
-    kept_in_float = read_keep_float(layer_names(keep_float), net, precision)
+    compared = _by_layers(outputs, net)
+    kept_in_float = read_keep_float(keep_float, net, precision)
     if place is not None:
         refuse_own_weights(net, place)
     _refuse_other_batch(timed_in, net.structure.batch)
@@ -214,12 +213,9 @@ def _closed_form(recover: bool | Recovery, *, calibrated: bool) -> bool | Recove
     return dataclasses.replace(steps, distil_epochs=0)
 
 
-def layer_names(given: Any) -> Any:
-    """Names of nodes as layers have them; what is no name stays, to be refused where it is read."""
-    if isinstance(given, str):
-        return [layer_name(given)]
-    if isinstance(given, Mapping):
-        return dict(zip(layer_names(list(given)), given.values(), strict=True))
-    if not isinstance(given, Iterable):
-        return given
-    return [layer_name(one) if isinstance(one, str) else one for one in given]
+def _by_layers(outputs: Any, net: GraphNetwork) -> Any:
+    """Names of nodes as their layers have them; what is none stays, and is refused later."""
+    if isinstance(outputs, str) or not isinstance(outputs, Iterable):
+        return outputs
+    called = net.structure.called
+    return [called.get(one, one) if isinstance(one, str) else one for one in outputs]

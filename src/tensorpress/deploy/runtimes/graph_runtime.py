@@ -181,10 +181,7 @@ class PreparedGraph(Prepared):
         """The layer that each node with weights belongs to, by their names."""
         if self.read is None:
             return layer_names(model, owners)
-        structure = self.read.structure
-        nodes = list(structure.model.graph)
-        plain = {nodes[call.node].name: call.name for call in structure.layers}
-        return layer_names(model, {**plain, **owners})
+        return layer_names(model, {**self.read.structure.called, **owners})
 
     def _in_int8(self, model: Any, owners: Mapping[str, str], rows: Feed, *, finely: bool) -> Any:
         asked = self.setting.keep_float

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -206,3 +207,76 @@ def test_what_needs_gradients(words: tuple[str, ...], digits: Path, command: Com
     named = "--compressed" if words[0] == "finetune" else "--net"
     answer = command(*words, named, digits)
     assert (answer.code, answer.err.count("\n")) == (2, 1)
+
+
+def test_batches_that_a_file_does_not_take_are_said(
+    command: Command, tmp_path: Path, measured_once: None
+) -> None:
+    del measured_once
+    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
+    path = write(
+        tmp_path / "net.onnx", nodes, {"w": weight("w", 8, 4, 3, 3)}, inputs={"x": (1, 4, 6, 6)}
+    )
+    asked = ("bench", "--net", path, "--compressed", path, "--runtimes", "onnxruntime")
+    quick = ("--seconds", 0, "--no-cache")
+    answer = command(*asked, *quick)
+    assert answer.code == 0, answer.err
+    assert "batch 32" in answer.out
+    assert "the file takes 1 at once" in answer.out
+    answer = command(*asked, *quick, "--batches", "2,4")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "takes 1 at once" in answer.err
+
+
+def test_the_size_of_a_file_is_that_of_all_its_parts(
+    command: Command, tmp_path: Path, measured_once: None
+) -> None:
+    del measured_once
+    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        {"w": weight("w", 64, 64, 3, 3)},
+        inputs={"x": ("N", 64, 6, 6)},
+    )
+    apart = tmp_path / "apart.onnx"
+    onnx.save(
+        onnx.load(path), apart, save_as_external_data=True, location="w.data", size_threshold=0
+    )
+    asked = ("--runtimes", "onnxruntime", "--batches", 1, "--seconds", 0, "--no-cache", "--json")
+    answer = command("bench", "--net", path, "--compressed", apart, *asked)
+    assert answer.code == 0, answer.err
+    size = apart.stat().st_size + (tmp_path / "w.data").stat().st_size
+    assert json.loads(answer.out)["bytes"]["file"] == size
+
+
+def test_the_hint_of_a_file_with_free_sizes_runs(
+    command: Command, tmp_path: Path, measured_once: None
+) -> None:
+    del measured_once
+    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        {"w": weight("w", 8, 3, 3, 3)},
+        inputs={"x": ("N", 3, "h", "w")},
+    )
+    refused = command("bench", "--net", path, "--compressed", path)
+    assert refused.err.endswith("free: give --input-shape, such as 3,224,224.\n")
+    np.save(tmp_path / "rows.npy", torch.randn(16, 3, 10, 12).numpy())
+    asked = ("--energy", 0.9, "--no-skip-first", "--no-skip-output", "--no-recover")
+    answer = command(
+        "compress",
+        "--net",
+        path,
+        "--calibrate",
+        tmp_path / "rows.npy",
+        *asked,
+        "-o",
+        tmp_path / "O",
+    )
+    assert answer.code == 0, answer.err
+    told = answer.out.splitlines()[-1].removeprefix("Its time: tensorpress ")
+    assert "--input-shape 3,10,12" in told
+    quick = ("--seconds", 0, "--runtimes", "onnxruntime", "--batches", 1, "--no-cache")
+    assert command(*shlex.split(told), *quick).code == 0

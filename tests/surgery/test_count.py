@@ -296,3 +296,50 @@ def test_what_torch_jit_made_is_counted_and_stays(how: str) -> None:
     assert "torch.jit, which hides its layers" in result.layers[1].decision
     assert result.macs_after == tp.count(result.model, image).macs
     assert [row.name for row in result.layers if row.method] == ["last"]
+
+
+class Steps(nn.Module):
+    """A convolution, and a layer that goes step by step over what it gives."""
+
+    def __init__(self, recurrent: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.recurrent = nn.Conv1d(8, 16, 1), recurrent
+
+    def forward(self, x: Tensor) -> Any:
+        return self.recurrent(self.conv(x).transpose(1, 2))
+
+
+RECURRENT: dict[str, tuple[nn.Module, int]] = {
+    "lstm, both ways": (nn.LSTM(16, 12, bidirectional=True, batch_first=True), 2 * 48 * 28),
+    "lstm, projected": (nn.LSTM(16, 12, proj_size=5, batch_first=True), 48 * 21 + 12 * 5),
+    "gru": (nn.GRU(16, 12, batch_first=True), 36 * 28),
+    "rnn of two layers": (nn.RNN(16, 12, num_layers=2, batch_first=True), 12 * (28 + 24)),
+}
+
+
+@pytest.mark.parametrize(("recurrent", "step"), RECURRENT.values(), ids=RECURRENT)
+def test_recurrent_layers_count_once_a_step(recurrent: nn.Module, step: int) -> None:
+    cost = tp.count(Steps(recurrent).eval(), torch.zeros(2, 8, 7))
+    assert cost.macs == 2 * 7 * (8 * 16 + step)
+
+
+def test_attention_counts_its_projections() -> None:
+    """Those of its inputs and of its output, but no products of activations."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True).eval()
+    assert tp.count(layer, torch.zeros(3, 7, 16)).macs == 3 * 7 * (4 * 16 * 16 + 2 * 16 * 24)
+    assert torch.backends.mha.get_fastpath_enabled() is fast
+
+
+class ByFunctions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 16)
+        self.w, self.v = nn.Parameter(torch.randn(4, 16)), nn.Parameter(torch.randn(4, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.layer(x), self.w) @ self.v
+
+
+def test_products_with_weights_outside_of_layers_count() -> None:
+    assert tp.count(ByFunctions(), torch.zeros(3, 7, 8)).macs == 21 * (8 * 16 + 16 * 4 + 4 * 5)

@@ -55,6 +55,7 @@ class Work:
         forms: treatments that are compared for a layer, at most.
         networks: how many are made in the end.
         tries: how many are made on the way, in closed form.
+        has_norms: whether there are batch norms to take statistics of.
     """
 
     images: int
@@ -68,6 +69,7 @@ class Work:
     forms: int = 1
     networks: int = 1
     tries: int = 0
+    has_norms: bool = True
 
 
 def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
@@ -83,7 +85,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     - measuring layers: F sum(``COMPARING`` P^2) / MACs + b N_m (2 + ``MEASURED`` L / 2), as a layer
       stands half way; of F > 1 forms also sum(``SEARCHING`` P^3), bounded layer by layer, / MACs
     - reconstructing: N_f + b N_f + p + f
-    - batch-norm statistics: b N, and 3 passes of a batch
+    - batch-norm statistics, where there are any: b N, and 3 passes of a batch
     - distilling: (``STEP`` + ``TEACHER``) epochs 0.9 N, at the first learning rate
 
     Of layers whose patches are kept, p is 0, n P stands for P^2 and n^2 P for P^3. The constants
@@ -113,7 +115,7 @@ def stage_seconds(work: Work, image_seconds: float) -> dict[str, float]:
     if recovery.reconstruct:
         walked = (1 + ON_BATCH_STATISTICS) * fitted
         passes["reconstructing"] = made * (walked + products + fits)
-    if recovery.statistics:
+    if recovery.statistics and work.has_norms:
         passes["batch-norm statistics"] = made * (
             ON_BATCH_STATISTICS * work.images + 3 * min(work.images, SETTLED_ON)
         )

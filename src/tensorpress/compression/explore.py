@@ -17,7 +17,7 @@ from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery
 from tensorpress.request.budget import Budget
-from tensorpress.rows import CalibrationImages, Outputs, read_rows
+from tensorpress.rows import CalibrationImages, Outputs, count_rows, read_rows
 from tensorpress.surgery import Cost, ExampleInputs, Selector, copy_with, survey
 from tensorpress.surgery.plainly import plainly
 
@@ -135,7 +135,9 @@ def explore(
     recovery = Recovery(distil_epochs=0, seed=seed)
     base = with_plain_layers(net, tasks)
     rows = read_rows(calibration, base, example_inputs, outputs, mean=mean, std=std)
-    metric = InputMetric(base, rows, recovery, progress=progress)
+    metric = InputMetric(
+        base, rows, recovery, examples=count_rows(example_inputs), progress=progress
+    )
     made = 0 if score is None else len(budgets)
     metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)
     layers = metric.measured(tasks)

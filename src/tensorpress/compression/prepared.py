@@ -20,7 +20,7 @@ from tensorpress.deploy.planning.quantised_network import refuse_unquantisable
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery, read_recovery
 from tensorpress.request.budget import Budget, Unreachable
-from tensorpress.rows import Rows
+from tensorpress.rows import Rows, count_rows
 from tensorpress.surgery import ExampleInputs, Survey, copy_with, survey, tally
 
 
@@ -121,7 +121,11 @@ def prepare(
     else:
         target = ByBudget(budget, base, example_inputs, surveyed)
     holds_back = budget is not None and budget.holds_back
-    metric = metric_of(base, read(), recover, holds_back=holds_back, progress=progress)
+    rows = read()
+    examples = 1 if rows is None else count_rows(example_inputs)
+    metric = metric_of(
+        base, rows, recover, holds_back=holds_back, examples=examples, progress=progress
+    )
     if budget is not None and budget.chooses_int8 and isinstance(metric, InputMetric):
         refuse_unquantisable(base, example_inputs, metric.images)
     measures = budget is not None and metric.spreads_by_loss
@@ -152,9 +156,12 @@ def metric_of(
     recover: bool | Recovery,
     *,
     holds_back: bool = False,
+    examples: int = 1,
     progress: bool | None,
 ) -> NetworkMetric:
     if rows is None:
         return KernelMetric(progress=progress)
     recovery = read_recovery(recover)
-    return InputMetric(net, rows, recovery, holds_back=holds_back, progress=progress)
+    return InputMetric(
+        net, rows, recovery, holds_back=holds_back, examples=examples, progress=progress
+    )

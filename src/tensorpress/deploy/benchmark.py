@@ -24,6 +24,7 @@ from tensorpress.deploy.runtimes.runtime import timed_call
 from tensorpress.deploy.runtimes.torch_place import threads as torch_threads
 from tensorpress.deploy.trace import copy_for_export
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.graphs import GraphNetwork
 from tensorpress.progress import progress_bar
 from tensorpress.rows import CalibrationImages
 from tensorpress.settings import is_number
@@ -225,6 +226,11 @@ def benchmark(
         present += [(name, precision) for precision in dict.fromkeys(found)]
     if not present:
         raise TensorpressError(_joined(missing) or "no runtime was named.")
+    other = _not_taken((dense, compressed), batches)
+    missing |= other
+    batches = [batch for batch in batches if _batch_named(batch) not in other]
+    if not batches:
+        raise TensorpressError(f"{_joined(other)}: ask for that (--batches).")
     work = [(*which, b, t) for which in present for b in batches for t in threads]
     cells = []
     with progress_bar(show=progress) as bar:
@@ -256,6 +262,21 @@ def benchmark(
     if not cells:
         raise TensorpressError(_joined(missing))
     return Benchmark(tuple(cells), missing)
+
+
+def _batch_named(batch: int) -> str:
+    return f"batch {batch}"
+
+
+def _not_taken(networks: Sequence[nn.Module], batches: Sequence[int]) -> dict[str, str]:
+    """Why batches are not measured, which a file does not take, by what they are called."""
+    fixed = {net.structure.batch for net in networks if isinstance(net, GraphNetwork)} - {None}
+    return {
+        _batch_named(batch): f"the file takes {taken} at once and no other number"
+        for taken in fixed
+        for batch in batches
+        if batch != taken
+    }
 
 
 def _named(runtime: str, precision: str, precisions: Sequence[str]) -> str:

@@ -142,6 +142,18 @@ def read_sizes(
     return dict(zip((value.name for value in inputs), sizes, strict=True))
 
 
+def files_of(path: str | os.PathLike[str]) -> list[Path]:
+    """The file of a graph, and those beside it that hold its weights.
+
+    Raises:
+        TensorpressError: as :func:`read_model`.
+    """
+    place = as_path(path)
+    tensors = (tensor for _, tensor in _tensors(read_model(place).graph))
+    beside = {getattr(tensor, "location", None) for tensor in tensors} - {None}
+    return [place, *(place.absolute().parent / str(name) for name in sorted(beside, key=str))]
+
+
 def _tensors(graph: Any) -> Any:
     """The weights of a graph and of the bodies in it."""
     yield from ((name, value.const_value) for name, value in graph.initializers.items())

@@ -3,7 +3,7 @@
 from tensorpress.rows.classes import classes, gives_classes
 from tensorpress.rows.given_images import CalibrationImages, channels_first, read_images
 from tensorpress.rows.reading import read_rows
-from tensorpress.rows.samples import Outputs, Rows, Samples, changed, inputs_of, run
+from tensorpress.rows.samples import Outputs, Rows, Samples, changed, count_rows, inputs_of, run
 
 __all__ = [
     "CalibrationImages",
@@ -13,6 +13,7 @@ __all__ = [
     "changed",
     "channels_first",
     "classes",
+    "count_rows",
     "gives_classes",
     "inputs_of",
     "read_images",

@@ -120,6 +120,12 @@ class Form:
         return tuple(made) if all(isinstance(x, Tensor) for x in made) else None
 
 
+def count_rows(inputs: ExampleInputs) -> int:
+    """How many images inputs hold, as long as their first tensor."""
+    tensors = Form.of(inputs).tensors_of(inputs)
+    return len(tensors[0]) if tensors and tensors[0].dim() else 1
+
+
 _PLAIN = tuple(tree_flatten(example)[1] for example in (0, (0,)))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
@@ -17,9 +18,9 @@ from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 _ATEN = torch.ops.aten
-CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution)
-OF_LAYERS = (*CONVOLUTIONS, _ATEN.addmm, _ATEN.mm)
+OF_LAYERS = (_ATEN.convolution, _ATEN._convolution, _ATEN.addmm, _ATEN.mm)
 """The operations of convolutions and linear layers."""
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass
@@ -46,8 +47,9 @@ class Cost:
     Attributes:
         params: all its parameters, each counted once, batch norm and biases included. The indices
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
-        macs: multiply-accumulates of its convolutions and linear layers, and of convolutions that
-            run outside of layers: by functions, or by a layer's ``forward``.
+        macs: multiply-accumulates of its convolutions, linear and recurrent layers, and of
+            convolutions and products of two matrices that run outside of layers: by functions, or
+            by a layer's ``forward``.
         layers: cost of each convolution, linear layer and factorized layer, in order of their
             first call; those that were never called come last, with no MACs. One with padding
             before it has the name of both together, and a module that torch.jit made, which hides
@@ -73,10 +75,11 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     MACs are read off torch's own flop counter (``torch.utils.flop_counter``, two flops a MAC)
     inside the convolutions and linear layers, as the operations run: groups, strides and dilation
     are counted as they are, padding as computed. What lies in one another counts once, and
-    convolutions that are called as functions count for the network. Activations, pooling,
-    normalisation, biases and products of activations (attention) are not counted. MACs are for the
-    inputs as given: give one image for MACs per image. Runs in eval mode; the network is not
-    changed.
+    convolutions and products of matrices that are called as functions count for the network, such
+    as the projections of ``nn.MultiheadAttention``; so do recurrent layers, each weight once a
+    step. Activations, pooling, normalisation, biases and batches of products (attention) are not
+    counted. MACs are for the inputs as given: give one image for MACs per image. Runs in eval mode;
+    the network is not changed.
 
     Raises:
         TensorpressError: the network does not run on ``example_inputs``, is lazy or scripted.
@@ -90,7 +93,7 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     layers = countable_layers(net)
     costs = {name: LayerCost(_params(layer)) for name, layer in layers.items()}
     called: dict[str, LayerCost] = {}
-    with _counting(layers, costs, called) as tally:
+    with _counting(net, layers, costs, called) as tally:
         run_examples(net, example_inputs)
     for name, layer in layers.items():
         if is_scripted(layer) and not costs[name].macs:
@@ -110,30 +113,33 @@ class _Tally:
         self.flops = FlopCounterMode(display=False)
         self._started: list[tuple[int, int]] = []
         self._of_layers = 0
-        self._convolved = 0
+        self._seen = 0
 
     @property
     def macs(self) -> int:
-        """Of all layers, what lies in one another once, and of convolutions outside of them."""
-        return (self._of_layers + _done(self.flops, CONVOLUTIONS) - self._convolved) // 2
+        """Of all layers, what lies in one another once, and of their operations outside of them."""
+        return (self._of_layers + _done(self.flops, OF_LAYERS) - self._seen) // 2
 
     def enter(self, operations: Sequence[Any] | None) -> None:
         """A layer begins, of which these operations count; by default all."""
-        self._started.append((_done(self.flops, operations), _done(self.flops, CONVOLUTIONS)))
+        self._started.append((_done(self.flops, operations), _done(self.flops, OF_LAYERS)))
 
-    def leave(self, operations: Sequence[Any] | None) -> int:
-        """The last layer that began is done: its MACs."""
-        flops, convolved = self._started.pop()
-        done = _done(self.flops, operations) - flops
+    def leave(self, operations: Sequence[Any] | None, *, told: int = 0) -> int:
+        """The last layer that began is done: its MACs, those that are told beside what is seen."""
+        flops, seen = self._started.pop()
+        done = _done(self.flops, operations) - flops + 2 * told
         if not self._started:
             self._of_layers += done
-            self._convolved += _done(self.flops, CONVOLUTIONS) - convolved
+            self._seen += _done(self.flops, OF_LAYERS) - seen
         return done // 2
 
 
 @contextmanager
 def _counting(
-    layers: dict[str, nn.Module], costs: dict[str, LayerCost], called: dict[str, LayerCost]
+    net: nn.Module,
+    layers: dict[str, nn.Module],
+    costs: dict[str, LayerCost],
+    called: dict[str, LayerCost],
 ) -> Iterator[_Tally]:
     """Fill ``costs`` while the network runs, and put each into ``called`` at its first call."""
     tally = _Tally()
@@ -159,14 +165,36 @@ def _counting(
         handles.append(nn.Module.register_forward_pre_hook(fed, enter, with_kwargs=True))
         handles.append(nn.Module.register_forward_hook(fed, leave, with_kwargs=True))
 
+    def watch_recurrent(module: nn.Module) -> None:
+        def enter(*_: Any) -> None:
+            tally.enter(())
+
+        def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
+            tally.leave((), told=_recurrent_macs(module, args[0] if args else kwargs["input"]))
+
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(leave, with_kwargs=True))
+
     for name, layer in layers.items():
         watch(name, layer)
+    for module in net.modules():
+        if isinstance(module, RECURRENT):
+            watch_recurrent(module)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its operations have no count
     try:
         with tally.flops:
             yield tally
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
+
+
+def _recurrent_macs(module: nn.Module, given: Any) -> int:
+    """Each weight once for each step of each sequence."""
+    steps = len(given.data) if isinstance(given, PackedSequence) else given[..., 0].numel()
+    return steps * sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
 
 
 def _shape_of_input(

@@ -1,5 +1,6 @@
 """A survey of a network's layers: what runs, in which order, and what may change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -145,11 +146,13 @@ def _gives_few_channels(layer: SurveyedLayer) -> bool:
     return outside <= FEW_CHANNELS or 2 * outside < in_channels(layer.dense)
 
 
-def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[int]) -> str | None:
+def _obstacle(
+    module: nn.Module, cost: LayerCost, shared: set[int], peeked: Mapping[int, str]
+) -> str | None:
     if is_scripted(module):
         return "scripted or traced by torch.jit, which hides its layers"
     if id(module) in peeked:
-        return "nn.TransformerEncoderLayer reads its weight itself"
+        return f"{peeked[id(module)]} reads its weight itself"
     if not cost.inputs:
         return "not called on the example inputs"
     if cost.takes_more:
@@ -162,14 +165,17 @@ def _obstacle(module: nn.Module, cost: LayerCost, shared: set[int], peeked: set[
     return None
 
 
-def _read_by_weight(net: nn.Module) -> set[int]:
-    """ids of layers whose weight PyTorch takes without calling them, in eval mode only."""
-    return {
-        id(layer)
-        for module in net.modules()
-        if isinstance(module, nn.TransformerEncoderLayer)
-        for layer in (module.linear1, module.linear2)
-    }
+def _read_by_weight(net: nn.Module) -> dict[int, str]:
+    """ids of layers whose weight PyTorch takes without calling them, and what does."""
+    found: dict[int, str] = {}
+    for module in net.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):  # in eval mode only
+            found |= dict.fromkeys(
+                map(id, (module.linear1, module.linear2)), "nn.TransformerEncoderLayer"
+            )
+        if isinstance(module, nn.MultiheadAttention):
+            found[id(module.out_proj)] = "nn.MultiheadAttention"
+    return found
 
 
 def _shared_weights(net: nn.Module) -> set[int]:

@@ -32,6 +32,14 @@ class Calling(Folding):
         return torch.cat([self.layer(level) for level in levels.unbind(1)], 1)
 
 
+class OneByOne(Folding):
+    """Calls its layer for each image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.reshape(len(x), 1, 64, 1).expand(-1, -1, -1, FEATURES)
+        return torch.cat([self.layer(image) for image in tokens]).flatten(1)
+
+
 class Sequences(Folding):
     """Its images are the second axis."""
 
@@ -40,16 +48,16 @@ class Sequences(Folding):
         return self.layer(tokens).transpose(0, 1).flatten(1)
 
 
-@pytest.mark.parametrize("kind", [Folding, Calling, Sequences])
+@pytest.mark.parametrize("kind", [Folding, Calling, OneByOne, Sequences])
 def test_as_many_patches_as_are_planned(
     kind: type[Folding], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = 0
 
     class Counting(Sampler):
-        def patches(self, x: Tensor, images: int) -> Tensor:
+        def patches(self, x: Tensor) -> Tensor:
             nonlocal taken
-            found = super().patches(x, images)
+            found = super().patches(x)
             taken += found.shape[1]
             return found[..., :16]  # which is enough to count
 

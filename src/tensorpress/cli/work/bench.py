@@ -20,7 +20,7 @@ from tensorpress.deploy.int8.calibration import MOST
 from tensorpress.deploy.planning.setting import read_precision
 from tensorpress.errors import TensorpressError
 from tensorpress.files import write_atomically, write_whole
-from tensorpress.graphs import GRAPH, is_graph_file, read_graph_network
+from tensorpress.graphs import GRAPH, files_of, is_graph_file, read_graph_network
 from tensorpress.surgery.state import held_bytes
 
 FILES = ("bench.json", "bench.txt", "bench.png")
@@ -109,7 +109,8 @@ def _counts(text: str, option: str) -> tuple[int, ...]:
 
 
 def _sizes(dense: Any, compressed: Path) -> dict[str, int]:
-    return {"dense": held_bytes(dense), "file": compressed.stat().st_size}
+    files = files_of(compressed) if is_graph_file(compressed) else [compressed]
+    return {"dense": held_bytes(dense), "file": sum(file.stat().st_size for file in files)}
 
 
 def _verdict(found: Benchmark) -> str:

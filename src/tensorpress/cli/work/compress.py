@@ -222,7 +222,8 @@ def _compress_graph(
         printer.note("Nothing was written: give -o OUT to keep the file.")
         return
     printer.written(output / GRAPH)
-    printer.note(_bench(inputs, output / GRAPH))
+    if not isinstance(unlabelled, dict):  # what takes several inputs is not timed by a command
+        printer.note(_bench(inputs, output / GRAPH, shape))
 
 
 def _paths(output: Path | None, files: Sequence[str]) -> list[Path]:
@@ -350,13 +351,14 @@ def _hints(treated: Sequence[Treatment] | Criterion, calibrated: bool) -> list[s
     ]
 
 
-def _bench(inputs: Inputs, written: Path) -> str:
-    """The command that tells what was won in time."""
+def _bench(inputs: Inputs, written: Path, shape: Sequence[int] = ()) -> str:
+    """The command that tells what was won in time; a graph may leave its shape to be said."""
     words = ["tensorpress", "bench"]
     words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
     words += ["--compressed", str(written)]
-    if is_graph_file(inputs.net) and inputs.shape:
-        words += ["--input-shape", ",".join(map(str, inputs.shape))]
+    shape = shape or inputs.shape
+    if is_graph_file(inputs.net) and shape:
+        words += ["--input-shape", ",".join(map(str, shape))]
     return f"Its time: {shlex.join(words)}"
 
 

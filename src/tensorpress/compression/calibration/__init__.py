@@ -9,12 +9,17 @@ from tensorpress.compression.calibration.kept_outputs import kept_outputs, mean_
 from tensorpress.compression.calibration.moments import input_moments, samplers
 from tensorpress.compression.calibration.reconstruct import reconstruct
 from tensorpress.compression.calibration.sensitivity import Trial, layer_losses
-from tensorpress.compression.calibration.statistics import reestimate_batch_norm, settle_batch_norm
+from tensorpress.compression.calibration.statistics import (
+    batch_norms,
+    reestimate_batch_norm,
+    settle_batch_norm,
+)
 
 __all__ = [
     "Answer",
     "Trial",
     "answer",
+    "batch_norms",
     "batches",
     "distil",
     "divergence",

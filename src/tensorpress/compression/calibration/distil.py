@@ -20,7 +20,7 @@ from tensorpress.compression.calibration.statistics import batch_norms, reestima
 from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized, channels_last, channels_second
 from tensorpress.progress import progress_bar
-from tensorpress.rows import Rows, changed, gives_classes, inputs_of
+from tensorpress.rows import Rows, changed, inputs_of
 from tensorpress.surgery import (
     arrange_channels_last,
     arrange_for_training,
@@ -52,9 +52,9 @@ def distil(
 ) -> None:
     """Train ``student``, in place, on the answers of ``teacher`` to images without labels.
 
-    The loss is the mean squared difference of the answers (of logits less their mean) as a share of
-    their variance, and the same of the outputs of decomposed layers, averaged over layers: from
-    few images the answers alone teach little. Adam, one cycle; images are flipped and shifted at
+    The loss is the mean squared difference of the answers as a share of their variance, and the
+    same of the outputs of decomposed layers, averaged over layers: from few images the answers
+    alone teach little. Adam, one cycle; images are flipped and shifted at
     random (:func:`jitter_of`), and both networks see the same. Frozen parameters stay, unless all
     of them are frozen. If the divergence on ``held`` has not fallen, a smaller learning rate is
     tried, and if that does not help either, the student stays as it was. By the same measure batch
@@ -84,7 +84,7 @@ def distil(
                 parameter.requires_grad_(parameter.is_floating_point())
         _train(trained, teacher, images, jitter, epochs, rate, seed, progress)
         found = []
-        for shown in (jitter.parts(parts, seed), parts):
+        for shown in (jitter.parts(parts, seed), parts) if batch_norms(trained) else ([],):
             reestimate_batch_norm(trained, shown)
             reached = _divergence_or_inf(trained, held_parts, wanted)
             found.append((reached, copy.deepcopy(trained.state_dict())))
@@ -180,11 +180,4 @@ def _shuffled(images: Rows, batch: int, generator: torch.Generator) -> Iterator[
 
 def _distance(found: Answer, wanted: Answer) -> Tensor:
     """The mean over heads of the squared difference as a share of what is wanted's variance."""
-    return torch.stack([*map(_of_head, found, wanted)]).mean()
-
-
-def _of_head(answers: Tensor, wanted: Tensor) -> Tensor:
-    if gives_classes(wanted):
-        answers = answers - answers.mean(1, keepdim=True)
-        wanted = wanted - wanted.mean(1, keepdim=True)
-    return distance(answers, wanted)
+    return torch.stack([*map(distance, found, wanted)]).mean()

@@ -1,6 +1,7 @@
 """Second moments of the patches that layers are fed, and of what they answer."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tensorpress.compression.calibration.patches import Sampler
-from tensorpress.compression.calibration.watching import calls_of, fed, run_watched
+from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.decompose.second_moments import (
     SampledMoments,
     SecondMoments,
@@ -57,17 +58,28 @@ def samplers(
 
     Args:
         net: what the layers stand in.
-        parts: all batches that patches are taken of. How often a pass calls each layer is seen on
+        parts: all batches that patches are taken of. How many places there are to take is seen on
             two images.
     """
+    some = parts[0][:2]
     images = sum(map(len, parts))
-    calls = calls_of(net, layers, parts[0][:2])
-    chosen = {}
+    found: dict[str, Sampler] = {}
+    there = dict.fromkeys(layers, 0)
+
+    def watch(name: str) -> RemovableHandle:
+        def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            there[name] += found[name].places_in(fed(args, kwargs))
+
+        return net.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
+
     for number, (name, layer) in enumerate(layers.items()):
         wanted = samples(patch_size(layer), each, groups=groups_of(layer))
-        per_image = -(-wanted // (images * max(calls[name], 1)))
-        chosen[name] = Sampler(layer, per_image, seed + number)
-    return chosen
+        found[name] = Sampler(layer, wanted, 0, seed + number)
+    run_watched(net, some, [watch(name) for name in layers])
+    return {
+        name: replace(sampler, of=there[name] * images // len(some))
+        for name, sampler in found.items()
+    }
 
 
 def samples(unknowns: int, each: int = EACH, *, groups: int = 1) -> int:
@@ -99,16 +111,16 @@ def input_moments(
             moments are those around the mean.
 
     Raises:
-        TensorpressError: a layer that is fed NaN or inf.
+        TensorpressError: a layer that is fed NaN or inf, or nothing.
     """
     sums: dict[str, Tensor] = {}
     kept: dict[str, list[Tensor]] = {}
     totals: dict[str, Tensor] = {}
     counts: dict[str, int] = dict.fromkeys(samples, 0)
 
-    def watch(name: str, sampler: Sampler, images: int) -> RemovableHandle:
+    def watch(name: str, sampler: Sampler) -> RemovableHandle:
         def enter(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            patches = sampler.patches(fed(args, kwargs), images).float()
+            patches = sampler.patches(fed(args, kwargs)).float()
             counts[name] += patches.shape[1]
             if are_kept(counts[name], patches.shape[2]):
                 kept.setdefault(name, []).append(patches)
@@ -122,8 +134,8 @@ def input_moments(
         return net.get_submodule(name).register_forward_pre_hook(enter, with_kwargs=True)
 
     for part in track(parts, "looking at what layers are fed", show=progress):
-        handles = [watch(name, sampler, len(part)) for name, sampler in samples.items()]
-        run_watched(net, part, handles)
+        run_watched(net, part, [watch(name, sampler) for name, sampler in samples.items()])
+    refuse_unreached([name for name in samples if not counts[name]])
     found: dict[str, list[SecondMoments]] = {}
     for name in samples:
         values = kept[name] if name in kept else [sums[name]]
@@ -144,3 +156,16 @@ def input_moments(
                 moments -= mean.unsqueeze(2) * mean.unsqueeze(1)
             found[name] = [WholeMoments(group.float()) for group in moments]
     return found
+
+
+def refuse_unreached(names: Sequence[str]) -> None:
+    """Raise where layers are fed nothing on the calibration images.
+
+    Raises:
+        TensorpressError: it names the first one.
+    """
+    if names:
+        raise TensorpressError(
+            f"layer '{names[0]}' is reached by none of the calibration images, so that nothing "
+            "tells what it may lose: exclude it, or give images that reach it."
+        )

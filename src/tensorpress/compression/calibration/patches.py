@@ -1,6 +1,7 @@
 """The patches of its input that a convolution or linear layer looks at."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,46 +18,56 @@ from tensorpress.layers.kinds import (
 )
 
 
+@dataclass(frozen=True)
 class Sampler:
-    """Takes the same random places of every image, of a layer's input and of its output.
+    """Takes the same random places of a layer's input and of its output.
 
-    ``per_image`` places of each image's output map are drawn once, with ``seed``; of a map that has
-    no more than that, each is taken once. The patch of the input that an output value is computed
-    from goes with it. Where a network folds more into the batch than images, such as windows or
-    frames, these share the places of their image, and where they are more than the places, so many
-    of them are drawn. Where it folds the images away, each of what is left has the places of
-    several.
+    So many are taken of each call that of all calls together they are those wanted: of ordinary
+    networks the same number of each image. What a network folds into the batch beside images, such
+    as windows or frames, and the calls of a layer share the places of their image by their sizes.
+    Places of a map are drawn with ``seed``; where as many are wanted as there are, each is taken
+    once. The patch of the input that an output value is computed from goes with it.
+
+    Attributes:
+        wanted, of: how many places are taken in all, and how many there are.
     """
 
-    def __init__(self, layer: Layer, per_image: int, seed: int) -> None:
-        self.layer, self.per_image, self.seed = layer, per_image, seed
+    layer: Layer
+    wanted: int
+    of: int
+    seed: int
 
-    def patches(self, x: Tensor, images: int) -> Tensor:
-        """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel.
-
-        Args:
-            x: what the layer is fed in a pass.
-            images: of the pass.
-        """
+    def patches(self, x: Tensor) -> Tensor:
+        """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel."""
         layer = self.layer
         dims = dimensions(layer)
         if not dims:
-            return self._of_linear(x, images)
+            return self._of_linear(x)
         seen = windows(layer, x)
-        places = self._places(len(seen), images, self._sizes(x), x.device)
+        places = self._places(len(seen), self._sizes(x), x.device)
         taken = in_kernel_order(layer, _at(seen, places))  # (samples, C, D1, ..., Dd)
-        return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
+        size = math.prod(taken.shape[1:]) // groups_of(layer)
+        return taken.reshape(len(taken), groups_of(layer), size).transpose(0, 1)
 
-    def outputs(self, y: Tensor, x: Tensor, images: int) -> Tensor:
+    def outputs(self, y: Tensor, x: Tensor) -> Tensor:
         """(groups, samples, T/groups): what the layer gives for ``x`` at places of its patches."""
         layer = self.layer
         dims = dimensions(layer)
         if not dims:
-            return self._of_linear(y, images)
+            return self._of_linear(y)
         y = y if y.dim() == dims + 2 else y.unsqueeze(0)
-        places = self._places(len(y), images, self._sizes(x), y.device)
+        places = self._places(len(y), self._sizes(x), y.device)
         taken = _at(y, places)
-        return taken.reshape(len(taken), groups_of(layer), -1).transpose(0, 1)
+        size = taken.shape[1] // groups_of(layer)
+        return taken.reshape(len(taken), groups_of(layer), size).transpose(0, 1)
+
+    def places_in(self, x: Tensor) -> int:
+        """How many there are in what the layer is fed in a call."""
+        dims = dimensions(self.layer)
+        if not dims:
+            return math.prod(x.shape[:-1])
+        rows = len(x) if x.dim() == dims + 2 else 1
+        return rows * math.prod(self._sizes(x))
 
     def _sizes(self, x: Tensor) -> list[int]:
         """Of the output map that places are taken of.
@@ -70,28 +81,29 @@ class Sampler:
             return sizes
         return [max(size - layer.output_padding[n], 1) for n, size in enumerate(sizes)]
 
-    def _of_linear(self, values: Tensor, images: int) -> Tensor:
-        rows = values.reshape(len(values), -1, values.shape[-1])
-        places = self._places(len(rows), images, [rows.shape[1]], values.device)
+    def _of_linear(self, values: Tensor) -> Tensor:
+        values = values if values.dim() > 1 else values.unsqueeze(0)
+        sizes = [math.prod(values.shape[1:-1])]
+        places = self._places(len(values), sizes, values.device)
+        rows = values.reshape(len(values), *sizes, values.shape[-1])
         return rows[places[0], places[1]].unsqueeze(0)
 
-    def _places(
-        self, rows: int, images: int, sizes: list[int], device: torch.device
-    ) -> list[Tensor]:
-        """The rows, and the places in their maps, of all samples."""
+    def _places(self, rows: int, sizes: list[int], device: torch.device) -> list[Tensor]:
+        """The rows of a call, and the places in their maps, of all samples."""
+        in_row = math.prod(sizes)
+        wanted = -(-self.wanted * rows * in_row // max(self.of, 1))
         generator = torch.Generator().manual_seed(self.seed)
-        wanted = self.per_image * images
         chosen = torch.arange(rows)
         if wanted < rows:
             chosen = torch.randperm(rows, generator=generator)[:wanted].sort().values
-        drawn = -(-wanted // len(chosen))
-        each = min(drawn, math.prod(sizes))
+        drawn = -(-wanted // max(len(chosen), 1))
+        each = min(drawn, in_row)
         places = [chosen.repeat_interleave(each)]
         if each < drawn:
             places += torch.unravel_index(torch.arange(each).repeat(len(chosen)), sizes)
         else:
             count = len(chosen) * each
-            places += [torch.randint(size, (count,), generator=generator) for size in sizes]
+            places += [torch.randint(max(s, 1), (count,), generator=generator) for s in sizes]
         return [of_axis.to(device) for of_axis in places]
 
 

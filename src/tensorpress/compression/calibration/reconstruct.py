@@ -1,16 +1,16 @@
 """Layer by layer towards the original's answers, each fed by those already compressed."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from tensorpress.compression.calibration.choosing import after_choices
 from tensorpress.compression.calibration.constants import followed_by_batch_norm
-from tensorpress.compression.calibration.moments import are_kept, samplers
+from tensorpress.compression.calibration.moments import are_kept, refuse_unreached, samplers
 from tensorpress.compression.calibration.patches import Sampler
 from tensorpress.compression.calibration.replay import Replay, replayable
 from tensorpress.compression.calibration.statistics import batch_statistics
@@ -23,6 +23,7 @@ from tensorpress.decompose.second_moments import (
     products,
 )
 from tensorpress.layers import Fit, Layer, Metric, Treatment, on_processor, shifted_kernels
+from tensorpress.layers.kinds import out_channels
 from tensorpress.progress import track
 from tensorpress.rows import Rows
 from tensorpress.surgery import replace_layers
@@ -30,7 +31,8 @@ from tensorpress.surgery import replace_layers
 RIDGE = 1e-2
 """Share of the mean eigenvalue by which a fitted kernel is held to the original one."""
 HELD = 2 * 2**30
-"""Bytes of maps that are kept from layer to layer; batches beyond them start at the input."""
+"""Bytes of maps that are kept from layer to layer, beyond which batches start at the input; and of
+the original's outputs, beyond which it is run again."""
 
 
 def reconstruct(
@@ -48,7 +50,8 @@ def reconstruct(
     kernels that map the compressed network's own input patches to the original's outputs, the least
     squares one is treated, under the metric of those patches if the treatment knows how. Batch
     norms use the statistics of the batch meanwhile, as their running ones go stale with every
-    layer.
+    layer. Layers whose rows are chosen by their values (:func:`after_choices`) are held to their
+    own answers.
 
     Args:
         net: the original; it is not changed.
@@ -62,8 +65,10 @@ def reconstruct(
     """
     layers = {name: layer for name, (layer, _, _) in asked.items()}
     samples = samplers(net, layers, parts, seed)
-    wanted = _original_outputs(net, samples, parts)
+    ahead = _windows(samples)
+    wanted: dict[str, list[list[Tensor]]] = {}
     centred = followed_by_batch_norm(net, layers, parts[0][:2])
+    chosen = after_choices(net, layers, parts[0][:2])
     student = copy.deepcopy(net)
     found: dict[str, Fit] = {}
     with batch_statistics(student):
@@ -71,21 +76,26 @@ def reconstruct(
         for name, (layer, treatment, ranks) in track(
             list(asked.items()), "reconstructing", show=progress
         ):
+            if not wanted:
+                wanted = _original_outputs(net, {one: samples[one] for one in next(ahead)}, parts)
             outputs = wanted.pop(name)
-            take, calls = samples[name].patches, len(outputs) // len(parts)  # in one forward pass
             patches = [
                 taken
-                for replay, part in zip(replays, parts, strict=True)
-                for taken in replay.fed(name, partial(take, images=len(part)), calls)
+                for replay, of_part in zip(replays, outputs, strict=True)
+                if of_part
+                for taken in replay.fed(name, samples[name].patches, len(of_part))
             ]
+            refuse_unreached([] if sum(taken.shape[1] for taken in patches) else [name])
+            pairs = [_joined(patches), _joined([taken for of_part in outputs for taken in of_part])]
+            del patches, outputs
             fit = _fit_layer(
                 layer,
                 treatment,
-                patches,
-                outputs,
+                pairs,
                 Ranks(*ranks),
                 sweeps,
                 centred=name in centred,
+                chosen=name in chosen,
             )
             replace_layers(student, {name: fit.to_module(layer).eval()})
             found[name] = fit
@@ -95,23 +105,31 @@ def reconstruct(
 def _fit_layer(
     layer: Layer,
     treatment: Treatment,
-    taken: list[Tensor],
-    wanted: list[Tensor],
+    pairs: list[Tensor],
     ranks: Ranks,
     sweeps: int,
     *,
     centred: bool,
+    chosen: bool,
 ) -> Fit:
-    patches = torch.cat(taken, dim=1).float()
-    outputs = torch.cat(wanted, dim=1).float()
+    """
+    Args:
+        pairs: patches and what is wanted for them, which are worked on in place and let go.
+        chosen: the two are of other rows, so that the layer's own answers are wanted.
+    """
+    patches, outputs = pairs
+    pairs.clear()
     if layer.bias is not None:
-        outputs = outputs - layer.bias.detach().float().reshape(len(outputs), 1, -1)
+        outputs -= layer.bias.detach().float().reshape(len(outputs), 1, -1)
+    kernels = shifted_kernels(layer).to(patches)
+    if chosen:
+        outputs = patches @ kernels
     centred = centred or layer.bias is not None
     means = (patches.mean(1, keepdim=True), outputs.mean(1, keepdim=True))
     if centred:
-        patches, outputs = patches - means[0], outputs - means[1]
-    kernels = shifted_kernels(layer).cpu().double()
-    of_groups = zip(patches, outputs, kernels, strict=True)
+        patches -= means[0]
+        outputs -= means[1]
+    of_groups = zip(patches, outputs, kernels.cpu().double(), strict=True)
     moments, fitted = zip(*(_least_squares(*group) for group in of_groups), strict=True)
     metric = Metric(moments, torch.stack(fitted), sweeps)
     fit = treatment.prepare(on_processor(layer), metric)(ranks)
@@ -120,6 +138,24 @@ def _fit_layer(
     inside, outside = (mean.cpu().double() for mean in means)
     shift = outside - inside @ fit.kernels(layer)
     return fit.with_bias(layer.bias.detach() + shift.reshape(-1).to(layer.bias))
+
+
+def _joined(taken: list[Tensor]) -> Tensor:
+    return torch.cat(taken, dim=1).float()
+
+
+def _windows(samples: Mapping[str, Sampler]) -> Iterator[list[str]]:
+    """Layers in order, so many at a time that what they give takes no more than :data:`HELD`."""
+    window: list[str] = []
+    held = 0
+    for name, sampler in samples.items():
+        taken = 4 * sampler.wanted * out_channels(sampler.layer)
+        if window and held + taken > HELD:
+            yield window
+            window, held = [], 0
+        window.append(name)
+        held += taken
+    yield window
 
 
 def _least_squares(x: Tensor, y: Tensor, kernel: Tensor) -> tuple[SecondMoments, Tensor]:
@@ -156,17 +192,18 @@ def _replays(student: nn.Module, names: Sequence[str], parts: Sequence[Rows]) ->
 
 def _original_outputs(
     net: nn.Module, samples: Mapping[str, Sampler], parts: Sequence[Rows]
-) -> dict[str, list[Tensor]]:
-    """What each layer gives at the places of its sampler, batch by batch and call by call."""
-    taken: dict[str, list[Tensor]] = {name: [] for name in samples}
+) -> dict[str, list[list[Tensor]]]:
+    """What each layer gives at the places of its sampler, of each batch call by call."""
+    taken: dict[str, list[list[Tensor]]] = {name: [] for name in samples}
 
-    def watch(name: str, sampler: Sampler, images: int) -> RemovableHandle:
+    def watch(name: str, sampler: Sampler) -> RemovableHandle:
+        taken[name].append([])
+
         def leave(_: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor) -> None:
-            taken[name].append(sampler.outputs(output, fed(args, kwargs), images).clone())
+            taken[name][-1].append(sampler.outputs(output, fed(args, kwargs)).clone())
 
         return net.get_submodule(name).register_forward_hook(leave, with_kwargs=True)
 
     for part in parts:
-        handles = [watch(name, sampler, len(part)) for name, sampler in samples.items()]
-        run_watched(net, part, handles)
+        run_watched(net, part, [watch(name, sampler) for name, sampler in samples.items()])
     return taken

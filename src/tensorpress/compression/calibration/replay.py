@@ -96,7 +96,7 @@ class Replay:
     def fed(self, name: str, take: Callable[[Tensor], T], calls: int) -> list[T]:
         """Go on to a layer: what ``take`` makes of what it is fed at each of its calls."""
         if calls == 1:
-            return [self.advance(name, take)]
+            return self._run(_Look(name, take, 1), to=name)[1]
         self.go_to(name)
         return self._run(_Look(name, take, calls))[1]
 

@@ -59,11 +59,15 @@ def settle_batch_norm(
 ) -> None:
     """Take the statistics again, unless that takes the answers clearly further from the original's.
 
-    So it does where the original's own are not those of the images: a network that was trained
+    A network without batch norms is not run.
+
+    Further it does where the original's own are not those of the images: a network that was trained
     for a moment only, or images of another kind than it was trained on. The first of ``parts`` is
     enough to tell.
     """
     buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
+    if not buffers:
+        return
     kept = [buffer.clone() for buffer in buffers]
     with progress_bar(show=progress) as bar:
         task = bar.add_task("batch-norm statistics", total=3 + len(parts))

@@ -1,7 +1,6 @@
 """Forward passes that hooks look on at."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,20 +20,6 @@ def run_watched(net: nn.Module, images: Rows, handles: Sequence[RemovableHandle]
     finally:
         for handle in handles:
             handle.remove()
-
-
-def calls_of(net: nn.Module, names: Iterable[str], images: Rows) -> Counter[str]:
-    """How often a pass calls each layer."""
-    counted: Counter[str] = Counter()
-
-    def watch(name: str) -> RemovableHandle:
-        def count(*_: Any) -> None:
-            counted[name] += 1
-
-        return net.get_submodule(name).register_forward_pre_hook(count)
-
-    run_watched(net, images, [watch(name) for name in names])
-    return counted
 
 
 def fed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from torch import nn
 
 from tensorpress.compression.calibration import (
     Trial,
+    batch_norms,
     batches,
     distil,
     followed_by_batch_norm,
@@ -66,6 +67,7 @@ class InputMetric(NetworkMetric):
         images: without labels, (N, ...).
         recovery: which steps are taken.
         holds_back: keep some of the images to judge by, as ``held``; nothing else sees them.
+        examples: how many images the costs of layers are of.
     """
 
     calibrated = True
@@ -77,6 +79,7 @@ class InputMetric(NetworkMetric):
         recovery: Recovery,
         *,
         holds_back: bool = False,
+        examples: int = 1,
         progress: bool | None = None,
     ) -> None:
         super().__init__(progress=progress)
@@ -86,7 +89,7 @@ class InputMetric(NetworkMetric):
                     f"calibration works in float32, and '{name}' is {parameter.dtype}: call "
                     "net.float() first, and convert the compressed network."
                 )
-        self.recovery = recovery
+        self.recovery, self.examples = recovery, max(examples, 1)
         self.net, self.images = _as_it_runs(net, images) if recovery.reconstruct else (net, images)
         self.held: Rows | None = None
         if holds_back:
@@ -143,19 +146,19 @@ class InputMetric(NetworkMetric):
         self, tasks: Sequence[LayerTask], macs: int, measures: bool, networks: int, tries: int
     ) -> Work:
         layers = by_layer(tasks).values()
-        examples = tasks[0].surveyed.cost.inputs[0][0]
         return Work(
             images=len(self.images) + len(self._judges),
             measured_on=self._measured_on(layers),
             fitted_on=min(len(self.images), IMAGES_TO_FIT),
             patches=tuple(patch_size(of_layer[0].layer) for of_layer in layers),
-            places=tuple(_places(of_layer[0], examples) for of_layer in layers),
-            macs=max(macs // examples, int(self._image_seconds * macs_a_second()), 1),
+            places=tuple(_places(of_layer[0], self.examples) for of_layer in layers),
+            macs=max(macs // self.examples, int(self._image_seconds * macs_a_second()), 1),
             recovery=self.recovery,
             measures=measures,
             forms=max(map(len, layers)),
             networks=networks,
             tries=tries,
+            has_norms=bool(batch_norms(self.net)),
         )
 
     def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
@@ -182,7 +185,7 @@ class InputMetric(NetworkMetric):
     def _measured_on(self, layers: Collection[Sequence[LayerTask]]) -> int:
         """How many images: fewer where an image is large."""
         costs = [of_layer[0].surveyed.cost for of_layer in layers]
-        macs = sum(cost.macs / cost.inputs[0][0] for cost in costs)
+        macs = sum(cost.macs for cost in costs) / self.examples
         runs = len(costs) * MEASURED / 2  # as a layer stands half way
         allowed = int(MACS_TO_MEASURE / max(macs * runs, 1.0))
         return min(len(self.images), max(FEW_TO_MEASURE, min(allowed, IMAGES_TO_MEASURE)))
@@ -207,14 +210,14 @@ class InputMetric(NetworkMetric):
 
     def settle(self, model: nn.Module) -> None:
         """The last step in closed form: statistics."""
-        if self.recovery.statistics:
+        if self.recovery.statistics and not self._is_as_before(model):
             parts = batches(self.images, model, SETTLED_ON)
             settle_batch_norm(model, self.net, parts, progress=self.progress)
 
     def distil(self, model: nn.Module) -> None:
         """What is learnt, as far as it is asked for."""
         recovery = self.recovery
-        if recovery.distil_epochs:
+        if recovery.distil_epochs and not self._is_as_before(model):
             images, judges = (
                 batches(given, model, len(given))[0] for given in (self.images, self._judges)
             )
@@ -227,6 +230,14 @@ class InputMetric(NetworkMetric):
                 seed=recovery.seed,
                 progress=self.progress,
             )
+
+    def _is_as_before(self, model: nn.Module) -> bool:
+        """Whether no layer was replaced, so that there is nothing to make up for."""
+        before, after = (
+            {name: value.shape for name, value in net.state_dict().items()}
+            for net in (self.net, model)
+        )
+        return before == after
 
     def _fitted(self, picks: Sequence[Pick]) -> list[LayerOption]:
         recovery = self.recovery

@@ -63,6 +63,21 @@ def test_near_the_best_of_all_combinations(budget: tp.Budget) -> None:
     assert max(ratios) < 1.5
 
 
+@pytest.mark.parametrize("budget", [tp.Budget(params=1.5), tp.Budget(params=1.5, macs=1.6)])
+def test_of_two_layers_the_best_of_all_combinations(budget: tp.Budget) -> None:
+    """Where prices alone leave much over."""
+    for seed in range(20):
+        options, whole = problem(seed, layers=2, ways=6)
+        costs = [
+            cost(options, whole, chosen)
+            for chosen in itertools.product(*(range(len(made)) for made in options))
+        ]
+        best = min(loss for pcr, fcr, loss in costs if budget.is_met(pcr, fcr))
+        found = cost(options, whole, tuple(choose_least_loss(options, whole, budget)))
+        assert budget.is_met(*found[:2])
+        assert found[2] == pytest.approx(best)
+
+
 def test_a_budget_that_is_met_already_changes_nothing() -> None:
     options, whole = problem(0)
     assert choose_least_loss(options, whole, tp.Budget(params=1)) == [0] * len(options)

@@ -42,7 +42,8 @@ def choose_least_loss(
     a MAC and a second each layer takes the option of least ``loss + a params + b macs + c
     seconds``. For a row of mixtures of the prices the lowest level that meets the budget is found
     by bisection, what is left over is spent on the upgrades that save most for their cost, and the
-    best mixture is taken.
+    best mixture is taken. As long as a change of two layers' options loses less within the budget,
+    the best such is made: of few layers the Lagrangian alone leaves much over.
 
     Args:
         layers: the options of each layer; the first one leaves it as it is.
@@ -87,16 +88,19 @@ def choose_least_loss(
     found: list[list[int]] = []
     for share in _shares(budget):
         unit = share * scale
-        chosen = _lowest_price(partial(at_level, unit), meets)
-        if chosen is not None:
-            found.append(_upgraded(chosen, costs, losses, unit, meets))
+        cheap = _lowest_price(partial(at_level, unit), meets)
+        if cheap is not None:
+            found.append(_upgraded(cheap, costs, losses, unit, meets))
     if not found:
         least = at_price(np.mean(_shares(budget), axis=0) * scale * 1e12)
         best = _told(budget, ratios(least), spent(least)[2])
         raise Unreachable(
             f"{told or budget} cannot be reached: {best}. Ask for less, or exclude fewer layers."
         )
-    return min(found, key=total)
+    asked = (budget.params, budget.macs, budget.speedup)
+    room = [b / least if least else np.inf for b, least in zip(before, asked, strict=True)]
+    chosen = min(found, key=total)
+    return _exchanged(chosen, costs, losses, np.array(room) - base, meets)
 
 
 def _told(budget: Budget, ratios: Sequence[float], seconds: float) -> str:
@@ -158,3 +162,43 @@ def _upgraded(
             chosen[layer] = before
         else:
             return chosen
+
+
+def _exchanged(
+    chosen: Sequence[int],
+    costs: Sequence[Floats],
+    losses: Sequence[Floats],
+    room: Floats,
+    meets: Meets,
+) -> list[int]:
+    """Change the options of one or two layers at a time, the most loss saved first.
+
+    Args:
+        room: what all layers may cost together, inf of what is not asked for.
+    """
+    chosen = list(chosen)
+    size = sum(map(len, losses))
+    layer = np.repeat(np.arange(len(losses)), list(map(len, losses)))
+    option = np.concatenate([np.arange(len(loss)) for loss in losses])
+    start = np.cumsum([0, *map(len, losses)])
+    cost, loss = np.concatenate(costs), np.concatenate(losses)
+    while True:
+        now = start[:-1] + chosen
+        lost, more = loss - loss[now][layer], cost - cost[now][layer]
+        left = room - cost[now].sum(0)
+        best = (-1e-12, 0, 0)
+        # Those that save, with any other; where nothing else changes it is what stays as it is.
+        for one in np.flatnonzero(lost < 0):
+            fits = ((more[one] + more) <= left + 1e-9 * np.abs(left)).all(1)
+            fits &= (layer != layer[one]) | (np.arange(size) == now[layer[one]])
+            both = np.where(fits, lost[one] + lost, np.inf)
+            other = int(both.argmin())
+            if both[other] < best[0]:
+                best = (float(both[other]), int(one), other)
+        if not best[0] < -1e-12:
+            return chosen
+        before = list(chosen)
+        for move in (best[2], best[1]):
+            chosen[layer[move]] = int(option[move])
+        if not meets(chosen):
+            return before

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -127,3 +128,33 @@ def test_a_batch_that_is_fixed_and_mixed_is_taken_one_by_one(kind: str, tmp_path
     nodes = [conv("x", "w", "y", "one")]
     path = write(tmp_path / "apart.onnx", nodes, {"w": WEIGHTS["w"]}, inputs=taken)
     assert read_graph_network(path).rows is None
+
+
+def test_layers_that_are_not_decomposed_are_named(tmp_path: Path) -> None:
+    node = helper.make_node
+    nodes = [
+        conv("x", "w", "a", "one"),
+        node("Einsum", ["a", "e"], ["b"], name="mixes", equation="nchw,cd->ndhw"),
+        conv("b", "v", "y", "two"),
+    ]
+    weights = {"w": WEIGHTS["w"], "e": weight("e", 16, 16), "v": WEIGHTS["v"]}
+    account = tp.compress_onnx(
+        write(tmp_path / "n.onnx", nodes, weights), None, rank=tp.Energy(0.5)
+    )
+    assert account.left == {"mixes": "Einsum, which is not decomposed"}
+    assert "Einsum, which is not decomposed" in str(account)
+
+
+def test_constants_that_are_read_over_and_over_are_read_once(tmp_path: Path) -> None:
+    """Each of the sums reads the one before it twice: 2^40 ways lead to the first."""
+    node = helper.make_node
+    nodes = [node("Add", ["w" if n == 0 else f"k{n}"] * 2, [f"k{n + 1}"]) for n in range(40)]
+    nodes += [
+        node("Mul", ["k40", "tiny"], ["q"]),
+        conv("x", "q", "a", "one"),
+        conv("a", "v", "y", "two"),
+    ]
+    weights = {"w": WEIGHTS["w"], "v": WEIGHTS["v"], "tiny": np.float32([2.0**-40])}
+    path = write(tmp_path / "net.onnx", nodes, weights)
+    account = tp.compress_onnx(path, tmp_path / "s.onnx", rank=tp.Energy(0.5), **ALL)
+    assert [row.method for row in account.layers] == ["ttpwt", "ttpwt"]

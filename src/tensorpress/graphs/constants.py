@@ -64,21 +64,15 @@ class Constants:
 
     def leaves(self, value: Any) -> Iterator[Any]:
         """The initializers and constants that a constant was made of; none of another value."""
-        if value is None or value not in self:
-            return
-        made = value.producer()
-        if made is None or not made.inputs:
-            yield value
-            return
-        for read in made.inputs:
-            yield from self.leaves(read)
+        for read in _made_of(value) if value in self else ():
+            made = read.producer()
+            if made is None or not made.inputs:
+                yield read
 
     def is_quantised(self, value: Any) -> bool:
         """Whether a constant is made of quantised numbers."""
-        made = None if value is None else value.producer()
-        if made is None:
-            return False
-        return made.op_type in KEPT_APART or any(map(self.is_quantised, made.inputs))
+        makers = (read.producer() for read in _made_of(value))
+        return any(made is not None and made.op_type in KEPT_APART for made in makers)
 
     def _is_constant(self, node: Any) -> bool:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -92,6 +86,20 @@ class Constants:
             return None
         session = session_of(self.model, [], [value])
         return np.asarray(session.run(None, {})[0])
+
+
+def _made_of(value: Any) -> Iterator[Any]:
+    """A value and all that it was computed from, each once."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        read = waiting.pop()
+        if read is None or id(read) in seen:
+            continue
+        seen.add(id(read))
+        yield read
+        made = read.producer()
+        waiting += [] if made is None else reversed(made.inputs)
 
 
 def _is_graph(attribute: Any) -> bool:

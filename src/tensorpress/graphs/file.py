@@ -198,7 +198,7 @@ def _check_external(place: Path, name: str, tensor: Any, wanted: int) -> None:
     if not data.is_relative_to(folder.resolve()):
         raise TensorpressError(
             f"{place} has the weight {shown(name)} in {shown(str(tensor.location))}, which is not "
-            "in its folder: put both into one."
+            "in its folder, or a link to what is not: put copies of both into one."
         )
     if not data.is_file():
         raise TensorpressError(

@@ -27,6 +27,11 @@ QUANTISED = (
     *("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits"),
     *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
 )
+OTHER_LAYERS = (
+    *("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "Attention"),
+    *("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul", "NhwcFusedConv"),
+)
+"""Nodes that hold weights as layers do, and are none that could be decomposed."""
 DTYPES = {
     "float": (torch.float32, "FLOAT"),
     "double": (torch.float64, "DOUBLE"),
@@ -149,6 +154,8 @@ class _Found:
             name = found.free_name(node.name or f"{node.op_type}_{number}")
             if node.op_type in QUANTISED:
                 found.left[name] = "quantised"
+            elif node.op_type in OTHER_LAYERS and any(v in constants for v in node.inputs if v):
+                found.left[name] = f"{node.op_type}, which is not decomposed"
             for body in bodies_of(node):
                 found.leave_all(body, name, f"inside a body of {node.op_type}")
             if not is_kind(node) or _is_product(node, constants):
@@ -179,7 +186,7 @@ class _Found:
 
     def leave_all(self, nodes: Any, name: str, reason: str) -> None:
         for node in nodes:
-            if node.op_type in KINDS or node.op_type in QUANTISED:
+            if node.op_type in (*KINDS, *QUANTISED, *OTHER_LAYERS):
                 inside = f"{name}/{layer_name(node.name or node.op_type)}"
                 while inside in self.left:
                     inside += "_"

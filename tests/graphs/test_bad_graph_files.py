@@ -8,7 +8,7 @@ import onnx
 import pytest
 from command import Command, caller
 from graph_files import classifier, weight, write
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import tensorpress as tp
 from tensorpress.graphs import read_graph_network
@@ -168,3 +168,15 @@ def test_arrays_are_never_unpickled(tmp_path: Path, command: Command) -> None:
         *("--calibrate", tmp_path / "images.npy"),
     )
     assert answer.code == 2
+
+
+def test_sparse_weights(tmp_path: Path, command: Command) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    tensor = model.graph.initializer.pop(0)
+    values = numpy_helper.from_array(np.float32([1.0, 2.0]), tensor.name)
+    places = numpy_helper.from_array(np.int64([0, 5]), f"{tensor.name}/places")
+    sparse = helper.make_sparse_tensor(values, places, list(tensor.dims))
+    model.graph.sparse_initializer.append(sparse)
+    onnx.save(model, path)
+    assert "a sparse weight, which is not read: write it densely" in is_refused(path, command)

@@ -200,7 +200,7 @@ def _prospect(
     memory = {"the network and its copy": 2 * dense}
     if isinstance(metric, InputMetric):
         memory["images"] = _bytes_of(metric.images)
-        part = metric.parts[0]
+        part = metric.largest_batch
         taken = peak_bytes(lambda: outputs(metric.net, [part])) if _on_cpu(part) else None
         if taken is not None:
             memory["a pass"] = taken

@@ -88,9 +88,13 @@ def _refuse_unknown(place: Path, graph: Any) -> None:
     for node in graph:
         for value in read_by(node):
             if id(value) not in known:
+                what = f"its node {shown(node.name or node.op_type)} reads {shown(value.name)}"
+                if value.name in _sparse(place):
+                    raise TensorpressError(
+                        f"{place}: {what}, a sparse weight, which is not read: write it densely."
+                    )
                 raise TensorpressError(
-                    f"{place} is damaged: its node {shown(node.name or node.op_type)} reads "
-                    f"{shown(value.name)}, which nothing before it gives."
+                    f"{place} is damaged: {what}, which nothing before it gives."
                 )
         known.update(map(id, node.outputs))
     for value in graph.outputs:
@@ -98,6 +102,13 @@ def _refuse_unknown(place: Path, graph: Any) -> None:
             raise TensorpressError(
                 f"{place} is damaged: nothing in it gives its output {shown(value.name)}."
             )
+
+
+def _sparse(place: Path) -> set[str]:
+    """The names of weights that are stored as those that are not zero."""
+    onnx = import_runtimes("onnx", ("onnx",))["onnx"]
+    graph = onnx.load(place, load_external_data=False).graph
+    return {tensor.values.name for tensor in graph.sparse_initializer}
 
 
 def inputs_of(model: Any) -> list[Any]:

@@ -106,6 +106,13 @@ class InputMetric(NetworkMetric):
         if recovery.distil_epochs:
             refuse_without_gradients(self.net, self.parts[0][:2])
 
+    @property
+    def largest_batch(self) -> Rows:
+        """Of those that the network is run on in closed form."""
+        if self.recovery.statistics and batch_norms(self.net):
+            return batches(self.images, self.net, SETTLED_ON)[0]
+        return self.parts[0]
+
     def as_request(self) -> Calibration:
         held = 0 if self.held is None else len(self.held)
         return Calibration(len(self.images) + len(self._judges) + held, self.recovery)

@@ -9,6 +9,11 @@ from tensorpress.extras import import_runtimes
 from tensorpress.graphs.constants import OPTIONAL_INPUTS
 
 KINDS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+QUANTISED = (
+    *("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits"),
+    *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
+)
+"""Nodes that compute with quantised numbers."""
 MARK = "tensorpress"
 """The key in a node's metadata under which the name of its layer stands."""
 

@@ -18,15 +18,11 @@ from tensorpress.graphs.file import has_channels_last, inputs_of, read_model
 from tensorpress.graphs.geometry import Left
 from tensorpress.graphs.layers import layer_of
 from tensorpress.graphs.network import GraphNetwork, Input, Layer, Part, Structure
-from tensorpress.graphs.nodes import KINDS, bodies_of, is_kind
+from tensorpress.graphs.nodes import KINDS, QUANTISED, bodies_of, is_kind
 from tensorpress.graphs.segments import Segment, Stage, cut
 from tensorpress.graphs.sessions import session_of
 from tensorpress.graphs.weights import LayerWeights, OtherWeights
 
-QUANTISED = (
-    *("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "MatMulNBits"),
-    *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"),
-)
 OTHER_LAYERS = (
     *("LSTM", "GRU", "RNN", "Einsum", "DeformConv", "Attention"),
     *("FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul", "NhwcFusedConv"),

@@ -17,11 +17,12 @@ from tensorpress.deploy.int8.values import inputs_by_batch
 from tensorpress.deploy.quiet import quiet
 from tensorpress.errors import TensorpressError
 from tensorpress.extras import import_runtimes
+from tensorpress.graphs.constants import KEPT_APART
+from tensorpress.graphs.nodes import KINDS, QUANTISED
 
 MODULES = ("onnxruntime.quantization",)
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 BATCH = 32
-ALREADY = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger")
+ALREADY = (*KEPT_APART, *QUANTISED)
 OPSET = 13
 """The first with ranges a channel in QuantizeLinear and DequantizeLinear."""
 
@@ -91,7 +92,7 @@ def quantised(
     if not int8_layers(made)[0]:
         raise TensorpressError(
             "the network has no layer that onnxruntime.quantization can quantise, which takes "
-            f"{', '.join(LAYERS)}; leave int8 out."
+            f"{', '.join(KINDS)}; leave int8 out."
         )
     if finely:
         round_by_outputs(made, model, calibration)
@@ -111,7 +112,7 @@ def nodes_in_int8(model: Any) -> dict[str, bool]:
     held = {value.name for value in model.graph.initializer}
     found = {}
     for number, node in enumerate(model.graph.node):
-        if node.op_type in LAYERS:
+        if node.op_type in KINDS:
             weight, in_int8 = node.input[1], False
             maker = makers.get(weight)
             if maker is not None and maker.op_type == "DequantizeLinear":

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.deploy.execution import Execution, executions_of, realise
-from tensorpress.deploy.int8.quantise import LAYERS
 from tensorpress.deploy.runtimes.onnx_marks import by_output, layer_named_by
 from tensorpress.extras import import_runtimes
-from tensorpress.graphs.nodes import MARK, add_weight, takes_inputs_first
+from tensorpress.graphs.nodes import KINDS, MARK, add_weight, takes_inputs_first
 from tensorpress.layers import plain_chain
 from tensorpress.layers.kinds import dimensions, groups_of, is_linear, works_along
 
@@ -128,7 +127,7 @@ def layer_names(model: Any, owners: Mapping[str, str]) -> dict[str, str]:
     held = {value.name for value in model.graph.initializer}
     found = {}
     for node in model.graph.node:
-        if node.op_type in LAYERS and node.input[1] in held:
+        if node.op_type in KINDS and node.input[1] in held:
             layer = owners.get(node.name)
             named = layer_named_by(node.input[1], node.name)
             found[node.name] = named if layer is None else layer

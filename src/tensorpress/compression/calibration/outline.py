@@ -1,7 +1,6 @@
 """What one small pass tells of all others: which values are read, and changed, up to where."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,6 @@ class Outline:
 
     Attributes:
         order: the layers, in order of their first calls.
-        calls: how often each is called.
         read, written: the last stretch in which a result is read or changed in place; results are
             known by the number of the step and the place among what it gives.
         live_bytes: the most that results take which are read later than the stretch they are of,
@@ -32,7 +30,6 @@ class Outline:
     """
 
     order: tuple[str, ...]
-    calls: dict[str, int]
     read: dict[tuple[int, int], float]
     written: dict[tuple[int, int], float]
     live_bytes: float
@@ -55,7 +52,6 @@ def outlined(net: nn.Module, names: Sequence[str], images: Rows) -> Outline:
     ]
     return Outline(
         order=tuple(tracer.reached),
-        calls=dict(tracer.calls),
         read=tracer.by_result(tracer.read),
         written=tracer.by_result(tracer.written),
         live_bytes=max(live, default=0) / len(images),
@@ -81,14 +77,11 @@ class _Tracer(Steps):  # type: ignore[no-untyped-call]
         self.held: dict[int, _Held] = {}
         self.read: dict[int, float] = {}
         self.written: dict[int, float] = {}
-        self.calls: Counter[str] = Counter()
 
     def step(self, number: int, what: Any, run: Call, args: Any, kwargs: Any) -> Any:
         stretch = len(self.reached)
         self.note((args, kwargs), self.read, stretch)
-        if isinstance(what, str):
-            self.calls[what] += 1
-        else:
+        if not isinstance(what, str):
             self.note(changed(what, args, kwargs), self.written, stretch)
         result = run(*args, **kwargs)
         for place, leaf in enumerate(tree_leaves(result)):

@@ -82,6 +82,42 @@ def test_a_network_in_int8_gives_what_the_network_gives(gives_logits: bool, tmp_
     assert error < 0.2
 
 
+def test_probabilities_are_not_rounded_to_steps(tmp_path: Path) -> None:
+    path, small = classifier(tmp_path / "net.onnx"), tmp_path / "small.onnx"
+    tp.compress_onnx(
+        path, small, rank=tp.Energy(0.9), calibration=images(), precision="int8", min_agreement=0
+    )
+    assert len(answers(small, images(200, seed=1)).unique()) > 256
+    ends = [node.op_type for node in onnx.load(small).graph.node if "y" in node.output]
+    assert ends == ["Softmax"]
+
+
+@pytest.mark.parametrize("also", ["logits", "x"])
+def test_logits_that_are_asked_for_besides(also: str, tmp_path: Path) -> None:
+    """As outputs of their own, or as inputs of the graph."""
+    made = [helper.make_node("Softmax", [also], ["z"], axis=-1)]
+    model = onnx.load(classifier(tmp_path / "net.onnx"))
+    shape = ("N", 5)
+    if also == "x":
+        model.graph.input.append(
+            helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, shape)
+        )
+        made[0].input[0] = "more"
+    model.graph.node.extend(made)
+    outputs = ["y", "z", "logits"] if also == "logits" else ["y", "z"]
+    del model.graph.output[:]
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in outputs
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    given = {"x": images().numpy(), "more": images()[:, :1, 0, :5].flatten(1).numpy()}
+    account = tp.compress_onnx(
+        tmp_path / "net.onnx", tmp_path / "small.onnx", method="ttpwt", budget=CHOSEN,
+        calibration=given if also == "x" else images(), progress=False,
+    )  # fmt: skip
+    assert [output.name for output in account.outputs] == outputs
+
+
 def test_images_whose_channels_come_last(tmp_path: Path) -> None:
     nodes = [
         node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),

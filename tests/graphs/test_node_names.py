@@ -81,6 +81,12 @@ def test_a_node_is_meant_by_its_own_name(asked: str, tmp_path: Path) -> None:
     assert (account.layers[2].method is not None) is (asked != "exclude")
 
 
+def test_a_name_with_brackets_means_no_other(tmp_path: Path) -> None:
+    path = three(tmp_path / "net.onnx", "conv0", "conv[0]", "c")
+    account = tp.compress_onnx(path, None, rank=tp.Energy(0.5), include=["conv[0]"], **ALL)
+    assert [row.method is not None for row in account.layers] == [False, True, False]
+
+
 def test_a_weight_that_is_made_of_one_read_twice(tmp_path: Path) -> None:
     """As weights are standardised in the graph itself."""
     node = helper.make_node

@@ -215,12 +215,16 @@ def _last_read(stages: Sequence[Stage], kept: Sequence[Any]) -> list[tuple[str, 
 
 
 def _logits(value: Any) -> Any:
-    """What rows of probabilities are computed from, (N, K); other values as they are."""
+    """What rows of probabilities alone are computed from, (N, K); other values as they are."""
     made = value.producer()
     if made is None or made.op_type != "Softmax" or made.domain not in ("", "ai.onnx"):
         return value
+    logits = made.inputs[0]
     rows = value.shape is not None and len(value.shape) == 2
-    return made.inputs[0] if rows and made.attributes.get_int("axis", -1) in (-1, 1) else value
+    alone = (
+        logits.producer() is not None and not logits.is_graph_output() and len(logits.uses()) == 1
+    )
+    return logits if rows and alone and made.attributes.get_int("axis", -1) in (-1, 1) else value
 
 
 def _once(values: Sequence[Any]) -> list[Any]:

@@ -121,12 +121,7 @@ def _matches(
             )
         else:
             # A layer that stands in several places goes by each of its names.
-            meant = {composed(name) for name in _named(net, selector)}
-            ids = {
-                id(m)
-                for name, m in modules.items()
-                if any(_fits(composed(name), one) for one in meant)
-            }
+            ids = {id(modules[name]) for name in _meant(net, modules, selector)}
             hits = {name for name in names if id(modules[name]) in ids}
         if not hits:
             label = selector if isinstance(selector, str) else type(selector).__name__
@@ -135,12 +130,13 @@ def _matches(
     return found
 
 
-def _named(net: nn.Module, selector: str) -> set[str]:
-    """What layers a name or pattern means: of a graph's nodes, which layers are called after."""
+def _meant(net: nn.Module, modules: Iterable[str], selector: str) -> set[str]:
+    """The modules that a name or pattern means, also by the names of the nodes of a graph."""
     called = net.structure.called if isinstance(net, GraphNetwork) else {}
     if selector in called:
         return {called[selector]}
-    return {selector} | {layer for node, layer in called.items() if _fits(node, selector)}
+    nodes = {layer for node, layer in called.items() if _fits(node, selector)}
+    return nodes | {name for name in modules if _fits(composed(name), composed(selector))}
 
 
 def _fits(name: str, pattern: str) -> bool:

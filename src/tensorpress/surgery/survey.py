@@ -173,7 +173,7 @@ def _read_by_weight(net: nn.Module) -> dict[int, str]:
             found |= dict.fromkeys(
                 map(id, (module.linear1, module.linear2)), "nn.TransformerEncoderLayer"
             )
-        if isinstance(module, nn.MultiheadAttention):
+        if type(module).forward is nn.MultiheadAttention.forward:
             found[id(module.out_proj)] = "nn.MultiheadAttention"
     return found
 

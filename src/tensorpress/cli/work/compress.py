@@ -213,9 +213,9 @@ def _compress_graph(
     if isinstance(unlabelled, Tensor):
         shape = tuple(unlabelled.shape[1:])
     facts = {"command": command_line(), "network": inputs.net, "input_shape": shape or None}
-    small: nn.Module = result.model
-    if output is not None and result.int8 is not None:  # which the file alone is in
-        small = read_graph_network(output / GRAPH)
+    small: nn.Module | None = result.model
+    if result.int8 is not None:  # which the file alone is in
+        small = None if output is None else read_graph_network(output / GRAPH)
     _tell_account(output, result, facts, (network, small), inputs, find_place("cpu"), printer)
     printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
     if output is None:
@@ -299,7 +299,7 @@ def _tell_account(
     output: Path | None,
     result: Account,
     facts: dict[str, Any],
-    networks: tuple[nn.Module, nn.Module],
+    networks: tuple[nn.Module, nn.Module | None],
     inputs: Inputs,
     place: Place,
     printer: Printer,
@@ -312,7 +312,13 @@ def _tell_account(
     account = {**result.to_dict(), **facts}
     if inputs.data is not None:
         _write_account(output, result, account)
-        account |= _accuracies(*networks, inputs.data, place, printer)
+        before, after = networks
+        if after is not None:
+            account |= _accuracies(before, after, inputs.data, place, printer)
+        else:
+            printer.warning(
+                "the accuracy in int8 is that of the file: give -o OUT to have it told."
+            )
     _write_account(output, result, account)
     printer.values(account)
 

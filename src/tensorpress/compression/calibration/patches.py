@@ -99,7 +99,7 @@ class Sampler:
         drawn = -(-wanted // max(len(chosen), 1))
         each = min(drawn, in_row)
         places = [chosen.repeat_interleave(each)]
-        if each < drawn:
+        if drawn >= in_row:
             places += torch.unravel_index(torch.arange(each).repeat(len(chosen)), sizes)
         else:
             count = len(chosen) * each

@@ -1,4 +1,4 @@
-"""Masks such as those of attention, whose values no range of 8 bits can hold beside others."""
+"""Values that no range of 8 bits can hold beside others: masks, as of attention, probabilities."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +16,20 @@ HANDED_ON = (
 """Through which operations a mask reaches what it masks."""
 ENDED_BY = ("Softmax", "LogSoftmax", "Exp", "Sigmoid")
 """What gives moderate values for masked ones."""
+
+
+def ends_in_probabilities(model: Any) -> list[str]:
+    """The names of nodes that make a graph's outputs of logits; those without a name get one.
+
+    Of many classes most probabilities are less than a step of 8 bits.
+    """
+    given = {value.name for value in model.graph.output}
+    found = []
+    for number, node in enumerate(model.graph.node):
+        if node.op_type in ENDED_BY and not given.isdisjoint(node.output):
+            node.name = node.name or f"{node.op_type}_{number}"
+            found.append(node.name)
+    return found
 
 
 def masked_nodes(model: Any) -> list[str]:

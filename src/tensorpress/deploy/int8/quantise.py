@@ -10,7 +10,7 @@ import numpy as np
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.feed import Feed
 from tensorpress.deploy.int8.equalise import equalise
-from tensorpress.deploy.int8.masks import masked_nodes
+from tensorpress.deploy.int8.masks import ends_in_probabilities, masked_nodes
 from tensorpress.deploy.int8.rounding import round_by_outputs
 from tensorpress.deploy.int8.short_names import shorten_names
 from tensorpress.deploy.int8.values import inputs_by_batch
@@ -65,6 +65,7 @@ def quantised(
             equalise(model, calibration)
             plain, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
             apart = {*_refused_by_the_tool(model), *masked_nodes(model)}
+            apart.update(ends_in_probabilities(model))
             plain.write_bytes(model.SerializeToString())  # it writes into a graph in memory
             tool.quantize_static(
                 plain,

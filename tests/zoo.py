@@ -270,7 +270,7 @@ SPECIMENS: dict[str, Specimen] = {
         Attention,
         image,
         ("patches", "out"),
-        {"attention.out_proj": "not called"},
+        {"attention.out_proj": "reads its weight"},
         {"linear": True},
     ),
     "transformer": Specimen(

@@ -331,6 +331,53 @@ def test_attention_counts_its_projections() -> None:
     assert torch.backends.mha.get_fastpath_enabled() is fast
 
 
+class Summed(nn.LSTM):
+    """Gives scores of its last step, by a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8, batch_first=True)
+        self.head = nn.Linear(8, 100)
+
+    def forward(self, sequence: Tensor, hx: Any = None) -> Any:
+        return self.head(super().forward(sequence, hx)[0][:, -1])
+
+
+def test_layers_in_what_is_derived_from_recurrent_ones_count_as_they_run() -> None:
+    class Scored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.summed = Summed()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.summed(sequence=x)
+
+    cost = tp.count(Scored().eval(), torch.zeros(2, 7, 8))
+    assert cost.layers["summed.head"].macs == 2 * 8 * 100
+    assert cost.macs in (2 * 8 * 100, 2 * 8 * 100 + 2 * 7 * 4 * 8 * 16)  # seen or not
+
+
+def test_a_normed_weight_counts_once() -> None:
+    layer = nn.utils.parametrizations.weight_norm(nn.LSTM(8, 16, batch_first=True), "weight_hh_l0")
+    assert tp.count(nn.Sequential(layer).eval(), torch.zeros(1, 5, 8)).macs == 5 * 4 * 16 * 24
+
+
+class Alike(nn.Module):
+    """Products of activations, of one image or of several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        return (y @ y.mT).softmax(-1) @ y
+
+
+def test_products_of_activations_do_not_count() -> None:
+    one, several = (tp.count(Alike(), torch.zeros(*sizes, 6, 8)).macs for sizes in ((), (1,)))
+    assert one == several == 6 * 8 * 8
+
+
 class ByFunctions(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
@@ -18,9 +19,16 @@ from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
 
 _ATEN = torch.ops.aten
-OF_LAYERS = (_ATEN.convolution, _ATEN._convolution, _ATEN.addmm, _ATEN.mm)
+CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution)
+OF_LAYERS = (*CONVOLUTIONS, _ATEN.addmm, _ATEN.mm)
 """The operations of convolutions and linear layers."""
-RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+PRODUCTS = {
+    **{_ATEN.mm: (0, 1), _ATEN.bmm: (0, 1), _ATEN.mv: (0, 1)},
+    **{_ATEN.addmm: (1, 2), _ATEN.baddbmm: (1, 2), _ATEN.addmv: (1, 2)},
+}
+"""Products, and the places of their factors."""
+GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
+"""Of recurrent layers; what is derived from them may compute something else."""
 
 
 @dataclass
@@ -48,7 +56,7 @@ class Cost:
         params: all its parameters, each counted once, batch norm and biases included. The indices
             of shared weights count at ceil(log2 K) bits each, 32 bits being a parameter.
         macs: multiply-accumulates of its convolutions, linear and recurrent layers, and of
-            convolutions and products of two matrices that run outside of layers: by functions, or
+            convolutions and products with parameters that run outside of layers: by functions, or
             by a layer's ``forward``.
         layers: cost of each convolution, linear layer and factorized layer, in order of their
             first call; those that were never called come last, with no MACs. One with padding
@@ -75,11 +83,11 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
     MACs are read off torch's own flop counter (``torch.utils.flop_counter``, two flops a MAC)
     inside the convolutions and linear layers, as the operations run: groups, strides and dilation
     are counted as they are, padding as computed. What lies in one another counts once, and
-    convolutions and products of matrices that are called as functions count for the network, such
-    as the projections of ``nn.MultiheadAttention``; so do recurrent layers, each weight once a
-    step. Activations, pooling, normalisation, biases and batches of products (attention) are not
-    counted. MACs are for the inputs as given: give one image for MACs per image. Runs in eval mode;
-    the network is not changed.
+    convolutions and products with parameters that are called as functions count for the network,
+    such as the projections of ``nn.MultiheadAttention``; so do recurrent layers, each weight once a
+    step. Activations, pooling, normalisation, biases and products of activations (attention) are
+    not counted. MACs are for the inputs as given: give one image for MACs per image. Runs in eval
+    mode; the network is not changed.
 
     Raises:
         TensorpressError: the network does not run on ``example_inputs``, is lazy or scripted.
@@ -109,29 +117,60 @@ def count(net: nn.Module, example_inputs: ExampleInputs) -> Cost:
 class _Tally:
     """Flops as they are done, and those of layers that lie in no other."""
 
-    def __init__(self) -> None:
+    def __init__(self, net: nn.Module) -> None:
         self.flops = FlopCounterMode(display=False)
+        self.products = _Products(net)
         self._started: list[tuple[int, int]] = []
         self._of_layers = 0
-        self._seen = 0
+        self._convolved = 0
 
     @property
     def macs(self) -> int:
-        """Of all layers, what lies in one another once, and of their operations outside of them."""
-        return (self._of_layers + _done(self.flops, OF_LAYERS) - self._seen) // 2
+        """Of all layers, what lies in one another once, and of what runs outside of them."""
+        outside = _done(self.flops, CONVOLUTIONS) - self._convolved
+        return (self._of_layers + outside) // 2 + self.products.macs
 
     def enter(self, operations: Sequence[Any] | None) -> None:
         """A layer begins, of which these operations count; by default all."""
-        self._started.append((_done(self.flops, operations), _done(self.flops, OF_LAYERS)))
+        self._started.append((_done(self.flops, operations), _done(self.flops, CONVOLUTIONS)))
+        self.products.are_outside = False
 
     def leave(self, operations: Sequence[Any] | None, *, told: int = 0) -> int:
         """The last layer that began is done: its MACs, those that are told beside what is seen."""
-        flops, seen = self._started.pop()
+        flops, convolved = self._started.pop()
         done = _done(self.flops, operations) - flops + 2 * told
         if not self._started:
             self._of_layers += done
-            self._seen += _done(self.flops, OF_LAYERS) - seen
+            self._convolved += _done(self.flops, CONVOLUTIONS) - convolved
+            self.products.are_outside = True
         return done // 2
+
+
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """MACs of products with parameters, of those that are outside of layers."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._held = {p.untyped_storage()._cdata for p in net.parameters() if not _is_odd(p)}
+        self.are_outside = True
+        self.macs = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        places = PRODUCTS.get(func.overloadpacket) if self.are_outside else None
+        if places is not None:
+            one, other = (args[place] for place in places)
+            if any(
+                not _is_odd(x) and x.untyped_storage()._cdata in self._held for x in (one, other)
+            ):
+                self.macs += one.numel() * (other.shape[-1] if other.dim() > 1 else 1)
+        return func(*args, **(kwargs or {}))
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    """Whether it has no storage of its own, as sparse ones."""
+    return tensor.layout != torch.strided or tensor.is_meta
 
 
 @contextmanager
@@ -142,7 +181,7 @@ def _counting(
     called: dict[str, LayerCost],
 ) -> Iterator[_Tally]:
     """Fill ``costs`` while the network runs, and put each into ``called`` at its first call."""
-    tally = _Tally()
+    tally = _Tally(net)
     handles: list[RemovableHandle] = []
 
     def watch(name: str, layer: nn.Module) -> None:
@@ -178,12 +217,12 @@ def _counting(
     for name, layer in layers.items():
         watch(name, layer)
     for module in net.modules():
-        if isinstance(module, RECURRENT):
+        if _gates(module):
             watch_recurrent(module)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its operations have no count
     try:
-        with tally.flops:
+        with tally.flops, tally.products:
             yield tally
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -191,10 +230,22 @@ def _counting(
             handle.remove()
 
 
-def _recurrent_macs(module: nn.Module, given: Any) -> int:
+def _gates(module: nn.Module) -> int:
+    """Of a recurrent layer that computes what PyTorch's do; 0 of all else."""
+    computes = getattr(type(module), "forward", None)
+    return next((gates for kind, gates in GATES.items() if computes is kind.forward), 0)
+
+
+def _recurrent_macs(module: Any, given: Any) -> int:
     """Each weight once for each step of each sequence."""
     steps = len(given.data) if isinstance(given, PackedSequence) else given[..., 0].numel()
-    return steps * sum(w.numel() for name, w in module.named_parameters() if "weight" in name)
+    gates, hidden = _gates(module), module.hidden_size
+    if isinstance(module, nn.RNNCellBase):
+        return int(steps * gates * hidden * (module.input_size + hidden))
+    ways, gives = 1 + module.bidirectional, module.proj_size or hidden
+    taken = [module.input_size, *[ways * gives] * (module.num_layers - 1)]
+    each = sum(gates * hidden * (size + gives) + hidden * module.proj_size for size in taken)
+    return int(steps * ways * each)
 
 
 def _shape_of_input(

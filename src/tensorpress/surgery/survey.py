@@ -173,7 +173,8 @@ def _read_by_weight(net: nn.Module) -> dict[int, str]:
             found |= dict.fromkeys(
                 map(id, (module.linear1, module.linear2)), "nn.TransformerEncoderLayer"
             )
-        if type(module).forward is nn.MultiheadAttention.forward:
+        attends = isinstance(module, nn.MultiheadAttention)
+        if attends and type(module).forward is nn.MultiheadAttention.forward:
             found[id(module.out_proj)] = "nn.MultiheadAttention"
     return found
 

@@ -342,7 +342,7 @@ def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path
     asked += ["--budget-macs", "1.5", "--methods", "tucker2", "--quiet", "--calibrate"]
     how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
     answer = tensorpress(*asked, "pixels.npy", *how)
-    assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy", *how).out)
+    assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy").out)
     np.save(tmp_path / "moved.npy", pixels.transpose(0, 2, 3, 1))
     assert tensorpress(*asked, "moved.npy", *how).out == answer.out
     assert "with mean= and std= (--mean, --std)" in tensorpress(*asked, "pixels.npy").err
@@ -350,3 +350,21 @@ def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path
     assert unread.err.startswith("error: --crop, --workers: said of images that are read from")
     few = tensorpress(*asked, "pixels.npy", "--mean", "0.5", "--std", "0.25")
     assert "mean has 1 values, but pixels.npy have 3 channels" in few.err
+
+
+def test_mean_and_std_are_refused_beside_values_as_they_are(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).standard_normal((24, 3, 12, 12), dtype=np.float32)
+    np.save(tmp_path / "ready.npy", rows)
+    np.savez(tmp_path / "ready.npz", input=rows)
+    asked = ["--input-shape", "3,12,12", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
+    for name, holds in (("ready.npy", "torch.float32"), ("ready.npz", "arrays by name")):
+        answer = tensorpress(*OWN, "--calibrate", name, *asked, "-o", "OUT")
+        assert_one_message(answer, f"{name} holds {holds}, which are taken as they are: leave")
+    assert not (tmp_path / "OUT").exists()
+
+    source = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_shape": [3, 12, 12]}
+    tp.save(importlib.import_module("my_nets.own").make(), "plain.tp", source=source)
+    again = [*OWN, "--compressed", "plain.tp", "--calibrate", "ready.npy", "--no-recover"]
+    assert tensorpress(*again).code == 0  # which the file says, and nobody asked for here

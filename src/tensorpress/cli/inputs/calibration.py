@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tensorpress.choices import FEWEST
-from tensorpress.cli.inputs.network import Inputs
+from tensorpress.cli.inputs.network import AS_ASKED, Inputs
 from tensorpress.cli.printer import Printer
 from tensorpress.data import load_unlabelled
 from tensorpress.data.arrays import holds_arrays, load_arrays
@@ -58,6 +58,12 @@ def read_calibration(
     if holds_arrays(source):
         arrays = load_arrays(source, most=most)
         if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8:
+            if inputs.normalised_by == AS_ASKED and inputs.data is None:
+                holds = f"{arrays.dtype}" if isinstance(arrays, Tensor) else "arrays by name"
+                raise TensorpressError(
+                    f"{AS_ASKED} are of pixels in 0 .. 255 (uint8), and {source} holds {holds}, "
+                    "which are taken as they are: leave them out."
+                )
             return arrays
         arrays = channels_first(arrays, inputs.shape or None)
         if arrays.dim() != 4 or inputs.mean is None or inputs.std is None:

@@ -19,6 +19,9 @@ from tensorpress.networks.libraries import Usual, in_library
 from tensorpress.networks.own_network import takes
 from tensorpress.training import Network
 
+AS_ASKED = "--mean and --std"
+"""What says how images are normalised, where it is not the data, the network or a file of ours."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -30,6 +33,7 @@ class Inputs:
             inputs, and calibration says them.
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
+        normalised_by: what says so: an option, or a file.
         wanted: what images in folders are to become.
         dtype: of an input.
     """
@@ -40,6 +44,7 @@ class Inputs:
     data: Dataset | None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    normalised_by: str | None = None
     wanted: Wanted = field(default_factory=Wanted)
     dtype: torch.dtype = torch.float32
 

@@ -310,7 +310,8 @@ def test_a_graph_whose_layers_all_stay_says_why(tmp_path: Path) -> None:
         ({"calibration": 3}, "calibration=int"),
         ({"precision": "f16"}, "precision='f16'"),
         ({"precision": "int8"}, "needs images"),
-        ({"min_agreement": 2}, "give a share"),
+        ({"min_agreement": 2, "precision": "int8", "calibration": images()}, "give a share"),
+        ({"min_agreement": 0.9}, "of a network in int8: give precision='int8'"),
         ({"keep_float": 3}, "keep_float"),
     ],
 )

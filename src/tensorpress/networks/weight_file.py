@@ -18,14 +18,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import altered_record
 
 _IN_ANY_WEIGHT_FILE = (
     *("torch.", "collections.OrderedDict", "argparse.Namespace", "datetime.", "pathlib."),
     *("numpy.", "_codecs.encode"),
 )
-FOLDER = 0x10
-"""Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
-
 _INSTEAD = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the file: run git lfs pull",
     b"<!doctype": "a web page and no weight file: download the file itself",
@@ -175,14 +173,9 @@ def _not_yet_safe() -> list[Any]:
 
 
 def _refuse_altered(path: Path) -> None:
-    """The new format is a zip file, whose checksums torch.load does not look at."""
+    """The new format is a zip file, and torch.load looks at no checksums."""
     try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            # Of a record marked as a folder torch.load reads nothing, and gives stray memory.
-            folders = (i.filename for i in archive.infolist() if i.external_attr & FOLDER)
-            altered = archive.testzip() or next(folders, None)
+        altered = altered_record(path) if zipfile.is_zipfile(path) else None
     # What is wrong with a zip file shows as errors of many kinds.
     except Exception as error:
         raise _unreadable(path, error) from error

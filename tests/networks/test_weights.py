@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from packed import packed
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError
@@ -165,6 +166,8 @@ def write(name: str, weights: Weights, file: Path) -> None:
             file.write_bytes(file.read_bytes()[:-100])
         case "damaged":
             file.write_bytes(whole[:200] + bytes(200) + whole[400:])
+        case "packed":
+            packed(file)
         case "text":
             file.write_text("these are no weights")
         case "web page":
@@ -239,6 +242,7 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("truncated old", ["truncated or not a weight file"]),
         ("truncated safetensors", ["truncated or not a weight file"]),
         ("damaged", ["truncated or not a weight file"]),
+        ("packed", ["truncated or not a weight file", "data.pkl' in it is packed, as torch.save"]),
         ("text", ["truncated or not a weight file", "it begins with b'these are no weights'"]),
         ("web page", ["is a web page and no weight file: download the file itself"]),
         ("pointer", ["is a pointer of Git LFS in place of the file: run git lfs pull"]),

@@ -175,23 +175,31 @@ def _not_yet_safe() -> list[Any]:
 def _refuse_altered(path: Path) -> None:
     """The new format is a zip file, and torch.load looks at no checksums."""
     try:
-        altered = altered_record(path) if zipfile.is_zipfile(path) else None
+        if not zipfile.is_zipfile(path):
+            return
+        scripted = _is_scripted(path)
+        altered = None if scripted else altered_record(path)
     # What is wrong with a zip file shows as errors of many kinds.
     except Exception as error:
         raise _unreadable(path, error) from error
-    if altered is not None:
+    if scripted:
         raise TensorpressError(
-            f"{path} is truncated or not a weight file (torch or safetensors): '{altered}' in it "
-            "does not fit its checksum or kind"
-        )
-
-
-def _unreadable(path: Path, error: Exception) -> TensorpressError:
-    if "TorchScript" in str(error):
-        return TensorpressError(
             f"{path} is a network of TorchScript, which holds code: have it saved as plain "
             "weights, torch.save(net.state_dict(), file)"
         )
+    if altered is not None:
+        raise TensorpressError(
+            f"{path} is truncated or not a weight file (torch or safetensors): {altered}"
+        )
+
+
+def _is_scripted(path: Path) -> bool:
+    """By what torch.load goes, too."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+
+
+def _unreadable(path: Path, error: Exception) -> TensorpressError:
     # torch puts advice before what went wrong.
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__

@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         damaged = altered_record(path)
         if damaged is not None:
-            raise TensorpressError(f"{path} is damaged at {damaged}.")
+            raise TensorpressError(f"{path} is damaged: {damaged}.")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except TensorpressError:
         raise

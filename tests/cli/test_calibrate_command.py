@@ -357,14 +357,26 @@ def test_mean_and_std_are_refused_beside_values_as_they_are(
 ) -> None:
     rows = np.random.default_rng(0).standard_normal((24, 3, 12, 12), dtype=np.float32)
     np.save(tmp_path / "ready.npy", rows)
-    np.savez(tmp_path / "ready.npz", input=rows)
     asked = ["--input-shape", "3,12,12", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
-    for name, holds in (("ready.npy", "torch.float32"), ("ready.npz", "arrays by name")):
-        answer = tensorpress(*OWN, "--calibrate", name, *asked, "-o", "OUT")
-        assert_one_message(answer, f"{name} holds {holds}, which are taken as they are: leave")
+    answer = tensorpress(*OWN, "--calibrate", "ready.npy", *asked, "-o", "OUT")
+    assert_one_message(answer, "ready.npy holds torch.float32, which are taken as they are: leave")
     assert not (tmp_path / "OUT").exists()
 
     source = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_shape": [3, 12, 12]}
     tp.save(importlib.import_module("my_nets.own").make(), "plain.tp", source=source)
     again = [*OWN, "--compressed", "plain.tp", "--calibrate", "ready.npy", "--no-recover"]
     assert tensorpress(*again).code == 0  # which the file says, and nobody asked for here
+
+
+def test_arrays_that_no_input_asks_for_are_named(tensorpress: Command, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 12, 12), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    np.savez(tmp_path / "more.npz", labels=np.arange(24), pixels=pixels)
+    asked = [*OWN, "--input-shape", "3,12,12", "--no-recover", "--calibrate"]
+    how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "-o"]
+    assert tensorpress(*asked, "pixels.npy", *how, "ONE").err == ""
+    answer = tensorpress(*asked, "more.npz", *how, "OUT")
+    assert answer.code == 0
+    assert answer.err == "more.npz: no input of the network asks for labels: left out\n"
+    contents = [(tmp_path / out / "model.tp").read_bytes() for out in ("ONE", "OUT")]
+    assert contents[0] == contents[1]

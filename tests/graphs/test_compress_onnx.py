@@ -396,6 +396,22 @@ def test_several_inputs_without_calibration(
     assert "takes 2 inputs, x, shift" in answer.err
 
 
+def test_arrays_that_no_input_of_a_file_asks_for_are_named(
+    tmp_path: Path, command: Command
+) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    arrays = {"y": np.zeros(32), "x": images().numpy(), "z": np.zeros((32, 2))}
+    np.savez(tmp_path / "more.npz", **arrays)
+    asked = ["compress", "--net", path, "--energy", 0.9, "--calibrate"]
+    answer = command(*asked, tmp_path / "more.npz")
+    assert answer.code == 0, answer.err
+    assert "no input of the network asks for y, z: left out" in answer.err.replace("\n", " ")
+    np.savez(tmp_path / "other.npz", image=arrays["x"])
+    answer = command(*asked, tmp_path / "other.npz")
+    refused(answer)
+    assert "'x' is missing" in answer.err
+
+
 def test_in_int8(tmp_path: Path) -> None:
     path = classifier(tmp_path / "net.onnx")
     model = onnx.load(path)

@@ -11,8 +11,10 @@ from tensorpress.cli.printer import Printer
 from tensorpress.data import load_unlabelled
 from tensorpress.data.arrays import holds_arrays, load_arrays
 from tensorpress.errors import TensorpressError
+from tensorpress.graphs import is_graph_file, read_sizes
 from tensorpress.pixels import check_normalisation, normalise
-from tensorpress.rows import channels_first
+from tensorpress.progress import announce
+from tensorpress.rows import channels_first, image_in
 
 
 def images_left(most: int, there_are: int, printer: Printer) -> int:
@@ -56,7 +58,7 @@ def read_calibration(
     if source is None:
         return None
     if holds_arrays(source):
-        arrays = load_arrays(source, most=most)
+        arrays = _asked_for(load_arrays(source, most=most), source, inputs)
         if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8:
             if inputs.normalised_by == AS_ASKED and inputs.data is None:
                 holds = f"{arrays.dtype}" if isinstance(arrays, Tensor) else "arrays by name"
@@ -80,3 +82,22 @@ def read_calibration(
             "of that size."
         )
     return images
+
+
+def _asked_for(
+    arrays: Tensor | dict[str, Tensor], source: str, inputs: Inputs
+) -> Tensor | dict[str, Tensor]:
+    """Those that are for an input of the network, alone where it has one; of others it is said."""
+    if isinstance(arrays, Tensor):
+        return arrays
+    if is_graph_file(inputs.net):
+        names = list(read_sizes(inputs.net))
+        if any(name not in arrays for name in names):
+            return arrays  # which is refused in the words of the graph
+    else:
+        images = image_in(arrays, inputs.shape)
+        names = [name for name, array in arrays.items() if array is images]
+    left = [name for name in arrays if name not in names]
+    if left:
+        announce(f"{source}: no input of the network asks for {', '.join(left)}: left out")
+    return arrays[names[0]] if len(names) == 1 else {name: arrays[name] for name in names}

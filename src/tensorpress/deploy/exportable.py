@@ -100,7 +100,7 @@ def read_exportable(
             feed = feed.fixed
             if precision == INT8:
                 refuse_fixed_batch(net)
-            _refuse_other_batch(net.structure.batch, feed, planned=planned)
+            _refuse_other_batch(net, net.structure.batch, feed, planned=planned)
     if real is not None and precision == INT8 and not any(feed.batched):
         real = real.fixed  # one by one, as the calibration is
     return Exportable(path, kind, net, feed, real, precision, planned, floor, versions)
@@ -145,12 +145,14 @@ def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batc
         )
 
 
-def _refuse_other_batch(batch: int, feed: Feed, *, planned: bool) -> None:
-    if planned and len(feed.tensors[0]) != batch:
-        raise TensorpressError(
-            f"the file takes {batch} at once and no other number: plan it for {batch} "
-            f"(--planned {batch})."
-        )
+def _refuse_other_batch(net: GraphNetwork, batch: int, feed: Feed, *, planned: bool) -> None:
+    with_rows = zip(feed.tensors, net.structure.batched, strict=True)
+    if all(len(tensor) == batch for tensor, is_batched in with_rows if is_batched):
+        return
+    what = f"plan it for {batch} (--planned {batch})"
+    if not planned:
+        what = f"give example inputs of {batch} (--batch {batch})"
+    raise TensorpressError(f"the file takes {batch} at once and no other number: {what}.")
 
 
 def _refuse_other_shapes(feed: Feed, real: Feed) -> None:

@@ -349,7 +349,7 @@ def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path
     unread = tensorpress(*asked, "pixels.npy", *how, "--crop", "8", "--workers", "3")
     assert unread.err.startswith("error: --crop, --workers: said of images that are read from")
     few = tensorpress(*asked, "pixels.npy", "--mean", "0.5", "--std", "0.25")
-    assert "mean has 1 values, but pixels.npy have 3 channels" in few.err
+    assert "mean has 1 value, but pixels.npy have 3 channels" in few.err
 
 
 def test_mean_and_std_are_refused_beside_values_as_they_are(
@@ -380,3 +380,14 @@ def test_arrays_that_no_input_asks_for_are_named(tensorpress: Command, tmp_path:
     assert answer.err == "more.npz: no input of the network asks for labels: left out\n"
     contents = [(tmp_path / out / "model.tp").read_bytes() for out in ("ONE", "OUT")]
     assert contents[0] == contents[1]
+
+
+def test_whose_mean_it_is_that_does_not_fit_is_said(tensorpress: Command, flat: Path) -> None:
+    asked = ["compress", "--net", "my_nets.own:wide", "--energy", "0.8", "--calibrate", flat]
+    answer = tensorpress(*asked, "--data", "digits")
+    told = "mean, as --data digits has it, has 1 value, but the images of images have 3 channels"
+    assert_one_message(answer, told)
+    source = {"num_classes": 10, "input_shape": [1, 12, 12], "mean": [0.5], "std": [0.5]}
+    tp.save(importlib.import_module("my_nets.own").wide(10, 1), "gray.tp", source=source)
+    answer = tensorpress(*asked, "--compressed", "gray.tp")
+    assert_one_message(answer, "mean, as the compressed file has it, has 1 value")

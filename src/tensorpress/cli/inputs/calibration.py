@@ -57,6 +57,7 @@ def read_calibration(
     """
     if source is None:
         return None
+    by = "" if inputs.normalised_by == AS_ASKED else inputs.normalised_by or ""
     if holds_arrays(source):
         arrays = _asked_for(load_arrays(source, most=most), source, inputs)
         if not isinstance(arrays, Tensor) or arrays.dtype != torch.uint8:
@@ -70,10 +71,15 @@ def read_calibration(
         arrays = channels_first(arrays, inputs.shape or None)
         if arrays.dim() != 4 or inputs.mean is None or inputs.std is None:
             return arrays
-        check_normalisation(inputs.mean, inputs.std, arrays.shape[1], source)
+        check_normalisation(inputs.mean, inputs.std, arrays.shape[1], source, by)
         return normalise(arrays, inputs.mean, inputs.std)
     images = load_unlabelled(
-        source, most=most, mean=inputs.mean, std=inputs.std, wanted=inputs.wanted
+        source,
+        most=most,
+        mean=inputs.mean,
+        std=inputs.std,
+        wanted=inputs.wanted,
+        normalised_by=by,
     )
     if inputs.shape and tuple(images.shape[1:]) != inputs.shape:
         raise TensorpressError(

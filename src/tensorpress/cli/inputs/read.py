@@ -72,7 +72,13 @@ def read_inputs(
         refuse_unread([name for name, value in framing.items() if value is not None], calibrate)
     dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, row)
     shape = read_shape(input_shape)
-    says = AS_ASKED if mean is not None or std is not None else data and f"--data {data}"
+    says = net if usual is not None else None
+    if mean is not None or std is not None:
+        says = AS_ASKED
+    elif data is not None:
+        says = f"--data {data}"
+    elif "mean" in remembered:
+        says = "the compressed file"
     if data is not None or calibrate is not None:
         mean = mean or _listed(remembered.get("mean"))
         std = std or _listed(remembered.get("std"))

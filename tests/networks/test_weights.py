@@ -170,6 +170,8 @@ def write(name: str, weights: Weights, file: Path) -> None:
             packed(file)
         case "text":
             file.write_text("these are no weights")
+        case "code":
+            file.write_text("import torch\nfrom torch import nn\n\nclass Net(nn.Module): ...\n")
         case "web page":
             file.write_text("\n<!DOCTYPE html><html>404</html>")
         case "pointer":
@@ -244,6 +246,7 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("damaged", ["truncated or not a weight file"]),
         ("packed", ["truncated or not a weight file", "data.pkl' in it is packed, as torch.save"]),
         ("text", ["truncated or not a weight file", "it begins with b'these are no weights'"]),
+        ("code", ["truncated or not a weight file", "it begins with b'import torch"]),
         ("web page", ["is a web page and no weight file: download the file itself"]),
         ("pointer", ["is a pointer of Git LFS in place of the file: run git lfs pull"]),
         ("scripted", ["a network of TorchScript", "torch.save(net.state_dict(), file)"]),

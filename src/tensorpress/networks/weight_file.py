@@ -120,8 +120,7 @@ def read_weight_file(path: Path) -> object:
             raise TensorpressError(f"{path} is a folder, not a weight file")
         if not path.exists():
             raise TensorpressError(f"there is no weight file {path}")
-        with path.open("rb") as opened:
-            head = opened.read(_HEAD)
+        head = _head_of(path)
     except OSError as error:
         raise TensorpressError(f"the weight file {path} cannot be read: {error}") from error
     if not head:
@@ -155,7 +154,7 @@ def _read_torch(path: Path) -> object:
             return torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         called = _refused_call(str(error)) or _call_in_pickle(path)
-        if called is None:
+        if called is None or not _head_of(path).startswith(_PICKLED):
             raise _unreadable(path, error) from error
         raise TensorpressError(
             f"{path} was refused, because reading it would run code ({called}): have it saved "
@@ -203,13 +202,17 @@ def _unreadable(path: Path, error: Exception) -> TensorpressError:
     # torch puts advice before what went wrong.
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
-    with path.open("rb") as opened:
-        head = opened.read(_HEAD)
+    head = _head_of(path)
     if not head.startswith(_PICKLED) and head[8:9] != b"{":
         reason = f"it begins with {shown(head, 24)}"
     return TensorpressError(
         f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
     )
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(_HEAD)
 
 
 def _refused_call(message: str) -> str | None:

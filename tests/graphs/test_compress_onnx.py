@@ -396,6 +396,17 @@ def test_several_inputs_without_calibration(
     assert "takes 2 inputs, x, shift" in answer.err
 
 
+def test_rows_of_other_axes_than_the_file_takes_are_told(tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1, 1])]
+    weights = {"w": weight("w", 16, 4, 3)}
+    path = write(tmp_path / "net.onnx", nodes, weights, inputs={"x": ("N", 4, "length")})
+    asked: dict[str, Any] = {"rank": tp.Energy(0.5), "skip_output": False}
+    for rows, shape in ((torch.randn(20, 4), r"\(4\)"), (np.ones((20, 4, 5, 6)), r"\(4, 5, 6\)")):
+        told = rf"rows of the shape {shape}, and the graph takes \(4, any\) as 'x'\."
+        with pytest.raises(tp.TensorpressError, match=told):
+            tp.compress_onnx(path, None, calibration=rows, **asked)
+
+
 def test_arrays_that_no_input_of_a_file_asks_for_are_named(
     tmp_path: Path, command: Command
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tensorpress.counted import counted
 from tensorpress.errors import TensorpressError, shown
 
 LARGEST_STD = 4.0
@@ -36,12 +37,14 @@ def check_normalisation(
     std: Sequence[float] | None,
     channels: int | None = None,
     whose: str = "the images",
+    by: str = "",
 ) -> None:
     """Refuse what cannot be the mean and standard deviation of pixels in 0 .. 1.
 
     Args:
         mean, std: one value a channel; None is not looked at.
         channels: that ``whose`` images have; None where that is not known yet.
+        by: whose mean and std they are, where they were not given themselves.
 
     Raises:
         TensorpressError: not one finite value a channel; a mean outside 0 .. 1; a standard
@@ -55,8 +58,8 @@ def check_normalisation(
     for name, values in given:
         if channels is not None and len(values) != channels:
             raise TensorpressError(
-                f"{name} has {len(values)} values, but {whose} have "
-                f"{channels} channels: give one value a channel"
+                f"{name}{by and f', as {by} has it,'} has {counted(len(values), 'values')}, but "
+                f"{whose} have {counted(channels, 'channels')}: give one value a channel"
             )
         if not all(math.isfinite(value) for value in values):
             raise TensorpressError(f"{name} must be finite numbers, got {_listed(values)}")

@@ -61,6 +61,11 @@ def write_inputs(folder: Path, weights: Path, cifar: Path) -> None:
 R20 = "--net resnet20"
 # arguments after `compress`, without -o; what the message must say
 COMPRESS: dict[str, tuple[str, str]] = {
+    "several inputs": (
+        "--net my_nets.own:Both --energy 0.8",
+        "takes 2 inputs, img, meta, and the command line takes networks with one: .*in Python, "
+        r'tp.compress\(net, {"img": ..., "meta": ...}, calibration=',
+    ),
     "nothing at all": ("", "--net is missing: give one of tt_conv_cnn, .*package.module:function"),
     "no net": ("--energy 0.8", "--net is missing"),
     "no rank": (f"{R20} --weights good.th", "none of --energy, .*give one, such as --energy 0.8"),

@@ -342,11 +342,52 @@ def test_pixels_in_a_file_of_numpy_are_normalised(tensorpress: Command, tmp_path
     asked += ["--budget-macs", "1.5", "--methods", "tucker2", "--quiet", "--calibrate"]
     how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
     answer = tensorpress(*asked, "pixels.npy", *how)
-    assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy", *how).out)
+    assert (answer.code, answer.out) == (0, tensorpress(*asked, "ready.npy").out)
     np.save(tmp_path / "moved.npy", pixels.transpose(0, 2, 3, 1))
     assert tensorpress(*asked, "moved.npy", *how).out == answer.out
     assert "with mean= and std= (--mean, --std)" in tensorpress(*asked, "pixels.npy").err
     unread = tensorpress(*asked, "pixels.npy", *how, "--crop", "8", "--workers", "3")
     assert unread.err.startswith("error: --crop, --workers: said of images that are read from")
     few = tensorpress(*asked, "pixels.npy", "--mean", "0.5", "--std", "0.25")
-    assert "mean has 1 values, but pixels.npy have 3 channels" in few.err
+    assert "mean has 1 value, but pixels.npy have 3 channels" in few.err
+
+
+def test_mean_and_std_are_refused_beside_values_as_they_are(
+    tensorpress: Command, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).standard_normal((24, 3, 12, 12), dtype=np.float32)
+    np.save(tmp_path / "ready.npy", rows)
+    asked = ["--input-shape", "3,12,12", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"]
+    answer = tensorpress(*OWN, "--calibrate", "ready.npy", *asked, "-o", "OUT")
+    assert_one_message(answer, "ready.npy holds torch.float32, which are taken as they are: leave")
+    assert not (tmp_path / "OUT").exists()
+
+    source = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_shape": [3, 12, 12]}
+    tp.save(importlib.import_module("my_nets.own").make(), "plain.tp", source=source)
+    again = [*OWN, "--compressed", "plain.tp", "--calibrate", "ready.npy", "--no-recover"]
+    assert tensorpress(*again).code == 0  # which the file says, and nobody asked for here
+
+
+def test_arrays_that_no_input_asks_for_are_named(tensorpress: Command, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 12, 12), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    np.savez(tmp_path / "more.npz", labels=np.arange(24), pixels=pixels)
+    asked = [*OWN, "--input-shape", "3,12,12", "--no-recover", "--calibrate"]
+    how = ["--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "-o"]
+    assert tensorpress(*asked, "pixels.npy", *how, "ONE").err == ""
+    answer = tensorpress(*asked, "more.npz", *how, "OUT")
+    assert answer.code == 0
+    assert answer.err == "more.npz: no input of the network asks for labels: left out\n"
+    contents = [(tmp_path / out / "model.tp").read_bytes() for out in ("ONE", "OUT")]
+    assert contents[0] == contents[1]
+
+
+def test_whose_mean_it_is_that_does_not_fit_is_said(tensorpress: Command, flat: Path) -> None:
+    asked = ["compress", "--net", "my_nets.own:wide", "--energy", "0.8", "--calibrate", flat]
+    answer = tensorpress(*asked, "--data", "digits")
+    told = "mean, as --data digits has it, has 1 value, but the images of images have 3 channels"
+    assert_one_message(answer, told)
+    source = {"num_classes": 10, "input_shape": [1, 12, 12], "mean": [0.5], "std": [0.5]}
+    tp.save(importlib.import_module("my_nets.own").wide(10, 1), "gray.tp", source=source)
+    answer = tensorpress(*asked, "--compressed", "gray.tp")
+    assert_one_message(answer, "mean, as the compressed file has it, has 1 value")

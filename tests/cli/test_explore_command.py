@@ -41,6 +41,8 @@ def test_what_is_printed_and_written(
         assert all(option["params"] < options[0]["params"] for option in options[1:])
         assert all(option["loss"] > 0 for option in options[1:])
     assert len(found["points"]) == 3
+    assert (found["original"]["pcr"], found["original"]["ranks"]) == (1, {})
+    assert f"1.00  1.00  0.0000              {found['original']['score']:.2f}" in text
     assert found["beyond"] == [90]
     assert text.endswith("\nno ranks reach 90\n")
     for point, ratio in zip(found["points"], (1.5, 2, 3), strict=True):

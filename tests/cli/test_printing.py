@@ -220,6 +220,16 @@ def test_work_goes_on_where_nobody_listens(
     assert "first" in sys.stdout.getvalue()
 
 
+def test_where_nobody_listens_it_ends_as_shells_have_it(
+    tensorpress: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # both are replaced by what says nothing
+    monkeypatch.setattr(sys, "stdout", Ended(errno.EPIPE))
+    answer = tensorpress("compress", *OWN.split(), "--energy", "0.8", "-o", "OUT")
+    assert (answer.code, answer.err) == (141, "")
+    assert Path("OUT/model.tp").exists()
+
+
 def test_a_terminal_that_does_not_know_a_character(
     tensorpress: Command, cifar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,7 +106,7 @@ def test_that_nothing_was_decomposed_is_the_last_line_with_the_reasons_counted()
         "something else; 1 of 4 convolutions: first convolution (skip_first)"
     )
     full = tp.compress(net[:1], image, rank=tp.Energy(1.0), skip_first=False)
-    assert str(full).endswith("nothing was decomposed: 1 of 1 convolutions: would not get smaller")
+    assert str(full).endswith("nothing was decomposed: 1 of 1 convolution: would not get smaller")
     for calibration in (None, torch.randn(24, 3, 12, 12)):
         with pytest.raises(tp.TensorpressError, match=r"PCR 2 .* 3 of 4 convolutions: Odd2d is a"):
             tp.compress(net, image, budget=tp.Budget(params=2), calibration=calibration)

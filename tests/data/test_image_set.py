@@ -65,7 +65,7 @@ def test_hold_back_keeps_something_on_both_sides(data: Dataset, count: int) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mean": (0.5,)}, "mean has 1 values, but the images of own have 2 channels"),
+        ({"mean": (0.5,)}, "mean has 1 value, but the images of own have 2 channels"),
         ({"std": (0.5, 0.5, 0.5)}, "std has 3 values, but the images of own have 2 channels"),
         ({"std": (0.5, 0.0)}, "std must be above 0, got 0.5, 0"),
         ({"std": (-1.0, 0.5)}, "std must be above 0, got -1, 0.5"),

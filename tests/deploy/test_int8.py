@@ -283,6 +283,7 @@ def refused(message: str, path: Path, model: nn.Module | None = None, **options:
         ({"dynamic_batch": False}, "leaves the batch size free"),
         ({"precision": "int4"}, "precision='int4': a file is written in 'f32' or 'int8'"),
         ({"precision": "f32"}, "calibration= is for precision='int8'"),
+        ({"precision": "f32", "calibration": None, "min_agreement": 0.9}, "of a network in int8"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )

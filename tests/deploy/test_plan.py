@@ -305,6 +305,7 @@ def refused(message: str, net: nn.Module, inputs: Any = IMAGE, **options: Any) -
         ({"threads": 1.5}, r"threads=1\.5: give a whole number"),
         ({"precision": "f16"}, "precision='f16': give 'auto', 'f32', 'bf16' or 'int8'"),
         ({"precision": "bf16"}, "this processor does not compute in bfloat16; leave it out"),
+        ({"precision": "f32", "min_agreement": 0.9}, "of a network in int8: give precision='int8'"),
         ({"inputs": ()}, r"example_inputs: give a tensor"),
         ({"inputs": IMAGE[:, :2]}, "does not run on the example inputs"),
     ],

@@ -310,7 +310,8 @@ def test_a_graph_whose_layers_all_stay_says_why(tmp_path: Path) -> None:
         ({"calibration": 3}, "calibration=int"),
         ({"precision": "f16"}, "precision='f16'"),
         ({"precision": "int8"}, "needs images"),
-        ({"min_agreement": 2}, "give a share"),
+        ({"min_agreement": 2, "precision": "int8", "calibration": images()}, "give a share"),
+        ({"min_agreement": 0.9}, "of a network in int8: give precision='int8'"),
         ({"keep_float": 3}, "keep_float"),
     ],
 )
@@ -393,6 +394,33 @@ def test_several_inputs_without_calibration(
     answer = command("export", "--net", path, "-o", tmp_path / "out.onnx")
     refused(answer)
     assert "takes 2 inputs, x, shift" in answer.err
+
+
+def test_rows_of_other_axes_than_the_file_takes_are_told(tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1, 1])]
+    weights = {"w": weight("w", 16, 4, 3)}
+    path = write(tmp_path / "net.onnx", nodes, weights, inputs={"x": ("N", 4, "length")})
+    asked: dict[str, Any] = {"rank": tp.Energy(0.5), "skip_output": False}
+    for rows, shape in ((torch.randn(20, 4), r"\(4\)"), (np.ones((20, 4, 5, 6)), r"\(4, 5, 6\)")):
+        told = rf"rows of the shape {shape}, and the graph takes \(4, any\) as 'x'\."
+        with pytest.raises(tp.TensorpressError, match=told):
+            tp.compress_onnx(path, None, calibration=rows, **asked)
+
+
+def test_arrays_that_no_input_of_a_file_asks_for_are_named(
+    tmp_path: Path, command: Command
+) -> None:
+    path = classifier(tmp_path / "net.onnx")
+    arrays = {"y": np.zeros(32), "x": images().numpy(), "z": np.zeros((32, 2))}
+    np.savez(tmp_path / "more.npz", **arrays)
+    asked = ["compress", "--net", path, "--energy", 0.9, "--calibrate"]
+    answer = command(*asked, tmp_path / "more.npz")
+    assert answer.code == 0, answer.err
+    assert "no input of the network asks for y, z: left out" in answer.err.replace("\n", " ")
+    np.savez(tmp_path / "other.npz", image=arrays["x"])
+    answer = command(*asked, tmp_path / "other.npz")
+    refused(answer)
+    assert "'x' is missing" in answer.err
 
 
 def test_in_int8(tmp_path: Path) -> None:

@@ -209,6 +209,12 @@ def test_what_needs_gradients(words: tuple[str, ...], digits: Path, command: Com
     assert (answer.code, answer.err.count("\n")) == (2, 1)
 
 
+SAID = {
+    "--batch": "give example inputs of 1 (--batch 1)",
+    "--planned": "plan it for 1 (--planned 1)",
+}
+
+
 def test_batches_that_a_file_does_not_take_are_said(
     command: Command, tmp_path: Path, measured_once: None
 ) -> None:
@@ -226,6 +232,12 @@ def test_batches_that_a_file_does_not_take_are_said(
     answer = command(*asked, *quick, "--batches", "2,4")
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "takes 1 at once" in answer.err
+    export = ("export", "--net", path, "-o", tmp_path / "out.onnx")
+    for option in ("--batch", "--planned"):
+        answer = command(*export, option, 4)
+        assert (answer.code, answer.err.count("\n")) == (2, 1)
+        assert answer.err.endswith(f"takes 1 at once and no other number: {SAID[option]}.\n")
+    assert command(*export, "--batch", 1).code == 0
 
 
 def test_the_size_of_a_file_is_that_of_all_its_parts(

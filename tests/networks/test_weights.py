@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from packed import packed
 from torch import Tensor, nn
 
 from tensorpress.errors import TensorpressError
@@ -165,8 +166,12 @@ def write(name: str, weights: Weights, file: Path) -> None:
             file.write_bytes(file.read_bytes()[:-100])
         case "damaged":
             file.write_bytes(whole[:200] + bytes(200) + whole[400:])
+        case "packed":
+            packed(file)
         case "text":
             file.write_text("these are no weights")
+        case "code":
+            file.write_text("import torch\nfrom torch import nn\n\nclass Net(nn.Module): ...\n")
         case "web page":
             file.write_text("\n<!DOCTYPE html><html>404</html>")
         case "pointer":
@@ -239,7 +244,9 @@ def write(name: str, weights: Weights, file: Path) -> None:
         ("truncated old", ["truncated or not a weight file"]),
         ("truncated safetensors", ["truncated or not a weight file"]),
         ("damaged", ["truncated or not a weight file"]),
+        ("packed", ["truncated or not a weight file", "data.pkl' in it is packed, as torch.save"]),
         ("text", ["truncated or not a weight file", "it begins with b'these are no weights'"]),
+        ("code", ["truncated or not a weight file", "it begins with b'import torch"]),
         ("web page", ["is a web page and no weight file: download the file itself"]),
         ("pointer", ["is a pointer of Git LFS in place of the file: run git lfs pull"]),
         ("scripted", ["a network of TorchScript", "torch.save(net.state_dict(), file)"]),

@@ -28,6 +28,8 @@ from tensorpress.version import VERSION
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
+UNHEARD = 141
+"""Where nobody takes what is printed any more, as after `| head`; shells have it for SIGPIPE."""
 
 app = typer.Typer(
     name="tensorpress",
@@ -72,15 +74,16 @@ def options(
     Win its accuracy back: tensorpress finetune --compressed OUT/model.tp --data DIR -o RUN
 
     Every command has its own --help. Exit codes: 0 it is done, 1 a fault of tensorpress, 2 what is
-    given is to be mended, 130 stopped by Ctrl-C. NO_COLOR=1 leaves colours out.
+    given is to be mended, 130 stopped by Ctrl-C, 141 nobody reads on, as after | head.
+    NO_COLOR=1 leaves colours out.
     """
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, and 1 with a
-    traceback on a fault of ours.
+    Exit code 0 on success, 2 with one message on a user's mistake, 130 after Ctrl-C, 141 where
+    nobody takes what is printed, and 1 with a traceback on a fault of ours.
     """
     _print_whatever_there_is()
     try:
@@ -99,6 +102,8 @@ def main() -> None:
         )
         sys.exit(2)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # of which typer makes a fault
+            sys.exit(UNHEARD)
         if end.code == STOPPED:  # typer has caught Ctrl-C, and says nothing
             print("stopped.", file=sys.stderr)
         raise

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from tensorpress.choices import FLOOR
 from tensorpress.cli import options
 from tensorpress.cli.declared import declared
 from tensorpress.cli.grouped import grouped
@@ -69,7 +68,7 @@ def export(
     as_stored: AsStored = False,
     precision: options.Precision = "f32",
     calibrate: options.Calibrate = None,
-    min_agreement: options.MinAgreement = FLOOR,
+    min_agreement: options.MinAgreement = None,
     keep_float: options.KeepFloat = None,
     images: options.DataOptions,
     input_dtype: options.InputDtype = None,

@@ -40,7 +40,7 @@ class Written:
             rich_help_panel=options.IN_INT8,
         ),
     ] = "f32"
-    min_agreement: options.MinAgreementIfAny = None
+    min_agreement: options.MinAgreement = None
     keep_float: options.KeepFloat = None
 
     def refuse_of_networks(self) -> None:

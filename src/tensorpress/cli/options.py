@@ -101,16 +101,17 @@ Precision = Annotated[
         rich_help_panel=IN_INT8,
     ),
 ]
-_MIN_AGREEMENT = typer.Option(
-    "--min-agreement",
-    min=0.0,
-    max=1.0,
-    help="The least share of images with the same class as in float32; below it nothing is "
-    "written.",
-    rich_help_panel=IN_INT8,
-)
-MinAgreement = Annotated[float, _MIN_AGREEMENT]
-MinAgreementIfAny = Annotated[float | None, _MIN_AGREEMENT]
+MinAgreement = Annotated[
+    float | None,
+    typer.Option(
+        "--min-agreement",
+        min=0.0,
+        max=1.0,
+        help="The least share of images with the same class as in float32; below it nothing is "
+        "written. 0.95 by default, with --precision int8.",
+        rich_help_panel=IN_INT8,
+    ),
+]
 KeepFloat = Annotated[
     list[str] | None,
     typer.Option(

@@ -29,7 +29,8 @@ def plot_exploration(found: Exploration, path: Path) -> None:
         )
     ]
     loss = [(point.pcr, point.loss) for point in found.points]
-    score = [(point.pcr, point.score) for point in found.points if point.score is not None]
+    scored = (*([found.original] if found.original else []), *found.points)
+    score = [(point.pcr, point.score) for point in scored if point.score is not None]
     if loss:
         y = log_axis((y for _, y in loss), "sum of the layers' divergences")
         charts.append(_network(loss, y))

@@ -51,12 +51,15 @@ class Exploration:
         points: the network at rising budgets; it ends where no rank reaches the next.
         cost: of the network as it is.
         beyond: the ratios that no rank reaches.
+        original: the network as it is, where a way to score was given: what their scores are
+            compared with.
     """
 
     layers: tuple[MeasuredLayer, ...]
     points: tuple[Point, ...]
     cost: Cost
     beyond: tuple[float, ...] = ()
+    original: Point | None = None
 
     def __str__(self) -> str:
         rows = [("layer", "divergence at 1/2, 1/4, 1/8 of its parameters", "ranks there")]
@@ -68,7 +71,7 @@ class Exploration:
             )
             rows.append((layer.name, losses, ranks))
         budgets = [("PCR", "FCR", "sum of divergences", "score")]
-        for p in self.points:
+        for p in (*([self.original] if self.original else []), *self.points):
             score = "-" if p.score is None else f"{p.score:.2f}"
             budgets.append((f"{p.pcr:.2f}", f"{p.fcr:.2f}", f"{p.loss:.4f}", score))
         lines = [*aligned(rows), "", *aligned(budgets)]
@@ -108,8 +111,8 @@ def explore(
         include, exclude, skip_first, skip_output, fold_parametrizations: as for `compress`.
         method, methods: how layers are treated, as for `compress`.
         ratios: PCR and FCR to look at, both at once.
-        score: a way to score a network, such as its accuracy in percent; each budget's network,
-            after the steps of recovery in closed form, is then scored.
+        score: a way to score a network, such as its accuracy in percent; the network as it is and
+            that of each budget, after the steps of recovery in closed form, are then scored.
         seed: of all randomness.
         progress: as for `compress`.
 
@@ -140,6 +143,9 @@ def explore(
     )
     made = 0 if score is None else len(budgets)
     metric.announce(tasks, surveyed.cost.macs, measures=True, networks=made)
+    original = None
+    if score is not None:
+        original = Point(1.0, 1.0, 0.0, score(copy_with(net, {})), {}, {})
     layers = metric.measured(tasks)
     points = []
     for budget in budgets:
@@ -156,7 +162,7 @@ def explore(
             scored = score(model)
         points.append(_point(layers, picks, surveyed.cost, scored))
     beyond = tuple(budget.params for budget in budgets[len(points) :] if budget.params)
-    return Exploration(tuple(layers), tuple(points), surveyed.cost, beyond)
+    return Exploration(tuple(layers), tuple(points), surveyed.cost, beyond, original)
 
 
 def nearest(layer: MeasuredLayer, share: float) -> tuple[int | None, float]:

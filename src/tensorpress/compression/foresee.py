@@ -17,6 +17,7 @@ from tensorpress.compression.pruning import Criterion
 from tensorpress.compression.pruning.prune import find_prunable, told_of
 from tensorpress.compression.selection import Selection
 from tensorpress.compression.targets.judge import Score
+from tensorpress.counted import counted
 from tensorpress.deploy.memory import peak_bytes
 from tensorpress.request import Recovery, Request
 from tensorpress.rows import CalibrationImages, Rows, read_rows
@@ -53,7 +54,7 @@ class Prospect:
 
     def __str__(self) -> str:
         count = len(self.treated) + len(self.kept)
-        lines = [f"{len(self.treated)} of {count} layers would be treated"]
+        lines = [f"{len(self.treated)} of {counted(count, 'layers')} would be treated"]
         if self.kept:
             lines.append(f"kept: {tally(self.kept.values(), f'{count}')}")
         lines += [

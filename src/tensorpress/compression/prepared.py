@@ -15,6 +15,7 @@ from tensorpress.compression.targets.by_precision import ByPrecision
 from tensorpress.compression.targets.by_quality import ByQuality
 from tensorpress.compression.targets.judge import Score
 from tensorpress.compression.targets.target import ByBudget, ByRules, Target
+from tensorpress.counted import counted
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.planning.quantised_network import refuse_unquantisable
 from tensorpress.layers import Treatment
@@ -136,7 +137,7 @@ def left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:
     """Why layers stay whatever the ranks are."""
     convolutions = [layer.name for layer in surveyed.layers if layer.is_convolution]
     names = convolutions or [layer.name for layer in surveyed.layers]
-    what = f"{len(names)} {'convolutions' if convolutions else 'layers'}"
+    what = counted(len(names), "convolutions" if convolutions else "layers")
     reasons = [kept[name] for name in names if name in kept]
     return f" Left as they are: {tally(reasons, what)}." if reasons else ""
 

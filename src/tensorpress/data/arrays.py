@@ -1,6 +1,8 @@
 """Inputs of a network in files of NumPy."""
 
+import math
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,14 @@ from tensorpress.files import as_path
 SUFFIXES = (".npy", ".npz")
 _BEGIN = (b"\x93NUMPY", b"PK")
 """What an array begins with, and several in a zip file; NumPy takes all else for a pickle."""
+MOST_BYTES = 4 * 2**30
+"""Of the arrays in an .npz, which are read whole, and may take a thousand times the file."""
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+"""By version; the third is of records with names, which are no numbers."""
 
 
 def holds_arrays(source: object) -> bool:
@@ -38,6 +48,7 @@ def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[s
         with found:
             if not found.files:
                 raise TensorpressError(f"{place} holds no arrays.")
+            _refuse_large(place, found.zip)
             return {name: _tensor(place, name, found[name], most) for name in found.files}
     except TensorpressError:
         raise
@@ -47,6 +58,24 @@ def load_arrays(source: str | os.PathLike[str], *, most: int) -> Tensor | dict[s
         raise TensorpressError(
             f"{place} cannot be read as an array of NumPy ({first_line(error)})."
         ) from error
+
+
+def _refuse_large(place: Path, archive: zipfile.ZipFile) -> None:
+    """
+    Raises:
+        TensorpressError: arrays that take more than is read whole, as their headers say.
+    """
+    size = 0
+    for record in archive.infolist():
+        with archive.open(record) as file:
+            version = np.lib.format.read_magic(file)
+            shape, _, dtype = _HEADERS[version](file)
+        size += math.prod(shape) * dtype.itemsize
+    if size > MOST_BYTES:
+        raise TensorpressError(
+            f"{place} holds arrays of {size / 2**30:,.1f} GiB, and of an .npz at most "
+            f"{MOST_BYTES // 2**30} GiB are read: keep fewer rows in it."
+        )
 
 
 def _tensor(place: Path, name: str, array: np.ndarray, most: int) -> Tensor:

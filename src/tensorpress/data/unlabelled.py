@@ -26,6 +26,7 @@ def load_unlabelled(
     std: Sequence[float] | None = None,
     seed: int = 0,
     wanted: Wanted | None = None,
+    normalised_by: str = "",
 ) -> Tensor:
     """At most ``most`` images as a network takes them: (N, C, H, W), float32, normalised.
 
@@ -34,16 +35,19 @@ def load_unlabelled(
             that holds images in any arrangement. ``most`` of them are drawn with ``seed``; of a
             folder, only these are read.
         wanted: what images in folders are to become.
+        normalised_by: whose `mean` and `std` they are, for the message where they do not fit.
 
     Raises:
         TensorpressError: as :func:`load_data`.
     """
+    check_normalisation(mean, std)
     if _holds_images_alone(os.fspath(source)):
-        check_normalisation(mean, std)
         data = load_flat_images(as_path(Path(source).expanduser()), most, seed, wanted)
-        data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
     else:
-        data = load_data(source, mean=mean, std=std, wanted=wanted)
+        data = load_data(source, wanted=wanted)
+    whose = f"the images of {data.name}"
+    check_normalisation(mean, std, data.input_shape[0], whose, normalised_by)
+    data = replace(data, mean=tuple(mean or data.mean), std=tuple(std or data.std))
     return unlabelled_of(data, most=most, seed=seed)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tensorpress.choices import FLOOR, INT8
+from tensorpress.choices import INT8
 from tensorpress.deploy.answer import answer_of, largest_of
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import Check, check
@@ -49,7 +49,7 @@ def export(
     check_inputs: ExampleInputs | None = None,
     precision: str = "f32",
     calibration: CalibrationImages | None = None,
-    min_agreement: float = FLOOR,
+    min_agreement: float | None = None,
     keep_float: Iterable[str] = (),
     planned: bool | None = None,
     progress: bool | None = None,
@@ -109,7 +109,7 @@ def export(
         planned=planned,
     )
     path, kind, net = ready.path, ready.kind, ready.net
-    feed, real, min_agreement = ready.feed, ready.real, ready.min_agreement
+    feed, real, floor = ready.feed, ready.real, ready.floor
     # Planning takes minutes, and a place that cannot be written is to be told before them.
     with staged(path) as place:
         if ready.planned:
@@ -126,7 +126,7 @@ def export(
             with quiet():
                 made.export(place)
             if precision == INT8:
-                told = _told_of_int8(made.runner, net, place, kind, real, min_agreement)
+                told = _told_of_int8(made.runner, net, place, kind, real, floor)
             else:
                 with quiet():
                     run = _fed_by(net, _loaded(place, kind.read))
@@ -140,7 +140,7 @@ def export(
                 )
             with quiet():
                 stored.save(place)
-            told = _told_of_int8(stored, net, place, kind, real, min_agreement)
+            told = _told_of_int8(stored, net, place, kind, real, floor)
         else:
             told = {"checks": _traced(net, feed, real, kind, place, progress)}
         size = sum(file.stat().st_size for file in place.parent.iterdir())

@@ -34,7 +34,7 @@ class Exportable:
         real: inputs that the file is checked on besides; None for random ones alone.
         precision: that it is written in.
         planned: whether layers are written in the executions that are measured to be the fastest.
-        min_agreement: in int8.
+        floor: the least agreement in int8.
         versions: of PyTorch and of what writes and runs the file, by name.
     """
 
@@ -45,7 +45,7 @@ class Exportable:
     real: Feed | None
     precision: str
     planned: bool
-    min_agreement: float
+    floor: float
     versions: dict[str, str]
 
 
@@ -59,7 +59,7 @@ def read_exportable(
     check_inputs: ExampleInputs | None,
     precision: str,
     calibrated: bool,
-    min_agreement: float,
+    min_agreement: float | None,
     keep_float: Iterable[str],
     planned: bool | None,
 ) -> Exportable:
@@ -78,7 +78,7 @@ def read_exportable(
     if calibrated and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
     read_keep_float(keep_float, model, precision)
-    min_agreement = read_floor(min_agreement)
+    floor = read_floor(min_agreement, in_int8=precision == INT8)
     feed = read_feed(example_inputs, dynamic_batch=dynamic_batch)
     real = None
     if check_inputs is not None:
@@ -100,10 +100,10 @@ def read_exportable(
             feed = feed.fixed
             if precision == INT8:
                 refuse_fixed_batch(net)
-            _refuse_other_batch(net.structure.batch, feed, planned=planned)
+            _refuse_other_batch(net, net.structure.batch, feed, planned=planned)
     if real is not None and precision == INT8 and not any(feed.batched):
         real = real.fixed  # one by one, as the calibration is
-    return Exportable(path, kind, net, feed, real, precision, planned, min_agreement, versions)
+    return Exportable(path, kind, net, feed, real, precision, planned, floor, versions)
 
 
 def find_format(path: Path, name: str | None = None) -> Format:
@@ -145,12 +145,14 @@ def _refuse_unknown(precision: str, kind: Format, *, planned: bool, dynamic_batc
         )
 
 
-def _refuse_other_batch(batch: int, feed: Feed, *, planned: bool) -> None:
-    if planned and len(feed.tensors[0]) != batch:
-        raise TensorpressError(
-            f"the file takes {batch} at once and no other number: plan it for {batch} "
-            f"(--planned {batch})."
-        )
+def _refuse_other_batch(net: GraphNetwork, batch: int, feed: Feed, *, planned: bool) -> None:
+    with_rows = zip(feed.tensors, net.structure.batched, strict=True)
+    if all(len(tensor) == batch for tensor, is_batched in with_rows if is_batched):
+        return
+    what = f"plan it for {batch} (--planned {batch})"
+    if not planned:
+        what = f"give example inputs of {batch} (--batch {batch})"
+    raise TensorpressError(f"the file takes {batch} at once and no other number: {what}.")
 
 
 def _refuse_other_shapes(feed: Feed, real: Feed) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tensorpress.counted import counted
 from tensorpress.deploy.cause import first_cause
 from tensorpress.errors import TensorpressError
 from tensorpress.graphs.network import Structure, rows_of
@@ -41,9 +42,8 @@ class OutputDifference:
 
     def __str__(self) -> str:
         same = "" if self.agreement is None else f", agreement {100 * self.agreement:.2f} %"
-        return (
-            f"output '{self.name}': relative error {self.error:.2g}{same} on {self.inputs} inputs"
-        )
+        on = counted(self.inputs, "inputs")
+        return f"output '{self.name}': relative error {self.error:.2g}{same} on {on}"
 
 
 def compare_graphs(

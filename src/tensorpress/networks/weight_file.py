@@ -18,14 +18,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tensorpress.errors import TensorpressError, shown
+from tensorpress.files import altered_record
 
 _IN_ANY_WEIGHT_FILE = (
     *("torch.", "collections.OrderedDict", "argparse.Namespace", "datetime.", "pathlib."),
     *("numpy.", "_codecs.encode"),
 )
-FOLDER = 0x10
-"""Mark of a folder among the attributes of a record in a zip file, after MS-DOS."""
-
 _INSTEAD = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the file: run git lfs pull",
     b"<!doctype": "a web page and no weight file: download the file itself",
@@ -122,8 +120,7 @@ def read_weight_file(path: Path) -> object:
             raise TensorpressError(f"{path} is a folder, not a weight file")
         if not path.exists():
             raise TensorpressError(f"there is no weight file {path}")
-        with path.open("rb") as opened:
-            head = opened.read(_HEAD)
+        head = _head_of(path)
     except OSError as error:
         raise TensorpressError(f"the weight file {path} cannot be read: {error}") from error
     if not head:
@@ -157,7 +154,7 @@ def _read_torch(path: Path) -> object:
             return torch.load(opened, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         called = _refused_call(str(error)) or _call_in_pickle(path)
-        if called is None:
+        if called is None or not _head_of(path).startswith(_PICKLED):
             raise _unreadable(path, error) from error
         raise TensorpressError(
             f"{path} was refused, because reading it would run code ({called}): have it saved "
@@ -175,40 +172,47 @@ def _not_yet_safe() -> list[Any]:
 
 
 def _refuse_altered(path: Path) -> None:
-    """The new format is a zip file, whose checksums torch.load does not look at."""
+    """The new format is a zip file, and torch.load looks at no checksums."""
     try:
         if not zipfile.is_zipfile(path):
             return
-        with zipfile.ZipFile(path) as archive:
-            # Of a record marked as a folder torch.load reads nothing, and gives stray memory.
-            folders = (i.filename for i in archive.infolist() if i.external_attr & FOLDER)
-            altered = archive.testzip() or next(folders, None)
+        scripted = _is_scripted(path)
+        altered = None if scripted else altered_record(path)
     # What is wrong with a zip file shows as errors of many kinds.
     except Exception as error:
         raise _unreadable(path, error) from error
-    if altered is not None:
+    if scripted:
         raise TensorpressError(
-            f"{path} is truncated or not a weight file (torch or safetensors): '{altered}' in it "
-            "does not fit its checksum or kind"
-        )
-
-
-def _unreadable(path: Path, error: Exception) -> TensorpressError:
-    if "TorchScript" in str(error):
-        return TensorpressError(
             f"{path} is a network of TorchScript, which holds code: have it saved as plain "
             "weights, torch.save(net.state_dict(), file)"
         )
+    if altered is not None:
+        raise TensorpressError(
+            f"{path} is truncated or not a weight file (torch or safetensors): {altered}"
+        )
+
+
+def _is_scripted(path: Path) -> bool:
+    """By what torch.load goes, too."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
+
+
+def _unreadable(path: Path, error: Exception) -> TensorpressError:
     # torch puts advice before what went wrong.
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
     reason = re.split(r"(?<=\w)[.:;] |\n", text)[0][:100] or type(error).__name__
-    with path.open("rb") as opened:
-        head = opened.read(_HEAD)
+    head = _head_of(path)
     if not head.startswith(_PICKLED) and head[8:9] != b"{":
         reason = f"it begins with {shown(head, 24)}"
     return TensorpressError(
         f"{path} is truncated or not a weight file (torch or safetensors): {reason}"
     )
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(_HEAD)
 
 
 def _refused_call(message: str) -> str | None:

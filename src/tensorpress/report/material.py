@@ -9,6 +9,7 @@ from typing import Any
 from tensorpress import artifacts
 from tensorpress.artifacts import LayerEntry
 from tensorpress.compression import Request
+from tensorpress.counted import counted
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.files import as_path
 from tensorpress.graphs import GRAPH, is_graph_file
@@ -217,12 +218,12 @@ def _of_outputs(facts: Json) -> tuple[str, ...]:
         if isinstance(name, str) and error is not None and inputs is not None:
             same = "" if agreement is None else f" and has the same class in {agreement:.2%}"
             found.append(
-                f"On {inputs} inputs, those that it was calibrated on where there are any, the "
-                f"output '{name}' is off by {error:.2g} of its spread{same}."
+                f"On {counted(inputs, 'inputs')}, those that it was calibrated on where there are "
+                f"any, the output '{name}' is off by {error:.2g} of its spread{same}."
             )
     if isinstance(left, dict) and left:
         reasons = [reason for reason in left.values() if isinstance(reason, str)]
-        found.append(f"Left in the graph: {tally(reasons, f'{len(left)} nodes')}.")
+        found.append(f"Left in the graph: {tally(reasons, counted(len(left), 'nodes'))}.")
     return tuple(found)
 
 

@@ -115,7 +115,7 @@ def _joined(given: Any, shape: tuple[int, ...] | None) -> Tensor:
     found: list[Tensor] = []
     count = held = 0
     for batch in batches_in(given):
-        images = batched(_as_tensor(_image_in(batch, shape), shape), shape)
+        images = batched(_as_tensor(image_in(batch, shape), shape), shape)
         if found and images.shape[1:] != found[0].shape[1:]:
             raise TensorpressError(
                 f"calibration images differ in size: {tuple(found[0].shape[1:])} and "
@@ -169,8 +169,8 @@ def _can_be_indexed(given: Any) -> bool:
     return hasattr(given, "__getitem__") and hasattr(given, "__len__")
 
 
-def _image_in(batch: Any, shape: tuple[int, ...] | None) -> Any:
-    """The first entry that may be images."""
+def image_in(batch: Any, shape: tuple[int, ...] | None) -> Any:
+    """The first entry that may be images, for a network that takes ``shape``."""
     entries = list(_entries(batch))
     if not entries:
         raise TensorpressError(

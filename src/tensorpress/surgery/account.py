@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from tensorpress.aligned import ruled
+from tensorpress.counted import counted
 from tensorpress.surgery.count import LayerCost
 from tensorpress.surgery.history import Step, ratio, ratios
 from tensorpress.surgery.precision import Precision
@@ -167,7 +168,7 @@ class Account:
         if self.layers and not any(row.method for row in self.layers):
             convolutions = [row for row in self.layers if not row.kernel.startswith("Linear")]
             rows = convolutions or self.layers
-            what = f"{len(rows)} {'convolutions' if convolutions else 'layers'}"
+            what = counted(len(rows), "convolutions" if convolutions else "layers")
             lines.append(f"nothing was decomposed: {tally((row.decision for row in rows), what)}")
         return "\n".join(lines)
 

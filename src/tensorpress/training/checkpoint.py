@@ -1,14 +1,13 @@
 """Checkpoint files: whole or refused, and read without running any code."""
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tensorpress.errors import TensorpressError
-from tensorpress.files import write_whole
+from tensorpress.files import altered_record, write_whole
 
 KEYS = {"phase", "epochs_done", "lr", "seed", "best", "model", "optimizer"}
 
@@ -34,10 +33,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+        damaged = altered_record(path)
         if damaged is not None:
-            raise TensorpressError(f"{path} is damaged at {damaged}.")
+            raise TensorpressError(f"{path} is damaged: {damaged}.")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except TensorpressError:
         raise

@@ -21,15 +21,20 @@ def test_points_keep_their_budgets_and_lose_more_the_smaller_they_are() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [layer.name for layer in found.layers] == ["a", "b", "twice"]
     assert len(found.points) == 3
-    for point, ratio, params in zip(found.points, (1.2, 1.5, 2.0), scored, strict=True):
+    assert scored[0] == found.cost.params
+    for point, ratio, params in zip(found.points, (1.2, 1.5, 2.0), scored[1:], strict=True):
         assert point.pcr >= ratio
         assert point.fcr >= ratio
         assert point.pcr == pytest.approx(found.cost.params / params)
     losses = [point.loss for point in found.points]
     assert losses == sorted(losses)
     assert losses[0] > 0
-    assert [point.score for point in found.points] == [1.0, 2.0, 3.0]
+    assert [point.score for point in found.points] == [2.0, 3.0, 4.0]
+    original = found.original
+    assert original is not None
+    assert (original.pcr, original.fcr, original.loss, original.score) == (1.0, 1.0, 0.0, 1.0)
     text = str(found)
+    assert [line.split() for line in text.splitlines()][-5] == ["1.00", "1.00", "0.0000", "1.00"]
     assert all(f"{point.pcr:.2f}" in text for point in found.points)
 
 

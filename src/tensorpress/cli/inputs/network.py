@@ -1,5 +1,6 @@
 """The network that a command works on, and what it takes."""
 
+import inspect
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,9 @@ from tensorpress.networks.libraries import Usual, in_library
 from tensorpress.networks.own_network import takes
 from tensorpress.training import Network
 
+AS_ASKED = "--mean and --std"
+"""What says how images are normalised, where it is not the data, the network or a file of ours."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -30,6 +34,7 @@ class Inputs:
             inputs, and calibration says them.
         classes: None for a network of one's own whose classes were not given.
         mean, std: by which its images are normalised, where that is known.
+        normalised_by: what says so: an option, or a file.
         wanted: what images in folders are to become.
         dtype: of an input.
     """
@@ -40,6 +45,7 @@ class Inputs:
     data: Dataset | None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    normalised_by: str | None = None
     wanted: Wanted = field(default_factory=Wanted)
     dtype: torch.dtype = torch.float32
 
@@ -56,8 +62,14 @@ class Inputs:
         return example
 
     def build(self) -> nn.Module:
-        """The network with the weights that its constructor gives it."""
-        return build(self.net, self.classes, self.channels)
+        """The network with the weights that its constructor gives it.
+
+        Raises:
+            TensorpressError: none that can be built, or one of PyTorch that takes several inputs.
+        """
+        net = build(self.net, self.classes, self.channels)
+        _refuse_several_inputs(self.net, net)
+        return net
 
     def load(self, trained: Trained) -> nn.Module:
         """The network with trained weights, in eval mode."""
@@ -160,6 +172,22 @@ def refuse_without_weights(trained: Trained, option: str = "--weights") -> None:
     """Raise where it is said how the weights of ``option`` are read, and none are given."""
     if trained.weights is None and trained.how_read():
         raise TensorpressError(f"{trained.how_read()[0]} says how {option} is read: give that too.")
+
+
+def _refuse_several_inputs(name: str, net: nn.Module) -> None:
+    try:
+        parameters = inspect.signature(net.forward).parameters.values()
+    except (TypeError, ValueError):
+        return
+    listed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in listed]
+    if len(needed) > 1:
+        given = ", ".join(f'"{one}": ...' for one in needed)
+        raise TensorpressError(
+            f"{name} takes {len(needed)} inputs, {', '.join(needed)}, and the command line takes "
+            f"networks with one: compress it in Python, tp.compress(net, {{{given}}}, "
+            "calibration=...)."
+        )
 
 
 def _refuse_compressed(weights: Path) -> None:

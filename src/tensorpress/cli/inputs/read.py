@@ -11,6 +11,7 @@ from tensorpress import artifacts
 from tensorpress.cli.inputs.calibration import refuse_unread
 from tensorpress.cli.inputs.form import dtype_of, row_of, shape_of_graph, shape_of_its_own
 from tensorpress.cli.inputs.network import (
+    AS_ASKED,
     Inputs,
     refuse_unread_classes,
     refuse_without_weights,
@@ -71,6 +72,16 @@ def read_inputs(
         refuse_unread([name for name, value in framing.items() if value is not None], calibrate)
     dtype = dtype_of(net, input_dtype, remembered.get("input_dtype"), data, row)
     shape = read_shape(input_shape)
+    says = net if usual is not None else None
+    if mean is not None or std is not None:
+        says = AS_ASKED
+    elif data is not None:
+        says = f"--data {data}"
+    elif "mean" in remembered:
+        says = "the compressed file"
+    if data is not None or calibrate is not None:
+        mean = mean or _listed(remembered.get("mean"))
+        std = std or _listed(remembered.get("std"))
     normalised_by = (read_channels(mean, "--mean"), read_channels(std, "--std"))
     dataset = None
     wanted = Wanted.of(
@@ -110,7 +121,7 @@ def read_inputs(
     if row is not None:
         by_itself = tuple(row.shape)
     shape = tuple(remembered.get("input_shape", by_itself)) if shape is None else shape
-    return Inputs(net, shape, classes, dataset, *normalised_by, wanted, dtype)
+    return Inputs(net, shape, classes, dataset, *normalised_by, says, wanted, dtype)
 
 
 def read_compressed_inputs(
@@ -147,8 +158,6 @@ def read_compressed_inputs(
         raise TensorpressError(
             f"{path} {whose}: name it with --net, as library:network or package.module:function."
         )
-    if data is not None or calibrate is not None:
-        mean, std = mean or _listed(source.get("mean")), std or _listed(source.get("std"))
     return read_inputs(
         net or named,
         data=data,

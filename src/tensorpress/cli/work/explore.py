@@ -101,7 +101,8 @@ def _content(found: Exploration) -> dict[str, Any]:
         for layer in found.layers
     }
     points = [asdict(point) for point in found.points]
-    return {"layers": layers, "points": points, "beyond": [*found.beyond]}
+    content = {"layers": layers, "points": points, "beyond": [*found.beyond]}
+    return content | ({"original": asdict(found.original)} if found.original else {})
 
 
 def _write(output: Path, found: Exploration, content: dict[str, Any]) -> None:

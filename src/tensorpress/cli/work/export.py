@@ -29,7 +29,7 @@ def export(
     as_stored: bool,
     precision: str,
     calibrate: str | None,
-    min_agreement: float,
+    min_agreement: float | None,
     keep_float: list[str] | None,
     images: options.DataOptions,
     input_dtype: str | None,

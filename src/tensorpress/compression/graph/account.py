@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tensorpress.counted import counted
 from tensorpress.deploy import ExportReport
 from tensorpress.deploy.graph_check import OutputDifference
 from tensorpress.surgery import Account, tally
@@ -46,4 +47,4 @@ class GraphAccount(Account):
 
 def told_left(reasons: Mapping[str, str]) -> str:
     """Why nodes stay as they are that no layers could be made of."""
-    return f"left in the graph: {tally(reasons.values(), f'{len(reasons)} nodes')}"
+    return f"left in the graph: {tally(reasons.values(), counted(len(reasons), 'nodes'))}"

@@ -10,6 +10,7 @@ from torch import Tensor
 from tensorpress.errors import TensorpressError, shown
 from tensorpress.graphs import LAYOUTS, GraphNetwork
 from tensorpress.graphs.file import sizes_of_rows
+from tensorpress.graphs.network import Input
 from tensorpress.rows import read_images
 from tensorpress.surgery import ExampleInputs
 
@@ -61,6 +62,7 @@ def settled(
             calibration = read_images(calibration, mean=mean, std=std)
         tensors = [calibration] if len(inputs) == 1 else calibration
         if isinstance(tensors, (list, tuple)) and len(tensors) == len(inputs):
+            _refuse_other_axes(inputs, shapes, tensors)
             shapes = [
                 _fitting(net, shape, tuple(tensor.shape[1:]), "calibration")
                 if _holds_rows(tensor, shape)
@@ -80,6 +82,22 @@ def settled(
         for taken, shape, is_batched in zip(inputs, shapes, net.structure.batched, strict=True)
     )
     return calibration, examples[0] if len(examples) == 1 else examples
+
+
+def _refuse_other_axes(
+    inputs: Sequence[Input], shapes: Sequence[Sequence[int | None]], tensors: Sequence[Any]
+) -> None:
+    """
+    Raises:
+        TensorpressError: rows that cannot say the sizes that the file leaves free.
+    """
+    for taken, shape, given in zip(inputs, shapes, map(_as_tensor, tensors), strict=True):
+        free = None in shape and isinstance(given, Tensor)
+        if free and given.dim() != len(shape) + 1:
+            raise TensorpressError(
+                f"calibration has rows of the shape {_told(tuple(given.shape[1:]))}, and the graph "
+                f"takes {_told(shape)} as '{taken.name}'."
+            )
 
 
 def _refuse_without_rows(net: GraphNetwork) -> None:

@@ -94,9 +94,11 @@ def read_graph_request(
     calibrated = calibration is not None
     _refuse_precision(precision, timed_in, calibrated=calibrated)
     chooses_int8 = budget is not None and budget.chooses_int8
-    floor = 0.0 if chooses_int8 else FLOOR
-    if min_agreement is not None:
-        floor = read_floor(min_agreement)
+    floor = read_floor(
+        min_agreement,
+        in_int8=chooses_int8 or precision == INT8,
+        usual=0.0 if chooses_int8 else FLOOR,
+    )
     steps = _closed_form(recover, calibrated=calibrated)
     net = read_graph_network(source)
     if net.structure.left and not any(net.structure.layers):

@@ -136,11 +136,19 @@ def _refuse_all_alike(outputs: list[Tensor]) -> None:
     )
 
 
-def read_floor(min_agreement: float) -> float:
-    """
+def read_floor(min_agreement: float | None, *, in_int8: bool, usual: float = FLOOR) -> float:
+    """What is asked for, and ``usual`` where nothing is.
+
     Raises:
-        TensorpressError: no share.
+        TensorpressError: no share, or one that nothing in int8 would be held to.
     """
+    if min_agreement is None:
+        return usual
+    if not in_int8:
+        raise TensorpressError(
+            "min_agreement= (--min-agreement) is of a network in int8: give precision='int8' "
+            "(--precision int8), or leave it out."
+        )
     if not isinstance(min_agreement, (int, float)) or not 0 <= min_agreement <= 1:
         raise TensorpressError(
             f"min_agreement={shown(min_agreement)}: give a share from 0 to 1, such as {FLOOR}."

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tensorpress.choices import AUTO, FLOOR, INT8
+from tensorpress.choices import AUTO, INT8
 from tensorpress.deploy.answer import answer_of, refuse_other_shapes
 from tensorpress.deploy.cause import first_cause
 from tensorpress.deploy.check import relative_difference
@@ -182,7 +182,7 @@ def plan(
     threads: int | None = None,
     precision: str = AUTO,
     calibration: CalibrationImages | None = None,
-    min_agreement: float = FLOOR,
+    min_agreement: float | None = None,
     keep_float: Iterable[str] = (),
     cache: bool | str | os.PathLike[str] = True,
     progress: bool | None = None,
@@ -211,7 +211,7 @@ def plan(
             them in; at most 512 are used.
         min_agreement: for int8, the least share of these images that get the class that they get
             in float32; of a network without classes, the least share of the outputs' variance that
-            is kept.
+            is kept. By default 0.95.
         keep_float: for int8, layers that stay in float32, by name or pattern, such as those in the
             ``precision.in_float`` of an account.
         cache: keep what is measured for the next time, in ``~/.cache/tensorpress/plans`` or the
@@ -224,10 +224,11 @@ def plan(
             take, a precision that the processor has not, calibration that does not fit, or a
             network that is too far off in int8.
     """
-    count_of_threads, floor = read_threads(threads), read_floor(min_agreement)
+    count_of_threads = read_threads(threads)
     kind, version, precision = usable(runtime, read_precision(precision))
     if calibration is not None and precision != INT8:
         raise TensorpressError("calibration= is for precision='int8': leave one of them out.")
+    floor = read_floor(min_agreement, in_int8=precision == INT8)
     net = write_out_codebooks(copy_for_export(model))
     kept_in_float = read_keep_float(keep_float, net, precision)
     example = timed_feed(net, example_inputs)

@@ -243,7 +243,7 @@ def compress(
         )
     quality = target.finish(model, metric)
     precision = target.precision if isinstance(target, ByPrecision) else None
-    return dataclasses.replace(account, quality=quality, precision=precision)
+    return dataclasses.replace(account, quality=quality, precision=precision, time=target.time)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tensorpress.surgery.inputs import (
     run_examples,
     tensor_leaves,
 )
+from tensorpress.surgery.measured_time import MeasuredTime
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
     arrange_for_training,
@@ -40,6 +41,7 @@ __all__ = [
     "ExampleInputs",
     "LayerCost",
     "LayerRow",
+    "MeasuredTime",
     "Precision",
     "Quality",
     "Selector",

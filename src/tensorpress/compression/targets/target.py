@@ -14,9 +14,11 @@ from tensorpress.compression.targets.timed import picks_in_time
 from tensorpress.decompose import RankRule
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
-from tensorpress.surgery import ExampleInputs, Quality, Survey
+from tensorpress.surgery import ExampleInputs, MeasuredTime, Quality, Survey
 
-NOT_NEEDED = "costs the answers more than it saves"
+NOT_WORTH = "costs the answers more than it saves"
+NOT_NEEDED = "not needed for the budget"
+"""Where the network is within it as it is."""
 
 
 class Target(Protocol):
@@ -25,6 +27,7 @@ class Target(Protocol):
     Attributes:
         left: why a layer stays that nothing was chosen for.
         tries: about how many networks are made to choose one.
+        time: that the chosen network takes, where the budget is of time and no precision chosen.
     """
 
     @property
@@ -32,6 +35,9 @@ class Target(Protocol):
 
     @property
     def tries(self) -> int: ...
+
+    @property
+    def time(self) -> MeasuredTime | None: ...
 
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         """The picks, in order of execution.
@@ -53,6 +59,7 @@ class ByRules:
 
     left = NO_RULE
     tries = 0
+    time = None
 
     def __init__(self, rules: Mapping[str, RankRule]) -> None:
         self.rules = rules
@@ -67,8 +74,9 @@ class ByRules:
 class ByBudget:
     """A budget: spread by losses where they are known or time counts, else by one common step."""
 
-    left = NOT_NEEDED
+    left = NOT_WORTH
     tries = 0
+    time: MeasuredTime | None = None
 
     def __init__(
         self, budget: Budget, net: nn.Module, example_inputs: ExampleInputs, surveyed: Survey
@@ -89,7 +97,7 @@ class ByBudget:
             return [Pick.of(option) for option in found]
         layers = metric.measured(tasks)
         if budget.is_timed:
-            return picks_in_time(
+            picks, self.time = picks_in_time(
                 self.net,
                 self.inputs,
                 layers,
@@ -97,7 +105,11 @@ class ByBudget:
                 budget=budget,
                 progress=metric.progress,
             )
-        return picks_by_loss(layers, self.cost, budget)
+        else:
+            picks = picks_by_loss(layers, self.cost, budget)
+        if not picks:
+            self.left = NOT_NEEDED
+        return picks
 
     def finish(self, model: nn.Module, metric: NetworkMetric) -> None:
         metric.finish(model)

@@ -16,7 +16,7 @@ from tensorpress.compression.pruning.removal import differentiable, separable, w
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
 from tensorpress.compression.selection import refuse_quantised
-from tensorpress.errors import TensorpressError, refuse_no_flag, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, refuse_no_seed, shown
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
 from tensorpress.layers.chain_widths import may_narrow
@@ -136,6 +136,7 @@ def prune(
             "PyTorch that it was exported from."
         )
     refuse_no_flag(skip_first=skip_first, linear=linear)
+    refuse_no_seed(seed)
     if images is not None and not isinstance(images, Samples):
         images = read_rows(images, net, example_inputs)
     include = None if include is None else list_selectors(include)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.decompose import RankRule, Ranks, RankShare, relative_error
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_seed
 from tensorpress.layers.kernels import folded_kernels, unfolded_kernels
 from tensorpress.layers.kinds import Layer, is_linear, macs_of, weight_for
 from tensorpress.layers.row_clusters import cluster_rows, distinct_rows
@@ -126,6 +126,7 @@ class DeepKMeans(Treatment):
     least = "a single cluster in every layer"
 
     def __init__(self, seed: int = 0) -> None:
+        refuse_no_seed(seed)
         self.seed = seed
 
     @property

@@ -163,7 +163,14 @@ def compress(
         linear=linear,
         fold_parametrizations=fold_parametrizations,
     )
-    refuse_unfounded(budget, outputs, calibrated=calibration is not None, scored=score is not None)
+    refuse_unfounded(
+        treatments,
+        budget,
+        outputs,
+        recover,
+        calibrated=calibration is not None,
+        scored=score is not None,
+    )
     selection = Selection.of(
         include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
     )

@@ -21,6 +21,7 @@ from tensorpress.deploy.memory import peak_bytes
 from tensorpress.request import Recovery, Request
 from tensorpress.rows import CalibrationImages, Rows, read_rows
 from tensorpress.surgery import ExampleInputs, Survey, tally
+from tensorpress.surgery.plainly import plainly
 from tensorpress.surgery.state import held_bytes
 
 MIB = 2**20
@@ -80,6 +81,7 @@ def told_parts(parts: Mapping[str, int]) -> str:
     return f"{math.ceil(sum(parts.values()) / MIB):,} MiB: {named}"
 
 
+@plainly
 def foresee(
     net: nn.Module,
     example_inputs: ExampleInputs,
@@ -105,6 +107,7 @@ def foresee(
     return _prospect(net, surveyed, kept, seconds, metric, request)
 
 
+@plainly
 def check_compression(
     net: nn.Module,
     example_inputs: ExampleInputs,
@@ -143,7 +146,12 @@ def _checked(
     calibrated = calibration is not None
     treatments = check_request(request, calibrated=calibrated)
     refuse_unfounded(
-        request.budget, request.outputs, calibrated=calibrated, scored=score is not None
+        treatments,
+        request.budget,
+        request.outputs,
+        recover,
+        calibrated=calibrated,
+        scored=score is not None,
     )
     selection = Selection.of(
         request.include,

@@ -11,7 +11,13 @@ from torch.nn.utils import parametrize
 from tensorpress.compression.accounting import Told, account_of
 from tensorpress.compression.bisection import largest_step
 from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, coupled_channels
-from tensorpress.compression.pruning.criteria import Criterion, Given, Scores, find_criterion
+from tensorpress.compression.pruning.criteria import (
+    Criterion,
+    Given,
+    Scores,
+    find_criterion,
+    refuse_without_images,
+)
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
 from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
@@ -128,7 +134,8 @@ def prune(
     l1: 8 of 16 filters
     """
     criterion = find_criterion(method)
-    _refuse_budget(budget)
+    refuse_unpruned(budget)
+    refuse_without_images(criterion, given=images is not None)
     if isinstance(net, GraphNetwork):
         raise TensorpressError(
             "the network is a file of ONNX, of which layers can be replaced, and no channels taken "
@@ -266,7 +273,12 @@ def _selected(queue: Queue) -> Selection:
     return dict(selection)
 
 
-def _refuse_budget(budget: object) -> None:
+def refuse_unpruned(budget: object) -> None:
+    """Raise for a budget that no pruning is done to.
+
+    Raises:
+        TensorpressError: it says what to ask for.
+    """
     if not isinstance(budget, Budget):
         raise TensorpressError(f"budget={shown(budget)}: give a Budget, such as Budget(macs=2).")
     if budget.is_timed or budget.of_quality:

@@ -13,7 +13,7 @@ from tensorpress.compression.metrics.metric import NetworkMetric
 from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.compression.targets.grid import Grid, faster
 from tensorpress.compression.targets.judge import ByOutputs, Judge, Score, judge_of
-from tensorpress.compression.targets.judged import distilled, refuse_unspread
+from tensorpress.compression.targets.judged import distilled
 from tensorpress.compression.targets.precision_trials import Candidate, Trials
 from tensorpress.compression.targets.target import NOT_NEEDED, NOT_WORTH
 from tensorpress.compression.targets.timed import Clocked, clock_for, spread_in_time, timed_layers
@@ -68,7 +68,6 @@ class ByPrecision:
             TensorpressError: no network meets the budget.
         """
         assert isinstance(metric, InputMetric)
-        refuse_unspread(self.budget, metric)
         judge = self._judge(metric)
         if not self.budget.of_quality:
             alone = self._alone_in_time(judge, metric)

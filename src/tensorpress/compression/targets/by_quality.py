@@ -10,7 +10,7 @@ from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.compression.targets.common_step import ratios
 from tensorpress.compression.targets.grid import Grid, faster, smaller
 from tensorpress.compression.targets.judge import Judge, Score, judge_of
-from tensorpress.compression.targets.judged import distilled, in_closed_form, refuse_unspread
+from tensorpress.compression.targets.judged import distilled, in_closed_form
 from tensorpress.compression.targets.target import NOT_WORTH
 from tensorpress.compression.targets.timed import Clocked, timed_layers
 from tensorpress.compression.targets.tries import USUAL, Tried, Tries
@@ -51,7 +51,6 @@ class ByQuality:
             TensorpressError: it is not kept at any, with the best that was.
         """
         assert isinstance(metric, InputMetric)
-        refuse_unspread(self.budget, metric)
         judge = self._judge = judge_of(self.budget, self.net, metric.held, self.score)
 
         def make(picks: list[Pick]) -> Tried:

@@ -12,7 +12,6 @@ from tensorpress.compression.selection import NO_RULE
 from tensorpress.compression.targets.common_step import fit_budget
 from tensorpress.compression.targets.timed import picks_in_time
 from tensorpress.decompose import RankRule
-from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
 from tensorpress.surgery import ExampleInputs, MeasuredTime, Quality, Survey
 
@@ -86,11 +85,6 @@ class ByBudget:
 
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         budget = self.budget
-        if metric.calibrated and not metric.spreads_by_loss and budget.is_timed:
-            raise TensorpressError(
-                f"{budget}: a budget of time is spread by what layers lose, so allocate has to "
-                "stay on."
-            )
         alone = len({task.treatment for task in tasks}) <= 1
         if alone and not metric.spreads_by_loss and not budget.is_timed:
             found = fit_budget(tasks, self.cost, budget, progress=metric.progress)

@@ -144,6 +144,10 @@ class DeepKMeans(Treatment):
     def rule_at(self, step: int) -> RankRule:
         return RankShare(max(step, 1) / FINE)
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:  # noqa: ARG002
+        if isinstance(rule, Ranks) and len(rule.values) != 1:
+            raise TensorpressError(f"{rule}: {self.name} takes one number, that of the clusters.")
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         weight = layer.weight.detach()
         if metric.target is not None:
@@ -153,11 +157,8 @@ class DeepKMeans(Treatment):
         most = distinct_rows(rows)
 
         def fit(rule: RankRule) -> SharedRows:
+            self.check_ranks(layer, rule)
             if isinstance(rule, Ranks):
-                if len(rule.values) != 1:
-                    raise TensorpressError(
-                        f"{rule}: {self.name} takes one number, that of the clusters."
-                    )
                 asked = rule.values[0]
             else:
                 assert isinstance(rule, RankShare)

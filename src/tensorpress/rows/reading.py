@@ -1,6 +1,6 @@
 """Calibration data as they are given, brought into the form of a network's inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from tensorpress.rows.given_images import (
     batched,
     batches_in,
     read_images,
+    until_full,
 )
 from tensorpress.rows.samples import Form, Outputs, Rows, Samples
 from tensorpress.surgery import ExampleInputs
@@ -74,13 +75,17 @@ def _joined(
     )
     if isinstance(given, Tensor):
         raise wrong
-    found = [form.tensors_of(batch) for batch in batches_in(given)]
-    parts = [
-        tuple(batched(x, tuple(e.shape[1:])) for x, e in zip(t, examples, strict=True))
-        for t in found
-        if t is not None
-    ]
-    if not parts or len(parts) < len(found):
+
+    def read() -> Iterator[tuple[Tensor, ...]]:
+        for batch in batches_in(given):
+            tensors = form.tensors_of(batch)
+            if tensors is None:
+                raise wrong
+            pairs = zip(tensors, examples, strict=True)
+            yield tuple(batched(x, tuple(e.shape[1:])) for x, e in pairs)
+
+    parts = list(until_full(read(), "rows"))
+    if not parts:
         raise wrong
     if len({tuple(tensor.shape[1:] for tensor in tensors) for tensors in parts}) > 1:
         raise TensorpressError("calibration batches differ in the sizes of their tensors.")

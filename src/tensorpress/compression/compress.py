@@ -283,12 +283,13 @@ def _pruned(
     metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
+    images = metric.images if isinstance(metric, InputMetric) else None
     account = prune(
         net,
         example_inputs,
         method=method,
         budget=budget,
-        images=metric.images if isinstance(metric, InputMetric) else None,
+        images=None if method.by_images is False else images,
         include=selection.include,
         exclude=selection.exclude,
         skip_first=selection.skip_first,

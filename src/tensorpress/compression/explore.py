@@ -130,7 +130,7 @@ def explore(
     treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     selection = Selection.of(include, exclude, skip_first=skip_first, skip_output=skip_output)
-    tasks, _ = select(net, surveyed, treatments, selection)
+    tasks, _ = select(net, surveyed, treatments, selection, takes_linear=False)
     if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
     recovery = Recovery(distil_epochs=0, seed=seed)

@@ -15,7 +15,7 @@ from tensorpress.rows.given_images import (
     until_full,
 )
 from tensorpress.rows.samples import Form, Outputs, Rows, Samples
-from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery import ExampleInputs, refuse_without_values
 
 
 def read_rows(
@@ -38,9 +38,10 @@ def read_rows(
 
     Raises:
         TensorpressError: data of another form, or as :func:`read_images`; ``compared`` names no
-            module.
+            module; a network on the meta device.
     """
     _refuse_other_outputs(compared, net)
+    refuse_without_values(net)
     form = Form.of(example_inputs)
     examples = form.tensors_of(example_inputs) or ()
     if len(form.places) == 1:

@@ -2,7 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.damaged import is_damaged, refuse_damaged
+from tensorpress.surgery.damaged import is_damaged, refuse_damaged, refuse_without_values
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
     ExampleInputs,
@@ -68,6 +68,7 @@ __all__ = [
     "ratios",
     "refuse_damaged",
     "refuse_unready",
+    "refuse_without_values",
     "remember",
     "replace_layers",
     "run_examples",

@@ -94,7 +94,13 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
     }
 
     def tensors(net: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-        return tensor_leaves(call(net, inputs))
+        found = tensor_leaves(call(net, inputs))
+        if not any(tensor.requires_grad for tensor in found):
+            raise TensorpressError(
+                "its answers have no gradients that could be followed, as None, whole numbers and "
+                "what is detached have none: prune the part of it that comes before."
+            )
+        return found
 
     try:
         with warnings.catch_warnings(), evaluating(net), torch.enable_grad():

@@ -132,6 +132,20 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
+def refuse_idle_images(criterion: Criterion, **given: object) -> None:
+    """Raise for images or labels beside a criterion that does not look at any.
+
+    Raises:
+        TensorpressError: it names them.
+    """
+    idle = [name for name, value in given.items() if value is not None]
+    if idle and criterion.by_images is False:
+        raise TensorpressError(
+            f"method='{criterion.name}' does not look at {' and '.join(idle)}: leave "
+            f"{'=, '.join(idle)}= out, or give method='taylor', which does."
+        )
+
+
 def refuse_without_images(criterion: Criterion, *, given: bool) -> None:
     """Raise where a criterion needs images and there are none.
 

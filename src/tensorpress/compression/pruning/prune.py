@@ -16,6 +16,7 @@ from tensorpress.compression.pruning.criteria import (
     Given,
     Scores,
     find_criterion,
+    refuse_idle_images,
     refuse_without_images,
 )
 from tensorpress.compression.pruning.removal import differentiable, separable, without
@@ -43,6 +44,7 @@ from tensorpress.surgery import (
     keep_reasons,
     list_selectors,
     refuse_damaged,
+    refuse_without_values,
     survey,
 )
 from tensorpress.surgery.plainly import plainly
@@ -106,8 +108,9 @@ def prune(
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
-        images: for "taylor", a few hundred, as :func:`compress` takes them to calibrate on.
-        labels: their classes, (N,); without them the class that the network itself answers.
+        images: for "taylor" alone, a few hundred, as :func:`compress` takes them to calibrate on.
+        labels: their classes, (N,), for "taylor"; without them the class that the network itself
+            answers.
         include: prune these layers only: names, patterns such as "layer1.*", or modules. A layer
             whose channels are tied to another's goes with it, so both have to be named.
         exclude: leave all filters of these.
@@ -135,6 +138,7 @@ def prune(
     """
     criterion = find_criterion(method)
     refuse_unpruned(budget)
+    refuse_idle_images(criterion, images=images, labels=labels)
     refuse_without_images(criterion, given=images is not None)
     if isinstance(net, GraphNetwork):
         raise TensorpressError(
@@ -290,6 +294,7 @@ def refuse_unpruned(budget: object) -> None:
 
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
     refuse_quantised(net)
+    refuse_without_values(net)
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
     refuse_damaged(net)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tensorpress.compression.pruning.stand_ins import StandIn
+from tensorpress.compression.pruning.stand_ins import RecurrentStandIn, StandIn
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.layers.kinds import is_layer
@@ -89,7 +89,7 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
     chains: dict[int, nn.Module] = {
         id(factor): chain
         for chain in net.modules()
-        if isinstance(chain, (Factorized, StandIn))
+        if isinstance(chain, (Factorized, StandIn, RecurrentStandIn))
         for factor in chain.modules()
     }
 

@@ -21,7 +21,7 @@ from tensorpress.compression.pruning.criteria import (
 )
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
-from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
+from tensorpress.compression.pruning.stand_ins import is_recurrent, stays_whole, with_stand_ins
 from tensorpress.compression.selection import refuse_quantised
 from tensorpress.errors import TensorpressError, refuse_no_flag, refuse_no_seed, shown
 from tensorpress.graphs import GraphNetwork
@@ -51,6 +51,7 @@ from tensorpress.surgery.plainly import plainly
 
 INSEPARABLE = "without its filters others would compute something else"
 PARAMETRISED = "parametrised: prune tensorpress.surgery.fold_parametrizations(net), which is plain"
+RECURRENT = "a recurrent layer, which stays whole"
 LINEAR = "linear layer (linear=True prunes it)"
 ASKED = ("excluded", "not included", "first convolution (skip_first)")
 
@@ -103,8 +104,8 @@ def prune(
     Args:
         net: any module. It is not changed. A layer that is decomposed already may lose channels
             that it takes or gives; its ranks stay, and its filters are those of its last factor.
-            Tensorized layers stay whole, and so do chains whose factors depend on how many
-            channels there are.
+            Tensorized and recurrent layers stay whole, and so do chains whose factors depend on how
+            many channels there are.
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
@@ -215,6 +216,7 @@ def find_prunable(
     surveyed = survey(net, example_inputs)
     _refuse_unusable(net, surveyed)
     kept = _kept_layers(net, surveyed, include, exclude, skip_first)
+    kept |= {name: RECURRENT for name, module in net.named_modules() if is_recurrent(module)}
     groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
     reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
     free = [coupled for coupled, reason in reasons.items() if reason is None]

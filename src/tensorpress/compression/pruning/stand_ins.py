@@ -1,10 +1,11 @@
 """Plain layers in the places of those whose inner reshaping Torch-Pruning does not follow."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 
 from tensorpress.layers import Blocks, Factorized, TTConv2d
 from tensorpress.layers.kinds import CONVOLUTIONS, dimensions, is_layer
@@ -47,6 +48,54 @@ class StandIn(nn.Module):
         return pooled
 
 
+class RecurrentStandIn(nn.Module):
+    """Takes and gives tensors of the shapes that a recurrent ``layer`` does, by a plain one each.
+
+    Torch-Pruning would follow every step of it, in a time that goes with their square and more.
+
+    Args:
+        layer: what it stands for, which is asked for shapes and settings and is no child of this.
+    """
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        vars(self)["layer"] = layer
+        parameter = next(layer.parameters())
+        options: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        out = layer.proj_size or layer.hidden_size
+        outside = out * (2 if layer.bidirectional else 1)
+        states = (out, layer.hidden_size) if isinstance(layer, nn.LSTM) else (out,)
+        self.plain = nn.Linear(layer.input_size, outside, **options)
+        self.left = nn.ModuleList(nn.Linear(layer.input_size, n, **options) for n in states)
+        self.begun = nn.ModuleList(nn.Linear(n, outside, **options) for n in states)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # networks ask for its sizes, and have its weights laid together
+            return getattr(vars(self)["layer"], name)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        with torch.no_grad():
+            output, states = vars(self)["layer"](input, hx)
+        values = input.data if isinstance(input, PackedSequence) else input
+        made = self.plain(values)
+        for state, begun in zip(_listed(hx), self.begun, strict=False):
+            made = made + _mean(begun(state))
+        left = [
+            _mean(plain(values)).expand(state.shape)
+            for state, plain in zip(_listed(states), self.left, strict=True)
+        ]
+        if isinstance(output, PackedSequence):
+            made = output._replace(data=made)
+        return made, tuple(left) if isinstance(states, tuple) else left[0]
+
+
+def is_recurrent(layer: nn.Module) -> bool:
+    """Whether a layer goes through a sequence step by step."""
+    return type(layer) in (nn.RNN, nn.GRU, nn.LSTM)
+
+
 def stays_whole(layer: nn.Module) -> bool:
     """Whether a layer is tensorized, or decomposed in blocks of channels."""
     if isinstance(layer, Factorized):
@@ -55,7 +104,10 @@ def stays_whole(layer: nn.Module) -> bool:
 
 
 def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
-    """``net`` itself, with stand-ins for the layers that stay whole; it computes something else."""
+    """``net`` itself, with stand-ins for the layers that stay whole; it computes something else.
+
+    These are tensorized ones, those decomposed in blocks of channels, and recurrent ones.
+    """
     whole = {name: module for name, module in net.named_modules() if stays_whole(module)}
     channels: dict[str, tuple[int, int]] = {}
 
@@ -75,9 +127,25 @@ def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    return replace_layers(
-        net, {name: StandIn(whole[name], seen) for name, seen in channels.items()}
-    )
+    recurrent = {
+        name: RecurrentStandIn(cast(nn.RNNBase, module))
+        for name, module in net.named_modules()
+        if is_recurrent(module)
+    }
+    made = {name: StandIn(whole[name], seen) for name, seen in channels.items()}
+    return replace_layers(net, {**made, **recurrent})
+
+
+def _listed(states: Any) -> list[Tensor]:
+    """The states of a recurrent layer, of which it may have none yet, one or two."""
+    if states is None:
+        return []
+    return list(states) if isinstance(states, (tuple, list)) else [states]
+
+
+def _mean(rows: Tensor) -> Tensor:
+    """By channel, which is the last axis."""
+    return rows.mean(tuple(range(rows.dim() - 1)))
 
 
 def _dimensions(layer: nn.Module) -> int:

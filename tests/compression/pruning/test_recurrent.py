@@ -36,9 +36,8 @@ def begun(layer: Any, x: Tensor) -> Tensor:
     count = layer.num_layers * (2 if layer.bidirectional else 1)
     state = x.mean(1)[:, : layer.hidden_size].expand(count, -1, -1).contiguous()
     layer.flatten_parameters()
-    return layer(
-        x, (state, state) if isinstance(layer, nn.LSTM) or layer.mode == "LSTM" else state
-    )[0].mean(1)
+    given = (state, state) if layer.mode == "LSTM" else state
+    return layer(x, given)[0].mean(1)
 
 
 def packed(layer: Any, x: Tensor) -> Tensor:
@@ -81,6 +80,36 @@ def test_channels_go_around_it(kind: str, settings: str, read: Callable[..., Ten
             wanted.get_submodule(reader).weight[:, gone] = 0
         x = torch.randn(CLIP.shape, generator=torch.Generator().manual_seed(1))
         torch.testing.assert_close(model(x), wanted(x))
+
+
+class Stepping(nn.Module):
+    """A cell that goes on from what another convolution gives it."""
+
+    def __init__(self, cell: nn.RNNCellBase) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv1d(4, 16, 3, padding=1), nn.Conv1d(16, 12, 3, padding=1)
+        self.takes_two = isinstance(cell, nn.LSTMCell)
+        self.begin, self.cell, self.d = nn.Conv1d(16, 10, 1), cell, nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heard = torch.relu(self.a(x))
+        state: Any = self.begin(heard).mean(2)
+        state = (state, state) if self.takes_two else state
+        for step in torch.relu(self.b(heard)).unbind(2):
+            state = self.cell(step, state)
+        return self.d(state[0] if isinstance(state, tuple) else state)
+
+
+@pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+def test_channels_go_around_cells(cell: Callable[..., nn.RNNCellBase]) -> None:
+    net = Stepping(cell(12, 10)).eval()
+    result = tp.prune(net, CLIP, budget=tp.Budget(macs=1.1))
+    decisions = {row.name: row.decision for row in result.layers}
+    tied = "kept: tied to 'cell' (a recurrent layer, which stays whole)"
+    assert decisions["b"].startswith(tied)
+    assert decisions["begin"].startswith(tied)
+    assert "of 16 filters" in decisions["a"]
+    assert result.model(CLIP).shape == (2, 5)
 
 
 def _bytes(row: Tensor) -> bytes:

@@ -1,5 +1,6 @@
 """Plain layers in the places of those whose inner reshaping Torch-Pruning does not follow."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -49,25 +50,27 @@ class StandIn(nn.Module):
 
 
 class RecurrentStandIn(nn.Module):
-    """Takes and gives tensors of the shapes that a recurrent ``layer`` does, by a plain one each.
+    """Takes and gives tensors of the shapes that a recurrent ``layer`` or cell does.
 
-    Torch-Pruning would follow every step of it, in a time that goes with their square and more.
+    Each that it gives is a sum of plain layers of each that it takes. Torch-Pruning would follow
+    every step of the layer, in a time that goes with their square and more.
 
     Args:
         layer: what it stands for, which is asked for shapes and settings and is no child of this.
     """
 
-    def __init__(self, layer: nn.RNNBase) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         vars(self)["layer"] = layer
         parameter = next(layer.parameters())
         options: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
-        out = layer.proj_size or layer.hidden_size
-        outside = out * (2 if layer.bidirectional else 1)
-        states = (out, layer.hidden_size) if isinstance(layer, nn.LSTM) else (out,)
-        self.plain = nn.Linear(layer.input_size, outside, **options)
-        self.left = nn.ModuleList(nn.Linear(layer.input_size, n, **options) for n in states)
-        self.begun = nn.ModuleList(nn.Linear(n, outside, **options) for n in states)
+        hidden, width = layer.hidden_size, getattr(layer, "proj_size", 0) or layer.hidden_size
+        states = [width, hidden] if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else [width]
+        steps = [] if isinstance(layer, nn.RNNCellBase) else [width * (1 + layer.bidirectional)]
+        self.sums = nn.ModuleList(
+            nn.ModuleList(nn.Linear(n, out, **options) for n in (layer.input_size, *states))
+            for out in (*steps, *states)
+        )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -76,24 +79,34 @@ class RecurrentStandIn(nn.Module):
             return getattr(vars(self)["layer"], name)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
+        layer = vars(self)["layer"]
         with torch.no_grad():
-            output, states = vars(self)["layer"](input, hx)
-        values = input.data if isinstance(input, PackedSequence) else input
-        made = self.plain(values)
-        for state, begun in zip(_listed(hx), self.begun, strict=False):
-            made = made + _mean(begun(state))
-        left = [
-            _mean(plain(values)).expand(state.shape)
-            for state, plain in zip(_listed(states), self.left, strict=True)
-        ]
-        if isinstance(output, PackedSequence):
-            made = output._replace(data=made)
-        return made, tuple(left) if isinstance(states, tuple) else left[0]
+            answer = layer(input, hx)
+        is_packed = isinstance(input, PackedSequence)
+        given = [input.data if is_packed else input, *_listed(hx)]
+        if isinstance(layer, nn.RNNCellBase):
+            made = self._made(given, _listed(answer))
+            return tuple(made) if isinstance(answer, tuple) else made[0]
+        output, states = answer
+        steps = output.data if is_packed else output
+        first, *others = self._made(given, [steps, *_listed(states)])
+        first = output._replace(data=first) if is_packed else first
+        return first, tuple(others) if isinstance(states, tuple) else others[0]
+
+    def _made(self, given: Sequence[Tensor], wanted: Sequence[Tensor]) -> list[Tensor]:
+        found, sums = [], cast(Sequence[nn.ModuleList], self.sums)
+        for like, plain in zip(wanted, sums, strict=True):
+            first, *others = [layer(x) for layer, x in zip(plain, given, strict=False)]
+            total = first if first.shape == like.shape else _mean(first)
+            for other in others:
+                total = total + _mean(other)
+            found.append(total.expand(like.shape))
+        return found
 
 
 def is_recurrent(layer: nn.Module) -> bool:
     """Whether a layer goes through a sequence step by step."""
-    return type(layer) in (nn.RNN, nn.GRU, nn.LSTM)
+    return type(layer) in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 
 
 def stays_whole(layer: nn.Module) -> bool:
@@ -128,7 +141,7 @@ def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
         for handle in handles:
             handle.remove()
     recurrent = {
-        name: RecurrentStandIn(cast(nn.RNNBase, module))
+        name: RecurrentStandIn(module)
         for name, module in net.named_modules()
         if is_recurrent(module)
     }

@@ -4,6 +4,7 @@ import ast
 import inspect
 import types
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,19 @@ import torch
 from torch import nn
 
 import tensorpress as tp
+from tensorpress.data import load_data, load_unlabelled
+from tensorpress.decompose.cp import CP
 from tensorpress.errors import LONGEST_LINE, first_line, shown
+from tensorpress.experiments.comparison import Comparison
+from tensorpress.layers.row_clusters import cluster_rows
+from tensorpress.training import Network, Recipe, Settings, fit
 
 SOURCES = sorted((Path(tp.__file__).parent).rglob("*.py"))
 IMAGE = torch.randn(3, 40, 40)
+NET = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval()
+RECIPE = Recipe(epochs=1, lr=0.1)
+SMALL = torch.zeros(1, 3, 8, 8)
+digits = cache(partial(load_data, "digits"))
 AWFUL: dict[str, Callable[[], Any]] = {
     "a tensor": lambda: IMAGE,
     "a list of one image": lambda: [IMAGE],
@@ -28,6 +38,42 @@ AWFUL: dict[str, Callable[[], Any]] = {
     "a number of many digits": lambda: 10**6000,
     "a module": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()),
 }
+
+
+SEEDED: dict[str, Callable[[Any], Any]] = {
+    "Recovery": lambda seed: tp.Recovery(seed=seed),
+    "Settings": lambda seed: Settings(seed=seed),
+    "methods.DeepKMeans": lambda seed: tp.methods.DeepKMeans(seed=seed),
+    "cluster_rows": lambda seed: cluster_rows(torch.rand(9, 2), 3, seed=seed),
+    "CP": lambda seed: CP(torch.rand(3, 3), seed),
+    "prune": lambda seed: tp.prune(NET, SMALL, budget=tp.Budget(macs=1.5), seed=seed),
+    "explore": lambda seed: tp.explore(NET, SMALL, SMALL, seed=seed),
+    "share_weights": lambda seed: tp.share_weights(NET, SMALL, clusters=2, seed=seed),
+    "load_unlabelled": lambda seed: load_unlabelled("digits", most=2, seed=seed),
+    "fit": lambda seed: next(fit(NET, digits(), RECIPE, seed=seed)),
+    "compare": lambda seed: Comparison((), (), RECIPE, seed=seed).refuse_impossible(),
+    "hold_back": lambda seed: digits().hold_back(2, seed),
+    "make": lambda seed: Network("resnet20", NET.float).make(seed),
+}
+
+
+@pytest.mark.parametrize("seed", [None, "a", 1.5, True, -3, 2**63, 2**70])
+@pytest.mark.parametrize("what", SEEDED)
+def test_no_seed_is_told_in_one_line(what: str, seed: Any) -> None:
+    with pytest.raises(tp.TensorpressError) as told:
+        SEEDED[what](seed)
+    wanted = "give a whole number from 0 to 2^63 - 1, such as 0."
+    assert str(told.value) == f"seed={seed!r}: {wanted}"
+
+
+def test_all_that_draws_takes_the_largest_seed() -> None:
+    largest = 2**63 - 1
+    tp.prune(NET, SMALL, method="random", budget=tp.Budget(macs=1.5), seed=largest)
+    tp.share_weights(NET, SMALL, clusters=2, seed=largest)
+    tp.compress(
+        NET, SMALL, rank=tp.Energy(0.5), calibration=torch.rand(40, 3, 8, 8), progress=False,
+        recover=tp.Recovery(distil_epochs=1, seed=largest),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("what", AWFUL)

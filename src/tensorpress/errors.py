@@ -35,6 +35,14 @@ def refuse_no_flag(**flags: object) -> None:
             raise TensorpressError(f"{name}={shown(flag)}: give True or False.")
 
 
+def refuse_no_seed(seed: object) -> None:
+    """Raise TensorpressError unless it is a whole number that all that draws takes as a seed."""
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise TensorpressError(
+            f"seed={shown(seed)}: give a whole number from 0 to 2^63 - 1, such as 0."
+        )
+
+
 def is_too_large(error: BaseException) -> bool:
     """Whether what failed wanted more memory than there is."""
     return isinstance(error, MemoryError) or any(said in str(error) for said in _TOO_LARGE)

@@ -1,5 +1,6 @@
 """What a file keeps of a compression, and how it stores its numbers."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import nn
 
 import tensorpress as tp
 from tensorpress.artifacts import read_manifest
+from tensorpress.surgery import MeasuredTime
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -21,6 +23,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def net() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3)).eval()
+
+
+TIME = {"runtime": "torch", "threads": 1, "batch": 1, "milliseconds": 1.5, "before": 2.0}
 
 
 def account() -> Any:
@@ -73,7 +78,18 @@ ALTERED = {
     "ranks are a text": put_in_row("ranks", "456"),
     "a rank is 0": put_in_row("ranks", [4, 0, 6]),
     "energy is a text": put_in_row("kept_energy", "much"),
+    "a time is a number": put("time", 3.5),
+    "a time lacks what it was measured in": put("time", {"milliseconds": 1.0, "before": 2.0}),
+    "a time is negative": put("time", {**TIME, "before": -1}),
 }
+
+
+def test_a_measured_time_is_kept_in_files(tmp_path: Path) -> None:
+    result = dataclasses.replace(account(), time=MeasuredTime(**TIME))
+    tp.save(result, tmp_path / "net.tp")
+    held = read_manifest(tmp_path / "net.tp")
+    assert held.account is not None
+    assert held.account["time"] == TIME
 
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)

@@ -289,7 +289,10 @@ def test_evaluate(
             )
             for device in ("meta", "cuda:99", "gpu")
         ),
-        (f"train --net resnet20 --data digits --seed {2**63} -o R", "seed is 9223372036854775808"),
+        (
+            f"train --net resnet20 --data digits --seed {2**63} -o R",
+            "seed=9223372036854775808: give",
+        ),
         ("run --net resnet20 --data digits --energy 0 -o R", r"Energy\(0.0\)"),
         ("demo --epochs 1 --ratio 0.5", "0.5"),
         ("demo --epochs 1 -o file", "file"),

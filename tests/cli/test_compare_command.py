@@ -118,12 +118,26 @@ def test_a_budget_of_time_and_rounded_ranks_on_the_command_line(tensorpress: Com
     assert (answer.code, answer.err) == (0, "")
     account = json.loads(Path("out/account.json").read_text())
     assert account["fcr"] >= 1.2
+    assert [account["time"][key] for key in ("runtime", "threads", "batch")] == ["torch", 1, 2]
     ranks = [rank for layer in account["layers"] for rank in layer["ranks"] or ()]
     assert ranks
     assert all(rank % 2 == 0 for rank in ranks)
     refused = tensorpress("compress", "--net", "my_nets.own:make", "--budget-speedup", "-1")
     assert refused.code == 2
     assert "above 0" in refused.err
+
+
+@pytest.mark.usefixtures("measured_once")
+def test_a_time_that_is_kept_already_gives_no_advice_on_training(tensorpress: Command) -> None:
+    ours = ("compress", "--net", "my_nets.own:make", "--budget-ms", 100000, "--threads", 1)
+    unwritten = tensorpress(*ours).out
+    assert "already within the budget: " in unwritten
+    assert "not needed for the budget" in unwritten
+    assert "fine-tuned" not in unwritten
+    assert "--calibrate" not in unwritten
+    written = tensorpress(*ours, "-o", "out").out
+    assert "Its time: tensorpress bench" in written
+    assert "finetune" not in written
 
 
 @pytest.mark.usefixtures("measured_once")

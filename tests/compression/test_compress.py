@@ -424,6 +424,31 @@ def test_refused_networks(build: Callable[[], Any], message: str) -> None:
         tp.compress(build(), image(), rank=HALF)
 
 
+VERBS: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+    "compress": (lambda net: tp.compress(net, image(), rank=HALF), "linear=True decomposes"),
+    "explore": (
+        lambda net: tp.explore(net, image(), image()),
+        "linear layers are not explored; compress takes them with linear=True",
+    ),
+    "share_weights": (
+        lambda net: tp.share_weights(net, image(), clusters=4),
+        "deep-k-means does not treat linear layers[.]$",
+    ),
+    "tensorize": (
+        lambda net: tp.tensorize(net, image(), rank=4),
+        "tt-conv does not treat linear layers[.]$",
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_of_linear_layers_it_is_told_what_the_verb_does_with_them(verb: str) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(432, 5)).eval()
+    ask, told = VERBS[verb]
+    with pytest.raises(tp.TensorpressError, match=f"no convolution, so nothing .*: {told}"):
+        ask(net)
+
+
 BAD_CALLS: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({}, "either rank=.*or budget="),
     "both": ({"rank": HALF, "budget": tp.Budget(params=2)}, "not both"),

@@ -100,6 +100,8 @@ def test_a_time_that_int8_alone_meets_takes_int8_alone() -> None:
     assert not any(row.method for row in result.layers)
     assert "int8 everywhere, nothing decomposed: 2.50x the speed" in str(result)
     assert "and not forms of layers, which were not measured" in str(result)
+    assert "not needed for the budget" in str(result)
+    assert result.time is None
     for key, value in NET.state_dict().items():
         assert torch.equal(result.model.state_dict()[key], value)
 

@@ -237,6 +237,7 @@ class Clock:
 
     def __init__(self, net: Any, _inputs: Any, *, runtime: str, threads: int, batch: int) -> None:
         self.net, self.asked = net, (runtime, threads, batch)
+        self.threads, self.batch = 1, 1
 
     def layer_seconds(self, chains: Any, _on_step: Any = None) -> Any:
         count = {name: sum(p.numel() for p in chain.parameters()) for name, chain in chains.items()}
@@ -260,6 +261,9 @@ def test_with_a_runtime_it_is_as_fast_as_keeps_it(monkeypatch: pytest.MonkeyPatc
     assert agreement(result.model) >= 0.9
     assert result.pcr > 1.2
     assert asked
+    assert result.time is not None
+    assert result.time.before == 5e6
+    assert result.time.milliseconds < 5e6
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

@@ -32,6 +32,7 @@ class StillClock:
 
     def __init__(self, net, example_inputs, *, runtime, threads, batch):  # noqa: ARG002
         self.net, self.asked = net, (runtime, threads, batch)
+        self.threads, self.batch = threads or 2, batch or 1
 
     def layer_seconds(self, chains, on_step):
         on_step(1, 1)
@@ -74,6 +75,38 @@ def test_milliseconds_and_ratios_are_kept_together():
     result = tp.compress(small_net(), IMAGE, budget=budget)
     assert result.pcr >= 2
     assert speedup_of(result) >= 1.5
+
+
+@pytest.mark.usefixtures("still_clock")
+def test_the_account_tells_the_time_that_was_measured():
+    result = tp.compress(small_net(), IMAGE, budget=tp.Budget(speedup=2, threads=1))
+    seconds = 7912 / speedup_of(result)
+    assert result.time is not None
+    assert result.time.milliseconds == pytest.approx(1e3 * seconds)
+    assert result.to_dict()["time"] == {
+        "runtime": "torch", "threads": 1, "batch": 1,
+        "milliseconds": result.time.milliseconds, "before": 7912e3,
+    }  # fmt: skip
+    ratio = f"{speedup_of(result):.2f}x"
+    told = f"7912000.00 -> {1e3 * seconds:.2f} ms ({ratio}), torch, 1 thread, batch 1"
+    assert told in str(result).splitlines()
+    untimed = tp.compress(small_net(), IMAGE, budget=tp.Budget(params=2))
+    assert untimed.time is None
+    assert "time" not in untimed.to_dict()
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.usefixtures("still_clock")
+def test_a_time_that_the_network_takes_already_is_told_as_such(calibrated):
+    budget = tp.Budget(milliseconds=1e7, batch=3)
+    images = torch.randn(64, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    result = tp.compress(
+        small_net(), IMAGE, budget=budget, calibration=images if calibrated else None,
+        progress=False, **({"recover": False} if calibrated else {}),
+    )  # fmt: skip
+    assert "already within the budget: 7912000.00 ms (torch, 2 threads, batch 3)" in str(result)
+    assert "2 of 3 convolutions: not needed for the budget" in str(result)
+    assert "costs the answers" not in str(result)
 
 
 @pytest.mark.usefixtures("still_clock")

@@ -3,6 +3,7 @@
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,6 +203,14 @@ def test_the_regulariser_by_its_definition() -> None:
     assert term().detach() <= between + 1e-4
     with pytest.raises(tp.TensorpressError, match="no layer '9'"):
         KMeansRegulariser(model, {"9": 2})
+    with pytest.raises(tp.TensorpressError, match="clusters=5: give a mapping from layer names"):
+        KMeansRegulariser(model, 5)
+    counts: list[Any] = ["a", 0, True, 2.5]
+    for count in counts:
+        with pytest.raises(
+            tp.TensorpressError, match=r"clusters\['2'\] is .*: give a whole number"
+        ):
+            KMeansRegulariser(model, {"2": count})
 
 
 @pytest.mark.parametrize(

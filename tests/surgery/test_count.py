@@ -338,7 +338,7 @@ class Summed(nn.LSTM):
         super().__init__(8, 8, batch_first=True)
         self.head = nn.Linear(8, 100)
 
-    def forward(self, sequence: Tensor, hx: Any = None) -> Any:
+    def forward(self, sequence: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
         return self.head(super().forward(sequence, hx)[0][:, -1])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from tensorpress.errors import shown
 from tensorpress.settings import is_number
-from tensorpress.surgery import Precision, ratios
+from tensorpress.surgery import MeasuredTime, Precision, ratios
 
 TOTALS = ("params_before", "params_after", "macs_before", "macs_after")
 NUMBERS = ("pcr", "fcr", *TOTALS)
@@ -23,6 +23,8 @@ def check_account(account: Any) -> None:
     check_history(account.get("history", []))
     if account.get("precision") is not None:
         check_precision(account["precision"])
+    if account.get("time") is not None:
+        _check_time(account["time"])
     _require(isinstance(account["layers"], list), "layers", account["layers"])
     for row in account["layers"]:
         for key in ROW_TEXTS:
@@ -44,6 +46,15 @@ def check_precision(precision: Any) -> None:
         _require(_is_count(getattr(read, key)), key, precision[key])
     texts = (read.name, read.runtime, *read.in_float, *read.rivals)
     _require(all(isinstance(t, str) and t.isprintable() for t in texts), "precision", precision)
+
+
+def _check_time(time: Any) -> None:
+    """Raise ValueError or TypeError where it is not what `MeasuredTime.to_dict` gave."""
+    read = MeasuredTime.from_dict(time)
+    for key in ("threads", "batch", "milliseconds", "before"):
+        _require(_is_count(getattr(read, key)), key, time[key])
+    is_text = isinstance(read.runtime, str) and read.runtime.isprintable()
+    _require(is_text, "runtime", read.runtime)
 
 
 def check_history(history: Any) -> None:

@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 from tensorpress.choices import AUTO, INT8
-from tensorpress.compression.pruning.criteria import CRITERIA, Criterion, find_criterion
+from tensorpress.compression.pruning.criteria import (
+    CRITERIA,
+    Criterion,
+    find_criterion,
+    refuse_without_images,
+)
+from tensorpress.compression.pruning.prune import refuse_unpruned
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.planning.setting import usable
 from tensorpress.errors import TensorpressError, refuse_no_flag, shown
 from tensorpress.layers import METHODS, Treatment, find_method
 from tensorpress.layers.methods import DECOMPOSITIONS, FORMS, Decomposition
-from tensorpress.request import Recovery
+from tensorpress.request import Recovery, read_recovery
 from tensorpress.request.budget import RUNTIME, Budget
 from tensorpress.request.request import Request, method_meant
 from tensorpress.rows import Outputs
@@ -43,6 +49,7 @@ def check_asked(
         }
         others["methods"] = methods is not None
         _refuse_for_pruning(rank, budget, [name for name, is_given in others.items() if is_given])
+        refuse_unpruned(budget)
         _refuse_folding(flags)
         _refuse_idle_recovery(calibrated, recover)
         return find_criterion(method)
@@ -133,13 +140,24 @@ def refuse_unjudged(budget: Budget | None, *, calibrated: bool, scored: bool) ->
 
 
 def refuse_unfounded(
-    budget: Budget | None, outputs: Outputs | None, *, calibrated: bool, scored: bool
+    treated: Sequence[Treatment] | Criterion,
+    budget: Budget | None,
+    outputs: Outputs | None,
+    recover: bool | Recovery,
+    *,
+    calibrated: bool,
+    scored: bool,
 ) -> None:
-    """Raise for what is asked for and cannot be done without images, a score or a runtime.
+    """Raise for what cannot be done without images, a score, a runtime or a step of recovery.
+
+    Args:
+        treated: what :func:`check_asked` gave.
 
     Raises:
         TensorpressError: it says what to give.
     """
+    if isinstance(treated, Criterion):
+        refuse_without_images(treated, given=calibrated)
     if outputs is not None and not calibrated:
         raise TensorpressError(
             "outputs= says what calibration compares, and there is none: give calibration="
@@ -147,6 +165,13 @@ def refuse_unfounded(
         )
     refuse_unjudged(budget, calibrated=calibrated, scored=scored)
     refuse_without_int8(budget, calibrated=calibrated, compared=outputs is not None)
+    if calibrated and budget is not None and (budget.is_timed or budget.of_quality):
+        what = "time" if budget.is_timed else "quality"
+        if not read_recovery(recover).allocate:
+            raise TensorpressError(
+                f"{budget}: a budget of {what} is spread by what layers lose, so allocate has to "
+                "stay on."
+            )
 
 
 def refuse_without_int8(budget: Budget | None, *, calibrated: bool, compared: bool) -> None:

@@ -163,7 +163,14 @@ def compress(
         linear=linear,
         fold_parametrizations=fold_parametrizations,
     )
-    refuse_unfounded(budget, outputs, calibrated=calibration is not None, scored=score is not None)
+    refuse_unfounded(
+        treatments,
+        budget,
+        outputs,
+        recover,
+        calibrated=calibration is not None,
+        scored=score is not None,
+    )
     selection = Selection.of(
         include, exclude, skip_first=skip_first, skip_output=skip_output, linear=linear
     )
@@ -243,7 +250,7 @@ def compress(
         )
     quality = target.finish(model, metric)
     precision = target.precision if isinstance(target, ByPrecision) else None
-    return dataclasses.replace(account, quality=quality, precision=precision)
+    return dataclasses.replace(account, quality=quality, precision=precision, time=target.time)
 
 
 @contextlib.contextmanager
@@ -276,12 +283,13 @@ def _pruned(
     metric: NetworkMetric,
 ) -> Account:
     """Pruning asked for by name; with images the network is then finished as any other is."""
+    images = metric.images if isinstance(metric, InputMetric) else None
     account = prune(
         net,
         example_inputs,
         method=method,
         budget=budget,
-        images=metric.images if isinstance(metric, InputMetric) else None,
+        images=None if method.by_images is False else images,
         include=selection.include,
         exclude=selection.exclude,
         skip_first=selection.skip_first,

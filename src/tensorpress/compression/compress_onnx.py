@@ -187,6 +187,7 @@ def compress_onnx(
     return GraphAccount(**facts, outputs=differences, int8=written, left=net.structure.left)
 
 
+@plainly
 def foresee_onnx(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str] | None,

@@ -13,7 +13,7 @@ from tensorpress.compression.options.measured import MeasuredLayer, picks_by_los
 from tensorpress.compression.options.task import Pick
 from tensorpress.compression.prepared import with_plain_layers
 from tensorpress.compression.selection import Selection, select
-from tensorpress.errors import TensorpressError, refuse_no_flag, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, refuse_no_seed, shown
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery
 from tensorpress.request.budget import Budget
@@ -127,12 +127,13 @@ def explore(
         skip_output=skip_output,
         fold_parametrizations=fold_parametrizations,
     )
+    refuse_no_seed(seed)
     if score is not None and not callable(score):
         raise TensorpressError(f"score={shown(score)}: give a function of a network.")
     treatments = read_methods(method, methods)
     surveyed = survey(net, example_inputs, fold_parametrizations=fold_parametrizations)
     selection = Selection.of(include, exclude, skip_first=skip_first, skip_output=skip_output)
-    tasks, _ = select(net, surveyed, treatments, selection)
+    tasks, _ = select(net, surveyed, treatments, selection, takes_linear=False)
     if not tasks:
         raise TensorpressError("there is no layer to explore: all of them stay as they are.")
     recovery = Recovery(distil_epochs=0, seed=seed)

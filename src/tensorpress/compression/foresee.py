@@ -22,6 +22,7 @@ from tensorpress.deploy.memory import peak_bytes
 from tensorpress.request import Recovery, Request
 from tensorpress.rows import CalibrationImages, Rows, read_rows
 from tensorpress.surgery import ExampleInputs, Survey, tally
+from tensorpress.surgery.plainly import plainly
 from tensorpress.surgery.state import held_bytes
 
 MIB = 2**20
@@ -81,6 +82,7 @@ def told_parts(parts: Mapping[str, int]) -> str:
     return f"{math.ceil(sum(parts.values()) / MIB):,} MiB: {named}"
 
 
+@plainly
 def foresee(
     net: nn.Module,
     example_inputs: ExampleInputs,
@@ -106,6 +108,7 @@ def foresee(
     return _prospect(net, surveyed, kept, seconds, metric, request)
 
 
+@plainly
 def check_compression(
     net: nn.Module,
     example_inputs: ExampleInputs,
@@ -144,7 +147,12 @@ def _checked(
     calibrated = calibration is not None
     treatments = check_request(request, calibrated=calibrated)
     refuse_unfounded(
-        request.budget, request.outputs, calibrated=calibrated, scored=score is not None
+        treatments,
+        request.budget,
+        request.outputs,
+        recover,
+        calibrated=calibrated,
+        scored=score is not None,
     )
     selection = Selection.of(
         request.include,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, shown
 
 
 class KMeansRegulariser:
@@ -25,12 +25,21 @@ class KMeansRegulariser:
         clusters: K by layer name.
 
     Raises:
-        TensorpressError: no such layer.
+        TensorpressError: no such layer, or no number of clusters.
     """
 
     def __init__(self, net: nn.Module, clusters: Mapping[str, int]) -> None:
+        if not isinstance(clusters, Mapping):
+            raise TensorpressError(
+                f"clusters={shown(clusters)}: give a mapping from layer names to K, such as "
+                "{'conv2': 64}."
+            )
         modules = dict(net.named_modules())
-        for name in clusters:
+        for name, count in clusters.items():
+            if type(count) is not int or count < 1:
+                raise TensorpressError(
+                    f"clusters[{shown(name)}] is {shown(count)}: give a whole number from 1 on."
+                )
             if not isinstance(getattr(modules.get(name), "weight", None), Tensor):
                 raise TensorpressError(f"the network has no layer '{name}' with a weight.")
         self.layers = {name: modules[name] for name in clusters}

@@ -18,6 +18,7 @@ from tensorpress.compression.targets.target import ByBudget, ByRules, Target
 from tensorpress.counted import counted
 from tensorpress.decompose import RankRule
 from tensorpress.deploy.planning.quantised_network import refuse_unquantisable
+from tensorpress.errors import TensorpressError
 from tensorpress.layers import Treatment
 from tensorpress.request import Recovery, read_recovery
 from tensorpress.request.budget import Budget, Unreachable
@@ -114,7 +115,9 @@ def prepare(
     target: Target
     if budget is None:
         assert rank is not None
-        target = ByRules(rules_by_name(net, rank, tasks, kept))
+        rules = rules_by_name(net, rank, tasks, kept)
+        _refuse_wrong_ranks(tasks, rules)
+        target = ByRules(rules)
     elif budget.chooses_int8:
         target = ByPrecision(budget, base, example_inputs, surveyed, score)
     elif budget.of_quality:
@@ -131,6 +134,16 @@ def prepare(
         refuse_unquantisable(base, example_inputs, metric.images)
     measures = budget is not None and metric.spreads_by_loss
     return Prepared(surveyed, tasks, kept, target, metric, measures)
+
+
+def _refuse_wrong_ranks(tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> None:
+    for task in tasks:
+        if task.name not in rules:
+            continue
+        try:
+            task.treatment.check_ranks(task.layer, rules[task.name])
+        except TensorpressError as error:
+            raise TensorpressError(f"layer '{task.name}': {error}") from error
 
 
 def left_out(surveyed: Survey, kept: Mapping[str, str]) -> str:

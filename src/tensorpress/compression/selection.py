@@ -79,18 +79,23 @@ def select(
     treatments: Sequence[Treatment],
     selection: Selection,
     round_to: int = 1,
+    *,
+    takes_linear: bool = True,
 ) -> tuple[list[LayerTask], dict[str, str]]:
     """The layers to treat, in order of execution, and why the others stay.
 
     Of a layer there is a task for each treatment that takes it, but for those whose replacements
     are of the same form as an earlier one's.
 
+    Args:
+        takes_linear: whether the verb has linear layers treated by ``linear=True``.
+
     Raises:
         TensorpressError: a network without layers that could be treated, NaN or inf in one of its
             layers, a selector that fits nothing.
     """
     refuse_quantised(net)
-    refuse_unusable(surveyed, linear=selection.linear)
+    refuse_unusable(surveyed, treatments, linear=selection.linear, takes_linear=takes_linear)
     kept = selection.reasons(net, surveyed)
     tasks = []
     for layer in surveyed.layers:
@@ -160,15 +165,24 @@ def _is_quantised(module: nn.Module) -> bool:
     return kind.startswith(QUANTISED) and ".reference" not in kind and holds
 
 
-def refuse_unusable(surveyed: Survey, *, linear: bool, to_do: str = "decompose") -> None:
+def refuse_unusable(
+    surveyed: Survey, treatments: Sequence[Treatment], *, linear: bool, takes_linear: bool
+) -> None:
     """Raise for a network that there is nothing to do with, or whose weights are damaged.
 
     Raises:
         TensorpressError: no convolutions (nor linear layers, if they count); NaN or inf.
     """
     if not any(layer.is_convolution or linear for layer in surveyed.layers):
-        hint = ": linear=True decomposes its linear layers" if surveyed.layers else ""
-        raise TensorpressError(f"the network has no convolution, so nothing to {to_do}{hint}.")
+        plain = [layer.dense for layer in surveyed.layers if layer.dense is not None]
+        suited = any(t.why_not(layer) is None for t in treatments for layer in plain)
+        if suited and takes_linear:
+            hint = ": linear=True decomposes its linear layers"
+        elif suited:
+            hint = ": linear layers are not explored; compress takes them with linear=True"
+        else:
+            hint = f": {treatments[0].name} does not treat linear layers" if plain else ""
+        raise TensorpressError(f"the network has no convolution, so nothing to decompose{hint}.")
     for layer in surveyed.layers:
         for kind, parameter in layer.module.named_parameters():
             if is_damaged(parameter):

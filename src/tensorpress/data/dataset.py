@@ -8,7 +8,7 @@ import torch
 from tensorpress.data.framing import Framing
 from tensorpress.data.image_files import ImageFiles
 from tensorpress.data.image_set import ImageSet
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_seed
 from tensorpress.pixels import check_normalisation
 
 Images = ImageSet | ImageFiles
@@ -79,8 +79,9 @@ class Dataset:
         For choosing things without a look at the test images; the other images stay in `train`.
 
         Raises:
-            TensorpressError: `count` is under 1 or leaves nothing to train on.
+            TensorpressError: `count` is under 1 or leaves nothing to train on, or no seed.
         """
+        refuse_no_seed(seed)
         if not 1 <= count < len(self.train):
             raise TensorpressError(
                 f"cannot hold back {count} of the {len(self.train)} training images: "

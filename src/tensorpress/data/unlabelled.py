@@ -14,6 +14,7 @@ from tensorpress.data.dataset import Dataset
 from tensorpress.data.image_folder import holds_classes, load_flat_images
 from tensorpress.data.load import load_data
 from tensorpress.data.wanted import Wanted
+from tensorpress.errors import refuse_no_seed
 from tensorpress.files import as_path
 from tensorpress.pixels import check_normalisation, normalise
 
@@ -38,9 +39,10 @@ def load_unlabelled(
         normalised_by: whose `mean` and `std` they are, for the message where they do not fit.
 
     Raises:
-        TensorpressError: as :func:`load_data`.
+        TensorpressError: as :func:`load_data`, or no seed.
     """
     check_normalisation(mean, std)
+    refuse_no_seed(seed)
     if _holds_images_alone(os.fspath(source)):
         data = load_flat_images(as_path(Path(source).expanduser()), most, seed, wanted)
     else:
@@ -52,7 +54,12 @@ def load_unlabelled(
 
 
 def unlabelled_of(data: Dataset, *, most: int, seed: int = 0) -> Tensor:
-    """At most ``most`` training images of ``data``, normalised, without their labels."""
+    """At most ``most`` training images of ``data``, normalised, without their labels.
+
+    Raises:
+        TensorpressError: no seed.
+    """
+    refuse_no_seed(seed)
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))
     some = data.train.subset(order[:most]).held()
     return normalise(some.images, data.mean, data.std)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tensorpress.decompose.checks import at_unit_scale, check_rule, relative_error
 from tensorpress.decompose.cp_als import Factors, least_squares, sum_of_terms
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError, refuse_no_seed, shown
 from tensorpress.ranks.rules import Energy, RankRule, Ranks, RelativeError
 
 STEP = 0.04
@@ -65,6 +65,7 @@ class CP:
     """
 
     def __init__(self, tensor: Tensor, seed: int = 0) -> None:
+        refuse_no_seed(seed)
         self.given, self.seed = tensor, seed
         self.tensor, self.scale = at_unit_scale(tensor)
         self.solved: dict[int, RankOneTerms] = {}

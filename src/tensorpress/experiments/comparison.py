@@ -6,6 +6,7 @@ from tensorpress.choices import AUTO as OWN_PRECISION
 from tensorpress.choices import INT8
 from tensorpress.cores import refuse_threads
 from tensorpress.deploy.planning.setting import usable
+from tensorpress.errors import refuse_no_seed
 from tensorpress.request import Calibration
 from tensorpress.training import Recipe
 
@@ -55,8 +56,9 @@ class Comparison:
 
         Raises:
             TensorpressError: a runtime that is not there, or without int8 where that is asked for;
-                or a number of threads, or of images to calibrate on, that is none.
+                or a seed, or a number of threads or of images to calibrate on, that is none.
         """
+        refuse_no_seed(self.seed)
         usable(self.runtime, INT8 if self.int8 else OWN_PRECISION)
         refuse_threads(self.threads)
         self.calibration()

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError, refuse_no_seed, shown
 
 ITERATIONS = 50
 GREEDY = 512
@@ -26,10 +26,11 @@ def cluster_rows(rows: Tensor, clusters: int, *, seed: int = 0) -> tuple[Tensor,
         the cluster of each row, (N,) int64 on the CPU, and how many clusters there are.
 
     Raises:
-        TensorpressError: fewer than one cluster, or scikit-learn is not installed.
+        TensorpressError: fewer than one cluster, no seed, or scikit-learn is not installed.
     """
     if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
         raise TensorpressError(f"clusters={shown(clusters)}: give a whole number from 1 on.")
+    refuse_no_seed(seed)
     values = _values(rows)
     distinct, found = np.unique(values, axis=0, return_inverse=True)
     if clusters >= len(distinct):
@@ -43,7 +44,8 @@ def cluster_rows(rows: Tensor, clusters: int, *, seed: int = 0) -> tuple[Tensor,
     # At unit scale, since its tolerance and its sums are in float32.
     scaled = values / np.abs(values).max()
     trials = None if clusters <= GREEDY else 1
-    start, _ = kmeans_plusplus(scaled, clusters, random_state=seed, n_local_trials=trials)
+    drawn = seed % 2**32  # scikit-learn takes none beyond
+    start, _ = kmeans_plusplus(scaled, clusters, random_state=drawn, n_local_trials=trials)
     made = KMeans(clusters, init=start, n_init=1, max_iter=ITERATIONS).fit(scaled)
     return torch.from_numpy(made.labels_.astype(np.int64)), clusters
 

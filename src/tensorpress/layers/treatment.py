@@ -165,6 +165,13 @@ class Treatment(ABC):
                 f"{self.name} does not understand {shown(rule)}: give one of {known}."
             )
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:  # noqa: B027 - few fix ranks
+        """Raise for ranks that are not as many as ``layer`` takes, before it is looked at.
+
+        Raises:
+            TensorpressError: it says how many it takes.
+        """
+
     def nearest(self, ranks: Sequence[int], multiple: int) -> tuple[int, ...]:
         """These ranks as the nearest multiples, at least one of them, for ``round_to``."""
         return tuple(multiple * max(1, round(rank / multiple)) for rank in ranks)

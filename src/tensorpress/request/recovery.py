@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tensorpress.errors import TensorpressError, refuse_no_flag, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, refuse_no_seed, shown
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Recovery:
             reconstruct=self.reconstruct,
             statistics=self.statistics,
         )
+        refuse_no_seed(self.seed)
         for name in ("sweeps", "distil_epochs"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:

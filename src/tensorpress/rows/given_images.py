@@ -18,7 +18,7 @@ from tensorpress.surgery import ExampleInputs, input_shape, tensor_leaves
 MOST_DRAWN = 2000
 """Images that are drawn from a data set, which may hold millions."""
 MOST_BYTES = 4 * 2**30
-"""Of the values of images that a loader gives; it need not end."""
+"""Of the values that a loader gives; it need not end."""
 NAMES = ("pixel_values", "image", "images", "img", "input", "inputs", "x")
 """Of what may be the images in a mapping, the likeliest first."""
 
@@ -113,9 +113,10 @@ def _normalised(
 
 def _joined(given: Any, shape: tuple[int, ...] | None) -> Tensor:
     found: list[Tensor] = []
-    count = held = 0
-    for batch in batches_in(given):
-        images = batched(_as_tensor(image_in(batch, shape), shape), shape)
+    read = (
+        (batched(_as_tensor(image_in(batch, shape), shape), shape),) for batch in batches_in(given)
+    )
+    for (images,) in until_full(read, "images"):
         if found and images.shape[1:] != found[0].shape[1:]:
             raise TensorpressError(
                 f"calibration images differ in size: {tuple(found[0].shape[1:])} and "
@@ -127,14 +128,26 @@ def _joined(given: Any, shape: tuple[int, ...] | None) -> Tensor:
                 "them as one."
             )
         found.append(images)
-        count += len(images)
-        held += 4 * images.numel()
-        if held >= MOST_BYTES:
-            announce(f"calibration: the first {count:,} images are read, which fill 4 GiB")
-            break
     if not found:
         raise TensorpressError("calibration: there are no images.")
     return torch.cat(found)
+
+
+def until_full(batches: Iterable[tuple[Tensor, ...]], what: str) -> Iterator[tuple[Tensor, ...]]:
+    """Batches one after the other, as long as their values fill less than `MOST_BYTES`.
+
+    Args:
+        what: they are of, for the line that says how many were read.
+    """
+    count = held = 0
+    for tensors in batches:
+        yield tensors
+        count += tensors[0].shape[:1].numel()
+        # Pixels become float32.
+        held += sum(max(4, x.element_size()) * x.numel() for x in tensors)
+        if held >= MOST_BYTES:
+            announce(f"calibration: the first {count:,} {what} are read, which fill 4 GiB")
+            return
 
 
 def batches_in(given: Any) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """Calibration data as they are given, brought into the form of a network's inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,10 @@ from tensorpress.rows.given_images import (
     batched,
     batches_in,
     read_images,
+    until_full,
 )
 from tensorpress.rows.samples import Form, Outputs, Rows, Samples
-from tensorpress.surgery import ExampleInputs
+from tensorpress.surgery import ExampleInputs, refuse_without_values
 
 
 def read_rows(
@@ -37,9 +38,10 @@ def read_rows(
 
     Raises:
         TensorpressError: data of another form, or as :func:`read_images`; ``compared`` names no
-            module.
+            module; a network on the meta device.
     """
     _refuse_other_outputs(compared, net)
+    refuse_without_values(net)
     form = Form.of(example_inputs)
     examples = form.tensors_of(example_inputs) or ()
     if len(form.places) == 1:
@@ -74,13 +76,17 @@ def _joined(
     )
     if isinstance(given, Tensor):
         raise wrong
-    found = [form.tensors_of(batch) for batch in batches_in(given)]
-    parts = [
-        tuple(batched(x, tuple(e.shape[1:])) for x, e in zip(t, examples, strict=True))
-        for t in found
-        if t is not None
-    ]
-    if not parts or len(parts) < len(found):
+
+    def read() -> Iterator[tuple[Tensor, ...]]:
+        for batch in batches_in(given):
+            tensors = form.tensors_of(batch)
+            if tensors is None:
+                raise wrong
+            pairs = zip(tensors, examples, strict=True)
+            yield tuple(batched(x, tuple(e.shape[1:])) for x, e in pairs)
+
+    parts = list(until_full(read(), "rows"))
+    if not parts:
         raise wrong
     if len({tuple(tensor.shape[1:] for tensor in tensors) for tensors in parts}) > 1:
         raise TensorpressError("calibration batches differ in the sizes of their tensors.")

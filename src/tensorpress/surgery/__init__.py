@@ -2,7 +2,7 @@
 
 from tensorpress.surgery.account import Account, LayerRow, describe_kernel, tally
 from tensorpress.surgery.count import Cost, LayerCost, count
-from tensorpress.surgery.damaged import is_damaged, refuse_damaged
+from tensorpress.surgery.damaged import is_damaged, refuse_damaged, refuse_without_values
 from tensorpress.surgery.history import history_of, ratio, ratios, remember
 from tensorpress.surgery.inputs import (
     ExampleInputs,
@@ -15,6 +15,7 @@ from tensorpress.surgery.inputs import (
     run_examples,
     tensor_leaves,
 )
+from tensorpress.surgery.measured_time import MeasuredTime
 from tensorpress.surgery.memory_format import (
     arrange_channels_last,
     arrange_for_training,
@@ -40,6 +41,7 @@ __all__ = [
     "ExampleInputs",
     "LayerCost",
     "LayerRow",
+    "MeasuredTime",
     "Precision",
     "Quality",
     "Selector",
@@ -66,6 +68,7 @@ __all__ = [
     "ratios",
     "refuse_damaged",
     "refuse_unready",
+    "refuse_without_values",
     "remember",
     "replace_layers",
     "run_examples",

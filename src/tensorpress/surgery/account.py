@@ -12,6 +12,7 @@ from tensorpress.aligned import ruled
 from tensorpress.counted import counted
 from tensorpress.surgery.count import LayerCost
 from tensorpress.surgery.history import Step, ratio, ratios
+from tensorpress.surgery.measured_time import MeasuredTime
 from tensorpress.surgery.precision import Precision
 from tensorpress.surgery.quality import Quality
 
@@ -88,6 +89,8 @@ class Account:
             request of each, and parameters and MACs before and after.
         quality: what was reached under a budget of quality; None without one.
         precision: what the network is to be executed in, where that was chosen, too.
+        time: what was measured under a budget of time; None without one, and where ``precision``
+            says it.
     """
 
     model: nn.Module
@@ -100,6 +103,7 @@ class Account:
     history: tuple[Step, ...] = ()
     quality: Quality | None = None
     precision: Precision | None = None
+    time: MeasuredTime | None = None
 
     @property
     def story(self) -> tuple[Step, ...]:
@@ -130,32 +134,27 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """The account without the model, as JSON values: what files keep of it."""
-        quality = {} if self.quality is None else {"quality": self.quality.to_dict()}
-        precision = {} if self.precision is None else {"precision": self.precision.to_dict()}
-        return (
-            quality
-            | precision
-            | {
-                "pcr": self.pcr,
-                "fcr": self.fcr,
-                "params_before": self.params_before,
-                "params_after": self.params_after,
-                "macs_before": self.macs_before,
-                "macs_after": self.macs_after,
-                "request": dict(self.request),
-                "history": [dict(step) for step in self.history],
-                "layers": [
-                    dataclasses.asdict(row) | {"ranks": row.ranks and list(row.ranks)}
-                    for row in self.layers
-                ],
-            }
-        )
+        measured = {"quality": self.quality, "precision": self.precision, "time": self.time}
+        return {key: found.to_dict() for key, found in measured.items() if found is not None} | {
+            "pcr": self.pcr,
+            "fcr": self.fcr,
+            "params_before": self.params_before,
+            "params_after": self.params_after,
+            "macs_before": self.macs_before,
+            "macs_after": self.macs_after,
+            "request": dict(self.request),
+            "history": [dict(step) for step in self.history],
+            "layers": [
+                dataclasses.asdict(row) | {"ranks": row.ranks and list(row.ranks)}
+                for row in self.layers
+            ],
+        }
 
     def summary(self) -> str:
         """Two lines: parameters with PCR, MACs with FCR; and those of all compressions together.
 
-        More say the quality and the precision where these were asked for, and the last one that
-        nothing was treated, where that is so, and why.
+        More say the quality, the precision and the time where these were asked for, and the last
+        one that nothing was treated, where that is so, and why.
         """
         lines = _summary("", self.story[-1:])
         if self.quality is not None:
@@ -163,6 +162,8 @@ class Account:
         if self.precision is not None:
             treated = sum(row.method is not None for row in self.layers)
             lines += self.precision.sentences(treated, len(self.layers))
+        if self.time is not None:
+            lines.append(self.time.sentence())
         if self.history:
             lines += ["", *(_step(step) for step in self.story), *_summary("in all ", self.story)]
         if self.layers and not any(row.method for row in self.layers):

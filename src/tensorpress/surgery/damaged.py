@@ -1,5 +1,6 @@
 """Weights that nothing can be made of."""
 
+import itertools
 import math
 
 import torch
@@ -21,6 +22,19 @@ def is_damaged(tensor: Tensor) -> bool:
         return False
     numbers = torch.view_as_real(tensor.detach().resolve_conj()) if tensor.is_complex() else tensor
     return numbers.dtype in REAL and not math.isfinite(largest_magnitude(numbers))
+
+
+def refuse_without_values(net: nn.Module) -> None:
+    """
+    Raises:
+        TensorpressError: a parameter or buffer is on the meta device; it is named.
+    """
+    for name, held in itertools.chain(net.named_parameters(), net.named_buffers()):
+        if held.is_meta:
+            raise TensorpressError(
+                f"'{name}' is on the meta device and has no values: load the network's weights "
+                "first, as by net.load_state_dict(state, assign=True)."
+            )
 
 
 def refuse_damaged(net: nn.Module) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tensorpress.surgery.measured_time import measured_in
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -45,11 +47,10 @@ class Precision:
             what = "int8 everywhere"
         else:
             what = f"int8 in {self.in_int8} of {self.layers} layers"
-        threads = f"{self.threads} {'thread' if self.threads == 1 else 'threads'}"
         line = (
             f"{what}, {forms}: {self.before / self.milliseconds:.2f}x the speed, "
-            f"{self.before:.2f} -> {self.milliseconds:.2f} ms ({self.runtime}, {threads}, batch "
-            f"{self.batch})"
+            f"{self.before:.2f} -> {self.milliseconds:.2f} ms "
+            f"({measured_in(self.runtime, self.threads, self.batch)})"
         )
         return [line, *(f"  and not {rival}" for rival in self.rivals)]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.data import Dataset
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_seed
 from tensorpress.surgery import arrange_for_training
 from tensorpress.surgery.state import versioned
 from tensorpress.training.batches import batches_of, seed_of
@@ -102,8 +102,8 @@ class Trainer:
     the state in the middle of epochs. On the CPU the same thread count gives the same bits.
 
     Raises:
-        TensorpressError: fewer images than processes, a loss or a weight that is not finite, or
-            ``bf16`` on a processor that does not compute in it.
+        TensorpressError: no seed, fewer images than processes, a loss or a weight that is not
+            finite, or ``bf16`` on a processor that does not compute in it.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Trainer:
         bf16: bool | None = None,
         saving: Saving | None = None,
     ) -> None:
+        refuse_no_seed(seed)
         self.net = net.to(place.device)
         self.recipe, self.seed, self.phase = recipe, seed, phase
         self.place, self.freeze_bn = place, freeze_bn

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_seed
 from tensorpress.files import as_path
 from tensorpress.networks import load_weights
 from tensorpress.training.run_folder import training_of
@@ -41,8 +41,9 @@ class Network:
         """The network on the CPU, its untrained weights drawn with ``seed``.
 
         Raises:
-            TensorpressError: the weight file does not fit.
+            TensorpressError: the weight file does not fit, or no seed.
         """
+        refuse_no_seed(seed)
         torch.manual_seed(seed)
         if self.weights is None:
             return (self.pretrained or self.build)()

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from tensorpress.data import Dataset
-from tensorpress.errors import TensorpressError, shown
+from tensorpress.errors import TensorpressError, refuse_no_seed, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,7 @@ class Settings:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise TensorpressError(
-                f"the seed is {shown(self.seed)}; it must be from 0 to 2^63 - 1."
-            )
+        refuse_no_seed(self.seed)
         if not self.checkpoint_minutes > 0:
             raise TensorpressError(
                 f"checkpoint_minutes={shown(self.checkpoint_minutes)} (--checkpoint-minutes): give "

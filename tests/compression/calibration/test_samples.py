@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import tensorpress as tp
 from tensorpress.compression.calibration import divergence, outputs
-from tensorpress.rows import Samples, read_rows
+from tensorpress.rows import Samples, given_images, read_rows
 
 
 class Body(nn.Module):
@@ -203,6 +203,25 @@ def test_a_generator_of_batches_is_read_once() -> None:
     rows = read_rows(given(), ByName(), {"x": IMAGE})
     assert isinstance(rows, Samples)
     assert torch.equal(rows.tensors[0], images(48))
+
+
+def test_a_loader_of_several_tensors_that_never_ends_is_read_until_memory_is_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, example, _ = NETS["two tensors and None"]
+    asked = 0
+
+    def given() -> Iterator[Any]:
+        nonlocal asked
+        while asked < 99:  # without a limit the test fails, and ends
+            asked += 1
+            yield images(8), images(8), None
+
+    monkeypatch.setattr(given_images, "MOST_BYTES", 4 * 2 * images(32).numel())
+    rows = read_rows(given(), net, example)
+    assert len(rows) == 32
+    assert asked == 4
+    assert "the first 32 rows are read" in capsys.readouterr().err
 
 
 def test_a_function_says_what_is_compared() -> None:

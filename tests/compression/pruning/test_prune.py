@@ -23,11 +23,15 @@ def images(count: int = 16) -> Tensor:
     return torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
 
+def looks_at(method: str) -> dict[str, Any]:
+    return {"images": images()} if method == "taylor" else {}
+
+
 @pytest.mark.parametrize("method", CRITERIA)
 @pytest.mark.parametrize("name", nets.NETS)
 def test_pruning_is_the_network_without_those_filters(name: str, method: str) -> None:
     net = nets.make(name)
-    result = tp.prune(net, IMAGE, method=method, budget=tp.Budget(macs=1.5), images=images())
+    result = tp.prune(net, IMAGE, method=method, budget=tp.Budget(macs=1.5), **looks_at(method))
     kept = nets.left(result.model)
     whole = {name: norm.num_features for name, norm in nets.norms(net).items()}
     assert sum(map(len, kept.values())) < sum(whole.values())
@@ -93,7 +97,7 @@ def test_the_network_given_stays_as_it_is() -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for method in CRITERIA:
         model = tp.prune(
-            net, IMAGE, method=method, budget=tp.Budget(macs=1.5), images=images()
+            net, IMAGE, method=method, budget=tp.Budget(macs=1.5), **looks_at(method)
         ).model
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
         assert all(parameter.grad is None for parameter in net.parameters())
@@ -308,6 +312,46 @@ def test_labels_that_do_not_fit(labels: Any, message: str) -> None:
             images=images(),
             labels=labels,
         )
+
+
+@pytest.mark.parametrize("method", [method for method in CRITERIA if method != "taylor"])
+def test_images_and_labels_that_are_not_looked_at_are_refused(method: str) -> None:
+    asked: dict[str, Any] = {"method": method, "budget": tp.Budget(macs=1.5)}
+    with pytest.raises(tp.TensorpressError, match=f"'{method}' does not look at images and labels"):
+        tp.prune(nets.make("plain"), IMAGE, images=images(), labels="nonsense", **asked)
+    with pytest.raises(tp.TensorpressError, match=f"'{method}' does not look at labels: leave"):
+        tp.prune(nets.make("plain"), IMAGE, labels="nonsense", **asked)
+
+
+class Answering(nn.Module):
+    """A network whose answer is made into something else."""
+
+    def __init__(self, made: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.net, self.made = nets.make("plain"), made
+
+    def forward(self, x: Tensor) -> Any:
+        return self.made(self.net(x))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda _: None, lambda x: x.argmax(1), lambda x: x.tolist(), lambda x: x.detach()],
+    ids=["None", "whole numbers", "a list", "detached"],
+)
+def test_answers_without_gradients_are_told(made: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(tp.TensorpressError, match="answers have no gradients that could be foll"):
+        tp.prune(Answering(made).eval(), IMAGE, budget=tp.Budget(macs=1.5))
+
+
+def test_a_network_on_the_meta_device_has_nothing_to_weigh() -> None:
+    net, told = nets.make("plain").to("meta"), "is on the meta device and has no values"
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.prune(net, IMAGE.to("meta"), budget=tp.Budget(macs=1.5))
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.compress(net, IMAGE.to("meta"), budget=tp.Budget(macs=1.5), calibration=images())
+    with pytest.raises(tp.TensorpressError, match=told):
+        tp.explore(net, IMAGE.to("meta"), images())
 
 
 def test_without_torch_pruning_one_line_says_how_to_get_it(monkeypatch: Any) -> None:

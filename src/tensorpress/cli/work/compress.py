@@ -170,7 +170,8 @@ def compress(
         _tell_account(output, result, facts, (network, result.model), inputs, place, printer)
         if output is not None:
             printer.written(output / MODEL)
-    hints = _hints(treated, unlabelled is not None)
+    is_changed = any(row.method for row in result.layers)
+    hints = _hints(treated, unlabelled is not None) if is_changed else []
     printer.note(_next(inputs, output, images.data, trained, hints))
     if result.precision is not None and output is not None:
         printer.note(_export(inputs, output, calibrate, result.precision))
@@ -217,7 +218,8 @@ def _compress_graph(
     if result.int8 is not None:  # which the file alone is in
         small = None if output is None else read_graph_network(output / GRAPH)
     _tell_account(output, result, facts, (network, small), inputs, find_place("cpu"), printer)
-    printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
+    if any(row.method for row in result.layers):
+        printer.note(f"\n{graphs.UNCALIBRATED if unlabelled is None else graphs.CLOSED_FORM}")
     if output is None:
         printer.note("Nothing was written: give -o OUT to keep the file.")
         return
@@ -385,10 +387,13 @@ def _next(
 ) -> str:
     if output is None:
         return "\n".join(["", *hints[-1:], "Nothing was written: give -o OUT to keep the network."])
+    timed = _bench(inputs, output / MODEL)
+    if not hints:  # nothing was changed that training could mend
+        return f"\n{timed}"
     words = ["tensorpress", "finetune"]
     words += [] if inputs.net in NETWORKS else ["--net", inputs.net]
     words += ["--compressed", str(output / MODEL), "--data", data or "DIR"]
     if trained.weights is not None:
         words += ["--teacher", str(trained.weights), *trained.how_read()]
     command = shlex.join([*words, "--epochs", "10", "-o", "RUN"])
-    return "\n".join(["", *hints, _bench(inputs, output / "model.tp"), f"Next: {command}"])
+    return "\n".join(["", *hints, timed, f"Next: {command}"])

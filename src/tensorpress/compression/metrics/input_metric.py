@@ -70,8 +70,6 @@ class InputMetric(NetworkMetric):
         examples: how many images the costs of layers are of.
     """
 
-    calibrated = True
-
     def __init__(
         self,
         net: nn.Module,

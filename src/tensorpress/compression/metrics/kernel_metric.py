@@ -17,8 +17,6 @@ from tensorpress.progress import track
 class KernelMetric(NetworkMetric):
     """The norm of the kernels; losses are lost shares of their energy."""
 
-    calibrated = False
-
     def by_rules(self, tasks: Sequence[LayerTask], rules: Mapping[str, RankRule]) -> list[Pick]:
         return [
             Pick.of(task.at(rules[task.name]))

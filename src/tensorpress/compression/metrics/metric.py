@@ -15,13 +15,11 @@ class NetworkMetric(ABC):
     """How options are compared and fitted in a whole network.
 
     Attributes:
-        calibrated: whether there are images.
         spreads_by_loss: whether a budget of ratios is spread by what layers lose; otherwise one
             step of the treatment's rules serves for all of them.
         progress: False for none; see :func:`tensorpress.progress.progress_bar`.
     """
 
-    calibrated: bool
     spreads_by_loss: bool = False
 
     def __init__(self, *, progress: bool | None = None) -> None:

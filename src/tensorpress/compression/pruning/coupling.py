@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tensorpress.compression.pruning.stand_ins import StandIn
+from tensorpress.compression.pruning.stand_ins import RecurrentStandIn, StandIn
 from tensorpress.errors import TensorpressError, first_line
 from tensorpress.layers import Factorized, is_convolution
 from tensorpress.layers.kinds import is_layer
@@ -89,12 +89,18 @@ def coupled_channels(net: nn.Module, example_inputs: ExampleInputs) -> list[Coup
     chains: dict[int, nn.Module] = {
         id(factor): chain
         for chain in net.modules()
-        if isinstance(chain, (Factorized, StandIn))
+        if isinstance(chain, (Factorized, StandIn, RecurrentStandIn))
         for factor in chain.modules()
     }
 
     def tensors(net: nn.Module, inputs: ExampleInputs) -> list[Tensor]:
-        return tensor_leaves(call(net, inputs))
+        found = tensor_leaves(call(net, inputs))
+        if not any(tensor.requires_grad for tensor in found):
+            raise TensorpressError(
+                "its answers have no gradients that could be followed, as None, whole numbers and "
+                "what is detached have none: prune the part of it that comes before."
+            )
+        return found
 
     try:
         with warnings.catch_warnings(), evaluating(net), torch.enable_grad():

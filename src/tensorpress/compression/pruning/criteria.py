@@ -43,12 +43,14 @@ class Criterion:
         across: scores are ranked over the whole network; else every layer gives the same share of
             its filters, as the papers of those criteria do.
         left: why channels stay that it has no score for.
+        by_images: whether it looks at images; None where it may and does without.
     """
 
     name: str
     score: Callable[[nn.Module, Sequence[Coupled], Given], Scores]
     across: bool = False
     left: str = ""
+    by_images: bool | None = None
 
 
 def filters(net: nn.Module, coupled: Coupled) -> Tensor:
@@ -101,6 +103,7 @@ def _scales(net: nn.Module, groups: Sequence[Coupled], _given: Given) -> Scores:
 
 
 def _taylor(net: nn.Module, groups: Sequence[Coupled], given: Given) -> Scores:
+    assert given.images is not None
     return taylor(net, groups, given.images, given.labels)
 
 
@@ -112,20 +115,48 @@ def _random(_net: nn.Module, groups: Sequence[Coupled], given: Given) -> Scores:
 CRITERIA: dict[str, Criterion] = {
     criterion.name: criterion
     for criterion in (
-        Criterion("l1", _l1),
-        Criterion("sfp", _l2),
+        Criterion("l1", _l1, by_images=False),
+        Criterion("sfp", _l2, by_images=False),
         # Torch-Pruning's own FPGM takes distances between squared weights, which is another thing.
-        Criterion("fpgm", _distances),
+        Criterion("fpgm", _distances, by_images=False),
         Criterion(
             "bn-scale",
             _scales,
             across=True,
             left="no batch norm scales its channels",
+            by_images=False,
         ),
-        Criterion("taylor", _taylor, across=True),
-        Criterion("random", _random),
+        Criterion("taylor", _taylor, across=True, by_images=True),
+        Criterion("random", _random, by_images=False),
     )
 }
+
+
+def refuse_idle_images(criterion: Criterion, **given: object) -> None:
+    """Raise for images or labels beside a criterion that does not look at any.
+
+    Raises:
+        TensorpressError: it names them.
+    """
+    idle = [name for name, value in given.items() if value is not None]
+    if idle and criterion.by_images is False:
+        raise TensorpressError(
+            f"method='{criterion.name}' does not look at {' and '.join(idle)}: leave "
+            f"{'=, '.join(idle)}= out, or give method='taylor', which does."
+        )
+
+
+def refuse_without_images(criterion: Criterion, *, given: bool) -> None:
+    """Raise where a criterion needs images and there are none.
+
+    Raises:
+        TensorpressError: it says what to give.
+    """
+    if criterion.by_images and not given:
+        raise TensorpressError(
+            f"method='{criterion.name}' weighs filters by gradients: give images= (calibration=, "
+            "--calibrate), a few hundred as the network takes them, and labels= if there are some."
+        )
 
 
 def find_criterion(name: str | Criterion) -> Criterion:

@@ -11,12 +11,19 @@ from torch.nn.utils import parametrize
 from tensorpress.compression.accounting import Told, account_of
 from tensorpress.compression.bisection import largest_step
 from tensorpress.compression.pruning.coupling import RANKS, Coupled, Selection, coupled_channels
-from tensorpress.compression.pruning.criteria import Criterion, Given, Scores, find_criterion
+from tensorpress.compression.pruning.criteria import (
+    Criterion,
+    Given,
+    Scores,
+    find_criterion,
+    refuse_idle_images,
+    refuse_without_images,
+)
 from tensorpress.compression.pruning.removal import differentiable, separable, without
 from tensorpress.compression.pruning.rows import removed_channels, tell_removed
-from tensorpress.compression.pruning.stand_ins import stays_whole, with_stand_ins
+from tensorpress.compression.pruning.stand_ins import is_recurrent, stays_whole, with_stand_ins
 from tensorpress.compression.selection import refuse_quantised
-from tensorpress.errors import TensorpressError, refuse_no_flag, shown
+from tensorpress.errors import TensorpressError, refuse_no_flag, refuse_no_seed, shown
 from tensorpress.graphs import GraphNetwork
 from tensorpress.layers import DECOMPOSITIONS, Factorized, TTConv2d, is_convolution, why_not
 from tensorpress.layers.chain_widths import may_narrow
@@ -37,12 +44,14 @@ from tensorpress.surgery import (
     keep_reasons,
     list_selectors,
     refuse_damaged,
+    refuse_without_values,
     survey,
 )
 from tensorpress.surgery.plainly import plainly
 
 INSEPARABLE = "without its filters others would compute something else"
 PARAMETRISED = "parametrised: prune tensorpress.surgery.fold_parametrizations(net), which is plain"
+RECURRENT = "a recurrent layer, which stays whole"
 LINEAR = "linear layer (linear=True prunes it)"
 ASKED = ("excluded", "not included", "first convolution (skip_first)")
 
@@ -95,13 +104,14 @@ def prune(
     Args:
         net: any module. It is not changed. A layer that is decomposed already may lose channels
             that it takes or gives; its ranks stay, and its filters are those of its last factor.
-            Tensorized layers stay whole, and so do chains whose factors depend on how many
-            channels there are.
+            Tensorized and recurrent layers stay whole, and so do chains whose factors depend on how
+            many channels there are.
         example_inputs: as for :func:`compress`; one image gives MACs per image.
         method: the criterion.
         budget: ``params=`` and ``macs=``; time cannot be asked for.
-        images: for "taylor", a few hundred, as :func:`compress` takes them to calibrate on.
-        labels: their classes, (N,); without them the class that the network itself answers.
+        images: for "taylor" alone, a few hundred, as :func:`compress` takes them to calibrate on.
+        labels: their classes, (N,), for "taylor"; without them the class that the network itself
+            answers.
         include: prune these layers only: names, patterns such as "layer1.*", or modules. A layer
             whose channels are tied to another's goes with it, so both have to be named.
         exclude: leave all filters of these.
@@ -128,7 +138,9 @@ def prune(
     l1: 8 of 16 filters
     """
     criterion = find_criterion(method)
-    _refuse_budget(budget)
+    refuse_unpruned(budget)
+    refuse_idle_images(criterion, images=images, labels=labels)
+    refuse_without_images(criterion, given=images is not None)
     if isinstance(net, GraphNetwork):
         raise TensorpressError(
             "the network is a file of ONNX, of which layers can be replaced, and no channels taken "
@@ -136,6 +148,7 @@ def prune(
             "PyTorch that it was exported from."
         )
     refuse_no_flag(skip_first=skip_first, linear=linear)
+    refuse_no_seed(seed)
     if images is not None and not isinstance(images, Samples):
         images = read_rows(images, net, example_inputs)
     include = None if include is None else list_selectors(include)
@@ -203,6 +216,7 @@ def find_prunable(
     surveyed = survey(net, example_inputs)
     _refuse_unusable(net, surveyed)
     kept = _kept_layers(net, surveyed, include, exclude, skip_first)
+    kept |= {name: RECURRENT for name, module in net.named_modules() if is_recurrent(module)}
     groups = coupled_channels(with_stand_ins(differentiable(net), example_inputs), example_inputs)
     reasons = {coupled: _obstacle(net, coupled, kept, linear=linear) for coupled in groups}
     free = [coupled for coupled, reason in reasons.items() if reason is None]
@@ -265,7 +279,12 @@ def _selected(queue: Queue) -> Selection:
     return dict(selection)
 
 
-def _refuse_budget(budget: object) -> None:
+def refuse_unpruned(budget: object) -> None:
+    """Raise for a budget that no pruning is done to.
+
+    Raises:
+        TensorpressError: it says what to ask for.
+    """
     if not isinstance(budget, Budget):
         raise TensorpressError(f"budget={shown(budget)}: give a Budget, such as Budget(macs=2).")
     if budget.is_timed or budget.of_quality:
@@ -277,6 +296,7 @@ def _refuse_budget(budget: object) -> None:
 
 def _refuse_unusable(net: nn.Module, surveyed: Survey) -> None:
     refuse_quantised(net)
+    refuse_without_values(net)
     if not surveyed.layers:
         raise TensorpressError("the network has no convolution, so nothing to prune.")
     refuse_damaged(net)

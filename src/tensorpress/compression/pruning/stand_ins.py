@@ -1,10 +1,12 @@
 """Plain layers in the places of those whose inner reshaping Torch-Pruning does not follow."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 
 from tensorpress.layers import Blocks, Factorized, TTConv2d
 from tensorpress.layers.kinds import CONVOLUTIONS, dimensions, is_layer
@@ -47,6 +49,66 @@ class StandIn(nn.Module):
         return pooled
 
 
+class RecurrentStandIn(nn.Module):
+    """Takes and gives tensors of the shapes that a recurrent ``layer`` or cell does.
+
+    Each that it gives is a sum of plain layers of each that it takes. Torch-Pruning would follow
+    every step of the layer, in a time that goes with their square and more.
+
+    Args:
+        layer: what it stands for, which is asked for shapes and settings and is no child of this.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        vars(self)["layer"] = layer
+        parameter = next(layer.parameters())
+        options: dict[str, Any] = {"dtype": parameter.dtype, "device": parameter.device}
+        hidden, width = layer.hidden_size, getattr(layer, "proj_size", 0) or layer.hidden_size
+        states = [width, hidden] if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else [width]
+        steps = [] if isinstance(layer, nn.RNNCellBase) else [width * (1 + layer.bidirectional)]
+        self.sums = nn.ModuleList(
+            nn.ModuleList(nn.Linear(n, out, **options) for n in (layer.input_size, *states))
+            for out in (*steps, *states)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:  # networks ask for its sizes, and have its weights laid together
+            return getattr(vars(self)["layer"], name)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        layer = vars(self)["layer"]
+        with torch.no_grad():
+            answer = layer(input, hx)
+        is_packed = isinstance(input, PackedSequence)
+        given = [input.data if is_packed else input, *_listed(hx)]
+        if isinstance(layer, nn.RNNCellBase):
+            made = self._made(given, _listed(answer))
+            return tuple(made) if isinstance(answer, tuple) else made[0]
+        output, states = answer
+        steps = output.data if is_packed else output
+        first, *others = self._made(given, [steps, *_listed(states)])
+        first = output._replace(data=first) if is_packed else first
+        return first, tuple(others) if isinstance(states, tuple) else others[0]
+
+    def _made(self, given: Sequence[Tensor], wanted: Sequence[Tensor]) -> list[Tensor]:
+        found, sums = [], cast(Sequence[nn.ModuleList], self.sums)
+        for like, plain in zip(wanted, sums, strict=True):
+            first, *others = [layer(x) for layer, x in zip(plain, given, strict=False)]
+            total = first if first.shape == like.shape else _mean(first)
+            for other in others:
+                total = total + _mean(other)
+            found.append(total.expand(like.shape))
+        return found
+
+
+def is_recurrent(layer: nn.Module) -> bool:
+    """Whether a layer goes through a sequence step by step."""
+    return type(layer) in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+
+
 def stays_whole(layer: nn.Module) -> bool:
     """Whether a layer is tensorized, or decomposed in blocks of channels."""
     if isinstance(layer, Factorized):
@@ -55,7 +117,10 @@ def stays_whole(layer: nn.Module) -> bool:
 
 
 def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
-    """``net`` itself, with stand-ins for the layers that stay whole; it computes something else."""
+    """``net`` itself, with stand-ins for the layers that stay whole; it computes something else.
+
+    These are tensorized ones, those decomposed in blocks of channels, and recurrent ones.
+    """
     whole = {name: module for name, module in net.named_modules() if stays_whole(module)}
     channels: dict[str, tuple[int, int]] = {}
 
@@ -75,9 +140,25 @@ def with_stand_ins(net: nn.Module, example_inputs: ExampleInputs) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    return replace_layers(
-        net, {name: StandIn(whole[name], seen) for name, seen in channels.items()}
-    )
+    recurrent = {
+        name: RecurrentStandIn(module)
+        for name, module in net.named_modules()
+        if is_recurrent(module)
+    }
+    made = {name: StandIn(whole[name], seen) for name, seen in channels.items()}
+    return replace_layers(net, {**made, **recurrent})
+
+
+def _listed(states: Any) -> list[Tensor]:
+    """The states of a recurrent layer, of which it may have none yet, one or two."""
+    if states is None:
+        return []
+    return list(states) if isinstance(states, (tuple, list)) else [states]
+
+
+def _mean(rows: Tensor) -> Tensor:
+    """By channel, which is the last axis."""
+    return rows.mean(tuple(range(rows.dim() - 1)))
 
 
 def _dimensions(layer: nn.Module) -> int:

@@ -21,7 +21,7 @@ BATCH = 32
 
 
 def taylor(
-    net: nn.Module, groups: Sequence[Coupled], images: Rows | None, labels: Tensor | None
+    net: nn.Module, groups: Sequence[Coupled], images: Rows, labels: Tensor | None
 ) -> dict[Coupled, Tensor]:
     """The squared change of the loss when a unit is gated to zero, a mean over batches.
 
@@ -35,13 +35,8 @@ def taylor(
         labels: classes, (N,).
 
     Raises:
-        TensorpressError: no images, images or labels of another kind, or no classifier.
+        TensorpressError: images or labels of another kind, or no classifier.
     """
-    if images is None:
-        raise TensorpressError(
-            "method='taylor' weighs filters by gradients: give images= (calibration=, "
-            "--calibrate), a few hundred as the network takes them, and labels= if there are some."
-        )
     copied = differentiable(net)
     read = read_images(images) if isinstance(images, Tensor) else images
     parts = batches(read, copied, BATCH)

@@ -13,9 +13,9 @@ from tensorpress.compression.metrics.metric import NetworkMetric
 from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.compression.targets.grid import Grid, faster
 from tensorpress.compression.targets.judge import ByOutputs, Judge, Score, judge_of
-from tensorpress.compression.targets.judged import distilled, refuse_unspread
+from tensorpress.compression.targets.judged import distilled
 from tensorpress.compression.targets.precision_trials import Candidate, Trials
-from tensorpress.compression.targets.target import NOT_NEEDED
+from tensorpress.compression.targets.target import NOT_NEEDED, NOT_WORTH
 from tensorpress.compression.targets.timed import Clocked, clock_for, spread_in_time, timed_layers
 from tensorpress.compression.targets.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
@@ -43,8 +43,9 @@ class ByPrecision:
     int8 alone meets the time and loses next to nothing, nothing else is measured.
     """
 
-    left = NOT_NEEDED
+    left = NOT_WORTH
     tries = 2 * USUAL
+    time = None
 
     def __init__(
         self,
@@ -67,12 +68,11 @@ class ByPrecision:
             TensorpressError: no network meets the budget.
         """
         assert isinstance(metric, InputMetric)
-        refuse_unspread(self.budget, metric)
         judge = self._judge(metric)
         if not self.budget.of_quality:
             alone = self._alone_in_time(judge, metric)
             if alone is not None:
-                self._taken, self._rivals = alone, [UNMEASURED]
+                self._taken, self._rivals, self.left = alone, [UNMEASURED], NOT_NEEDED
                 return []
         layers = metric.measured(tasks)
         clocked = timed_layers(
@@ -85,6 +85,8 @@ class ByPrecision:
             self._taken = max(found, key=lambda one: one.speedup)
         else:
             self._taken = min(found, key=lambda one: (judge.lost(one.quality.value), one.seconds))
+            if not self._taken.picks:
+                self.left = NOT_NEEDED
         self._rivals = [str(one) for one in found if one is not self._taken]
         return self._taken.picks
 
@@ -141,7 +143,7 @@ class ByPrecision:
         refused: TensorpressError | None = None
         if AUTO in self._tells:
             try:
-                picks = spread_in_time(
+                picks, _ = spread_in_time(
                     trials.clocked,
                     cost=self.cost,
                     budget=self.budget,

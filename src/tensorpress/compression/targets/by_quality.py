@@ -10,13 +10,13 @@ from tensorpress.compression.options.task import LayerTask, Pick
 from tensorpress.compression.targets.common_step import ratios
 from tensorpress.compression.targets.grid import Grid, faster, smaller
 from tensorpress.compression.targets.judge import Judge, Score, judge_of
-from tensorpress.compression.targets.judged import distilled, in_closed_form, refuse_unspread
-from tensorpress.compression.targets.target import NOT_NEEDED
-from tensorpress.compression.targets.timed import timed_layers
+from tensorpress.compression.targets.judged import distilled, in_closed_form
+from tensorpress.compression.targets.target import NOT_WORTH
+from tensorpress.compression.targets.timed import Clocked, timed_layers
 from tensorpress.compression.targets.tries import USUAL, Tried, Tries
 from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
-from tensorpress.surgery import ExampleInputs, Quality, Survey
+from tensorpress.surgery import ExampleInputs, MeasuredTime, Quality, Survey
 
 
 class ByQuality:
@@ -28,8 +28,9 @@ class ByQuality:
         score: where the budget has ``max_drop``.
     """
 
-    left = NOT_NEEDED
+    left = NOT_WORTH
     tries = USUAL
+    time: MeasuredTime | None = None
 
     def __init__(
         self,
@@ -50,7 +51,6 @@ class ByQuality:
             TensorpressError: it is not kept at any, with the best that was.
         """
         assert isinstance(metric, InputMetric)
-        refuse_unspread(self.budget, metric)
         judge = self._judge = judge_of(self.budget, self.net, metric.held, self.score)
 
         def make(picks: list[Pick]) -> Tried:
@@ -58,8 +58,11 @@ class ByQuality:
             metric.settle(model)
             return Tried(*ratios(made, self.cost), judge.quality(model))
 
-        grid = self._grid(tasks, metric)
-        return Tries(grid, judge, make, progress=metric.progress).search()
+        grid, clocked = self._grid(tasks, metric)
+        picks = Tries(grid, judge, make, progress=metric.progress).search()
+        if clocked is not None:
+            self.time = clocked.told(self.budget, *clocked.network_seconds(picks))
+        return picks
 
     def finish(self, model: nn.Module, metric: NetworkMetric) -> Quality:
         """Statistics, and distillation but for where the quality is kept without it alone."""
@@ -68,13 +71,13 @@ class ByQuality:
         metric.settle(model)
         return distilled(model, metric, self._judge.quality, self._judge.is_met)
 
-    def _grid(self, tasks: Sequence[LayerTask], metric: InputMetric) -> Grid:
+    def _grid(self, tasks: Sequence[LayerTask], metric: InputMetric) -> tuple[Grid, Clocked | None]:
         layers = metric.measured(tasks)
         if all(len(layer.picks) == 1 for layer in layers):
             raise TensorpressError(f"{self.budget}: no layer would get smaller.")
         if not self.budget.is_timed:
-            return Grid(layers, self.cost, smaller(layers, self.cost))
+            return Grid(layers, self.cost, smaller(layers, self.cost)), None
         clocked = timed_layers(
             self.net, self.inputs, layers, budget=self.budget, progress=metric.progress
         )
-        return Grid(clocked.layers, self.cost, faster, clocked.seconds)
+        return Grid(clocked.layers, self.cost, faster, clocked.seconds), clocked

@@ -7,21 +7,7 @@ from torch import nn
 
 from tensorpress.compression.metrics.input_metric import InputMetric
 from tensorpress.compression.options.task import LayerOption, Pick
-from tensorpress.errors import TensorpressError
-from tensorpress.request.budget import Budget
 from tensorpress.surgery import Quality, copy_with
-
-
-def refuse_unspread(budget: Budget, metric: InputMetric) -> None:
-    """Raise where layers would not be chosen by what they lose.
-
-    Raises:
-        TensorpressError: allocate is off.
-    """
-    if not metric.spreads_by_loss:
-        raise TensorpressError(
-            f"{budget}: it is spread by what layers lose, so allocate has to stay on."
-        )
 
 
 def in_closed_form(

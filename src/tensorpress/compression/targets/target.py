@@ -12,11 +12,12 @@ from tensorpress.compression.selection import NO_RULE
 from tensorpress.compression.targets.common_step import fit_budget
 from tensorpress.compression.targets.timed import picks_in_time
 from tensorpress.decompose import RankRule
-from tensorpress.errors import TensorpressError
 from tensorpress.request.budget import Budget
-from tensorpress.surgery import ExampleInputs, Quality, Survey
+from tensorpress.surgery import ExampleInputs, MeasuredTime, Quality, Survey
 
-NOT_NEEDED = "costs the answers more than it saves"
+NOT_WORTH = "costs the answers more than it saves"
+NOT_NEEDED = "not needed for the budget"
+"""Where the network is within it as it is."""
 
 
 class Target(Protocol):
@@ -25,6 +26,7 @@ class Target(Protocol):
     Attributes:
         left: why a layer stays that nothing was chosen for.
         tries: about how many networks are made to choose one.
+        time: that the chosen network takes, where the budget is of time and no precision chosen.
     """
 
     @property
@@ -32,6 +34,9 @@ class Target(Protocol):
 
     @property
     def tries(self) -> int: ...
+
+    @property
+    def time(self) -> MeasuredTime | None: ...
 
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         """The picks, in order of execution.
@@ -53,6 +58,7 @@ class ByRules:
 
     left = NO_RULE
     tries = 0
+    time = None
 
     def __init__(self, rules: Mapping[str, RankRule]) -> None:
         self.rules = rules
@@ -67,8 +73,9 @@ class ByRules:
 class ByBudget:
     """A budget: spread by losses where they are known or time counts, else by one common step."""
 
-    left = NOT_NEEDED
+    left = NOT_WORTH
     tries = 0
+    time: MeasuredTime | None = None
 
     def __init__(
         self, budget: Budget, net: nn.Module, example_inputs: ExampleInputs, surveyed: Survey
@@ -78,18 +85,13 @@ class ByBudget:
 
     def choose(self, tasks: Sequence[LayerTask], metric: NetworkMetric) -> list[Pick]:
         budget = self.budget
-        if metric.calibrated and not metric.spreads_by_loss and budget.is_timed:
-            raise TensorpressError(
-                f"{budget}: a budget of time is spread by what layers lose, so allocate has to "
-                "stay on."
-            )
         alone = len({task.treatment for task in tasks}) <= 1
         if alone and not metric.spreads_by_loss and not budget.is_timed:
             found = fit_budget(tasks, self.cost, budget, progress=metric.progress)
             return [Pick.of(option) for option in found]
         layers = metric.measured(tasks)
         if budget.is_timed:
-            return picks_in_time(
+            picks, self.time = picks_in_time(
                 self.net,
                 self.inputs,
                 layers,
@@ -97,7 +99,11 @@ class ByBudget:
                 budget=budget,
                 progress=metric.progress,
             )
-        return picks_by_loss(layers, self.cost, budget)
+        else:
+            picks = picks_by_loss(layers, self.cost, budget)
+        if not picks:
+            self.left = NOT_NEEDED
+        return picks
 
     def finish(self, model: nn.Module, metric: NetworkMetric) -> None:
         metric.finish(model)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from tensorpress.errors import TensorpressError
 from tensorpress.layers import Factorized
 from tensorpress.progress import progress_bar
 from tensorpress.request.budget import RUNTIME, Budget, Unreachable
-from tensorpress.surgery import Cost, ExampleInputs, copy_with
+from tensorpress.surgery import Cost, ExampleInputs, MeasuredTime, copy_with
 
 TIMED = 5
 """Options of each treatment that are timed for a layer."""
@@ -24,6 +25,13 @@ TIMED = 5
 TRIES = 5
 SPARE = 1.01
 """A try that misses is followed by one that asks for as much more as it missed, and a hundredth."""
+
+
+class InTime(NamedTuple):
+    """What is done with the layers, and the time that the network then takes."""
+
+    picks: list[Pick]
+    time: MeasuredTime
 
 
 def picks_in_time(
@@ -34,7 +42,7 @@ def picks_in_time(
     cost: Cost,
     budget: Budget,
     progress: bool | None = None,
-) -> list[Pick]:
+) -> InTime:
     """What to do with the layers so that the whole network meets a timed budget.
 
     Every option of every layer is measured in the budget's runtime, in its fastest execution,
@@ -56,7 +64,7 @@ def picks_in_time(
 
 def spread_in_time(
     clocked: "Clocked", *, cost: Cost, budget: Budget, progress: bool | None = None
-) -> list[Pick]:
+) -> InTime:
     """The same of layers that are timed already."""
     wanted = budget.for_seconds(clocked.seconds)
     assert wanted.speedup is not None
@@ -69,13 +77,10 @@ def spread_in_time(
                 if asked is wanted:
                     raise
                 break
-            chains = chains_of(picks)
-            if not chains:
-                return picks
-            seconds, whole_again = clocked.clock.network_seconds(chains)
+            seconds, whole_again = clocked.network_seconds(picks)
             reached = whole_again / seconds
-            if reached >= wanted.speedup:
-                return picks
+            if not picks or reached >= wanted.speedup:
+                return InTime(picks, clocked.told(budget, seconds, whole_again))
             assert asked.speedup is not None
             more = SPARE * asked.speedup * wanted.speedup / reached
             asked = dataclasses.replace(asked, speedup=more)
@@ -98,6 +103,22 @@ class Clocked:
     layers: list[MeasuredLayer]
     seconds: float
     clock: ChainClock
+
+    def network_seconds(self, picks: Sequence[Pick]) -> tuple[float, float]:
+        """Of the network of some picks, and of the dense one measured in turns."""
+        if not picks:
+            return self.seconds, self.seconds
+        return self.clock.network_seconds(chains_of(picks))
+
+    def told(self, budget: Budget, seconds: float, before: float) -> MeasuredTime:
+        """The seconds of a network and of the dense one, with what they were measured in."""
+        return MeasuredTime(
+            runtime=budget.runtime or RUNTIME,
+            threads=self.clock.threads,
+            batch=self.clock.batch,
+            milliseconds=1e3 * seconds,
+            before=1e3 * before,
+        )
 
 
 def timed_layers(

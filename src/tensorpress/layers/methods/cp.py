@@ -71,6 +71,10 @@ class CPMethod(Decomposition):
         found = {min(max(1, int(share * even)), most) for share in shares}
         return [Ranks(rank) for rank in sorted(found, reverse=True)]
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:  # noqa: ARG002
+        if isinstance(rule, Ranks):
+            self.check_number(rule.values, 1)
+
     def full_ranks(self, layer: Layer) -> tuple[int, ...]:
         """A term for each combination of all modes but the largest."""
         modes = [link.mode for link in self.links(layer)]

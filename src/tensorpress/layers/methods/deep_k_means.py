@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tensorpress.decompose import RankRule, Ranks, RankShare, relative_error
-from tensorpress.errors import TensorpressError
+from tensorpress.errors import TensorpressError, refuse_no_seed
 from tensorpress.layers.kernels import folded_kernels, unfolded_kernels
 from tensorpress.layers.kinds import Layer, is_linear, macs_of, weight_for
 from tensorpress.layers.row_clusters import cluster_rows, distinct_rows
@@ -126,6 +126,7 @@ class DeepKMeans(Treatment):
     least = "a single cluster in every layer"
 
     def __init__(self, seed: int = 0) -> None:
+        refuse_no_seed(seed)
         self.seed = seed
 
     @property
@@ -143,6 +144,10 @@ class DeepKMeans(Treatment):
     def rule_at(self, step: int) -> RankRule:
         return RankShare(max(step, 1) / FINE)
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:  # noqa: ARG002
+        if isinstance(rule, Ranks) and len(rule.values) != 1:
+            raise TensorpressError(f"{rule}: {self.name} takes one number, that of the clusters.")
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         weight = layer.weight.detach()
         if metric.target is not None:
@@ -152,11 +157,8 @@ class DeepKMeans(Treatment):
         most = distinct_rows(rows)
 
         def fit(rule: RankRule) -> SharedRows:
+            self.check_ranks(layer, rule)
             if isinstance(rule, Ranks):
-                if len(rule.values) != 1:
-                    raise TensorpressError(
-                        f"{rule}: {self.name} takes one number, that of the clusters."
-                    )
                 asked = rule.values[0]
             else:
                 assert isinstance(rule, RankShare)

@@ -60,6 +60,11 @@ class HierarchicalTuckerMethod(Decomposition):
             inside = outside
         return (*parts, Sublayer(last.name, inside, last.mode))
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:
+        suited = self._suited(layer, rule)
+        if isinstance(suited, Ranks):
+            self.check_number(suited.values, 2 * len(self.train.links(layer)) - 3)
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         given = target_kernels(layer, metric)
         tensors = [self.train.arranged(layer, kernel) for kernel in given]

@@ -67,13 +67,17 @@ class Kronecker(Decomposition):
         """R alone: T1 and C1 divide the channels."""
         return (*super().nearest(ranks[:1], multiple), *ranks[1:])
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:
+        if isinstance(rule, Ranks):
+            self.layout(layer, rule.values)
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         given = target_kernels(layer, metric)
         spectra: dict[tuple[int, int], list[Floats]] = {}
 
         def ranks_of(rule: RankRule) -> tuple[int, int, int]:
+            self.check_ranks(layer, rule)
             if isinstance(rule, Ranks):
-                self.layout(layer, rule.values)
                 return rule.values  # type: ignore[return-value]
             best, least = None, math.inf
             for shape in _shapes(layer):

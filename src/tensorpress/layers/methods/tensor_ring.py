@@ -54,20 +54,30 @@ class TensorRingMethod(Decomposition):
             Sublayer(last.name, closing * inside, last.mode),
         )
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:
+        suited = self._suited(layer, rule)
+        if isinstance(suited, Ranks):
+            self.check_number(suited.values, len(self.train.links(layer)))
+
     def prepare(self, layer: Layer, metric: Metric = KERNEL) -> Fitter:
         given = target_kernels(layer, metric)
         tensors = [self.train.arranged(layer, kernel) for kernel in given]
 
         def fit(rule: RankRule) -> Factorization:
-            if isinstance(rule, Ranks) and len(rule.values) > 1:
-                closing, *others = rule.values
-                rule = Ranks(closing, *self.train.without_unit_modes(layer, tuple(others)))
+            rule = self._suited(layer, rule)
             rings = tensor_ring(tensors, rule)
             ranks = rings[0].ranks
             clamped = isinstance(rule, Ranks) and rule.values != ranks
             return self.measured(layer, given, [r.cores for r in rings], ranks, clamped=clamped)
 
         return fit
+
+    def _suited(self, layer: Layer, rule: RankRule) -> RankRule:
+        """Fixed ranks without those of axes with kernel 1; any other rule as it is."""
+        if not isinstance(rule, Ranks) or len(rule.values) < 2:
+            return rule
+        closing, *others = rule.values
+        return Ranks(closing, *self.train.without_unit_modes(layer, tuple(others)))
 
     def weights(self, layer: Layer, cores: Sequence[Cores]) -> list[Tensor]:  # noqa: ARG002
         first, *along, last = (torch.stack(core) for core in zip(*cores, strict=True))

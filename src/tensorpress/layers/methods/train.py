@@ -150,6 +150,9 @@ class TrainDecomposition(Decomposition):
         values = self.without_unit_modes(layer, rule.values)
         return rule if values == rule.values else Ranks(*values)
 
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:
+        self.suited(layer, rule).check_order(len(self.checked_links(layer)))
+
     def candidates(self, layer: Layer) -> Sequence[RankRule]:
         every = super().candidates(layer)
         return every[::2] if patch_size(layer) >= WIDE else every

@@ -13,6 +13,7 @@ from onnx import helper
 from torch import Tensor
 
 import tensorpress as tp
+from tensorpress.compression.calibration.choosing import after_choices
 from tensorpress.graphs import read_graph_network
 
 SIZES = {"w": (16, 6, 3, 3), "v": (16, 16, 3, 3), "u": (16, 16, 3, 3)}
@@ -164,3 +165,27 @@ def test_constants_that_are_read_over_and_over_are_read_once(tmp_path: Path) -> 
     path = write(tmp_path / "net.onnx", nodes, weights)
     account = tp.compress_onnx(path, tmp_path / "s.onnx", rank=tp.Energy(0.5), **ALL)
     assert [row.method for row in account.layers] == ["ttpwt", "ttpwt"]
+
+
+def test_rows_that_a_graph_chooses_by_what_a_layer_gave(tmp_path: Path) -> None:
+    """And not those that follow its shape, or constants."""
+    node = helper.make_node
+    nodes = [
+        conv("x", "w", "a", "one"),
+        node("Shape", ["a"], ["shape"]),
+        node("Gather", ["shape", "first"], ["n"], axis=0),
+        node("Gather", ["a", "few"], ["b"], axis=1),
+        conv("b", "v", "c", "two"),
+        node("ReduceMax", ["c"], ["m"], axes=[2, 3], keepdims=0),
+        node("TopK", ["m", "eight"], ["values", "best"], axis=1),
+        node("Gather", ["best", "first"], ["row"], axis=0),
+        node("Gather", ["c", "row"], ["d"], axis=1),
+        node("Reshape", ["d", "to"], ["e"]),
+        conv("e", "u", "y", "three"),
+    ]
+    weights = {name: WEIGHTS[name] for name in "w"}
+    weights |= {"v": weight("v", 16, 16, 3, 3), "u": weight("u", 16, 8, 3, 3)}
+    weights |= {"first": np.int64(0), "few": np.arange(16), "eight": np.int64([8])}
+    weights |= {"to": np.int64([-1, 8, 9, 9])}
+    net = read_graph_network(write(tmp_path / "net.onnx", nodes, weights))
+    assert after_choices(net, ["one", "two", "three"], images(2)) == {"three"}

@@ -232,8 +232,10 @@ def _counting(
 
 def _gates(module: nn.Module) -> int:
     """Of a recurrent layer that computes what PyTorch's do; 0 of all else."""
-    computes = getattr(type(module), "forward", None)
-    return next((gates for kind, gates in GATES.items() if computes is kind.forward), 0)
+    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return 0
+    forward = type(module).forward
+    return next((gates for kind, gates in GATES.items() if forward is kind.forward), 0)  # type: ignore[attr-defined]
 
 
 def _recurrent_macs(module: Any, given: Any) -> int:

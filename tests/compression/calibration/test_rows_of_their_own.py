@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import tensorpress as tp
+from tensorpress.compression.calibration import samplers
+from tensorpress.compression.calibration.choosing import after_choices
 
 CLOSED = tp.Recovery(distil_epochs=0)
 RANKS = {"stem": tp.Ranks(18), "a": tp.Ranks(40), "b": tp.Ranks(40)}
@@ -45,7 +47,16 @@ def tokens(seed: int) -> Tensor:
     return torch.randn(256, 32, 32, generator=draw) @ (mixed * torch.linspace(2, 0.1, 32))
 
 
-@pytest.mark.parametrize("kind", [Best, Chosen])
+class InPython(Best):
+    """As many of the first tokens as a sum of values says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x).relu()
+        count = 1 + int(100 * h.abs().mean()) % 7
+        return self.head(self.b(self.a(h[:, :count]).relu()).mean(1))
+
+
+@pytest.mark.parametrize("kind", [Best, Chosen, InPython])
 @torch.no_grad()
 def test_rows_that_a_network_chooses_are_not_taken_for_others(kind: type[Best]) -> None:
     net, x, fresh = kind().eval(), tokens(0), tokens(1)
@@ -59,6 +70,51 @@ def test_rows_that_a_network_chooses_are_not_taken_for_others(kind: type[Best]) 
         )  # fmt: skip
         errors.append(float((account.model(fresh) - wanted).norm()))
     assert errors[0] < 1.1 * errors[1]
+
+
+class Beside(Best):
+    """Reads numbers and masks that are no choice by what a layer gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.arange(32) % 2 == 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clamp(max=float(x.abs().max())) + 0 * x[:, self.mask].sum()
+        best = self.stem(x).relu().topk(8, 1).values  # sorted, and of no rows
+        return self.head(self.b(self.a(best).relu()).mean(1))
+
+
+def test_what_is_after_a_choice() -> None:
+    names, x = ("stem", "score", "a", "b", "head"), tokens(0)[:2]
+    assert after_choices(Best().eval(), names, x) == {"a", "b", "head"}
+    assert after_choices(Chosen().eval(), names, x) == {"a", "b", "head"}
+    assert after_choices(InPython().eval(), names, x) == {"a", "b", "head"}
+    assert after_choices(Beside().eval(), names, x) == set()
+
+
+class Rare(nn.Module):
+    """A layer that the first images do not reach, and all others do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        bright = x.mean((1, 2)) > 0
+        y = y.clone()
+        y[bright] = y[bright] + self.b(y[bright])
+        return self.head(y.mean(1))
+
+
+def test_a_layer_that_the_first_images_do_not_reach_takes_no_more_than_twice_its_share() -> None:
+    x = torch.rand(512, 400, 4)
+    x[:8] -= 2
+    net, parts = Rare().eval(), list(x.split(128))
+    (sampler,) = samplers(net, {"b": net.b}, parts, seed=0).values()
+    taken = [len(sampler.patches(net.a(part[part.mean((1, 2)) > 0]))[0]) for part in parts]
+    assert sampler.wanted / 2 < sum(taken) <= 2 * sampler.wanted + len(parts) * 128
 
 
 class Branches(nn.Module):

@@ -45,6 +45,10 @@ are only compared; at least :data:`FEWEST` patches."""
 
 FEWEST = 1_024
 
+UNEVEN = 2
+"""How many times its share of the patches a call takes at most, where batches have more places than
+two images told."""
+
 
 def samplers(
     net: nn.Module,
@@ -77,7 +81,11 @@ def samplers(
         found[name] = Sampler(layer, wanted, 0, seed + number)
     run_watched(net, some, [watch(name) for name in layers])
     return {
-        name: replace(sampler, of=there[name] * images // len(some))
+        name: replace(
+            sampler,
+            of=there[name] * images // len(some),
+            most=-(-UNEVEN * sampler.wanted // len(parts)),
+        )
         for name, sampler in found.items()
     }
 

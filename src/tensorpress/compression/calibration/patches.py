@@ -30,12 +30,14 @@ class Sampler:
 
     Attributes:
         wanted, of: how many places are taken in all, and how many there are.
+        most: of a call, where there turn out to be more.
     """
 
     layer: Layer
     wanted: int
     of: int
     seed: int
+    most: int | None = None
 
     def patches(self, x: Tensor) -> Tensor:
         """(groups, samples, P), P = C/groups D1 ... Dd in the order of the shifted kernel."""
@@ -92,6 +94,7 @@ class Sampler:
         """The rows of a call, and the places in their maps, of all samples."""
         in_row = math.prod(sizes)
         wanted = -(-self.wanted * rows * in_row // max(self.of, 1))
+        wanted = wanted if self.most is None else min(wanted, self.most)
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.arange(rows)
         if wanted < rows:

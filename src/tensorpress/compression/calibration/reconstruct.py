@@ -122,7 +122,7 @@ def _fit_layer(
     if layer.bias is not None:
         outputs -= layer.bias.detach().float().reshape(len(outputs), 1, -1)
     kernels = shifted_kernels(layer).to(patches)
-    if chosen:
+    if chosen or patches.shape[1] != outputs.shape[1]:
         outputs = patches @ kernels
     centred = centred or layer.bias is not None
     means = (patches.mean(1, keepdim=True), outputs.mean(1, keepdim=True))

@@ -388,5 +388,7 @@ class ByFunctions(nn.Module):
         return nn.functional.linear(self.layer(x), self.w) @ self.v
 
 
-def test_products_with_weights_outside_of_layers_count() -> None:
-    assert tp.count(ByFunctions(), torch.zeros(3, 7, 8)).macs == 21 * (8 * 16 + 16 * 4 + 4 * 5)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_products_with_weights_outside_of_layers_count(device: str) -> None:
+    net, x = ByFunctions().to(device), torch.zeros(3, 7, 8, device=device)
+    assert tp.count(net, x).macs == 21 * (8 * 16 + 16 * 4 + 4 * 5)

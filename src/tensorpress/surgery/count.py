@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
@@ -17,18 +15,13 @@ from tensorpress.layers.kinds import is_layer, is_plain
 from tensorpress.layers.padded import Padded
 from tensorpress.layers.shared_weight import SharedWeight
 from tensorpress.surgery.inputs import ExampleInputs, refuse_unready, run_examples
+from tensorpress.surgery.products import Products
+from tensorpress.surgery.recurrent import gates_of, recurrent_macs
 
 _ATEN = torch.ops.aten
 CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution)
 OF_LAYERS = (*CONVOLUTIONS, _ATEN.addmm, _ATEN.mm)
 """The operations of convolutions and linear layers."""
-PRODUCTS = {
-    **{_ATEN.mm: (0, 1), _ATEN.bmm: (0, 1), _ATEN.mv: (0, 1)},
-    **{_ATEN.addmm: (1, 2), _ATEN.baddbmm: (1, 2), _ATEN.addmv: (1, 2)},
-}
-"""Products, and the places of their factors."""
-GATES = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1, nn.LSTMCell: 4, nn.GRUCell: 3, nn.RNNCell: 1}
-"""Of recurrent layers; what is derived from them may compute something else."""
 
 
 @dataclass
@@ -119,7 +112,7 @@ class _Tally:
 
     def __init__(self, net: nn.Module) -> None:
         self.flops = FlopCounterMode(display=False)
-        self.products = _Products(net)
+        self.products = Products(net)
         self._started: list[tuple[int, int]] = []
         self._of_layers = 0
         self._convolved = 0
@@ -144,33 +137,6 @@ class _Tally:
             self._convolved += _done(self.flops, CONVOLUTIONS) - convolved
             self.products.are_outside = True
         return done // 2
-
-
-class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """MACs of products with parameters, of those that are outside of layers."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._held = {p.untyped_storage()._cdata for p in net.parameters() if not _is_odd(p)}
-        self.are_outside = True
-        self.macs = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        places = PRODUCTS.get(func.overloadpacket) if self.are_outside else None
-        if places is not None:
-            one, other = (args[place] for place in places)
-            if any(
-                not _is_odd(x) and x.untyped_storage()._cdata in self._held for x in (one, other)
-            ):
-                self.macs += one.numel() * (other.shape[-1] if other.dim() > 1 else 1)
-        return func(*args, **(kwargs or {}))
-
-
-def _is_odd(tensor: Tensor) -> bool:
-    """Whether it has no storage of its own, as sparse ones."""
-    return tensor.layout != torch.strided or tensor.is_meta
 
 
 @contextmanager
@@ -209,7 +175,7 @@ def _counting(
             tally.enter(())
 
         def leave(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
-            tally.leave((), told=_recurrent_macs(module, args[0] if args else kwargs["input"]))
+            tally.leave((), told=recurrent_macs(module, args[0] if args else kwargs["input"]))
 
         handles.append(module.register_forward_pre_hook(enter))
         handles.append(module.register_forward_hook(leave, with_kwargs=True))
@@ -217,7 +183,7 @@ def _counting(
     for name, layer in layers.items():
         watch(name, layer)
     for module in net.modules():
-        if _gates(module):
+        if gates_of(module):
             watch_recurrent(module)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its operations have no count
@@ -228,26 +194,6 @@ def _counting(
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
-
-
-def _gates(module: nn.Module) -> int:
-    """Of a recurrent layer that computes what PyTorch's do; 0 of all else."""
-    if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-        return 0
-    forward = type(module).forward
-    return next((gates for kind, gates in GATES.items() if forward is kind.forward), 0)  # type: ignore[attr-defined]
-
-
-def _recurrent_macs(module: Any, given: Any) -> int:
-    """Each weight once for each step of each sequence."""
-    steps = len(given.data) if isinstance(given, PackedSequence) else given[..., 0].numel()
-    gates, hidden = _gates(module), module.hidden_size
-    if isinstance(module, nn.RNNCellBase):
-        return int(steps * gates * hidden * (module.input_size + hidden))
-    ways, gives = 1 + module.bidirectional, module.proj_size or hidden
-    taken = [module.input_size, *[ways * gives] * (module.num_layers - 1)]
-    each = sum(gates * hidden * (size + gives) + hidden * module.proj_size for size in taken)
-    return int(steps * ways * each)
 
 
 def _shape_of_input(

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from tensorpress.decompose import contract
+from tensorpress.decompose import RankRule, contract
 from tensorpress.layers.kinds import Layer, group_channels, kernel_size
 from tensorpress.layers.layout import (
     Layout,
@@ -58,6 +58,9 @@ class TT(TrainDecomposition):
             else:
                 joined.pop()
         return tuple(joined)
+
+    def check_ranks(self, layer: Layer, rule: RankRule) -> None:
+        self.suited(layer, rule).check_order(len(self.links(layer)))
 
     def layout(self, layer: Layer, ranks: Sequence[int]) -> Layout:
         last, first, *along = self.links(layer)

@@ -72,6 +72,28 @@ def classifier(path: Path, *, batch: int | str = "N", opset: int = 17) -> Path:
     return write(path, nodes, weights, inputs={"x": (batch, 3, 10, 10)}, opset=opset)
 
 
+def one_layer(path: Path, taken: Sequence[int | str], outside: int = 8) -> Path:
+    """A convolution alone."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
+    weights = {"w": weight("w", outside, int(taken[1]), 3, 3)}
+    return write(path, nodes, weights, inputs={"x": taken})
+
+
+def channels_last(path: Path, taken: Sequence[int | str]) -> Path:
+    """Two convolutions of images whose channels come last."""
+    node = helper.make_node
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w"], ["c"], name="one", pads=[1] * 4),
+        node("Relu", ["c"], ["r"]),
+        node("Conv", ["r", "v"], ["d"], name="two", pads=[1] * 4),
+        node("GlobalAveragePool", ["d"], ["p"]),
+        node("Flatten", ["p"], ["y"]),
+    ]
+    weights = {"w": weight("w", 16, 3, 3, 3), "v": weight("v", 16, 16, 3, 3)}
+    return write(path, nodes, weights, inputs={"x": taken})
+
+
 def bodies(path: Path) -> Path:
     """An If with a convolution in it, one with a quantised weight and one with a computed one."""
     node = helper.make_node

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from command import Command, caller
-from graph_files import weight, write
+from graph_files import one_layer, weight, write
 from onnx import helper
 from PIL import Image
 
@@ -219,10 +219,7 @@ def test_batches_that_a_file_does_not_take_are_said(
     command: Command, tmp_path: Path, measured_once: None
 ) -> None:
     del measured_once
-    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
-    path = write(
-        tmp_path / "net.onnx", nodes, {"w": weight("w", 8, 4, 3, 3)}, inputs={"x": (1, 4, 6, 6)}
-    )
+    path = one_layer(tmp_path / "net.onnx", (1, 4, 6, 6))
     asked = ("bench", "--net", path, "--compressed", path, "--runtimes", "onnxruntime")
     quick = ("--seconds", 0, "--no-cache")
     answer = command(*asked, *quick)
@@ -244,13 +241,7 @@ def test_the_size_of_a_file_is_that_of_all_its_parts(
     command: Command, tmp_path: Path, measured_once: None
 ) -> None:
     del measured_once
-    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
-    path = write(
-        tmp_path / "net.onnx",
-        nodes,
-        {"w": weight("w", 64, 64, 3, 3)},
-        inputs={"x": ("N", 64, 6, 6)},
-    )
+    path = one_layer(tmp_path / "net.onnx", ("N", 64, 6, 6), 64)
     apart = tmp_path / "apart.onnx"
     onnx.save(
         onnx.load(path), apart, save_as_external_data=True, location="w.data", size_threshold=0
@@ -266,13 +257,7 @@ def test_the_hint_of_a_file_with_free_sizes_runs(
     command: Command, tmp_path: Path, measured_once: None
 ) -> None:
     del measured_once
-    nodes = [node("Conv", ["x", "w"], ["y"], name="one", pads=[1] * 4)]
-    path = write(
-        tmp_path / "net.onnx",
-        nodes,
-        {"w": weight("w", 8, 3, 3, 3)},
-        inputs={"x": ("N", 3, "h", "w")},
-    )
+    path = one_layer(tmp_path / "net.onnx", ("N", 3, "h", "w"))
     refused = command("bench", "--net", path, "--compressed", path)
     assert refused.err.endswith("free: give --input-shape, such as 3,224,224.\n")
     np.save(tmp_path / "rows.npy", torch.randn(16, 3, 10, 12).numpy())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import Command, caller
 from exports import worst_in_f32
-from graph_files import classifier, weight, write
+from graph_files import channels_last, classifier, weight, write
 from onnx import helper
 from torch import Tensor
 
@@ -98,27 +98,11 @@ def test_a_graph_that_fixes_its_batch_is_planned_for_that(tmp_path: Path) -> Non
         tp.export(net, path, x[:2], precision="int8", calibration=x, progress=False)
 
 
-@pytest.fixture
-def channels_last(tmp_path: Path) -> Path:
-    nodes = [
-        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
-        node("Conv", ["t", "w"], ["c"], name="one", pads=[1] * 4),
-        node("Relu", ["c"], ["r"]),
-        node("Conv", ["r", "v"], ["d"], name="two", pads=[1] * 4),
-        node("GlobalAveragePool", ["d"], ["p"]),
-        node("Flatten", ["p"], ["y"]),
-    ]
-    weights = {"w": weight("w", 16, 3, 3, 3), "v": weight("v", 16, 16, 3, 3)}
-    taken = {"x": ("N", 9, 12, 3)}
-    return write(tmp_path / "net.onnx", nodes, weights, inputs=taken)
-
-
 @pytest.mark.usefixtures("measured_once")
-def test_runtimes_are_fed_channels_last_where_the_graph_is(
-    channels_last: Path, tmp_path: Path
-) -> None:
+def test_runtimes_are_fed_channels_last_where_the_graph_is(tmp_path: Path) -> None:
     """Timed, planned, written and quantised, the graph takes what its file says."""
-    net, x = read_graph_network(channels_last), torch.randn(32, 3, 9, 12)
+    graph = channels_last(tmp_path / "net.onnx", ("N", 9, 12, 3))
+    net, x = read_graph_network(graph), torch.randn(32, 3, 9, 12)
     wanted = net(x)
     for suffix in (".onnx", ".xml"):
         path = tmp_path / f"file{suffix}"
@@ -139,7 +123,7 @@ def test_runtimes_are_fed_channels_last_where_the_graph_is(
     planned = tp.plan(net, x[:1], runtime="onnxruntime", cache=False, progress=False)
     assert torch.allclose(planned(x), wanted, atol=1e-5)
     account = tp.compress_onnx(
-        channels_last,
+        graph,
         tmp_path / "small.onnx",
         budget=tp.Budget(speedup=1e-3),
         method="ttpwt",

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from graph_files import classifier, weight, write
+from graph_files import channels_last, classifier
 from onnx import helper
 from torch import Tensor
 
@@ -119,16 +119,7 @@ def test_logits_that_are_asked_for_besides(also: str, tmp_path: Path) -> None:
 
 
 def test_images_whose_channels_come_last(tmp_path: Path) -> None:
-    nodes = [
-        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
-        node("Conv", ["t", "w"], ["c"], name="one", pads=[1] * 4),
-        node("Relu", ["c"], ["r"]),
-        node("Conv", ["r", "v"], ["d"], name="two", pads=[1] * 4),
-        node("GlobalAveragePool", ["d"], ["p"]),
-        node("Flatten", ["p"], ["y"]),
-    ]
-    weights = {"w": weight("w", 16, 3, 3, 3), "v": weight("v", 16, 16, 3, 3)}
-    path = write(tmp_path / "net.onnx", nodes, weights, inputs={"x": ("N", 10, 10, 3)})
+    path = channels_last(tmp_path / "net.onnx", ("N", 10, 10, 3))
     account = tp.compress_onnx(
         path, tmp_path / "small.onnx", method="ttpwt", budget=CHOSEN, calibration=images(),
         progress=False,

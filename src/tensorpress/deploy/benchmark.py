@@ -14,6 +14,7 @@ from tensorpress.choices import AUTO, INT8
 from tensorpress.cores import refuse_threads
 from tensorpress.deploy.effort import Rounds
 from tensorpress.deploy.feed import random_values
+from tensorpress.deploy.graph_file import takes_alone
 from tensorpress.deploy.int8 import Fidelity
 from tensorpress.deploy.latency import Spread, holds, settled_spreads
 from tensorpress.deploy.memory import peak_bytes
@@ -270,9 +271,10 @@ def _batch_named(batch: int) -> str:
 
 def _not_taken(networks: Sequence[nn.Module], batches: Sequence[int]) -> dict[str, str]:
     """Why batches are not measured, which a file does not take, by what they are called."""
-    fixed = {net.structure.batch for net in networks if isinstance(net, GraphNetwork)} - {None}
+    batches_of = [net.structure.batch for net in networks if isinstance(net, GraphNetwork)]
+    fixed = {batch for batch in batches_of if batch is not None}
     return {
-        _batch_named(batch): f"the file takes {taken} at once and no other number"
+        _batch_named(batch): takes_alone(taken)
         for taken in fixed
         for batch in batches
         if batch != taken

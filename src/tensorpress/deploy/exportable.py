@@ -11,7 +11,7 @@ from tensorpress.choices import INT8
 from tensorpress.deploy.answer import answer_of
 from tensorpress.deploy.feed import Feed, as_batched, fixed_if_alone, read_feed
 from tensorpress.deploy.formats import FORMATS, Format
-from tensorpress.deploy.graph_file import refuse_fixed_batch, refuse_own_weights
+from tensorpress.deploy.graph_file import refuse_fixed_batch, refuse_own_weights, takes_alone
 from tensorpress.deploy.int8 import read_floor
 from tensorpress.deploy.planning.setting import read_keep_float
 from tensorpress.deploy.quiet import quiet
@@ -152,7 +152,7 @@ def _refuse_other_batch(net: GraphNetwork, batch: int, feed: Feed, *, planned: b
     what = f"plan it for {batch} (--planned {batch})"
     if not planned:
         what = f"give example inputs of {batch} (--batch {batch})"
-    raise TensorpressError(f"the file takes {batch} at once and no other number: {what}.")
+    raise TensorpressError(f"{takes_alone(batch)}: {what}.")
 
 
 def _refuse_other_shapes(feed: Feed, real: Feed) -> None:

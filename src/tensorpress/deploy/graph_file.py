@@ -37,6 +37,11 @@ def write_graph_file(
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if apart else None)
 
 
+def takes_alone(batch: int) -> str:
+    """In words."""
+    return f"the file takes {batch} at once and no other number"
+
+
 def refuse_fixed_batch(net: GraphNetwork) -> None:
     """Refuse int8 of a graph that takes a fixed number at once.
 
@@ -45,8 +50,8 @@ def refuse_fixed_batch(net: GraphNetwork) -> None:
     """
     if net.structure.batch is not None:
         raise TensorpressError(
-            f"the file takes {net.structure.batch} at once and no other number, and one in int8 "
-            "leaves it free: export the network again with a free batch."
+            f"{takes_alone(net.structure.batch)}, and one in int8 leaves it free: export the "
+            "network again with a free batch."
         )
 
 

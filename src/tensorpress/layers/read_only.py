@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from tensorpress.errors import TensorpressError
+from tensorpress.layers.storage import storage_of
 
 WRITES = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__")
 
@@ -40,10 +41,10 @@ class ReadOnly(Tensor):
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)
-        storage = _storage(held)
+        storage = storage_of(held)
         return tree_map_only(
             Tensor,
-            lambda t: cls.made(t, held.of) if _storage(t) == storage else t,
+            lambda t: cls.made(t, held.of) if storage_of(t) == storage else t,
             result,
         )
 
@@ -52,8 +53,3 @@ def _writes(func: Any) -> bool:
     name = getattr(func, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
     return in_place or name in WRITES or name == "__set__"
-
-
-def _storage(tensor: Tensor) -> int:
-    with torch._C.DisableTorchFunctionSubclass():
-        return int(tensor.untyped_storage()._cdata)

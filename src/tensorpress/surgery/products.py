@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tensorpress.layers.storage import storage_of
+
 _ATEN = torch.ops.aten
 PRODUCTS = {
     **{_ATEN.mm: (0, 1), _ATEN.bmm: (0, 1), _ATEN.mv: (0, 1)},
@@ -20,7 +22,7 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._held = {p.untyped_storage()._cdata for p in net.parameters() if not _has_none(p)}
+        self._held = {storage_of(p) for p in net.parameters() if not _has_none(p)}
         self.are_outside = True
         self.macs = 0
 
@@ -30,9 +32,7 @@ class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         places = PRODUCTS.get(func.overloadpacket) if self.are_outside else None
         if places is not None:
             one, other = (args[place] for place in places)
-            if any(
-                not _has_none(x) and x.untyped_storage()._cdata in self._held for x in (one, other)
-            ):
+            if any(not _has_none(x) and storage_of(x) in self._held for x in (one, other)):
                 self.macs += one.numel() * (other.shape[-1] if other.dim() > 1 else 1)
         return func(*args, **(kwargs or {}))
 

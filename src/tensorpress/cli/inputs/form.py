@@ -74,13 +74,13 @@ def shape_of_graph(
             "only compress takes such a file, with --calibrate FILE.npz for arrays by name."
         )
     if free and calibrate is None:
-        (*_, shape) = sizes.values()
-        usual = 224 if len(shape) == 3 else 20
-        what = f"--input-shape, such as {','.join(str(size or usual) for size in shape)}"
-        if several:
-            what += ", or --calibrate"
         if len(sizes) > 1:
             what = "--calibrate FILE.npz, with an array for each of the inputs by its name"
+        else:
+            (shape,) = sizes.values()
+            usual = 224 if len(shape) == 3 else 20
+            what = f"--input-shape, such as {','.join(str(size or usual) for size in shape)}"
+            what += ", or --calibrate" if several else ""
         raise TensorpressError(
             f"{net} leaves the sizes of its input '{free[0]}' free: give {what}."
         )

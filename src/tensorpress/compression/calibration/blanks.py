@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tensorpress.compression.calibration.steps import storage_of
+from tensorpress.layers.storage import storage_of
 
 
 @dataclass(frozen=True)

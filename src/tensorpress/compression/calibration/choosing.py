@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
-from tensorpress.compression.calibration.steps import storage_of
 from tensorpress.compression.calibration.watching import fed, run_watched
 from tensorpress.graphs import GraphNetwork
+from tensorpress.layers.storage import storage_of
 from tensorpress.rows import Rows
 from tensorpress.surgery import tensor_leaves
 

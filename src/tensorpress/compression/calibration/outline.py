@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from tensorpress.compression.calibration.answers import answer
-from tensorpress.compression.calibration.steps import Call, Steps, changed, storage_of
+from tensorpress.compression.calibration.steps import Call, Steps, changed
+from tensorpress.layers.storage import storage_of
 from tensorpress.rows import Rows
 from tensorpress.surgery import tensor_leaves
 

@@ -16,9 +16,9 @@ from tensorpress.compression.calibration.steps import (
     Steps,
     changed,
     rerouted,
-    storage_of,
 )
 from tensorpress.compression.calibration.watching import fed
+from tensorpress.layers.storage import storage_of
 from tensorpress.rows import Rows
 from tensorpress.surgery import tensor_leaves
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Call = Callable[..., Any]
@@ -75,11 +75,6 @@ def changed(operation: Any, args: Any, kwargs: Any) -> list[Any]:
         and argument.alias_info.is_write
         and argument.name in given
     ]
-
-
-def storage_of(tensor: Tensor) -> int:
-    """What tells the storage of a tensor from others that live."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 @contextmanager

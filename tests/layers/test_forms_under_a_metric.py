@@ -11,6 +11,7 @@ from tensorpress.layers.kernels import shifted_kernels
 from tensorpress.layers.methods import FORMS, METHODS
 from tensorpress.layers.treatment import KERNEL, Metric
 
+torch.manual_seed(0)
 LAYERS = {
     "Conv2d": (nn.Conv2d(6, 8, 3), 54),
     "groups": (nn.Conv2d(8, 12, 3, groups=2), 36),

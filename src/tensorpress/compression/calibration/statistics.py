@@ -59,11 +59,9 @@ def settle_batch_norm(
 ) -> None:
     """Take the statistics again, unless that takes the answers clearly further from the original's.
 
-    A network without batch norms is not run.
-
-    Further it does where the original's own are not those of the images: a network that was trained
+    So it does where the original's own are not those of the images: a network that was trained
     for a moment only, or images of another kind than it was trained on. The first of ``parts`` is
-    enough to tell.
+    enough to tell. A network without batch norms is not run.
     """
     buffers = [buffer for norm in batch_norms(net) for buffer in norm.buffers()]
     if not buffers:
